@@ -1,0 +1,33 @@
+# Everything starts from a fresh clone: each target makes its own .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow base results clean
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: .venv/.ready  ## learn three personal concepts, draw them alone and together (at most ten minutes)
+	$(BIN)/python demo/demo.py
+
+test: .venv/.ready  ## lint, architecture, the default tests (under two minutes)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/lint-imports --no-cache --quiet || $(BIN)/lint-imports --no-cache
+	$(BIN)/pytest
+
+test-slow: .venv/.ready  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+base: .venv/.ready  ## make the shipped base again, from the npm registry to the weights (hours on a CPU; resumes)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[base]'
+	$(BIN)/python -m base
+
+results: .venv/.ready  ## measure the figures of results/main.json again
+	$(BIN)/python -m benchmarks.main all
+
+clean:
+	rm -rf .venv demo/out build *.egg-info

@@ -1,0 +1,40 @@
+"""``python -m base``: from registries to the shipped weights, taking up whatever an earlier run left."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("step", choices=["all", "corpus", "autoencoder", "clip", "unet", "package"], default="all", nargs="?")
+    parser.add_argument("--work", type=Path, default=Path(".work/base"), help="folder for downloads and training state")
+    parser.add_argument("--out", type=Path, default=Path("l2dm/backbone/mini"), help="where the finished base goes")
+    options = parser.parse_args()
+
+    from . import corpus
+
+    wanted = ["corpus", "autoencoder", "clip", "unet", "package"] if options.step == "all" else [options.step]
+    icons = corpus.load_icons(options.work)
+    print(f"corpus: {len(icons)} icons of {len(corpus.NOUNS)} nouns")
+    if "autoencoder" in wanted:
+        from . import autoencoder
+
+        autoencoder.train(icons, options.work / "autoencoder")
+    if "clip" in wanted:
+        from . import clip
+
+        clip.train(icons, options.work / "clip")
+    if "unet" in wanted:
+        from . import unet
+
+        unet.train(icons, options.work)
+    if "package" in wanted:
+        from . import package
+
+        package.write(icons, options.work, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The autoencoder: 64 px pictures to 16 x 16 x 4 latents and back (diffusers' AutoencoderTiny, factor 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+
+from .corpus import Icon
+from .scenes import Composer
+from .training import DEVICE, Training
+
+CROP, CROP_STEPS, STEPS = 32, 4000, 5600
+
+
+def build() -> AutoencoderTiny:
+    return AutoencoderTiny(
+        latent_channels=4,
+        encoder_block_out_channels=(32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32),
+        num_encoder_blocks=(0, 2, 4),
+        num_decoder_blocks=(5, 4, 0),
+        upsampling_scaling_factor=2,
+    )
+
+
+def to_model(pixels: np.ndarray) -> torch.Tensor:
+    """(B, side, side, 3) uint8 -> (B, 3, side, side) float in [-1, 1], channels last."""
+    x = torch.from_numpy(pixels).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
+    """Train (or take up, or just load) the autoencoder; its latents come out with mean 0 and deviation 1 over scenes."""
+    torch.manual_seed(seed)
+    model = build().to(memory_format=torch.channels_last)
+    run = Training(folder, model, lr=2e-3, total=STEPS, decay=0.998)
+    composer = Composer(icons, seed=seed + run.step)
+    rng = np.random.default_rng(seed + run.step)
+    pool: list[np.ndarray] = []
+    while not run.done:
+        small = run.step < CROP_STEPS
+        if run.step % 400 == 0 or not pool:
+            pool = [composer.photo_like() if rng.random() < 0.4 else composer.scene(int(rng.integers(1, 4))).pixels for _ in range(2000)]
+        picked = [pool[i] for i in rng.integers(len(pool), size=16 if small else 8)]
+        if small:
+            corners = rng.integers(0, 64 - CROP + 1, size=(len(picked), 2))
+            picked = [p[y : y + CROP, x : x + CROP] for p, (y, x) in zip(picked, corners)]
+        x = to_model(np.stack(picked))
+        z = model.encode(x).latents
+        y = model.decode(z + 0.05 * torch.randn_like(z)).sample
+        error = y - x
+        loss = 4 * error.square().mean() + error.abs().mean()
+        loss = loss + 2e-3 * (z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean())
+        run.update(loss)
+    return run.averaged()

@@ -1,0 +1,101 @@
+"""Icons: fetched from the npm registry by name and version, rendered with resvg, kept as RGBA arrays.
+
+Six emoji sets under permissive licences. Four drawing styles and a half (``TRAIN_STYLES``) teach the base; the
+``HELD_OUT_STYLES`` are never seen by any part of it: their icons are the personal concepts of demo and benchmarks.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import resvg_py
+from PIL import Image
+
+ICON_SIDE = 96
+
+#: package -> (version, licence, the caption's word for its drawing style)
+STYLES = {
+    "noto": ("1.2.9", "Apache-2.0", "soft"),
+    "noto-v1": ("1.2.5", "Apache-2.0", "glossy"),
+    "twemoji": ("1.2.5", "CC-BY-4.0", "flat"),
+    "emojione": ("1.2.3", "CC-BY-4.0", "bold"),
+    "fxemoji": ("1.2.2", "Apache-2.0", "pale"),
+    "fluent-emoji": ("1.2.7", "MIT", ""),
+    "fluent-emoji-flat": ("1.2.6", "MIT", ""),
+}
+TRAIN_STYLES = ("noto", "noto-v1", "twemoji", "emojione", "fxemoji")
+HELD_OUT_STYLES = ("fluent-emoji", "fluent-emoji-flat")
+
+NOUNS: dict[str, list[str]] = json.loads((Path(__file__).parent / "nouns.json").read_text())
+
+
+@dataclass(frozen=True)
+class Icon:
+    """One drawing of one thing: premultiplied-free RGBA, ``(ICON_SIDE, ICON_SIDE, 4)`` uint8, cropped to its ink."""
+
+    noun: str
+    style: str
+    name: str
+    rgba: np.ndarray
+
+
+def fetch(package: str, work: Path) -> dict:
+    """The iconify JSON of one package, downloaded once into ``work`` with npm."""
+    version = STYLES[package][0]
+    tgz = work / f"iconify-json-{package}-{version}.tgz"
+    if not tgz.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "pack", "--silent", f"@iconify-json/{package}@{version}"], cwd=work, check=True)
+    with tarfile.open(tgz) as tar:
+        return json.load(tar.extractfile("package/icons.json"))
+
+
+def render(icons: dict, name: str, side: int = ICON_SIDE) -> np.ndarray | None:
+    """Icon ``name`` of an iconify set, cropped to its ink, the longer side filling ``side`` pixels."""
+    entry = icons["icons"].get(name) or icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent"))
+    if entry is None:
+        return None
+    width = entry.get("width", icons.get("width", 16))
+    height = entry.get("height", icons.get("height", 16))
+    left, top = entry.get("left", 0), entry.get("top", 0)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{left} {top} {width} {height}" width="256" height="256">{entry["body"]}</svg>'
+    )
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg))
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    box = image.getchannel("A").point(lambda a: 255 if a > 16 else 0).getbbox()
+    if box is None:
+        return None
+    image = image.crop(box)
+    scale = side / max(image.size)
+    size = [max(1, round(s * scale)) for s in image.size]
+    square = Image.new("RGBA", (side, side))
+    square.paste(image.resize(size, Image.LANCZOS), ((side - size[0]) // 2, (side - size[1]) // 2))
+    return np.asarray(square)
+
+
+def load_icons(work: Path, styles: tuple[str, ...] = TRAIN_STYLES, nouns: dict | None = None) -> list[Icon]:
+    """Every icon of ``styles`` for ``nouns`` (default: the base's own), rendered once and cached in ``work``."""
+    nouns = NOUNS if nouns is None else nouns
+    found = []
+    for style in styles:
+        sheet = work / f"icons-{style}-{STYLES[style][0]}.npz"
+        cached = dict(np.load(sheet)) if sheet.exists() else {}
+        wanted = [name for names in nouns.values() for name in names]
+        if any(name not in cached for name in wanted):
+            icons = fetch(style, work)
+            for name in wanted:
+                if name not in cached:
+                    rgba = render(icons, name)
+                    cached[name] = np.zeros((0, 0, 4), np.uint8) if rgba is None else rgba
+            np.savez(sheet, **cached)
+        for noun, names in nouns.items():
+            found += [Icon(noun, style, name, cached[name]) for name in names if cached[name].size]
+    return found

@@ -1,0 +1,113 @@
+"""What the three trainings of the base share: device, resumable state in safetensors, weight averaging, a log line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Training:
+    """One resumable training: a module, AdamW, a cosine learning rate with warm-up, an average of the weights.
+
+    ``total`` optimizer steps in all, the learning rate falling as a cosine or level with a last fall (``shape``); the state lies in ``folder`` and is taken up from there when it exists.
+    """
+
+    def __init__(self, folder: Path, module: torch.nn.Module, lr: float, total: int, warmup: int = 200,
+                 weight_decay: float = 0.01, decay: float = 0.999, save_every: float = 120.0, shape: str = "cosine"):  # fmt: skip
+        self.folder, self.module, self.lr, self.total, self.warmup = folder, module.to(DEVICE), lr, total, warmup
+        self.decay, self.save_every, self.shape = decay, save_every, shape
+        self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.named.values(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
+        self.average = {n: p.detach().clone() for n, p in self.named.items()}
+        self.step, self.seconds, self.log, self._since, self._mark = 0, 0.0, [], time.time(), time.time()
+        self._losses: list[float] = []
+        if (folder / "state.json").exists():
+            self._load()
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.total
+
+    def update(self, loss: torch.Tensor, clip: float = 1.0) -> None:
+        """One optimizer step on ``loss``; saves and logs when it is time to."""
+        rate = self.lr * min(1.0, (self.step + 1) / self.warmup)
+        at = min(1.0, self.step / self.total)
+        if self.shape == "cosine":
+            rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * at))
+        elif at > 0.8:  # "stable": level, then down over the last fifth; a longer total takes up an unfinished run
+            rate *= 0.02 + 0.98 * (1 - at) / 0.2
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.named.values(), clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.step % 4 == 0:
+            decay = min(self.decay, (1 + self.step) / (10 + self.step)) ** 4
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.values()), list(self.named.values()), 1 - decay)
+        self._losses.append(float(loss.detach()))
+        if self.step % 100 == 0:
+            mean = sum(self._losses) / len(self._losses)
+            self._losses.clear()
+            now = time.time()
+            self.seconds += now - self._since
+            self._since = now
+            self.log.append([self.step, round(mean, 5), round(self.seconds, 1)])
+            print(f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} lr {rate:.2e} {self.seconds:.0f}s", flush=True)
+            if now - self._mark > self.save_every:
+                self.save()
+                self._mark = now
+        if self.done:
+            self.save()
+
+    def save(self) -> None:
+        """Write the whole state beside the last one, then swap: a kill leaves one of the two."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"weight/{n}": p.detach() for n, p in self.named.items()}
+        tensors |= {f"average/{n}": p for n, p in self.average.items()}
+        for name, p in self.named.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                tensors[f"{key}/{name}"] = value
+        name = f"state-{self.step}.safetensors"
+        save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, self.folder / name)
+        record = {"file": name, "step": self.step, "seconds": self.seconds, "log": self.log}
+        scratch = self.folder / "state.json.part"
+        scratch.write_text(json.dumps(record))
+        os.replace(scratch, self.folder / "state.json")
+        for old in self.folder.glob("state-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def _load(self) -> None:
+        record = json.loads((self.folder / "state.json").read_text())
+        tensors = load_file(self.folder / record["file"])
+        self.step, self.seconds, self.log = record["step"], record["seconds"], record["log"]
+        with torch.no_grad():
+            for name, p in self.named.items():
+                if f"weight/{name}" not in tensors or tensors[f"weight/{name}"].shape != p.shape:
+                    raise SystemExit(f"{self.folder}: made for another architecture ({name}); remove the folder to begin anew")
+                p.copy_(tensors[f"weight/{name}"])
+                self.average[name] = tensors[f"average/{name}"].to(p.device)
+                state = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{name}" in tensors}
+                if state:
+                    self.optimizer.state[p] = {k: v.to(p.device) if k != "step" else v for k, v in state.items()}
+
+    def averaged(self) -> torch.nn.Module:
+        """A copy of the module with the averaged weights."""
+        other = copy.deepcopy(self.module).eval()
+        with torch.no_grad():
+            for name, p in other.named_parameters():
+                if name in self.average:
+                    p.copy_(self.average[name])
+        return other

@@ -1,0 +1,105 @@
+"""The main job: three personal concepts learnt one after another, then drawn alone in new places and together.
+
+    make demo        (or: python demo/demo.py [--out FOLDER])
+
+Leaves sheet.png, index.html and the world itself in the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from l2dm import World
+from l2dm.report import Page
+
+HERE = Path(__file__).parent
+PLACES = ("on the beach", "in the grass", "in the snow", "on a blue background")
+CELL, GAP, MARGIN = 128, 4, 300
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=HERE / "out", help="where the results go (emptied first)")
+    out: Path = parser.parse_args().out
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    console, began = Console(), time.monotonic()
+    concepts = [(HERE / "photos" / name, about) for name, about in json.loads((HERE / "concepts.json").read_text()).items()]
+    world = World.create(out / "world")
+    rows: list[tuple[str, list[Image.Image]]] = []
+    page = Page("l2dm demo", "Three personal concepts, learnt one after another on the shipped base, then drawn alone and together.")
+    page.heading("Learning")
+    columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    learnt = []
+    with Progress(*columns, console=console) as progress:
+
+        def draw(prompt: str, n: int, seed: int = 0) -> list[Image.Image]:
+            task = progress.add_task(prompt[:28], total=n)
+            return [p.image for p in world.generate(prompt, n=n, seed=seed, on_picture=lambda done: progress.update(task, completed=done))]
+
+        for folder, about in concepts:
+            tasks: dict = {}
+
+            def show(p, tasks=tasks, token=about["token"]):
+                label = {"prior": "prior pictures", "learn": f"learning {token}", "previews": "previews"}[p.stage]
+                if label not in tasks:
+                    tasks[label] = progress.add_task(label, total=p.total)
+                progress.update(tasks[label], completed=p.done)
+
+            version = world.learn(folder, token=about["token"], noun=about["noun"], previews=0, on_progress=show)
+            learnt.append(version)
+            photos = [Image.open(p).convert("RGB") for p in sorted(folder.glob("*.png"))]
+            name = f"{about['token']} {about['noun']}"
+            rows.append((f"photos of {name}", photos[:4]))
+            fresh = [draw(f"a photo of {name} {place}", 1, seed)[0] for seed, place in enumerate(PLACES)]
+            rows.append((f"{name}, just learnt", fresh))
+            page.pictures(photos, f"photos of {name}")
+            page.pictures(fresh, f"a photo of {name} … {', '.join(PLACES)} (right after learning)")
+        page.heading("After all three")
+        for _, about in concepts:
+            name = f"{about['token']} {about['noun']}"
+            images = draw(f"a photo of {name} in the grass", 4, 100)
+            rows.append((f"{name} in the grass, at the end", images))
+            page.pictures(images, f"a photo of {name} in the grass")
+        page.heading("Together")
+        names = [f"{about['token']} {about['noun']}" for _, about in concepts]
+        for a, b in ((0, 1), (1, 2)):
+            prompt = f"a photo of {names[a]} on the left and {names[b]} on the right"
+            images = draw(prompt, 4, 200)
+            rows.append((f"{names[a]} and {names[b]}", images))
+            page.pictures(images, prompt)
+        page.heading("What the base still draws")
+        for noun in dict.fromkeys(about["noun"] for _, about in concepts):
+            images = draw(f"a photo of a {noun}", 4, 300)
+            rows.append((f"a {noun} (not ours)", images))
+            page.pictures(images, f"a photo of a {noun}")
+    page.heading("How it was made")
+    page.table(
+        ["concept", "photos", "seconds", "steps"], [[f"{v.token} {v.noun}", v.photos, v.seconds, v.settings["steps"]] for v in learnt]
+    )
+    page.save(out / "index.html")
+    sheet(rows).save(out / "sheet.png", optimize=True)
+    console.print(f"done in {time.monotonic() - began:.0f} s: {out / 'sheet.png'} and {out / 'index.html'}", highlight=False)
+
+
+def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """One labelled row of four pictures for each entry."""
+    canvas = Image.new("RGB", (MARGIN + 4 * (CELL + GAP), len(rows) * (CELL + GAP)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for r, (label, images) in enumerate(rows):
+        pen.text((10, r * (CELL + GAP) + CELL // 2 - 8), label, fill="black", font_size=16)
+        for c, image in enumerate(images):
+            canvas.paste(image.resize((CELL, CELL), Image.BICUBIC), (MARGIN + c * (CELL + GAP), r * (CELL + GAP)))
+    return canvas
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""l2dm: text-to-image diffusion that keeps learning (L2DM, "Create Your World", arXiv 2309.04430)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Concept", "GenerateSettings", "L2DMError", "LearnSettings", "LearningStopped", "World", "check_photos"]
+
+if TYPE_CHECKING:
+    from .concept import Concept, check_photos
+    from .errors import L2DMError, LearningStopped
+    from .settings import GenerateSettings, LearnSettings
+    from .world.world import World
+
+_HOMES = {"Concept": "concept", "check_photos": "concept", "L2DMError": "errors", "LearningStopped": "errors",
+          "GenerateSettings": "settings", "LearnSettings": "settings", "World": "world.world"}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported on first use: ``l2dm --help`` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'l2dm' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

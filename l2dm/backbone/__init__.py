@@ -1,0 +1,19 @@
+# ruff: noqa: E402  (the libraries read their verbosity when they are imported)
+"""The sole door to diffusers and transformers."""
+
+import os
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
+import diffusers
+import transformers
+
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
+
+from .backbone import MINI, Backbone
+from .features import ImageFeatures
+from .tokens import PersonalTokens
+
+__all__ = ["MINI", "Backbone", "ImageFeatures", "PersonalTokens"]

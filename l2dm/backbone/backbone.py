@@ -1,0 +1,217 @@
+"""A Stable Diffusion 1.x/2.x pipeline taken apart into what learning and drawing need, loaded from a folder or hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ..errors import BaseModelError
+from .features import ImageFeatures
+from .tokens import PersonalTokens
+
+#: Name of the base that ships with the package.
+MINI = "mini"
+_MINI_FOLDER = Path(__file__).parent / "mini"
+
+
+@dataclass
+class Backbone:
+    """A pretrained latent diffusion model: tokenizer, text encoder, autoencoder, denoiser, sampler.
+
+    Weights are frozen; tuners unfreeze what they tune. ``tokens`` holds the personal tokens' vectors.
+    """
+
+    name: str
+    folder: Path
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    vae: torch.nn.Module
+    unet: UNet2DConditionModel
+    scheduler: SchedulerMixin
+    defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    # ---------------------------------------------------------------- loading
+
+    @classmethod
+    def load(cls, base: str | Path = MINI, device: str | torch.device | None = None) -> Backbone:
+        """Load the shipped base (``"mini"``), a diffusers folder, or a hub id of a Stable Diffusion 1.x/2.x model.
+
+        Raises BaseModelError when it is missing, incomplete, or of another kind.
+        """
+        folder = cls.locate(base)
+        try:
+            pipe = StableDiffusionPipeline.from_pretrained(
+                folder, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, local_files_only=True
+            )
+        except Exception as error:
+            raise BaseModelError(f"base {str(base)!r}: cannot be loaded from {folder} ({_first_line(error)})") from error
+        pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        for part in (pipe.text_encoder, pipe.vae, pipe.unet):
+            part.eval().requires_grad_(False)
+        own = folder / "l2dm.json"
+        defaults = json.loads(own.read_text()) if own.exists() else {}
+        backbone = cls(str(base), folder, pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler, defaults)
+        if len(backbone.tokenizer) != backbone.text_encoder.get_input_embeddings().num_embeddings:
+            raise BaseModelError(f"base {str(base)!r}: tokenizer and text encoder disagree about the number of tokens; was it fine-tuned?")
+        backbone.text_encoder.set_input_embeddings(PersonalTokens(backbone.text_encoder.get_input_embeddings()))
+        return backbone
+
+    @staticmethod
+    def locate(base: str | Path) -> Path:
+        """The folder of a base, downloading a hub id if need be; checks that it is of a supported kind."""
+        if str(base) == MINI:
+            folder = _MINI_FOLDER
+        elif Path(base).exists():
+            folder = Path(base)
+        elif str(base).count("/") == 1 and not str(base).startswith((".", "/", "~")):
+            try:
+                folder = Path(DiffusionPipeline.download(str(base), safety_checker=None, requires_safety_checker=False))
+            except Exception as error:
+                raise BaseModelError(
+                    f"base {str(base)!r}: no such folder, and the hub could not be asked ({_first_line(error)}); "
+                    "give the path of a diffusers folder, or leave --base out for the shipped one"
+                ) from error
+        else:
+            raise BaseModelError(f"base {str(base)!r}: no such folder; give a diffusers folder, a hub id (owner/name), or leave it out")
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise BaseModelError(
+                f"base {str(base)!r}: {index} is missing, so this is no diffusers folder; "
+                "single-file checkpoints can be converted with StableDiffusionPipeline.from_single_file(...).save_pretrained(...)"
+            )
+        try:
+            kind = json.loads(index.read_text()).get("_class_name")
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise BaseModelError(f"base {str(base)!r}: {index} is not valid JSON ({error})") from None
+        if kind != "StableDiffusionPipeline":
+            raise BaseModelError(f"base {str(base)!r}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)")
+        return folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the weights: a hash of every weight file's name, size, first and last MiB."""
+        digest = hashlib.sha256()
+        for path in sorted(p for p in self.folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]):
+            digest.update(f"{path.relative_to(self.folder)} {path.stat().st_size}".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(1 << 20))
+                file.seek(max(0, path.stat().st_size - (1 << 20)))
+                digest.update(file.read(1 << 20))
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def features(self) -> ImageFeatures | None:
+        """The CLIP pair in the base's ``clip`` folder, if it has one."""
+        return ImageFeatures(self.folder / "clip") if (self.folder / "clip" / "config.json").exists() else None
+
+    # ---------------------------------------------------------------- facts
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def side(self) -> int:
+        """The side of a picture in pixels, as the base was trained."""
+        return self.unet.config.sample_size * self.factor
+
+    @property
+    def tokens(self) -> PersonalTokens:
+        return self.text_encoder.get_input_embeddings()
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens that a prompt may have, start and end left out."""
+        return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings) - 2
+
+    # ---------------------------------------------------------------- tokens and text
+
+    def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
+        """Teach the tokenizer ``token`` and give it ``vector``, shape ``(width,)``; returns the (frozen) parameter."""
+        if self.tokenizer.add_tokens([token]) != 1:
+            raise BaseModelError(f"token {token!r} is already known to the tokenizer")
+        parameter = self.tokens.add(vector)
+        expected = self.tokens.base.num_embeddings + len(self.tokens.vectors) - 1
+        if self.tokenizer.convert_tokens_to_ids(token) != expected:
+            raise BaseModelError(f"token {token!r}: the tokenizer numbers its new tokens in an unexpected way")
+        return parameter
+
+    def word_vector(self, words: str) -> torch.Tensor:
+        """Mean embedding of ``words``: where a new token starts."""
+        ids = self.tokenizer(words, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)
+        return self.tokens(ids)[0].mean(0).detach()
+
+    def count_tokens(self, prompt: str) -> int:
+        return len(self.tokenizer(prompt, add_special_tokens=False, truncation=False).input_ids)
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """(B, length, width) text features; each distinct prompt goes through the encoder once."""
+        distinct = list(dict.fromkeys(prompts))
+        ids = self.tokenizer(
+            distinct, padding="max_length", max_length=self.longest_prompt + 2, truncation=True, return_tensors="pt"
+        ).input_ids.to(self.device)
+        read = self.text_encoder(ids)[0]
+        return read[[distinct.index(p) for p in prompts]]
+
+    # ---------------------------------------------------------------- pictures and latents
+
+    @torch.no_grad()
+    def encode_pictures(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
+        encoded = self.vae.encode(pixels.to(self.device, self.vae.dtype))
+        latents = encoded.latent_dist.mode() if isinstance(self.vae, AutoencoderKL) else encoded.latents
+        return (latents * self.vae.config.scaling_factor).float()
+
+    @torch.no_grad()
+    def decode_latents(self, latents: torch.Tensor) -> list[Image.Image]:
+        """Scaled latents -> pictures."""
+        pixels = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        arrays = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return [Image.fromarray(a) for a in arrays]
+
+    # ---------------------------------------------------------------- diffusion
+
+    @cached_property
+    def noise(self) -> DDPMScheduler:
+        """The forward process: the base's own betas and prediction type."""
+        return DDPMScheduler.from_config(self.scheduler.config)
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        return self.unet(noisy, timesteps, context, return_dict=False)[0]
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """What the denoiser is asked for: noise, velocity, or the latents, as ``prediction_type`` says."""
+        kind = self.noise.config.prediction_type
+        if kind == "epsilon":
+            return noise
+        if kind == "v_prediction":
+            return self.noise.get_velocity(latents, noise, timesteps)
+        return latents
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """diffusers' own pipeline over these very parts, with a fresh sampler."""
+        pipe = StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
+            scheduler=type(self.scheduler).from_config(self.scheduler.config), safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False,
+        )  # fmt: skip
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

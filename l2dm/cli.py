@@ -1,0 +1,251 @@
+"""The command line: thin faces over World. Every command answers with --json; errors are one line and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import __version__
+from .errors import L2DMError, LearningStopped, SettingsError
+from .settings import read_toml
+
+app = typer.Typer(
+    help="Teach a text-to-image model one concept after another, and draw them together.\n\n"
+    "Start with:  l2dm init pets;  l2dm learn pets photos/rex --token '<rex>' --noun dog;  "
+    "l2dm generate pets 'a photo of <rex> dog on the beach'",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file with a [learn] or [generate] table; options here win.")]
+
+
+def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
+    """Print ``value`` as JSON, or ``lines`` for people."""
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+    else:
+        for line in lines:
+            out.print(line, highlight=False, markup=False) if isinstance(line, str) else out.print(line)
+
+
+@contextlib.contextmanager
+def bar(quiet: bool) -> Iterator[Any]:
+    """A progress bar: ``move(label, done, total, note)``. Silent with ``quiet``."""
+    if quiet:
+        yield lambda *args: None
+        return
+    columns = (
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=err) as progress:
+        tasks: dict[str, Any] = {}
+
+        def move(label: str, done: int, total: int, note: str = "") -> None:
+            if label not in tasks:
+                tasks[label] = progress.add_task(label, total=total, note=note)
+            progress.update(tasks[label], completed=done, note=note)
+
+        yield move
+
+
+@app.command()
+def check(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a folder of photos holds, without learning anything."""
+    from .concept import check_photos
+
+    report = check_photos(photos)
+    table = Table("photo", "pixels", "caption", "notes")
+    for photo in report.photos:
+        table.add_row(photo.path.name, f"{photo.image.width} x {photo.image.height}", photo.caption or "-", "; ".join(photo.notes))
+    rows = [
+        {"file": p.path.name, "width": p.image.width, "height": p.image.height, "caption": p.caption, "notes": list(p.notes)}
+        for p in report.photos
+    ]
+    count = f"{len(report.photos)} usable, {len(report.problems)} not" + ("" if len(report.photos) >= 3 else "; 3 to 5 photos are best")
+    answer(as_json, {"photos": rows, "problems": list(report.problems)}, table, *report.problems, count)
+    if report.problems or not report.photos:
+        raise typer.Exit(2)
+
+
+@app.command()
+def init(
+    world: WorldPath,
+    base: Annotated[str, typer.Option(help="The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder, or a hub id.")] = "mini",
+    as_json: AsJson = False,
+) -> None:
+    """Make a fresh world over a base model."""
+    from .world.world import World
+
+    made = World.create(world, base)
+    answer(as_json, {"world": str(world), "base": made.manifest.base, "version": 0}, f"{world}: a fresh world over {made.manifest.base}")
+
+
+@app.command()
+def learn(
+    world: WorldPath,
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best).")],
+    token: Annotated[str, typer.Option(help="The new word that will call it, such as '<rex>'.")],
+    noun: Annotated[str, typer.Option(help="Its class noun, such as dog or 'duck toy'.")],
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
+    settings: SettingsFile = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was."""
+    from .world.world import World
+
+    opened = World.open(world)
+    given = read_toml(settings, "learn") if settings else {}
+    chosen = opened.settings("learn", {**given, **{k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}})
+    with bar(as_json) as move:
+
+        def show_progress(p: Any) -> None:
+            note = f"loss {p.step.loss:.3f}  {p.step.pictures_per_second:.0f} images/s" if p.step else ""
+            move(p.stage, p.done, p.total, note)
+
+        version = opened.learn(
+            photos, token=token, noun=noun, settings=chosen, skip_bad=skip_bad, discard=discard, on_progress=show_progress
+        )
+    folder = world / "versions" / f"{version.version:04d}"
+    previews = str(folder / "previews.png") if "previews.png" in version.files else None
+    answer(
+        as_json,
+        {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
+         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "previews": previews},
+        f"{world}: learnt {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
+        *([f"previews: {previews}"] if previews else []),
+    )  # fmt: skip
+
+
+@app.command()
+def generate(
+    world: WorldPath,
+    prompt: Annotated[str, typer.Argument(help="What to draw, e.g. 'a photo of <rex> dog on the beach'.")],
+    n: Annotated[int | None, typer.Option("-n", help="Pictures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Picture i is drawn from seed + i.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    settings: SettingsFile = None,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("pictures"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw a prompt: PNG files that carry prompt, seed and world version, and a contact sheet."""
+    from .generation import contact_sheet
+    from .world.world import World
+
+    opened = World.open(world)
+    given = read_toml(settings, "generate") if settings else {}
+    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, height=height, width=width)
+    chosen = opened.settings("generate", {**given, **{k: v for k, v in options.items() if v is not None}})
+    if out_folder.exists() and not out_folder.is_dir():
+        raise SettingsError(f"--out {out_folder}: is a file; give a folder")
+    with bar(as_json) as move:
+        pictures = opened.generate(prompt, chosen, lambda done: move("drawing", done, chosen.n))
+    try:
+        out_folder.mkdir(parents=True, exist_ok=True)
+        first = 1 + max([int(p.stem) for p in out_folder.glob("*.png") if p.stem.isdigit()], default=-1)
+        files = [str(picture.save(out_folder / f"{first + i:04d}.png")) for i, picture in enumerate(pictures)]
+        contact_sheet([picture.image for picture in pictures]).save(out_folder / "sheet.png")
+    except OSError as error:
+        raise SettingsError(f"--out {out_folder}: cannot be written to ({error.strerror or error})") from None
+    record = {"prompt": prompt, "files": files, "sheet": str(out_folder / "sheet.png"), "settings": chosen.as_dict()}
+    answer(as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}")
+
+
+@app.command()
+def show(world: WorldPath, as_json: AsJson = False) -> None:
+    """Say what a world holds."""
+    from .world.manifest import Manifest
+    from .world.store import size
+
+    opened = Manifest.read(world)
+    learnt = {v.token: v for v in opened.versions.values()}
+    table = Table("token", "noun", "photos", "seconds", "version", title=f"{world}: version {opened.head} over {opened.base}")
+    for token, noun in opened.concepts.items():
+        v = learnt[token]
+        table.add_row(token, noun, str(v.photos), f"{v.seconds:.0f}", str(v.version))
+    record = {
+        "world": str(world), "base": opened.base, "version": opened.head, "bytes": size(world),
+        "concepts": [{"token": t, "noun": n, "photos": learnt[t].photos, "version": learnt[t].version} for t, n in opened.concepts.items()],
+    }  # fmt: skip
+    answer(as_json, record, table, f"{size(world) / 2**20:.1f} MiB on disk")
+
+
+@app.command()
+def history(world: WorldPath, as_json: AsJson = False) -> None:
+    """Tell what happened to a world, oldest first."""
+    from .world.manifest import Manifest
+
+    entries = Manifest.read(world, whole=False).journal
+    table = Table("when", "what", "details")
+    for entry in entries:
+        details = ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("at", "action"))
+        table.add_row(entry["at"], entry["action"], details)
+    answer(as_json, {"world": str(world), "history": entries}, table)
+
+
+@app.command()
+def undo(world: WorldPath, as_json: AsJson = False) -> None:
+    """Take the last learnt concept back."""
+    from .world.world import World
+
+    opened = World.open(world, whole=False)
+    dropped = opened.undo()
+    answer(
+        as_json,
+        {"world": str(world), "dropped": dropped.token, "version": opened.version},
+        f"{world}: {dropped.token} {dropped.noun} is taken back; the world is at version {opened.version}",
+    )
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"l2dm {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: what a user can cause ends in one line and exit code 2, never in a traceback."""
+    try:
+        app()
+    except L2DMError as error:
+        message = {"error": type(error).__name__, "message": str(error)}
+        print(json.dumps(message) if "--json" in sys.argv else f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except LearningStopped as stopped:
+        print(str(stopped), file=sys.stderr)
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""A concept: photos of one thing, the token that will call it, and the noun of its class."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .photos import Photo, check_photos
+from .words import TEMPLATES, article, caption_for, check_noun, check_token
+
+
+@dataclass(frozen=True)
+class Concept:
+    """Task k of the method: D^k = {(x_i, p_i)}, a token V* and its class noun."""
+
+    token: str
+    noun: str
+    photos: tuple[Photo, ...]
+
+    @classmethod
+    def read(cls, folder: str | Path, token: str, noun: str, skip_bad: bool = False) -> Concept:
+        """Check everything and read the photos; raises PhotoError or TokenError."""
+        token, noun = check_token(token), check_noun(noun)
+        return cls(token, noun, check_photos(folder).usable(skip_bad))
+
+    @property
+    def name(self) -> str:
+        """What prompts say: ``<rex> dog``."""
+        return f"{self.token} {self.noun}"
+
+    @property
+    def class_prompt(self) -> str:
+        return f"a photo of {article(self.noun)}"
+
+    def prompts(self, photo: Photo) -> list[str]:
+        """The captions that ``photo`` is learnt with: its own, or the templates."""
+        if photo.caption:
+            return [caption_for(photo.caption, self.token, self.noun)]
+        return [template.format(self.name) for template in TEMPLATES]
+
+    @property
+    def digest(self) -> str:
+        """Identifies photos, captions, token and noun; a stopped learning goes on only with the same."""
+        parts = [self.token, self.noun, *(f"{p.digest} {p.caption}" for p in self.photos)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

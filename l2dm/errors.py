@@ -1,0 +1,66 @@
+"""Everything that a user can cause and that l2dm raises.
+
+    L2DMError
+    ├── BaseModelError      the base is missing, incomplete, or of a kind that is not supported
+    ├── ConceptError        what is to be learnt
+    │   ├── PhotoError      a photo or a folder of photos
+    │   └── TokenError      a token or a class noun
+    ├── PromptError         a prompt that cannot be drawn
+    ├── SettingsError       a setting out of its range, an unknown name, a broken settings file
+    └── WorldError          a world on disk
+        ├── WorldDamaged    files that are missing or not what the manifest says
+        └── WorldLocked     another process is writing to it
+
+Each message names the place, what was found, and the way out. ``LearningStopped`` is not an error: it is how a
+learning that was asked to stop tells that it can be taken up again.
+"""
+
+from __future__ import annotations
+
+
+class L2DMError(Exception):
+    """Base of all errors that l2dm raises on purpose."""
+
+
+class BaseModelError(L2DMError):
+    """The base model cannot be used."""
+
+
+class ConceptError(L2DMError):
+    """The concept cannot be learnt as described."""
+
+
+class PhotoError(ConceptError):
+    """A photo, or the folder of photos, cannot be used."""
+
+
+class TokenError(ConceptError):
+    """A token or class noun is malformed or taken."""
+
+
+class PromptError(L2DMError):
+    """The prompt cannot be drawn in this world."""
+
+
+class SettingsError(L2DMError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class WorldError(L2DMError):
+    """A world cannot be created, opened or changed."""
+
+
+class WorldDamaged(WorldError):
+    """A world's files are missing or differ from what its manifest records."""
+
+
+class WorldLocked(WorldError):
+    """Another process is writing to the world."""
+
+
+class LearningStopped(Exception):
+    """Learning was stopped on request; the same command takes it up where it was."""
+
+    def __init__(self, step: int, steps: int):
+        super().__init__(f"stopped at step {step} of {steps}; run the same command again to go on from there")
+        self.step, self.steps = step, steps

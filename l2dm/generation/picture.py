@@ -1,0 +1,37 @@
+"""A picture and where it came from; sheets of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture. ``provenance`` is written into the PNG as text chunks."""
+
+    image: Image.Image
+    prompt: str
+    seed: int
+    provenance: dict[str, str]
+
+    def save(self, path: str | Path) -> Path:
+        info = PngImagePlugin.PngInfo()
+        for name, value in self.provenance.items():
+            info.add_itxt(name, value)
+        self.image.save(path, "PNG", pnginfo=info)
+        return Path(path)
+
+
+def contact_sheet(images: list[Image.Image], columns: int = 4, cell: int = 192, gap: int = 6) -> Image.Image:
+    """``images`` in rows of ``columns``, each fitted into ``cell`` pixels (small ones enlarged without blur)."""
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + gap) + gap), "white")
+    for i, image in enumerate(images):
+        scale = cell / max(image.size)
+        size = [max(1, round(s * scale)) for s in image.size]
+        resized = image.resize(size, Image.BICUBIC if scale > 1 else Image.LANCZOS)
+        sheet.paste(resized, (gap + i % columns * (cell + gap), gap + i // columns * (cell + gap)))
+    return sheet

@@ -1,0 +1,35 @@
+"""Plain sampling: diffusers' own pipeline over the world's weights and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+
+from ..backbone import Backbone
+from ..errors import SettingsError
+from ..settings import GenerateSettings
+
+
+@torch.no_grad()
+def draw(
+    backbone: Backbone, prompt: str, settings: GenerateSettings, on_picture: Callable[[int], None] = lambda done: None
+) -> list[Image.Image]:
+    """``settings.n`` pictures of ``prompt``; picture i depends on seed + i alone, whatever the batch."""
+    size = {}
+    for name in ("height", "width"):
+        value, grain = getattr(settings, name), backbone.factor * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        if value % grain:
+            raise SettingsError(f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}")
+        size[name] = value or backbone.side
+    pipe, images = backbone.pipeline(), []
+    for first in range(0, settings.n, settings.batch):
+        count = min(settings.batch, settings.n - first)
+        generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
+        images += pipe(
+            prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,
+            num_inference_steps=settings.steps, guidance_scale=settings.guidance_scale, **size,
+        ).images  # fmt: skip
+        on_picture(len(images))
+    return images

@@ -1,0 +1,119 @@
+"""The training loop: a generator of one small record a step. It can be stopped after any step and taken up exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..backbone import Backbone
+from ..concept import Concept
+from ..settings import LearnSettings
+from ..tuners import Tuner
+from .checkpoint import pack_optimizer, unpack_optimizer
+from .objective import Rows, objective
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step: its number (from 1), the loss, each term's value, and the pace."""
+
+    step: int
+    steps: int
+    loss: float
+    terms: dict[str, float]
+    pictures_per_second: float
+    seconds_left: float
+
+
+class Learning:
+    """Tunes ``tuner``'s parameters and the vector of ``token`` on the photos of ``concept`` and on prior pairs.
+
+    Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a checkpoint.
+    """
+
+    def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept,
+                 prior: torch.Tensor | None, settings: LearnSettings):  # fmt: skip
+        self.backbone, self.tuner, self.concept, self.prior, self.settings = backbone, tuner, concept, prior, settings
+        self.named = {**tuner.parameters, "token": vector}
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(tuner.parameters.values()), "lr": settings.learning_rate, "weight_decay": 0.0},
+                {"params": [vector], "lr": settings.token_learning_rate, "weight_decay": 0.0},
+            ]
+        )
+        self.done = 0
+        self._latents = self._encode_photos()
+        self._prompts = [concept.prompts(photo) for photo in concept.photos]
+
+    def _encode_photos(self) -> torch.Tensor:
+        """(photos, 1 or 2, C, h, w): latents of each photo, and of its mirror image where ``flip`` is on."""
+        side = self.backbone.side
+        pixels = np.stack([np.asarray(photo.square(side)) for photo in self.concept.photos])
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        views = [x, x.flip(-1)] if self.settings.flip else [x]
+        return torch.stack([torch.cat([self.backbone.encode_pictures(row[None]) for row in view]) for view in views], 1)
+
+    def rows(self, generator: torch.Generator) -> list[Rows]:
+        """The rows of one step: photos of the new concept, and as many prior pairs."""
+        s = self.settings
+
+        def draw(high: int, size: int = s.batch) -> torch.Tensor:
+            return torch.randint(high, (size,), generator=generator)
+
+        photo, view = draw(len(self._latents)), draw(self._latents.shape[1])
+        prompts = [self._prompts[p][int(draw(len(self._prompts[p]), 1))] for p in photo.tolist()]
+        parts = [Rows("concept", 1.0, self._latents[photo, view], prompts)]
+        if self.prior is not None and s.prior_weight > 0:
+            parts.append(Rows("prior", s.prior_weight, self.prior[draw(len(self.prior))], [self.concept.class_prompt] * s.batch))
+        return parts
+
+    def run(self) -> Iterator[Step]:
+        """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
+        began, first, settings = time.monotonic(), self.done, self.settings
+        precision = self._precision()
+        if precision == "bfloat16":  # only together are the two faster
+            self.backbone.unet.to(memory_format=torch.channels_last)
+        for p in self.named.values():
+            p.requires_grad_(True)
+        try:
+            while self.done < settings.steps:
+                generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.done) % 2**63)
+                parts = self.rows(generator)
+                with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                    loss, terms = objective(self.backbone, parts, generator)
+                loss.backward()
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+                self.done += 1
+                pace = (self.done - first) / (time.monotonic() - began)
+                pictures = sum(len(part.latents) for part in parts)
+                yield Step(self.done, settings.steps, float(loss.detach()), terms, pace * pictures, (settings.steps - self.done) / pace)
+        finally:
+            self.backbone.unet.to(memory_format=torch.contiguous_format)
+            for p in self.named.values():
+                p.requires_grad_(False)
+                p.grad = None
+
+    def _precision(self) -> str:
+        """bfloat16 is faster where the hardware multiplies it: recent GPUs, and CPUs with AMX."""
+        if self.settings.precision != "auto":
+            return self.settings.precision
+        kind = self.backbone.device.type
+        fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.cpu._is_amx_tile_supported()
+        return "bfloat16" if fast else "float32"
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""
+        weights = {f"weight/{name}": p.detach().cpu().clone() for name, p in self.named.items()}
+        return weights | pack_optimizer(self.named, self.optimizer)
+
+    @torch.no_grad()
+    def load_state(self, tensors: dict[str, torch.Tensor], done: int) -> None:
+        for name, p in self.named.items():
+            p.copy_(tensors[f"weight/{name}"])
+        unpack_optimizer(self.named, self.optimizer, tensors)
+        self.done = done

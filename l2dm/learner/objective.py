@@ -1,0 +1,46 @@
+"""The training objective: named, weighted terms over one batched forward.
+
+L_SD (L2DM, arXiv 2309.04430, Eq. 1 [given]) and every term of the same form differ only in where their rows come from:
+
+    L = sum over terms of  weight * mean over the term's rows of || target - eps_theta(z_t | c) ||^2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the batch that belong to one term: clean latents (n, C, h, w) and a prompt for each."""
+
+    term: str
+    weight: float
+    latents: torch.Tensor
+    prompts: list[str]
+
+
+def objective(backbone: Backbone, parts: list[Rows], generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
+
+    Timesteps and noise are drawn on the CPU from ``generator``, so they are the same on every device.
+    """
+    latents = torch.cat([part.latents for part in parts]).to(backbone.device)
+    timesteps = torch.randint(backbone.noise.config.num_train_timesteps, (len(latents),), generator=generator)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    timesteps = timesteps.to(latents.device)
+    noisy = backbone.noise.add_noise(latents, noise, timesteps)
+    context = backbone.encode_text([prompt for part in parts for prompt in part.prompts])
+    predicted = backbone.predict(noisy, timesteps, context)
+    errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square().mean((1, 2, 3))
+    total, values, first = errors.new_zeros(()), {}, 0
+    for part in parts:
+        value = errors[first : first + len(part.latents)].mean()
+        first += len(part.latents)
+        total = total + part.weight * value
+        values[part.term] = float(value.detach())
+    return total, values

@@ -1,0 +1,61 @@
+"""One self-contained HTML file: headings, text, tables, pictures (embedded)."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+_STYLE = """
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 15%, transparent) }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 3rem auto; padding: 0 1.2rem }
+h1 { font-size: 2rem; line-height: 1.2; margin-bottom: .3rem } h2 { margin-top: 2.6rem } .quiet { opacity: .7 }
+figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 0 1rem }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
+img { width: 100%; border-radius: .4rem; display: block }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
+code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
+"""
+
+
+class Page:
+    """Collects blocks; ``save`` writes the page at one stroke."""
+
+    def __init__(self, title: str, lead: str):
+        self.title = title
+        self.blocks = [f'<h1>{escape(title)}</h1><p class="quiet">{escape(lead)}</p>']
+
+    def heading(self, text: str) -> None:
+        self.blocks.append(f"<h2>{escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        self.blocks.append(f"<p>{escape(text)}</p>")
+
+    def pictures(self, images: list[Image.Image], caption: str) -> None:
+        """A row of pictures under one caption; small ones are enlarged smoothly."""
+        cells = "".join(f'<img alt="{escape(caption)}" src="{_embed(image)}">' for image in images)
+        self.blocks.append(f'<figure><div class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>')
+
+    def table(self, head: list[str], rows: list[list[str]]) -> None:
+        def line(cells: list[str], tag: str) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+        self.blocks.append("<table>" + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>")
+
+    def save(self, path: str | Path) -> Path:
+        html = (
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f"<title>{escape(self.title)}</title><style>{_STYLE}</style><body>{''.join(self.blocks)}</body></html>"
+        )
+        Path(path).write_text(html, encoding="utf-8")
+        return Path(path)
+
+
+def _embed(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    scale = max(1, 256 // max(image.size))
+    image.resize((image.width * scale, image.height * scale), Image.BICUBIC).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

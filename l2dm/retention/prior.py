@@ -1,0 +1,33 @@
+"""Prior pairs: pictures of the class noun drawn by the pretrained model (L2DM, arXiv 2309.04430, Eqs. 2-3 [given];
+class-specific prior preservation of DreamBooth, arXiv 2208.12242).
+
+    L_PR = E || eps - eps_theta(z_t^p | c^p) ||^2,   (z^p, c^p) = (a latent drawn for "a photo of a dog", that prompt)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..backbone import Backbone
+from ..tuners import Tuner
+
+
+@torch.no_grad()
+def draw_prior(
+    backbone: Backbone, tuner: Tuner, prompt: str, count: int, steps: int, guidance_scale: float, seed: int = 0,
+    batch: int = 8, on_batch: Callable[[int], None] = lambda done: None,
+) -> torch.Tensor:  # fmt: skip
+    """``count`` latents (count, C, h, w) of ``prompt`` by the pretrained weights, never decoded."""
+    pipe, drawn = backbone.pipeline(), []
+    with tuner.pretrained():
+        for first in range(0, count, batch):
+            size = min(batch, count - first)
+            generators = [torch.Generator().manual_seed(seed + first + i) for i in range(size)]
+            drawn.append(
+                pipe(prompt, num_images_per_prompt=size, num_inference_steps=steps, guidance_scale=guidance_scale,
+                     generator=generators, output_type="latent").images.float()
+            )  # fmt: skip
+            on_batch(first + size)
+    return torch.cat(drawn)

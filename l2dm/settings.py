@@ -1,0 +1,106 @@
+"""Settings as frozen dataclasses: checked once, accepted from TOML, saved with every result."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import SettingsError
+
+_S = TypeVar("_S", bound="Checked")
+
+
+def setting(default: Any, low: float | None = None, high: float | None = None, choices: tuple = (), text: str = "") -> Any:
+    """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, and one line of help."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices, "text": text})
+
+
+class Checked:
+    """Mixin: type and range checks at construction, and construction from mappings and TOML."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, wanted = getattr(self, field.name), type(field.default)
+            if wanted is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+                value = float(value)
+            if type(value) is not wanted:
+                raise SettingsError(f"{field.name} = {value!r}: expected {wanted.__name__}, found {type(value).__name__}")
+            low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
+            if choices and value not in choices:
+                raise SettingsError(f"{field.name} = {value!r}: expected one of {', '.join(map(str, choices))}")
+            if (low is not None and not value >= low) or (high is not None and not value <= high):
+                span = f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+                raise SettingsError(f"{field.name} = {value!r}: expected a value {span}")
+
+    @classmethod
+    def of(cls: type[_S], *layers: dict[str, Any], place: str = "settings") -> _S:
+        """Settings from mappings, later ones winning; ``None`` values are skipped; unknown names are errors."""
+        merged: dict[str, Any] = {}
+        known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        for layer in layers:
+            for name, value in layer.items():
+                if name not in known:
+                    near = difflib.get_close_matches(name, known, 1)
+                    raise SettingsError(
+                        f"{place}: unknown setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+                    )
+                if value is not None:
+                    merged[name] = value
+        try:
+            return cls(**merged)
+        except SettingsError as error:
+            raise SettingsError(f"{place}: {error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+
+def read_toml(path: Path, section: str) -> dict[str, Any]:
+    """Table ``[section]`` of a TOML file, or its top level when it has no tables."""
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such settings file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: not a readable TOML file ({error})") from None
+    tables = {k for k, v in content.items() if isinstance(v, dict)}
+    if unknown := tables - {"learn", "generate"}:
+        raise SettingsError(f"{path}: unknown table [{sorted(unknown)[0]}]; expected [learn] or [generate]")
+    return content.get(section, {}) if tables else content
+
+
+@dataclass(frozen=True)
+class LearnSettings(Checked):
+    """How one concept is learnt. The defaults are for Stable Diffusion; a base may carry its own in ``l2dm.json``."""
+
+    steps: int = setting(250, 1, 100_000, text="optimizer steps")
+    batch: int = setting(2, 1, 256, text="photos per step; as many prior pictures come on top")
+    learning_rate: float = setting(5e-5, 1e-8, 1.0, text="of the key and value projections (AdamW)")
+    token_learning_rate: float = setting(5e-3, 0.0, 1.0, text="of the new token's embedding (AdamW)")
+    prior_weight: float = setting(1.0, 0.0, 100.0, text="weight of prior preservation; 0 turns it off")
+    prior_pictures: int = setting(32, 1, 10_000, text="pictures of the class noun drawn once by the pretrained model")
+    prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
+    flip: bool = setting(True, text="mirror photos by chance")
+    seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
+    precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")
+    checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
+    previews: int = setting(4, 0, 64, text="preview pictures drawn at the end")
+
+
+@dataclass(frozen=True)
+class GenerateSettings(Checked):
+    """How a prompt is drawn."""
+
+    n: int = setting(4, 1, 1024, text="pictures")
+    steps: int = setting(25, 1, 1000, text="sampling steps")
+    guidance_scale: float = setting(7.5, 0.0, 100.0, text="classifier-free guidance; 1 and below turns it off")
+    seed: int = setting(0, 0, 2**63 - 1, text="picture i is drawn from seed + i")
+    negative_prompt: str = setting("", text="what to keep away from")
+    height: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
+    width: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
+    batch: int = setting(4, 1, 256, text="pictures drawn at once")

@@ -1,0 +1,71 @@
+"""Files that appear whole or not at all: written beside their place, flushed to the disk, then renamed into it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Marks work in progress; anything so named is rubbish after a crash and is removed by the next writer.
+PART = ".part-"
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder."""
+    scratch = target.with_name(f"{PART}{target.name}-{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        fill(scratch)
+        for path in sorted(scratch.rglob("*"), reverse=True):
+            sync(path)
+        sync(scratch)
+        scratch.rename(target)
+        sync(target.parent)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Replace ``target``'s content at one stroke."""
+    scratch = target.with_name(f"{PART}{target.name}-{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, target)
+    sync(target.parent)
+
+
+def write_json(target: Path, value: Any) -> None:
+    write_bytes(target, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left half done."""
+    for path in [*folder.glob(f"{PART}*"), *folder.glob(f"*/{PART}*")]:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def size(folder: Path) -> int:
+    """Bytes that the files of ``folder`` take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

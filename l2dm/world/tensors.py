@@ -1,0 +1,22 @@
+"""Tensors in safetensors files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..errors import WorldDamaged
+
+
+def write_tensors(target: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """A safetensors file inside a folder that ``write_folder`` is filling."""
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, target)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise WorldDamaged(f"{path}: not a readable safetensors file ({error})") from None

@@ -1,0 +1,110 @@
+"""The objective against its literal twin; the loop's promises."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from reference.objective import literal_objective
+
+from l2dm.backbone import Backbone
+from l2dm.concept import Concept
+from l2dm.learner import Learning, Rows, objective
+from l2dm.settings import LearnSettings
+from l2dm.tuners import TUNERS
+
+SETTINGS = LearnSettings(steps=3, batch=2, learning_rate=1e-3, seed=5, precision="float32")
+
+
+def start(photos, tuner="key_value", prior=True, **changes):
+    """A fresh learning of <rex> over a backbone of its own."""
+    backbone = Backbone.load()
+    concept = Concept.read(photos, "<rex>", "dog")
+    chosen = TUNERS[tuner](backbone)
+    vector = backbone.add_token("<rex>", backbone.word_vector("dog"))
+    latents = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1)) if prior else None
+    return Learning(backbone, chosen, vector, concept, latents, dataclasses.replace(SETTINGS, **changes))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_objective_is_its_literal_twin(backbone, kind):
+    noise = type(backbone.noise).from_config(backbone.noise.config, prediction_type=kind)
+    other = dataclasses.replace(backbone)
+    other.__dict__["noise"] = noise
+    g = torch.Generator().manual_seed(3)
+    parts = [
+        Rows("concept", 1.0, torch.randn(3, 4, 16, 16, generator=g), ["a photo of a dog", "a dog", "a photo of a dog"]),
+        Rows("prior", 0.7, torch.randn(2, 4, 16, 16, generator=g), ["a cat"] * 2),
+    ]
+    with torch.no_grad():
+        fast, values = objective(other, parts, torch.Generator().manual_seed(9))
+        slow = literal_objective(other, parts, 9)
+    assert fast.item() == pytest.approx(slow, rel=1e-4)
+    assert fast.item() == pytest.approx(values["concept"] + 0.7 * values["prior"], rel=1e-5)
+
+
+def test_key_value_tunes_keys_values_and_the_new_vector_only(photos):
+    learning = start(photos)
+    before = {n: p.clone() for n, p in learning.backbone.unet.named_parameters()}
+    table = learning.backbone.tokens.base.weight.clone()
+    encoder = {n: p.clone() for n, p in learning.backbone.text_encoder.named_parameters() if "vectors" not in n}
+    vector = learning.named["token"].clone()
+    list(learning.run())
+    changed = {n for n, p in learning.backbone.unet.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == {n for n in before if ".attn2.to_k." in n or ".attn2.to_v." in n}
+    assert torch.equal(table, learning.backbone.tokens.base.weight)
+    assert all(torch.equal(p, encoder[n]) for n, p in learning.backbone.text_encoder.named_parameters() if "vectors" not in n)
+    assert not torch.equal(vector, learning.named["token"])
+    assert not any(p.requires_grad for p in [*learning.backbone.unet.parameters(), *learning.backbone.text_encoder.parameters()])
+
+
+def test_embedding_tunes_no_weight_at_all(photos):
+    learning = start(photos, "embedding")
+    before = {n: p.clone() for n, p in learning.backbone.unet.named_parameters()}
+    vector = learning.named["token"].clone()
+    list(learning.run())
+    assert all(torch.equal(p, before[n]) for n, p in learning.backbone.unet.named_parameters())
+    assert not torch.equal(vector, learning.named["token"])
+
+
+def test_same_seed_same_weights_other_seed_other_weights(photos):
+    ends = []
+    for seed in (5, 5, 6):
+        learning = start(photos, seed=seed)
+        list(learning.run())
+        ends.append(learning.state())
+    assert all(torch.equal(ends[0][n], ends[1][n]) for n in ends[0])
+    assert any(not torch.equal(ends[0][n], ends[2][n]) for n in ends[0])
+
+
+def test_taking_up_a_checkpoint_changes_nothing(photos):
+    whole = start(photos)
+    list(whole.run())
+    first = start(photos)
+    next(steps := first.run())
+    saved, done = first.state(), first.done
+    steps.close()
+    second = start(photos)
+    second.load_state(saved, done)
+    list(second.run())
+    assert all(torch.equal(whole.state()[n], second.state()[n]) for n in saved)
+
+
+def test_steps_report_their_terms(photos):
+    steps = list(start(photos).run())
+    assert [s.step for s in steps] == [1, 2, 3]
+    assert all(s.loss == pytest.approx(s.terms["concept"] + s.terms["prior"], rel=1e-5) for s in steps)
+    assert set(next(start(photos, prior=False).run()).terms) == {"concept"}
+
+
+def test_the_pretrained_weights_come_back_within_the_block(photos):
+    learning = start(photos)
+    list(learning.run())
+    tuned = learning.tuner.state()
+    with learning.tuner.pretrained():
+        assert all(torch.equal(p, learning.tuner.pretrained_values[n]) for n, p in learning.tuner.parameters.items())
+    assert all(torch.equal(p.cpu(), tuned[n]) for n, p in learning.tuner.parameters.items())
+    with pytest.raises(RuntimeError), learning.tuner.pretrained():
+        raise RuntimeError
+    assert all(torch.equal(p.cpu(), tuned[n]) for n, p in learning.tuner.parameters.items())

@@ -1,0 +1,48 @@
+"""Settings: ranges, types, layers, TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from l2dm import GenerateSettings, LearnSettings
+from l2dm.errors import SettingsError
+from l2dm.settings import read_toml
+
+
+def test_later_layers_win_and_none_is_skipped():
+    made = LearnSettings.of({"steps": 10, "batch": 3}, {"steps": 20, "batch": None})
+    assert (made.steps, made.batch) == (20, 3)
+
+
+def test_whole_numbers_do_for_fractions_but_not_the_other_way():
+    assert LearnSettings(prior_weight=1).prior_weight == 1.0
+    with pytest.raises(SettingsError, match="expected int, found float"):
+        LearnSettings(steps=2.5)
+    with pytest.raises(SettingsError, match="expected int, found bool"):
+        LearnSettings(steps=True)
+
+
+@pytest.mark.parametrize("cls", [LearnSettings, GenerateSettings])
+def test_every_bound_is_enforced_and_named(cls):
+    for field in dataclasses.fields(cls):
+        for bound, beyond in (("low", -1), ("high", 1)):
+            if (limit := field.metadata.get(bound)) is not None:
+                cls(**{field.name: type(field.default)(limit)})
+                with pytest.raises(SettingsError, match=field.name):
+                    cls(**{field.name: type(field.default)(limit + beyond)})
+        assert field.metadata["text"], "every setting says what it is"
+
+
+def test_nan_is_out_of_range():
+    with pytest.raises(SettingsError, match="learning_rate"):
+        LearnSettings(learning_rate=float("nan"))
+
+
+def test_toml_tables(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[learn]\nsteps = 7\n[generate]\nn = 2\n")
+    assert read_toml(path, "learn") == {"steps": 7} and read_toml(path, "generate") == {"n": 2}
+    path.write_text("steps = 9\n")
+    assert read_toml(path, "learn") == {"steps": 9}

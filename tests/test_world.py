@@ -1,0 +1,241 @@
+"""The world on disk: commits, undo, crash points, locks, and that no photo is ever in it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUICK, paint
+from PIL import Image
+from safetensors.torch import load_file
+
+from benchmarks.malformed import state
+from l2dm import LearningStopped, World
+from l2dm.errors import WorldDamaged, WorldError, WorldLocked
+from l2dm.world import store
+
+PROMPT = "a photo of <rex> dog"
+
+
+def teach(world, photos, **changes):
+    return world.learn(photos, token="<rex>", noun="dog", **{**QUICK, **changes})
+
+
+def weights(world):
+    return load_file(world.path / "versions" / f"{world.version:04d}" / "weights.safetensors")
+
+
+def pixels(world, **changes):
+    options = {"n": 1, "steps": 2, **changes}
+    return np.asarray(world.generate(PROMPT, **options)[0].image)
+
+
+def test_learning_commits_and_reopening_finds_the_same(world, photos):
+    version = teach(world, photos)
+    again = World.open(world.path)
+    assert (again.version, again.concepts, version.photos) == (1, {"<rex>": "dog"}, 3)
+    assert np.array_equal(pixels(world), pixels(again))
+    assert [e["action"] for e in again.history()] == ["init", "learn"]
+
+
+def test_two_concepts_then_undo_gives_the_first_back(world, photos, tmp_path):
+    teach(world, photos)
+    first, before = pixels(world), weights(world)
+    world.learn(photos, token="<tom>", noun="cat", **QUICK)
+    assert world.concepts == {"<rex>": "dog", "<tom>": "cat"}
+    assert not np.array_equal(first, pixels(world))
+    assert world.undo().token == "<tom>"
+    assert np.array_equal(first, pixels(world))
+    assert all(torch.equal(before[n], t) for n, t in weights(World.open(world.path)).items())
+    world.undo()
+    with pytest.raises(WorldError, match="nothing to undo"):
+        world.undo()
+    assert teach(world, photos).version == 3, "numbers are never used twice"
+
+
+def test_prior_pictures_are_drawn_once_for_a_noun(world, photos):
+    stages = []
+    teach(world, photos, on_progress=lambda p: stages.append(p.stage))
+    world.learn(photos, token="<ada>", noun="dog", **QUICK, on_progress=lambda p: stages.append(p.stage + " again"))
+    assert "prior" in stages and "prior again" not in stages
+    assert len(list((world.path / "prior").iterdir())) == 1
+
+
+def test_previews_and_provenance(world, photos, tmp_path):
+    teach(world, photos, previews=2)
+    assert Image.open(world.path / "versions/0001/previews.png").width > 100
+    path = world.generate(PROMPT, n=2, steps=2, seed=41)[1].save(tmp_path / "x.png")
+    text = Image.open(path).text
+    assert text["prompt"] == PROMPT and text["seed"] == "42" and text["world_version"] == "1" and text["software"].startswith("l2dm")
+
+
+def test_a_picture_depends_on_its_own_seed_alone(world):
+    together = world.generate("a dog", n=3, steps=2, batch=3, seed=10)
+    alone = world.generate("a dog", n=1, steps=2, seed=12)
+    assert np.abs(np.asarray(together[2].image, int) - np.asarray(alone[0].image, int)).max() <= 1
+
+
+def test_no_photo_is_in_a_world(world, tmp_path):
+    """Neither a photo's bytes, nor its pixels or latents in any tensor, nor its picture in any image."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        paint(i, (64, 64)).save(folder / f"{i}.png")
+    teach(world, folder)
+    latents = [world.backbone().encode_pictures(_tensor(paint(i, (64, 64))))[0] for i in range(3)]
+    secrets = [t.flatten() for i in range(3) for t in (_tensor(paint(i, (64, 64)))[0], latents[i], latents[i].flip(-1))]
+    files = [p for p in world.path.rglob("*") if p.is_file()]
+    for path in files:
+        data = path.read_bytes()
+        for photo in folder.iterdir():
+            assert photo.read_bytes()[64:128] not in data, path
+        if path.suffix == ".safetensors":
+            for name, tensor in load_file(path).items():
+                rows = tensor.float().flatten()
+                for secret in secrets:
+                    assert rows.numel() < secret.numel() or _nearest(rows, secret) > 0.05, f"{path} {name}"
+        if path.suffix == ".png":
+            for i in range(3):
+                assert (
+                    np.abs(
+                        np.asarray(Image.open(path).convert("RGB").resize((64, 64)), float) - np.asarray(paint(i, (64, 64)), float)
+                    ).mean()
+                    > 8
+                )
+    assert {p.suffix for p in files} <= {".json", ".safetensors", ".png", ""}
+
+
+def _tensor(image):
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def _nearest(rows, secret):
+    """Mean distance between ``secret`` and the nearest aligned block of its length in ``rows``."""
+    blocks = rows[: rows.numel() // secret.numel() * secret.numel()].view(-1, secret.numel())
+    return float((blocks - secret).abs().mean(1).min())
+
+
+def test_the_looking_test_can_see():
+    secret = torch.randn(64)
+    assert _nearest(torch.cat([torch.randn(64), secret, torch.randn(7)]), secret) == 0
+
+
+def test_a_second_writer_is_turned_away(world, photos):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(world.path / ".lock", ready, done))
+    holder.start()
+    assert ready.wait(60)
+    with pytest.raises(WorldLocked, match="another process"):
+        teach(world, photos)
+    done.set()
+    holder.join()
+    assert teach(world, photos).version == 1
+
+
+def _hold(path, ready, done):
+    from filelock import FileLock
+
+    with FileLock(path):
+        ready.set()
+        done.wait(60)
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_reaches_the_same_weights(world, photos, tmp_path):
+    shutil.copytree(world.path, tmp_path / "unbroken")
+    unbroken = World.open(tmp_path / "unbroken")
+    teach(unbroken, photos, steps=6)
+
+    def interrupt(progress):
+        if progress.stage == "learn" and progress.done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(LearningStopped, match="step 3 of 6"):
+        teach(world, photos, steps=6, checkpoint_every=100, on_progress=interrupt)
+    assert world.version == 0
+    steps = []
+    teach(World.open(world.path), photos, steps=6, checkpoint_every=100, on_progress=lambda p: steps.append(p.done) if p.step else None)
+    assert steps == [4, 5, 6]
+    assert all(torch.equal(weights(unbroken)[n], t) for n, t in weights(World.open(world.path)).items())
+
+
+def test_an_unfinished_learning_is_not_thrown_away_by_another(world, photos):
+    def interrupt(progress):
+        if progress.stage == "learn":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(LearningStopped):
+        teach(world, photos, steps=5, on_progress=interrupt)
+    with pytest.raises(WorldError, match=r"unfinished learning of <rex>.*--discard"):
+        world.learn(photos, token="<tom>", noun="cat", **QUICK)
+    world.learn(photos, token="<tom>", noun="cat", discard=True, **QUICK)
+    assert list(world.concepts) == ["<tom>"] and not (world.path / "learning").exists()
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing after it runs that a dead process would not run."""
+
+
+@pytest.mark.parametrize("point", range(10))
+def test_a_kill_at_any_write_leaves_before_or_after(world, photos, monkeypatch, point):
+    """The n-th rename or replace of the commit never happens: the world is as before, and learning again succeeds."""
+    count = [0]
+
+    def dying(real):
+        def call(*args, **kwargs):
+            count[0] += 1
+            if count[0] == point + 1:
+                raise Killed
+            return real(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "replace", dying(os.replace))
+        patch.setattr(store.Path, "rename", dying(store.Path.rename))
+        patch.setattr(store.shutil, "rmtree", lambda *a, **k: None)
+        with contextlib.suppress(Killed):
+            teach(world, photos)
+    again = World.open(world.path)
+    assert again.version in (0, 1)
+    if again.version == 0:
+        teach(again, photos)
+    assert World.open(world.path).concepts == {"<rex>": "dog"}
+    pixels(World.open(world.path))
+    assert not [p for p in world.path.rglob("*") if p.name.startswith(store.PART)] or count[0] <= point
+
+
+def test_damage_is_named_and_undo_leads_out(world, photos):
+    teach(world, photos)
+    (world.path / "versions/0001/tokens.safetensors").write_bytes(b"gone")
+    with pytest.raises(WorldDamaged, match=r"tokens\.safetensors.*l2dm undo"):
+        World.open(world.path)
+    World.open(world.path, whole=False).undo()
+    assert World.open(world.path).version == 0
+
+
+def test_a_failed_learning_changes_nothing(world, photos, monkeypatch):
+    teach(world, photos)
+    before, drawn = state(world.path), pixels(world)
+    monkeypatch.setattr("l2dm.world.world.Learning.run", lambda self: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError):
+        world.learn(photos, token="<tom>", noun="dog", **QUICK)
+    assert state(world.path) == before
+    assert np.array_equal(drawn, pixels(world))
+
+
+def test_the_manifest_tells_everything(world, photos):
+    version = teach(world, photos)
+    raw = json.loads((world.path / "manifest.json").read_text())
+    assert raw["format"] == 1 and raw["head"] == 1 and re.fullmatch("[0-9a-f]{32}", raw["fingerprint"])
+    assert raw["versions"]["1"] == json.loads(json.dumps(dataclasses.asdict(version)))
+    assert set(version.files) == {"weights.safetensors", "tokens.safetensors", "memory.safetensors", "memory.json"}
