@@ -54,5 +54,5 @@ def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
         error = y - x
         loss = 4 * error.square().mean() + error.abs().mean()
         loss = loss + 2e-3 * (z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean())
-        run.update(loss)
+        run.update(loss, len(picked))
     return run.averaged()

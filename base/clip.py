@@ -155,5 +155,5 @@ def train(icons: list[Icon], folder: Path, seed: int = 2) -> tuple[CLIPTokenizer
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
             print(f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}", flush=True)
-        run.update(loss + helpers)
+        run.update(loss + helpers, BATCH)
     return tokenizer, run.averaged().model.eval()

@@ -86,7 +86,7 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     return {
         "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(psnr, 2), "retrieval_r1_of_1000": round(r1, 3),
         "training_steps": steps, "training_seconds": seconds, "parameters": sizes,
-        "unet_pictures": steps["unet"] * unet.BATCH,
+        "unet_pictures": json.loads((work / "unet" / "state.json").read_text())["pictures"],
         "unet_loss": json.loads((work / "unet" / "state.json").read_text())["log"][::10],
     }  # fmt: skip
 

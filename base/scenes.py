@@ -101,7 +101,8 @@ def draw_place(kind: str, rng: np.random.Generator, side: int) -> Image.Image:
 class Composer:
     """Draws endless scenes from ``icons``. ``side`` is the picture's side in pixels; the seed fixes everything.
 
-    ``spread`` in [0, 1]: how freely single objects vary in size, place and tilt (0: upright, large, in the middle).
+    ``spread`` in [0, 1]: how freely pictures vary. At 0 single objects stand upright, large, in the middle, each noun has
+    one drawing a style, and captions name the style: what a denoiser learns first.
     """
 
     def __init__(self, icons: list[Icon], side: int = 64, seed: int = 0, spread: float = 1.0):
@@ -125,7 +126,7 @@ class Composer:
         noun = noun or str(self.rng.choice(self.nouns))
         style = str(self.rng.choice(sorted(self.by_noun[noun])))
         drawings = self.by_noun[noun][style]
-        return drawings[self.rng.integers(len(drawings))]
+        return drawings[self.rng.integers(len(drawings))] if self.rng.random() < self.spread else drawings[0]
 
     def background(self, kind: str) -> Image.Image:
         rng, side = self.rng, self.side
@@ -142,7 +143,7 @@ class Composer:
         """Paste ``icon`` tilted and mirrored at random, its longer side ``size`` and its centre at (cx, cy), in pixels."""
         rng = self.rng
         image = self._image(icon)
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 * self.spread:
             image = image.transpose(Image.FLIP_LEFT_RIGHT)
         upright = image.width
         image = image.rotate(float(rng.uniform(-8, 8)) * self.spread, Image.BICUBIC, expand=True)
@@ -191,7 +192,7 @@ class Composer:
         rng = self.rng
         names = []
         for icon, (size, _, _) in zip(icons, spots):
-            words = [STYLES[icon.style][2]] if STYLES[icon.style][2] and rng.random() < 0.4 else []
+            words = [STYLES[icon.style][2]] if STYLES[icon.style][2] and rng.random() < 0.8 - 0.4 * self.spread else []
             if len(icons) == 1 and size < 0.5 and rng.random() < 0.7:
                 words.insert(0, "small")
             names.append(article(" ".join([*words, icon.noun])))

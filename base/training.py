@@ -22,13 +22,13 @@ class Training:
     """
 
     def __init__(self, folder: Path, module: torch.nn.Module, lr: float, total: int, warmup: int = 200,
-                 weight_decay: float = 0.01, decay: float = 0.999, save_every: float = 120.0, shape: str = "cosine"):  # fmt: skip
+                 weight_decay: float = 0.01, decay: float = 0.999, save_every: float = 120.0, shape: str = "cosine", leader: bool = True):  # fmt: skip
         self.folder, self.module, self.lr, self.total, self.warmup = folder, module.to(DEVICE), lr, total, warmup
-        self.decay, self.save_every, self.shape = decay, save_every, shape
+        self.decay, self.save_every, self.shape, self.leader = decay, save_every, shape, leader
         self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(self.named.values(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
         self.average = {n: p.detach().clone() for n, p in self.named.items()}
-        self.step, self.seconds, self.log, self._since, self._mark = 0, 0.0, [], time.time(), time.time()
+        self.step, self.pictures, self.seconds, self.log, self._since, self._mark = 0, 0, 0.0, [], time.time(), time.time()
         self._losses: list[float] = []
         if (folder / "state.json").exists():
             self._load()
@@ -37,8 +37,8 @@ class Training:
     def done(self) -> bool:
         return self.step >= self.total
 
-    def update(self, loss: torch.Tensor, clip: float = 1.0) -> None:
-        """One optimizer step on ``loss``; saves and logs when it is time to."""
+    def update(self, loss: torch.Tensor, pictures: int, clip: float = 1.0) -> None:
+        """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs when it is time to."""
         rate = self.lr * min(1.0, (self.step + 1) / self.warmup)
         at = min(1.0, self.step / self.total)
         if self.shape == "cosine":
@@ -52,6 +52,9 @@ class Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        self.pictures += pictures
+        if not self.leader:
+            return
         if self.step % 4 == 0:
             decay = min(self.decay, (1 + self.step) / (10 + self.step)) ** 4
             with torch.no_grad():
@@ -81,7 +84,7 @@ class Training:
                 tensors[f"{key}/{name}"] = value
         name = f"state-{self.step}.safetensors"
         save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, self.folder / name)
-        record = {"file": name, "step": self.step, "seconds": self.seconds, "log": self.log}
+        record = {"file": name, "step": self.step, "pictures": self.pictures, "seconds": self.seconds, "log": self.log}
         scratch = self.folder / "state.json.part"
         scratch.write_text(json.dumps(record))
         os.replace(scratch, self.folder / "state.json")
@@ -92,7 +95,7 @@ class Training:
     def _load(self) -> None:
         record = json.loads((self.folder / "state.json").read_text())
         tensors = load_file(self.folder / record["file"])
-        self.step, self.seconds, self.log = record["step"], record["seconds"], record["log"]
+        self.step, self.pictures, self.seconds, self.log = (record[k] for k in ("step", "pictures", "seconds", "log"))
         with torch.no_grad():
             for name, p in self.named.items():
                 if f"weight/{name}" not in tensors or tensors[f"weight/{name}"].shape != p.shape:

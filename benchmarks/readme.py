@@ -1,0 +1,51 @@
+"""Write the README's tables from results/*.json:  python -m benchmarks.readme"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from benchmarks.main import ROOT
+
+
+def tables() -> dict[str, str]:
+    """Marker -> Markdown table."""
+    main = json.loads((ROOT / "results" / "main.json").read_text())
+    facts = json.loads((ROOT / "l2dm" / "backbone" / "mini" / "facts.json").read_text())
+    each = main["settings"]["seconds_per_concept"]["each"]
+    rows = [
+        ("learning one concept, slowest of three, set-up and previews included",
+         f"{main['seconds_per_concept']} s ({main['steps']} steps of {main['batch']} photos; all: {', '.join(map(str, each))} s)", "time"),
+        ("`kill -9` at random moments of learning: the world opens, before or after", f"{main['kills_survived']} of {main['kills']}", "kills"),
+        ("killed and taken up again against never killed: largest difference of any weight", f"{main['resume_max_difference']:g}", "kills"),
+        ("malformed inputs answered with one clear error, nothing changed", f"{main['clear_errors']} of {main['malformed_inputs']}", "malformed"),
+        ("SD 1.5's architecture at 512 px (random weights): one learning step", f"{main['sd15_step_seconds']} s", "sd15"),
+        ("the same, peak memory of the whole process, float32", f"{main['sd15_peak_gib']} GiB", "sd15"),
+    ]  # fmt: skip
+    measured = "| on 2 CPU cores | measured | `python -m benchmarks.main` |\n|---|---|---|\n"
+    measured += "\n".join(f"| {what} | {figure} | `{command}` |" for what, figure, command in rows)
+    minutes = sum(facts["training_seconds"].values()) / 60
+    base = "| the mini base | |\n|---|---|\n" + "\n".join(
+        f"| {what} | {figure} |"
+        for what, figure in [
+            ("size of all weights, fp16", f"{facts['megabytes']} MB"),
+            ("nouns, drawings they were learnt from", f"{facts['nouns']}, {facts['icons']}"),
+            ("pictures the UNet was trained on", f"{facts['unet_pictures']:,}"),
+            ("training time of all parts, 2 CPU cores", f"{minutes:.0f} min"),
+            ("autoencoder, PSNR on scenes of held-out icons", f"{facts['psnr_unseen_icons_db']} dB"),
+            ("CLIP pair, caption to picture, R@1 of 1,000", f"{facts['retrieval_r1_of_1000']:.1%}"),
+        ]
+    )
+    return {"main": measured, "base": base}
+
+
+def filled(text: str) -> str:
+    """``text`` with each ``<!-- name -->...<!-- /name -->`` holding its table."""
+    for name, table in tables().items():
+        text = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
+    return text
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(filled(path.read_text()))
