@@ -15,7 +15,7 @@ from .corpus import Icon
 from .scenes import Composer
 from .training import DEVICE, Training
 
-BATCH, STEPS, SHARD, PASSES = 12, 13_312, 4096, 3
+BATCH, STEPS, SHARD, PASSES = 12, 12_288, 4096, 3
 
 
 def build() -> UNet2DConditionModel:
@@ -55,7 +55,7 @@ class Shards:
     def make(self, index: int, rank: int, size: int, shards: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Shard ``index`` of ``shards``: large single objects of named style first, then freer ones, pairs and triples."""
         rng = np.random.default_rng([50_000, index, rank])
-        grown = min(1.0, max(0.0, index / max(1, shards) - 0.55) / 0.2)
+        grown = min(1.0, max(0.0, index / max(1, shards) - 0.7) / 0.2)
         composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.85 * grown)
         two, three = 0.1 + 0.25 * grown, 0.08 * grown
         scenes = [composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)]
@@ -100,10 +100,10 @@ def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, 
     shards = Shards(icons, vae, tokenizer, pair.text_model.eval().requires_grad_(False))
     torch.manual_seed(seed)
     model = build().to(memory_format=torch.channels_last)
-    run = Training(work / "unet", model, lr=1e-3, total=steps, warmup=500, decay=0.998, save_every=300, shape="stable", leader=rank == 0)
+    run = Training(work / "unet", model, lr=1.4e-3, total=steps, warmup=500, decay=0.998, save_every=300, shape="stable", leader=rank == 0)
     scheduler = make_scheduler()
     bars = scheduler.alphas_cumprod.to(DEVICE)
-    likely = (1 / (1 + bars / (1 - bars) / 5)).cpu()  # noise so weak that nothing is left to decide is drawn less often
+    snr = (bars / (1 - bars)).cpu()
     size, batch, per_shard = SHARD // workers, BATCH // workers, SHARD * PASSES // BATCH
     forward = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True) if workers > 1 else torch.compile(model)
     rng = torch.Generator().manual_seed(seed + run.step * workers + rank)
@@ -113,6 +113,8 @@ def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, 
             shard = run.step // per_shard
             latents, texts = shards.make(shard, rank, size, max(1, steps // per_shard))
         rows = torch.randint(size, (batch,), generator=rng)
+        # noise so weak that nothing is left to decide is drawn less often, above all before the details' turn comes
+        likely = 1 / (1 + snr * (2 if run.step < 0.7 * steps else 0.3))
         t = torch.multinomial(likely, batch, replacement=True, generator=rng).to(DEVICE)
         z, context = latents[rows], texts[rows]
         noise = torch.randn(z.shape, generator=rng).to(DEVICE)

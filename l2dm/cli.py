@@ -92,12 +92,13 @@ def check(
 def init(
     world: WorldPath,
     base: Annotated[str, typer.Option(help="The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder, or a hub id.")] = "mini",
+    tuner: Annotated[str, typer.Option(help="What learning tunes: key_value, or embedding (the token alone).")] = "key_value",
     as_json: AsJson = False,
 ) -> None:
     """Make a fresh world over a base model."""
     from .world.world import World
 
-    made = World.create(world, base)
+    made = World.create(world, base, tuner)
     answer(as_json, {"world": str(world), "base": made.manifest.base, "version": 0}, f"{world}: a fresh world over {made.manifest.base}")
 
 
@@ -108,6 +109,7 @@ def learn(
     token: Annotated[str, typer.Option(help="The new word that will call it, such as '<rex>'.")],
     noun: Annotated[str, typer.Option(help="Its class noun, such as dog or 'duck toy'.")],
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    method: Annotated[str | None, typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py).")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
     settings: SettingsFile = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
@@ -119,7 +121,9 @@ def learn(
 
     opened = World.open(world)
     given = read_toml(settings, "learn") if settings else {}
-    chosen = opened.settings("learn", {**given, **{k: v for k, v in {"steps": steps, "seed": seed}.items() if v is not None}})
+    chosen = opened.settings(
+        "learn", {**given, **{k: v for k, v in {"steps": steps, "method": method, "seed": seed}.items() if v is not None}}
+    )
     with bar(as_json) as move:
 
         def show_progress(p: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import SettingsError
+from .methods import METHODS
 
 _S = TypeVar("_S", bound="Checked")
 
@@ -85,6 +86,12 @@ class LearnSettings(Checked):
     prior_weight: float = setting(1.0, 0.0, 100.0, text="weight of prior preservation; 0 turns it off")
     prior_pictures: int = setting(32, 1, 10_000, text="pictures of the class noun drawn once by the pretrained model")
     prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
+    method: str = setting("custom-diffusion", choices=tuple(METHODS), text="how the past is kept: a row of l2dm/methods.py")
+    replay_weight: float = setting(1.0, 0.0, 100.0, text="alpha: weight of rehearsing earlier concepts")
+    distil_weight: float = setting(1.0, 0.0, 1000.0, text="gamma: weight of elastic concept distillation")
+    candidates: int = setting(4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory")
+    budget: int = setting(32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter")
+    guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")
     flip: bool = setting(True, text="mirror photos by chance")
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
     precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")

@@ -6,25 +6,33 @@ import dataclasses
 
 import pytest
 import torch
-from reference.objective import literal_objective
+from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
 from l2dm.learner import Learning, Rows, objective
+from l2dm.retention import Past
 from l2dm.settings import LearnSettings
 from l2dm.tuners import TUNERS
 
 SETTINGS = LearnSettings(steps=3, batch=2, learning_rate=1e-3, seed=5, precision="float32")
 
 
-def start(photos, tuner="key_value", prior=True, **changes):
+def latents(count: int, seed: int) -> torch.Tensor:
+    return torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+PAST = Past({"a photo of a dog": latents(3, 1)})
+MEMORY = {"memory": {"<tom>": latents(2, 2), "<ada>": latents(3, 3)}, "prompts": {"<tom>": ["a cat"] * 2, "<ada>": ["an owl"] * 3}}
+
+
+def start(photos, tuner="key_value", past=PAST, **changes):
     """A fresh learning of <rex> over a backbone of its own."""
     backbone = Backbone.load()
     concept = Concept.read(photos, "<rex>", "dog")
     chosen = TUNERS[tuner](backbone)
     vector = backbone.add_token("<rex>", backbone.word_vector("dog"))
-    latents = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1)) if prior else None
-    return Learning(backbone, chosen, vector, concept, latents, dataclasses.replace(SETTINGS, **changes))
+    return Learning(backbone, chosen, vector, concept, past, dataclasses.replace(SETTINGS, **changes))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
@@ -95,7 +103,7 @@ def test_steps_report_their_terms(photos):
     steps = list(start(photos).run())
     assert [s.step for s in steps] == [1, 2, 3]
     assert all(s.loss == pytest.approx(s.terms["concept"] + s.terms["prior"], rel=1e-5) for s in steps)
-    assert set(next(start(photos, prior=False).run()).terms) == {"concept"}
+    assert set(next(start(photos, past=Past()).run()).terms) == {"concept"}
 
 
 def test_the_pretrained_weights_come_back_within_the_block(photos):
@@ -108,3 +116,64 @@ def test_the_pretrained_weights_come_back_within_the_block(photos):
     with pytest.raises(RuntimeError), learning.tuner.pretrained():
         raise RuntimeError
     assert all(torch.equal(p.cpu(), tuned[n]) for n, p in learning.tuner.parameters.items())
+
+
+def test_l2dm_without_memory_and_teacher_is_custom_diffusion_bit_for_bit(photos):
+    ends = []
+    for method in ("custom-diffusion", "l2dm"):
+        learning = start(photos, method=method)
+        list(learning.run())
+        ends.append(learning.state())
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][n], ends[1][n]) for n in ends[0])
+
+
+def test_a_step_is_one_forward_and_the_teacher_sees_the_replayed_rows_only(photos, monkeypatch):
+    past = Past(PAST.priors, **MEMORY)
+    learning = start(photos, past=past, method="l2dm", batch=3)
+    sizes = []
+    forward = learning.backbone.unet.forward
+    monkeypatch.setattr(learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1])
+    terms = next(learning.run()).terms
+    assert sizes == [3, 9], "the teacher on 3 replayed rows, then the student on 3 new, 3 prior, 3 replayed"
+    assert set(terms) == {"concept", "prior", "replay", "distillation"}
+    assert terms["distillation"] < 1e-9, "at the first step the student is the teacher"
+
+
+def test_distillation_is_its_literal_twin(photos):
+    learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm", distil_weight=2.5, steps=2)
+    next(learning.run())
+    learning.distillation.elastic.drift = torch.tensor([0.5, 1.5])
+    generator = torch.Generator().manual_seed(4)
+    parts = learning.rows(generator)
+    state = generator.get_state()
+    whole, values = objective(learning.backbone, parts, generator, learning.distillation)
+    generator.set_state(state)
+    without, _ = objective(learning.backbone, parts, generator)
+    generator.set_state(state)
+    with torch.no_grad():
+        slow = literal_distillation(learning, parts, generator, {"<tom>": 0.5, "<ada>": 1.5})
+    assert slow > 0
+    assert values["distillation"] == pytest.approx(slow, rel=1e-3)
+    assert float((whole - without).detach()) == pytest.approx(2.5 * slow, rel=1e-2)
+
+
+def test_without_rehearsal_the_memory_only_distils(photos):
+    parts = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-without-tame").rows(torch.Generator().manual_seed(0))
+    assert {p.term: p.weight for p in parts} == {"concept": 1.0, "prior": 1.0, "replay": 0.0}
+
+
+def test_checkpoints_hold_the_elastic_weights(photos):
+    past = Past(PAST.priors, **MEMORY)
+    whole = start(photos, past=past, method="l2dm")
+    list(whole.run())
+    first = start(photos, past=past, method="l2dm")
+    steps = first.run()
+    next(steps), next(steps)
+    saved, done = first.state(), first.done
+    steps.close()
+    second = start(photos, past=past, method="l2dm")
+    second.load_state(saved, done)
+    list(second.run())
+    assert not torch.equal(saved["elastic"], torch.ones(2))
+    assert all(torch.equal(whole.state()[n], second.state()[n]) for n in saved)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from benchmarks.malformed import state
 from l2dm import LearningStopped, World
-from l2dm.errors import WorldDamaged, WorldError, WorldLocked
+from l2dm.errors import SettingsError, WorldDamaged, WorldError, WorldLocked
 from l2dm.world import store
 
 PROMPT = "a photo of <rex> dog"
@@ -239,3 +239,42 @@ def test_the_manifest_tells_everything(world, photos):
     assert raw["format"] == 1 and raw["head"] == 1 and re.fullmatch("[0-9a-f]{32}", raw["fingerprint"])
     assert raw["versions"]["1"] == json.loads(json.dumps(dataclasses.asdict(version)))
     assert set(version.files) == {"weights.safetensors", "tokens.safetensors", "memory.safetensors", "memory.json"}
+
+
+def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
+    options = {"method": "l2dm", "candidates": 2, "budget": 6, "steps": 2}
+    teach(world, photos, **options)
+    assert "short-term.json" not in world.manifest.present.files, "there is no past yet"
+    stages = []
+    world.learn(photos, token="<tom>", noun="cat", **{**QUICK, **options}, on_progress=lambda p: stages.append(p.stage))
+    world.learn(photos, token="<ada>", noun="owl", **{**QUICK, **options})
+    files = world.path / "versions/0003"
+    assert json.loads((files / "short-term.json").read_text()) == {"<rex>": 1, "<tom>": 2}
+    assert load_file(files / "short-term.safetensors")["latents/<rex>"].shape == (3, 4, 16, 16), "one entry for each photo"
+    assert "memory" in stages and not (world.path / "learning").exists()
+
+
+def test_a_stopped_l2dm_finds_its_memory_again(world, photos, tmp_path):
+    options = {**QUICK, "method": "l2dm", "candidates": 1, "steps": 4}
+    teach(world, photos, **options)
+    shutil.copytree(world.path, tmp_path / "unbroken")
+    unbroken = World.open(tmp_path / "unbroken")
+    unbroken.learn(photos, token="<tom>", noun="cat", **options)
+
+    def interrupt(progress):
+        if progress.stage == "learn" and progress.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(LearningStopped):
+        world.learn(photos, token="<tom>", noun="cat", **options, on_progress=interrupt)
+    stages = []
+    World.open(world.path).learn(photos, token="<tom>", noun="cat", **options, on_progress=lambda p: stages.append(p.stage))
+    assert "memory" not in stages
+    assert all(torch.equal(weights(unbroken)[n], t) for n, t in weights(World.open(world.path)).items())
+
+
+def test_a_method_of_another_tuner_is_refused(world, photos, tmp_path):
+    with pytest.raises(SettingsError, match="--tuner embedding"):
+        teach(world, photos, method="textual-inversion")
+    other = World.create(tmp_path / "other", tuner="embedding")
+    assert teach(other, photos, method="textual-inversion").settings["method"] == "textual-inversion"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -201,6 +202,22 @@ class Backbone:
         if kind == "v_prediction":
             return self.noise.get_velocity(latents, noise, timesteps)
         return latents
+
+    @torch.no_grad()
+    def draw_latents(
+        self, prompts: list[str], steps: int, guidance_scale: float, seed: int = 0, batch: int = 8,
+        on_batch: Callable[[int], None] = lambda done: None,
+    ) -> torch.Tensor:  # fmt: skip
+        """Scaled latents (B, C, h, w), one for each prompt, from seeds in a row; never decoded."""
+        pipe, drawn = self.pipeline(), []
+        for first in range(0, len(prompts), batch):
+            part = prompts[first : first + batch]
+            generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
+            drawn.append(
+                pipe(part, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators, output_type="latent").images
+            )
+            on_batch(first + len(part))
+        return torch.cat(drawn).float()
 
     def pipeline(self) -> StableDiffusionPipeline:
         """diffusers' own pipeline over these very parts, with a fresh sampler."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .photos import Photo, check_photos
-from .words import TEMPLATES, article, caption_for, check_noun, check_token
+from .words import TEMPLATES, caption_for, check_noun, check_token
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,6 @@ class Concept:
     def name(self) -> str:
         """What prompts say: ``<rex> dog``."""
         return f"{self.token} {self.noun}"
-
-    @property
-    def class_prompt(self) -> str:
-        return f"a photo of {article(self.noun)}"
 
     def prompts(self, photo: Photo) -> list[str]:
         """The captions that ``photo`` is learnt with: its own, or the templates."""

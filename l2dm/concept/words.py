@@ -50,3 +50,8 @@ def article(words: str) -> str:
     if words.endswith("s") and not words.endswith(("ss", "us")):
         return words
     return ("an " if words[0] in "aeiou" else "a ") + words
+
+
+def class_prompt(noun: str) -> str:
+    """``dog`` -> ``a photo of a dog``: the prompt of prior pairs."""
+    return f"a photo of {article(noun)}"

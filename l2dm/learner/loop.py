@@ -11,6 +11,8 @@ import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
+from ..methods import METHODS
+from ..retention import Distillation, ElasticWeights, Past, past_rows
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
@@ -30,14 +32,19 @@ class Step:
 
 
 class Learning:
-    """Tunes ``tuner``'s parameters and the vector of ``token`` on the photos of ``concept`` and on prior pairs.
+    """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what ``past`` holds.
 
     Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a checkpoint.
     """
 
-    def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept,
-                 prior: torch.Tensor | None, settings: LearnSettings):  # fmt: skip
-        self.backbone, self.tuner, self.concept, self.prior, self.settings = backbone, tuner, concept, prior, settings
+    def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept, past: Past,
+                 settings: LearnSettings):  # fmt: skip
+        self.backbone, self.tuner, self.concept, self.past, self.settings = backbone, tuner, concept, past, settings
+        self.method = METHODS[settings.method]
+        self.distillation = None
+        if self.method.distil and past.memory:
+            elastic = ElasticWeights(list(past.memory))
+            self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, settings.distil_weight)
         self.named = {**tuner.parameters, "token": vector}
         self.optimizer = torch.optim.AdamW(
             [
@@ -58,17 +65,22 @@ class Learning:
         return torch.stack([torch.cat([self.backbone.encode_pictures(row[None]) for row in view]) for view in views], 1)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
-        """The rows of one step: photos of the new concept, and as many prior pairs."""
+        """The rows of one step: photos of the new concept, prior pairs, and (last) the memory's pictures."""
         s = self.settings
 
-        def draw(high: int, size: int = s.batch) -> torch.Tensor:
+        def draw(high: int, size: int) -> torch.Tensor:
             return torch.randint(high, (size,), generator=generator)
 
-        photo, view = draw(len(self._latents)), draw(self._latents.shape[1])
+        photo, view = draw(len(self._latents), s.batch), draw(self._latents.shape[1], s.batch)
         prompts = [self._prompts[p][int(draw(len(self._prompts[p]), 1))] for p in photo.tolist()]
         parts = [Rows("concept", 1.0, self._latents[photo, view], prompts)]
-        if self.prior is not None and s.prior_weight > 0:
-            parts.append(Rows("prior", s.prior_weight, self.prior[draw(len(self.prior))], [self.concept.class_prompt] * s.batch))
+        if self.past.priors:
+            prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
+            parts.append(Rows("prior", s.prior_weight, latents, prompts))
+        if self.past.memory:
+            tasks, entries, latents = past_rows(self.past.memory, s.batch, draw)
+            prompts = [self.past.prompts[task][entry] for task, entry in zip(tasks, entries)]
+            parts.append(Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks)))
         return parts
 
     def run(self) -> Iterator[Step]:
@@ -84,7 +96,7 @@ class Learning:
                 generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.done) % 2**63)
                 parts = self.rows(generator)
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    loss, terms = objective(self.backbone, parts, generator)
+                    loss, terms = objective(self.backbone, parts, generator, self.distillation)
                 loss.backward()
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
@@ -109,11 +121,15 @@ class Learning:
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""
         weights = {f"weight/{name}": p.detach().cpu().clone() for name, p in self.named.items()}
+        if self.distillation:
+            weights["elastic"] = self.distillation.elastic.drift.clone()
         return weights | pack_optimizer(self.named, self.optimizer)
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, torch.Tensor], done: int) -> None:
         for name, p in self.named.items():
             p.copy_(tensors[f"weight/{name}"])
+        if self.distillation:
+            self.distillation.elastic.drift = tensors["elastic"].clone()
         unpack_optimizer(self.named, self.optimizer, tensors)
         self.done = done

@@ -1,8 +1,10 @@
 """The training objective: named, weighted terms over one batched forward.
 
-L_SD (L2DM, arXiv 2309.04430, Eq. 1 [given]) and every term of the same form differ only in where their rows come from:
+L_SD (L2DM, arXiv 2309.04430, Eq. 1 [given]) and every term of the same form (Eqs. 2-4 [given]) differ only in where their
+rows come from; distillation compares the same rows with a teacher's prediction:
 
     L = sum over terms of  weight * mean over the term's rows of || target - eps_theta(z_t | c) ||^2
+      + gamma * mean over the replayed rows of  w_l * || eps^{k-1}(z_t | c) - eps_theta(z_t | c) ||^2
 """
 
 from __future__ import annotations
@@ -12,21 +14,29 @@ from dataclasses import dataclass
 import torch
 
 from ..backbone import Backbone
+from ..retention import Distillation, distillation_errors
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the batch that belong to one term: clean latents (n, C, h, w) and a prompt for each."""
+    """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose concept each is.
+
+    A term without weight is computed for its distillation alone.
+    """
 
     term: str
     weight: float
     latents: torch.Tensor
     prompts: list[str]
+    tasks: tuple[str, ...] = ()
 
 
-def objective(backbone: Backbone, parts: list[Rows], generator: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+def objective(
+    backbone: Backbone, parts: list[Rows], generator: torch.Generator, distillation: Distillation | None = None
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
+    With ``distillation`` the rows that have ``tasks`` (they must come last) also go through the teacher, without gradient.
     Timesteps and noise are drawn on the CPU from ``generator``, so they are the same on every device.
     """
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
@@ -35,6 +45,10 @@ def objective(backbone: Backbone, parts: list[Rows], generator: torch.Generator)
     timesteps = timesteps.to(latents.device)
     noisy = backbone.noise.add_noise(latents, noise, timesteps)
     context = backbone.encode_text([prompt for part in parts for prompt in part.prompts])
+    tasks = [task for part in parts for task in part.tasks]
+    teacher = None
+    if distillation is not None and tasks:
+        teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], context[-len(tasks) :])
     predicted = backbone.predict(noisy, timesteps, context)
     errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square().mean((1, 2, 3))
     total, values, first = errors.new_zeros(()), {}, 0
@@ -43,4 +57,10 @@ def objective(backbone: Backbone, parts: list[Rows], generator: torch.Generator)
         first += len(part.latents)
         total = total + part.weight * value
         values[part.term] = float(value.detach())
+    if teacher is not None:
+        apart = distillation_errors(teacher, predicted[-len(tasks) :])
+        value = (distillation.elastic.rows(tasks).to(apart) * apart).mean()
+        distillation.elastic.update(tasks, apart)
+        total = total + distillation.weight * value
+        values["distillation"] = float(value.detach())
     return total, values

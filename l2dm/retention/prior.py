@@ -14,20 +14,10 @@ from ..backbone import Backbone
 from ..tuners import Tuner
 
 
-@torch.no_grad()
 def draw_prior(
     backbone: Backbone, tuner: Tuner, prompt: str, count: int, steps: int, guidance_scale: float, seed: int = 0,
-    batch: int = 8, on_batch: Callable[[int], None] = lambda done: None,
+    on_batch: Callable[[int], None] = lambda done: None,
 ) -> torch.Tensor:  # fmt: skip
     """``count`` latents (count, C, h, w) of ``prompt`` by the pretrained weights, never decoded."""
-    pipe, drawn = backbone.pipeline(), []
     with tuner.pretrained():
-        for first in range(0, count, batch):
-            size = min(batch, count - first)
-            generators = [torch.Generator().manual_seed(seed + first + i) for i in range(size)]
-            drawn.append(
-                pipe(prompt, num_images_per_prompt=size, num_inference_steps=steps, guidance_scale=guidance_scale,
-                     generator=generators, output_type="latent").images.float()
-            )  # fmt: skip
-            on_batch(first + size)
-    return torch.cat(drawn)
+        return backbone.draw_latents([prompt] * count, steps, guidance_scale, seed, on_batch=on_batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -18,10 +18,14 @@ class Tuner:
 
     def __init__(self, backbone: Backbone):
         self.parameters: dict[str, torch.nn.Parameter] = self.select(backbone)
-        self.pretrained_values = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.pretrained_values = self.values()
 
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:
         raise NotImplementedError
+
+    def values(self) -> dict[str, torch.Tensor]:
+        """Copies of the tuned weights as they are now, on their device."""
+        return {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tuned values now, on the CPU."""
@@ -34,11 +38,17 @@ class Tuner:
             p.copy_(state[name] if state else self.pretrained_values[name])
 
     @contextmanager
-    def pretrained(self) -> Iterator[None]:
-        """Within the block the backbone is the pretrained one again."""
-        now = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.load({})
+    def holding(self, state: dict[str, torch.Tensor]) -> Iterator[None]:
+        """Within the block the tuned weights are ``state``, by reference: nothing is copied."""
+        now = {name: p.data for name, p in self.parameters.items()}
+        for name, p in self.parameters.items():
+            p.data = state[name]
         try:
             yield
         finally:
-            self.load(now)
+            for name, p in self.parameters.items():
+                p.data = now[name]
+
+    def pretrained(self) -> AbstractContextManager[None]:
+        """Within the block the backbone is the pretrained one again."""
+        return self.holding(self.pretrained_values)

@@ -61,7 +61,7 @@ class Draft:
 
         self.folder.mkdir(exist_ok=True)
         store.write_folder(target, fill)
-        for other in self.folder.iterdir():
+        for other in self.folder.glob("[0-9]*"):
             if other != target:
                 shutil.rmtree(other, ignore_errors=True)
 

@@ -6,8 +6,6 @@ import dataclasses
 import datetime
 import json
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,21 +20,23 @@ from PIL import Image
 from .. import __version__
 from ..backbone import MINI, Backbone
 from ..concept import Concept
-from ..errors import LearningStopped, TokenError, WorldError, WorldLocked
+from ..errors import LearningStopped, SettingsError, TokenError, WorldError, WorldLocked
 from ..generation import Picture, check_length, contact_sheet, draw, personal_tokens
-from ..learner import Learning, Step
-from ..retention import draw_prior
+from ..learner import Learning, Step, stop_signals
+from ..memory import ShortTerm
+from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
 from . import store
 from .draft import Draft
 from .manifest import NAME, Manifest, Version, folder_of
+from .past import gather, remembered, write_long_term, write_short_term
 from .tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What ``learn`` is doing: ``stage`` is "prior", "learn" or "previews"; ``step`` holds details while it learns."""
+    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "previews"; ``step`` holds details while it learns."""
 
     stage: str
     done: int
@@ -62,14 +62,19 @@ class World:
     # ---------------------------------------------------------------- opening
 
     @classmethod
-    def create(cls, path: str | Path, base: str | Path = MINI) -> World:
-        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."""
+    def create(cls, path: str | Path, base: str | Path = MINI, tuner: str = "key_value") -> World:
+        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id.
+
+        ``tuner`` says what learning will tune: a name from ``l2dm.tuners.TUNERS``.
+        """
+        if tuner not in TUNERS:
+            raise SettingsError(f"tuner {tuner!r}: expected one of {', '.join(TUNERS)}")
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise WorldError(f"{path}: already exists" + ("; choose another path" if not (path / NAME).exists() else " and holds a world"))
         name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
         backbone = Backbone.load(base)
-        manifest = Manifest(base=name, fingerprint=backbone.fingerprint, tuner="key_value", journal=[_entry("init", base=name)])
+        manifest = Manifest(base=name, fingerprint=backbone.fingerprint, tuner=tuner, journal=[_entry("init", base=name)])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
@@ -97,6 +102,10 @@ class World:
         """Number of the present version; 0 when nothing is learnt."""
         return self.manifest.head
 
+    @property
+    def _head(self) -> Path | None:
+        return folder_of(self.path, self.version) if self.version else None
+
     def backbone(self) -> Backbone:
         """The base with this world's weights and tokens in place. Loaded on first use."""
         if self._backbone is None or self._loaded not in (-1, self.version):
@@ -111,8 +120,7 @@ class World:
                 f"(expected {self.manifest.fingerprint}, found {backbone.fingerprint})"
             )
         self.tuner = TUNERS[self.manifest.tuner](backbone)
-        if self.version:
-            folder = folder_of(self.path, self.version)
+        if folder := self._head:
             self.tuner.load(read_tensors(folder / "weights.safetensors"))
             vectors = read_tensors(folder / "tokens.safetensors")
             for token in self.concepts:
@@ -163,6 +171,10 @@ class World:
         ``discard`` drops an unfinished learning of something else. Raises ConceptError, SettingsError, WorldError.
         """
         settings = self._merge("learn", settings, changes)
+        if (tuner := METHODS[settings.method].tuner) != self.manifest.tuner:
+            raise SettingsError(
+                f"method {settings.method!r} tunes {tuner}, but {self.path} was made for {self.manifest.tuner}; make a world with --tuner {tuner}"
+            )
         concept = Concept.read(photos, token, noun, skip_bad)
         with self._writing():
             if token in self.concepts:
@@ -171,12 +183,15 @@ class World:
             draft.check(discard)
             began = time.monotonic()
             backbone = self.backbone()
-            prior = self._prior(concept, settings, on_progress)
+            past, short = gather(
+                self.path, self._head, self.concepts, concept, backbone, self.tuner, settings, self.settings("generate").guidance_scale,
+                lambda stage, done, total: on_progress(Progress(stage, done, total)),
+            )  # fmt: skip
             try:
                 vector = backbone.add_token(token, backbone.word_vector(concept.noun))
-                learning = Learning(backbone, self.tuner, vector, concept, prior, settings)
+                learning = Learning(backbone, self.tuner, vector, concept, past, settings)
                 before = draft.resume(learning)
-                with _interruptible() as stop:
+                with stop_signals() as stop:
                     for step in learning.run():
                         on_progress(Progress("learn", step.step, step.steps, step))
                         last = step.step == step.steps
@@ -184,42 +199,25 @@ class World:
                             draft.save(learning, before + time.monotonic() - began)
                         if stop.is_set() and not last:
                             raise LearningStopped(step.step, step.steps)
-                version = self._commit(concept, settings, before + time.monotonic() - began, on_progress)
+                version = self._commit(concept, settings, short, before + time.monotonic() - began, on_progress)
             finally:
                 if self._loaded != self.version or token not in self.concepts:
                     self._backbone, self._loaded = None, -1  # half-taught: load it afresh when it is needed
             draft.remove()
         return version
 
-    def _prior(self, concept: Concept, settings: LearnSettings, on_progress: OnProgress) -> torch.Tensor | None:
-        """Prior latents of the noun: drawn once, kept in the world, shared by all concepts of the noun."""
-        if settings.prior_weight == 0:
-            return None
-        name = f"{concept.noun.replace(' ', '-')}-{settings.prior_pictures}x{settings.prior_steps}"
-        folder = self.path / "prior" / name
-        if not folder.exists():
-            scale = self.settings("generate").guidance_scale
-            latents = draw_prior(
-                self.backbone(), self.tuner, concept.class_prompt, settings.prior_pictures, settings.prior_steps, scale,
-                on_batch=lambda done: on_progress(Progress("prior", done, settings.prior_pictures)),
-            )  # fmt: skip
-            folder.parent.mkdir(exist_ok=True)
-            store.write_folder(folder, lambda place: write_tensors(place / "latents.safetensors", {"latents": latents}))
-        return read_tensors(folder / "latents.safetensors")["latents"]
-
-    def _commit(self, concept: Concept, settings: LearnSettings, seconds: float, on_progress: OnProgress) -> Version:
+    def _commit(self, concept: Concept, settings: LearnSettings, short: ShortTerm, seconds: float, on_progress: OnProgress) -> Version:
         """Write the new version's folder, then the manifest that names it: the second rename is the commit."""
         backbone, number = self._backbone, self.manifest.counter + 1
         vectors = dict(zip([*self.concepts, concept.token], backbone.tokens.vectors, strict=True))
-        memory = self._memory(concept)
+        long = remembered(self._head, concept, backbone)
         previews = self._previews(concept, settings, on_progress)
 
         def fill(folder: Path) -> None:
             write_tensors(folder / "weights.safetensors", self.tuner.state() or {"none": torch.zeros(1)})
             write_tensors(folder / "tokens.safetensors", vectors)
-            if memory:
-                write_tensors(folder / "memory.safetensors", memory[0])
-                store.write_json(folder / "memory.json", memory[1])
+            write_long_term(folder, long)
+            write_short_term(folder, short)
             for i, image in enumerate(previews):
                 image.save(folder / f"preview-{i}.png")
             if previews:
@@ -237,20 +235,6 @@ class World:
         self._record(head=number, counter=number, versions={**self.manifest.versions, number: version}, entry=entry)
         self._loaded = number
         return version
-
-    def _memory(self, concept: Concept) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]] | None:
-        """Long-term memory after this concept: of each photo its CLIP feature and prompt, of none its pixels."""
-        features = self._backbone.features
-        if features is None:
-            return None
-        tensors: dict[str, torch.Tensor] = {}
-        prompts: dict[str, list[str]] = {}
-        if self.version and (old := folder_of(self.path, self.version) / "memory.json").exists():
-            prompts = json.loads(old.read_text())
-            tensors = read_tensors(old.with_suffix(".safetensors"))
-        tensors[concept.token] = features.images([photo.image for photo in concept.photos])
-        prompts[concept.token] = [concept.prompts(photo)[0] for photo in concept.photos]
-        return tensors, prompts
 
     def _previews(self, concept: Concept, settings: LearnSettings, on_progress: OnProgress) -> list[Image.Image]:
         if not settings.previews:
@@ -301,27 +285,6 @@ class World:
             yield
         finally:
             lock.release()
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Within the block a first Ctrl-C (or SIGTERM) only sets the event; a second Ctrl-C interrupts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _now() -> str:

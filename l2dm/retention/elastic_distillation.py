@@ -1,0 +1,67 @@
+"""Elastic concept distillation (L2DM, arXiv 2309.04430, Fig. 2).
+
+    L_ECD = sum over tasks l < k of  w_l * E || eps^{k-1}(z_t | c) - eps^k(z_t | c) ||^2                            [given]
+
+on the short-term memory's pictures; the teacher eps^{k-1} is the same network with the tuned weights as they were before
+the task. [reconstructed] "Elastic": w_l is a running mean of task l's own distillation error, normalised to mean 1 over
+the tasks, so that concepts at risk are held and the others leave room for the new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..backbone import Backbone
+from ..tuners import Tuner
+
+
+class ElasticWeights:
+    """w_l of every earlier concept. ``drift`` (tasks,) holds the running means; fresh tasks start equal."""
+
+    def __init__(self, tokens: list[str], pace: float = 0.05):
+        self.tokens, self.pace = list(tokens), pace
+        self.drift = torch.ones(len(tokens))
+
+    def weights(self) -> torch.Tensor:
+        """(tasks,) positive, mean 1."""
+        return self.drift / self.drift.mean()
+
+    def rows(self, tasks: list[str]) -> torch.Tensor:
+        """The weight of each row's task, shape ``(rows,)``."""
+        return self.weights()[[self.tokens.index(task) for task in tasks]]
+
+    def update(self, tasks: list[str], errors: torch.Tensor) -> None:
+        """Move the drift of each row's task towards the row's distillation error (rows,), relative to the rows' mean.
+
+        Relative, because the errors' common size differs by orders of magnitude between noise levels and over training.
+        """
+        errors = errors.detach().float().cpu()
+        relative = errors / errors.mean().clamp(min=1e-12)
+        for task, value in zip(tasks, relative.tolist()):
+            i = self.tokens.index(task)
+            self.drift[i] += self.pace * (value - self.drift[i])
+        self.drift.clamp_(min=0.05)
+
+
+def distillation_errors(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """(rows,) mean squared difference of the two predictions (rows, C, h, w); no gradient reaches the teacher."""
+    return (teacher.detach() - student).float().square().mean((1, 2, 3))
+
+
+@dataclass
+class Distillation:
+    """The term's parts: gamma, the elastic weights, and the teacher as the tuned weights' earlier values."""
+
+    backbone: Backbone
+    tuner: Tuner
+    previous: dict[str, torch.Tensor]
+    elastic: ElasticWeights
+    weight: float = 1.0
+
+    @torch.no_grad()
+    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """eps^{k-1} of some rows: one forward of the same network with the earlier weights in place."""
+        with self.tuner.holding(self.previous):
+            return self.backbone.predict(noisy, timesteps, context)

@@ -1,0 +1,34 @@
+"""Task-aware memory enhancement (L2DM, arXiv 2309.04430, Eq. 4 [given], by way of Eqs. 2-3).
+
+    L_TAME = alpha * sum over l < k of E || eps - eps^k(z_t^l | c^l) ||^2  +  beta * sum over l <= k of L_PR^l
+
+The sums are estimated by drawing tasks: each row of the batch belongs to a task drawn evenly, so a step costs the same at
+every k. The estimate is of the *mean* over the tasks; alpha and beta stand for the sums' weights times the number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+#: ``draw(high, size)``: ``size`` whole numbers below ``high``.
+DrawNumbers = Callable[[int, int], torch.Tensor]
+
+
+@dataclass
+class Past:
+    """What of the past a learning may use: prior latents (n, C, h, w) by class prompt; earlier concepts' memory by token."""
+
+    priors: dict[str, torch.Tensor] = field(default_factory=dict)
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
+    prompts: dict[str, list[str]] = field(default_factory=dict)
+
+
+def past_rows(pool: dict[str, torch.Tensor], size: int, draw: DrawNumbers) -> tuple[list[str], list[int], torch.Tensor]:
+    """``size`` rows of a pool: for each a task drawn evenly, then an entry of the task; (tasks, entries, latents)."""
+    names = list(pool)
+    tasks = [names[i] for i in draw(len(names), size).tolist()]
+    entries = [int(draw(len(pool[task]), 1)) for task in tasks]
+    return tasks, entries, torch.stack([pool[task][entry] for task, entry in zip(tasks, entries)])

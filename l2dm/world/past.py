@@ -1,0 +1,121 @@
+"""What a learning may use of the world's past, gathered from its files: prior pairs and the rainbow memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..backbone import Backbone
+from ..concept import Concept
+from ..concept.words import class_prompt
+from ..errors import SettingsError
+from ..memory import LongTerm, ShortTerm, rebuild
+from ..methods import METHODS
+from ..retention import Past, draw_prior
+from ..settings import LearnSettings
+from ..tuners import Tuner
+from . import store
+from .tensors import read_tensors, write_tensors
+
+#: stage, done, total
+Tell = Callable[[str, int, int], None]
+
+
+def gather(
+    world: Path, head: Path | None, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
+    settings: LearnSettings, guidance_scale: float, tell: Tell,
+) -> tuple[Past, ShortTerm]:  # fmt: skip
+    """The past for learning ``concept`` with ``settings.method``; ``head`` is the present version's folder, if any."""
+    method, past = METHODS[settings.method], Past()
+    nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
+    for noun in dict.fromkeys(nouns if settings.prior_weight else []):
+        past.priors[class_prompt(noun)] = prior_latents(world, noun, backbone, tuner, settings, guidance_scale, tell)
+    short = ShortTerm()
+    if method.memory != "nothing" and head is not None:
+        long, short = read_long_term(head), read_short_term(head)
+        if backbone.features is None or set(long.prompts) != set(concepts):
+            raise SettingsError(
+                f"method {settings.method!r} needs the features of every earlier concept, and {world} has them of {len(long.prompts)} of "
+                f"{len(concepts)}: its base has no CLIP pair in a folder named clip; choose another method"
+            )
+        short = _renewed(world, long, short, len(concepts), backbone, settings, guidance_scale, tell)
+        past.memory, past.prompts = short.latents, long.prompts
+    return past, short
+
+
+def prior_latents(
+    world: Path, noun: str, backbone: Backbone, tuner: Tuner, settings: LearnSettings, guidance_scale: float, tell: Tell
+) -> torch.Tensor:
+    """Prior latents of a noun: drawn once, kept in the world, shared by all concepts of the noun."""
+    folder = world / "prior" / f"{noun.replace(' ', '-')}-{settings.prior_pictures}x{settings.prior_steps}"
+    if not folder.exists():
+        latents = draw_prior(
+            backbone, tuner, class_prompt(noun), settings.prior_pictures, settings.prior_steps, guidance_scale,
+            on_batch=lambda done: tell("prior", done, settings.prior_pictures),
+        )  # fmt: skip
+        folder.parent.mkdir(exist_ok=True)
+        store.write_folder(folder, lambda place: write_tensors(place / "latents.safetensors", {"latents": latents}))
+    return read_tensors(folder / "latents.safetensors")["latents"]
+
+
+def _renewed(
+    world: Path, long: LongTerm, short: ShortTerm, turn: int, backbone: Backbone, settings: LearnSettings, guidance_scale: float, tell: Tell
+) -> ShortTerm:
+    """The short-term memory redrawn by the present model; kept beside the checkpoints, so that a stopped learning finds it."""
+
+    def draw(prompts: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        latents = backbone.draw_latents(prompts, settings.prior_steps, guidance_scale, seed)
+        return latents, torch.cat([backbone.features.images(backbone.decode_latents(part)) for part in latents.split(8)])
+
+    identity = hashlib.sha256(json.dumps([turn, settings.as_dict()], sort_keys=True).encode()).hexdigest()[:16]
+    folder = world / "learning" / f"memory-{identity}"
+    if not folder.exists():
+        selection = METHODS[settings.method].memory
+        fresh = rebuild(
+            long, short, draw, turn, settings.candidates, settings.budget, settings.guide, selection, settings.seed,
+            on_task=lambda done, total: tell("memory", done, total),
+        )  # fmt: skip
+        folder.parent.mkdir(exist_ok=True)
+        store.write_folder(folder, lambda place: write_short_term(place, fresh))
+    return read_short_term(folder)
+
+
+def remembered(head: Path | None, concept: Concept, backbone: Backbone) -> LongTerm:
+    """Long-term memory after ``concept``: of each photo its CLIP feature and prompt. Empty without a CLIP pair."""
+    long = read_long_term(head) if head else LongTerm()
+    if backbone.features is not None:
+        long.features[concept.token] = backbone.features.images([photo.image for photo in concept.photos])
+        long.prompts[concept.token] = [concept.prompts(photo)[0] for photo in concept.photos]
+    return long
+
+
+def read_long_term(folder: Path) -> LongTerm:
+    if not (folder / "memory.json").exists():
+        return LongTerm()
+    return LongTerm(read_tensors(folder / "memory.safetensors"), json.loads((folder / "memory.json").read_text()))
+
+
+def write_long_term(folder: Path, long: LongTerm) -> None:
+    if long.prompts:
+        write_tensors(folder / "memory.safetensors", long.features)
+        store.write_json(folder / "memory.json", long.prompts)
+
+
+def read_short_term(folder: Path) -> ShortTerm:
+    if not (folder / "short-term.json").exists():
+        return ShortTerm()
+    tensors, drawn_in = read_tensors(folder / "short-term.safetensors"), json.loads((folder / "short-term.json").read_text())
+    return ShortTerm(
+        {token: tensors[f"latents/{token}"] for token in drawn_in}, {token: tensors[f"features/{token}"] for token in drawn_in}, drawn_in
+    )
+
+
+def write_short_term(folder: Path, short: ShortTerm) -> None:
+    if short.drawn_in:
+        named = {f"{kind}/{token}": t for kind in ("latents", "features") for token, t in getattr(short, kind).items()}
+        write_tensors(folder / "short-term.safetensors", named)
+        store.write_json(folder / "short-term.json", short.drawn_in)
