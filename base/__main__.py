@@ -11,10 +11,15 @@ def main() -> None:
     parser.add_argument("step", choices=["all", "corpus", "autoencoder", "clip", "unet", "package"], default="all", nargs="?")
     parser.add_argument("--work", type=Path, default=Path(".work/base"), help="folder for downloads and training state")
     parser.add_argument("--out", type=Path, default=Path("l2dm/backbone/mini"), help="where the finished base goes")
+    parser.add_argument("--go-on", action="store_true", help="where --work holds no training state, begin from the weights in --out")
     options = parser.parse_args()
 
     from . import corpus
 
+    if options.go_on:
+        from . import package
+
+        package.adopt(options.work, options.out)
     wanted = ["corpus", "autoencoder", "clip", "unet", "package"] if options.step == "all" else [options.step]
     icons = corpus.load_icons(options.work)
     print(f"corpus: {len(icons)} icons of {len(corpus.NOUNS)} nouns")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPTextModel
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTextModel
 
 from l2dm.concept.words import article
 from l2dm.generation import contact_sheet
@@ -47,6 +47,25 @@ def assemble(icons: list[Icon], work: Path) -> tuple[StableDiffusionPipeline, to
     return pipe, pair
 
 
+def adopt(work: Path, shipped: Path) -> None:
+    """Begin from the shipped weights where ``work`` holds no training state: what was learnt need not be learnt again."""
+    facts = json.loads((shipped / "facts.json").read_text())
+    pair = clip.Pair(CLIPModel.from_pretrained(shipped / "clip", dtype=torch.float32))
+    parts = {
+        "autoencoder": AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32),
+        "clip": pair,
+        "unet": UNet2DConditionModel.from_pretrained(shipped / "unet", dtype=torch.float32),
+    }
+    for name, module in parts.items():
+        if not (work / name / "state.json").exists():
+            run = Training(work / name, module, 0.0, 0)
+            run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
+            run.seconds = facts["training_seconds"][name]
+            run.save()
+    if not (work / "clip" / "tokenizer").exists():
+        shutil.copytree(shipped / "tokenizer", work / "clip" / "tokenizer")
+
+
 @torch.no_grad()
 def sample(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, **changes) -> list[Image.Image]:
     """One picture a prompt, from seeds in a row."""
@@ -80,14 +99,13 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     tokens = pipe.tokenizer([s.caption for s in scenes], padding="max_length", truncation=True, return_tensors="pt")
     text = torch.nn.functional.normalize(pair.get_text_features(tokens.input_ids).pooler_output, dim=-1)
     r1 = float(((text @ image.T).argmax(1) == torch.arange(len(scenes))).float().mean())
-    seconds = {part: json.loads((work / part / "state.json").read_text())["seconds"] for part in ("autoencoder", "clip", "unet")}
-    steps = {part: json.loads((work / part / "state.json").read_text())["step"] for part in ("autoencoder", "clip", "unet")}
+    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "clip", "unet")}
     sizes = {name: sum(p.numel() for p in getattr(pipe, name).parameters()) for name in ("vae", "text_encoder", "unet")}
     return {
         "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(psnr, 2), "retrieval_r1_of_1000": round(r1, 3),
-        "training_steps": steps, "training_seconds": seconds, "parameters": sizes,
-        "unet_pictures": json.loads((work / "unet" / "state.json").read_text())["pictures"],
-        "unet_loss": json.loads((work / "unet" / "state.json").read_text())["log"][::10],
+        **{f"training_{what}": {part: round(state[key]) for part, state in states.items()}
+           for what, key in (("steps", "step"), ("pictures", "pictures"), ("seconds", "seconds"))},
+        "parameters": sizes, "unet_loss": states["unet"]["log"][::5],
     }  # fmt: skip
 
 
@@ -144,7 +162,7 @@ Nouns: {", ".join(corpus.NOUNS)}.
 |---|---|---|---|
 | autoencoder | AutoencoderTiny, 64 px to 16 x 16 x 4 | {facts["parameters"]["vae"]:,} | {facts["training_steps"]["autoencoder"]:,} steps, {minutes["autoencoder"]} min |
 | text encoder (frozen after CLIP training) | CLIPTextModel, 3 layers, 32 tokens | {facts["parameters"]["text_encoder"]:,} | {facts["training_steps"]["clip"]:,} steps of {clip.BATCH}, {minutes["clip"]} min |
-| denoiser | UNet2DConditionModel, v-prediction, zero terminal SNR | {facts["parameters"]["unet"]:,} | {facts["training_steps"]["unet"]:,} steps of {unet.BATCH} ({facts["unet_pictures"]:,} pictures), {minutes["unet"]} min |
+| denoiser | UNet2DConditionModel, v-prediction, zero terminal SNR | {facts["parameters"]["unet"]:,} | {facts["training_steps"]["unet"]:,} steps of {unet.BATCH} ({facts["training_pictures"]["unet"]:,} pictures), {minutes["unet"]} min |
 | CLIP pair (`clip/`) | CLIPModel | | with the text encoder |
 
 All on two CPU cores (x86-64, float32), shared with other work; seeds 1 (autoencoder), 2 (CLIP), 3 (UNet). Made by `make base`.

@@ -30,7 +30,7 @@ def tables() -> dict[str, str]:
         for what, figure in [
             ("size of all weights, fp16", f"{facts['megabytes']} MB"),
             ("nouns, drawings they were learnt from", f"{facts['nouns']}, {facts['icons']}"),
-            ("pictures the UNet was trained on", f"{facts['unet_pictures']:,}"),
+            ("pictures the UNet was trained on", f"{facts['training_pictures']['unet']:,}"),
             ("training time of all parts, 2 CPU cores", f"{minutes:.0f} min"),
             ("autoencoder, PSNR on scenes of held-out icons", f"{facts['psnr_unseen_icons_db']} dB"),
             ("CLIP pair, caption to picture, R@1 of 1,000", f"{facts['retrieval_r1_of_1000']:.1%}"),
