@@ -39,7 +39,7 @@ def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
         print(json.dumps(value, ensure_ascii=False))
     else:
         for line in lines:
-            out.print(line, highlight=False, markup=False) if isinstance(line, str) else out.print(line)
+            print(line) if isinstance(line, str) else out.print(line)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,94 @@
+"""The command line: the main job, for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import QUICK
+from PIL import Image
+
+from l2dm import cli
+from l2dm.world.draft import Draft
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call ``l2dm`` in this process: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["l2dm", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def quick(tmp_path):
+    path = tmp_path / "quick.toml"
+    path.write_text("[learn]\n" + "".join(f"{k} = {v}\n" for k, v in QUICK.items()) + "[generate]\nsteps = 2\nn = 2\n")
+    return path
+
+
+def test_the_main_job_as_json(run, quick, photos, tmp_path):
+    world = tmp_path / "w"
+    assert json.loads(run("init", world, "--json")[1])["version"] == 0
+    learnt = json.loads(run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick, "--steps", 2, "--json")[1])
+    assert (learnt["version"], learnt["photos"], learnt["steps"]) == (1, 3, 2)
+    for first in (0, 2):
+        drawn = json.loads(run("generate", world, "a <rex> dog", "--settings", quick, "--out", tmp_path / "out", "--json")[1])
+        assert [os.path.basename(f) for f in drawn["files"]] == [f"{first + i:04d}.png" for i in range(2)], "nothing is overwritten"
+    assert Image.open(drawn["sheet"]).width > 200
+    assert json.loads(run("show", world, "--json")[1])["concepts"] == [{"token": "<rex>", "noun": "dog", "photos": 3, "version": 1}]
+    assert json.loads(run("undo", world, "--json")[1])["dropped"] == "<rex>"
+    assert [e["action"] for e in json.loads(run("history", world, "--json")[1])["history"]] == ["init", "learn", "undo"]
+    assert json.loads(run("check", photos, "--json")[1])["problems"] == []
+
+
+def test_the_main_job_for_people(run, quick, photos, tmp_path):
+    world = tmp_path / "w"
+    assert "fresh world" in run("init", world)[1]
+    code, out, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick)
+    assert code == 0 and "learnt <rex> dog from 3 photos" in out and "images/s" in err
+    assert "<rex>" in run("show", world)[1] and "learn" in run("history", world)[1]
+    assert "taken back" in run("undo", world)[1]
+
+
+def test_errors_are_json_where_json_was_asked_for(run, tmp_path):
+    code, out, err = run("show", tmp_path / "none", "--json")
+    assert (code, out) == (2, "") and json.loads(err)["error"] == "WorldError"
+
+
+def test_ctrl_c_ends_with_130_and_tells_how_to_go_on(run, quick, photos, tmp_path, monkeypatch):
+    world = tmp_path / "w"
+    run("init", world)
+    save = Draft.save
+
+    def interrupted(self, *args):
+        save(self, *args)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Draft, "save", interrupted)
+    code, _, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick, "--json")
+    assert code == 130 and "run the same command again" in err
+
+
+@pytest.mark.parametrize("command", ["", "check", "init", "learn", "generate", "show", "history", "undo"])
+def test_help_teaches(run, command):
+    code, out, _ = run(*([command] if command else []), "--help")
+    assert code == 0 and "Usage" in out and len(out.splitlines()) > 6
+
+
+def test_help_and_show_do_not_wait_for_torch():
+    code = "import sys; sys.argv = ['l2dm', '--version']; from l2dm.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,33 @@
+"""Pages hold everything themselves; the report never needs torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from PIL import Image
+
+from l2dm.generation.picture import contact_sheet
+from l2dm.report import Page
+
+
+def test_a_page_is_one_file_and_escapes_what_it_is_given(tmp_path):
+    page = Page("a <b> title", "lead")
+    page.heading("h & h")
+    page.pictures([Image.new("RGB", (8, 8), "red")] * 2, "a photo of <rex> dog")
+    page.table(["x"], [["<rex>"], [3]])
+    html = page.save(tmp_path / "p.html").read_text()
+    assert html.count("data:image/png;base64,") == 2 and "http" not in html
+    assert "<rex>" not in html and "&lt;rex&gt;" in html and "h &amp; h" in html
+
+
+def test_the_report_imports_no_torch():
+    code = "import sys, l2dm.report; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_sheet_has_a_cell_for_each_picture():
+    images = [Image.new("RGB", (16, 16), (i * 40, 0, 0)) for i in range(5)]
+    sheet = contact_sheet(images, columns=3, cell=20, gap=2)
+    assert sheet.size == (68, 46)
+    assert [sheet.getpixel((12 + i % 3 * 22, 12 + i // 3 * 22))[0] for i in range(5)] == [0, 40, 80, 120, 160]
