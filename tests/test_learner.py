@@ -177,3 +177,15 @@ def test_checkpoints_hold_the_elastic_weights(photos):
     list(second.run())
     assert not torch.equal(saved["elastic"], torch.ones(2))
     assert all(torch.equal(whole.state()[n], second.state()[n]) for n in saved)
+
+
+def test_prompts_without_the_new_token_are_encoded_once(photos, monkeypatch):
+    learning = start(photos)
+    encoded = []
+    encode = learning.backbone.encode_text
+    monkeypatch.setattr(learning.backbone, "encode_text", lambda prompts: (encoded.extend(prompts), encode(prompts))[1])
+    list(learning.run())
+    assert encoded.count("a photo of a dog") == 1
+    assert sum("<rex>" in p for p in encoded) >= 3, "the token's own prompts change with every step"
+    mixed = ["a photo of a dog", "a <rex> dog", "a photo of a dog"]
+    assert torch.allclose(learning.texts(mixed), encode(mixed), atol=1e-5)

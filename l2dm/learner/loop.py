@@ -17,6 +17,7 @@ from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .objective import Rows, objective
+from .texts import Texts
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Learning:
                 {"params": [vector], "lr": settings.token_learning_rate, "weight_decay": 0.0},
             ]
         )
+        self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = self._encode_photos()
         self._prompts = [concept.prompts(photo) for photo in concept.photos]
@@ -96,7 +98,7 @@ class Learning:
                 generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.done) % 2**63)
                 parts = self.rows(generator)
                 with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    loss, terms = objective(self.backbone, parts, generator, self.distillation)
+                    loss, terms = objective(self.backbone, parts, generator, self.distillation, self.texts)
                 loss.backward()
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)

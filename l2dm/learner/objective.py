@@ -9,12 +9,15 @@ rows come from; distillation compares the same rows with a teacher's prediction:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from ..backbone import Backbone
 from ..retention import Distillation, distillation_errors
+
+ReadText = Callable[[list[str]], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,19 +35,23 @@ class Rows:
 
 
 def objective(
-    backbone: Backbone, parts: list[Rows], generator: torch.Generator, distillation: Distillation | None = None
+    backbone: Backbone,
+    parts: list[Rows],
+    generator: torch.Generator,
+    distillation: Distillation | None = None,
+    read: ReadText | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
     With ``distillation`` the rows that have ``tasks`` (they must come last) also go through the teacher, without gradient.
-    Timesteps and noise are drawn on the CPU from ``generator``, so they are the same on every device.
+    ``read`` gives the prompts' text features (default: the text encoder). Timesteps and noise are drawn on the CPU from ``generator``, so they are the same on every device.
     """
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
     timesteps = torch.randint(backbone.noise.config.num_train_timesteps, (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = timesteps.to(latents.device)
     noisy = backbone.noise.add_noise(latents, noise, timesteps)
-    context = backbone.encode_text([prompt for part in parts for prompt in part.prompts])
+    context = (read or backbone.encode_text)([prompt for part in parts for prompt in part.prompts])
     tasks = [task for part in parts for task in part.tasks]
     teacher = None
     if distillation is not None and tasks:

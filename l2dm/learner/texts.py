@@ -1,0 +1,29 @@
+"""Text features while a token is learnt: prompts without it never change and are encoded once."""
+
+from __future__ import annotations
+
+import torch
+
+from ..backbone import Backbone
+
+
+class Texts:
+    """Calls the text encoder for the distinct prompts that hold ``token``, and a cache for all others.
+
+    Each cached prompt is encoded alone, so that its features do not depend on what it was first met with: a learning that
+    is taken up again sees the same numbers to the last bit.
+    """
+
+    def __init__(self, backbone: Backbone, token: str):
+        self.backbone, self.token = backbone, token
+        self.cache: dict[str, torch.Tensor] = {}
+
+    def __call__(self, prompts: list[str]) -> torch.Tensor:
+        """(B, length, width); gradients reach the token's vector."""
+        changing = list(dict.fromkeys(p for p in prompts if self.token in p))
+        read = dict(zip(changing, self.backbone.encode_text(changing))) if changing else {}
+        for prompt in prompts:
+            if prompt not in read and prompt not in self.cache:
+                with torch.no_grad():
+                    self.cache[prompt] = self.backbone.encode_text([prompt])[0]
+        return torch.stack([read[p] if p in read else self.cache[p] for p in prompts])
