@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
 ICON_SIDE = 96
@@ -58,6 +57,8 @@ def fetch(package: str, work: Path) -> dict:
 
 def render(icons: dict, name: str, side: int = ICON_SIDE) -> np.ndarray | None:
     """Icon ``name`` of an iconify set, cropped to its ink, the longer side filling ``side`` pixels."""
+    import resvg_py  # only here: composing scenes does not need it
+
     entry = icons["icons"].get(name) or icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent"))
     if entry is None:
         return None

@@ -23,7 +23,7 @@ from .training import Training
 #: Settings that suit this base; ``Backbone`` reads them from ``l2dm.json``.
 DEFAULTS = {
     "learn": {
-        "steps": 300, "batch": 4, "learning_rate": 1e-3, "token_learning_rate": 5e-3, "prior_pictures": 24, "prior_steps": 15,
+        "steps": 250, "batch": 4, "learning_rate": 1e-3, "token_learning_rate": 5e-3, "prior_pictures": 24, "prior_steps": 15,
     },
     "generate": {"steps": 20, "guidance_scale": 4.0},
 }  # fmt: skip

@@ -15,7 +15,7 @@ from .corpus import Icon
 from .scenes import Composer
 from .training import DEVICE, Training
 
-BATCH, STEPS, SHARD, PASSES = 12, 10_240, 4096, 3
+BATCH, STEPS, SHARD, PASSES = 12, 9_216, 4096, 3
 
 
 def build() -> UNet2DConditionModel:

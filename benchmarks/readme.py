@@ -19,7 +19,7 @@ def tables() -> dict[str, str]:
         ("`kill -9` at random moments of learning: the world opens, before or after", f"{main['kills_survived']} of {main['kills']}", "kills"),
         ("killed and taken up again against never killed: largest difference of any weight", f"{main['resume_max_difference']:g}", "kills"),
         ("malformed inputs answered with one clear error, nothing changed", f"{main['clear_errors']} of {main['malformed_inputs']}", "malformed"),
-        ("SD 1.5's architecture at 512 px (random weights): one learning step", f"{main['sd15_step_seconds']} s", "sd15"),
+        ("SD 1.5's architecture at 512 px (random weights): one learning step, encoding of 5 photos included", f"{main['sd15_step_seconds']} s", "sd15"),
         ("the same, peak memory of the whole process, float32", f"{main['sd15_peak_gib']} GiB", "sd15"),
     ]  # fmt: skip
     measured = "| on 2 CPU cores | measured | `python -m benchmarks.main` |\n|---|---|---|\n"
