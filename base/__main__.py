@@ -12,6 +12,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".work/base"), help="folder for downloads and training state")
     parser.add_argument("--out", type=Path, default=Path("l2dm/backbone/mini"), help="where the finished base goes")
     parser.add_argument("--go-on", action="store_true", help="where --work holds no training state, begin from the weights in --out")
+    parser.add_argument("--steps", type=int, help="optimizer steps of the UNet in all; more than before takes its training up again")
     options = parser.parse_args()
 
     from . import corpus
@@ -34,7 +35,7 @@ def main() -> None:
     if "unet" in wanted:
         from . import unet
 
-        unet.train(icons, options.work)
+        unet.train(icons, options.work, steps=options.steps or unet.STEPS)
     if "package" in wanted:
         from . import package
 

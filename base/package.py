@@ -169,10 +169,15 @@ All on two CPU cores (x86-64, float32), shared with other work; seeds 1 (autoenc
 
 ## Measured
 Autoencoder on scenes of held-out icons: {facts["psnr_unseen_icons_db"]} dB PSNR. CLIP pair: caption-to-picture R@1 among 1,000 unseen
-scenes {facts["retrieval_r1_of_1000"]:.1%}. How often a noun comes out right has not been measured by a judge yet; `samples.png`
-shows every noun once, seeds 0 to {facts["nouns"] - 1}, nothing chosen.
+scenes {facts["retrieval_r1_of_1000"]:.1%}. No judge has measured yet how often a noun comes out right. By eye, on `samples.png`
+(every noun once, seeds 0 to {facts["nouns"] - 1}, nothing chosen): places, colours, size and layout follow the prompt; the shapes of
+most nouns do not yet, and a person would recognise few of them.
 
 ## Limits
-It draws emoji-like icons, not photographs; 64 px; the nouns above and little else. English captions of at most 30 tokens.
-It was trained for under two hours on a CPU and is far from converged.
+It draws emoji-like blobs, not photographs; 64 px; the nouns above and little else. English captions of at most 30 tokens.
+It is far from converged: after {facts["training_pictures"]["unet"]:,} pictures the loss was still falling, and several hundred thousand
+are expected to be needed. `python -m base --go-on --steps N` takes the training up from these very weights.
+The present weights were trained in several sittings, during which the order of the scenes, the noise levels and the learning
+rate were changed twice, and the autoencoder was made scale-equivariant after two thirds of the UNet's training: `make base`
+runs the final recipe from the start, and will not give the same weights.
 """

@@ -42,7 +42,7 @@ def tables() -> dict[str, str]:
 def filled(text: str) -> str:
     """``text`` with each ``<!-- name -->...<!-- /name -->`` holding its table."""
     for name, table in tables().items():
-        text = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S)
     return text
 
 
