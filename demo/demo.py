@@ -22,7 +22,7 @@ from l2dm.report import Page
 
 HERE = Path(__file__).parent
 PLACES = ("on the beach", "in the grass", "in the snow", "on a blue background")
-CELL, GAP, MARGIN = 128, 4, 300
+CELL, GAP, MARGIN = 128, 4, 340
 
 
 def main() -> None:
