@@ -37,8 +37,7 @@ def assemble(icons: list[Icon], work: Path) -> tuple[StableDiffusionPipeline, to
     denoiser = Training(work / "unet", unet.build(), 1e-3, unet.STEPS).averaged()
     text = CLIPTextModel(pair.config.text_config).eval()
     text.load_state_dict(pair.text_model.state_dict())
-    _, scale = unet.statistics(icons, vae)
-    vae.register_to_config(scaling_factor=scale)
+    vae.register_to_config(scaling_factor=unet.latent_scale(icons, vae))
     pipe = StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=denoiser, scheduler=unet.make_scheduler(), safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,

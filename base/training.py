@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from l2dm.learner import pack_optimizer, unpack_optimizer
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -79,9 +81,7 @@ class Training:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"weight/{n}": p.detach() for n, p in self.named.items()}
         tensors |= {f"average/{n}": p for n, p in self.average.items()}
-        for name, p in self.named.items():
-            for key, value in self.optimizer.state.get(p, {}).items():
-                tensors[f"{key}/{name}"] = value
+        tensors |= pack_optimizer(self.named, self.optimizer)
         name = f"state-{self.step}.safetensors"
         save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, self.folder / name)
         record = {"file": name, "step": self.step, "pictures": self.pictures, "seconds": self.seconds, "log": self.log}
@@ -102,9 +102,7 @@ class Training:
                     raise SystemExit(f"{self.folder}: made for another architecture ({name}); remove the folder to begin anew")
                 p.copy_(tensors[f"weight/{name}"])
                 self.average[name] = tensors[f"average/{name}"].to(p.device)
-                state = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}/{name}" in tensors}
-                if state:
-                    self.optimizer.state[p] = {k: v.to(p.device) if k != "step" else v for k, v in state.items()}
+        unpack_optimizer(self.named, self.optimizer, tensors)
 
     def averaged(self) -> torch.nn.Module:
         """A copy of the module with the averaged weights."""
