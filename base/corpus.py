@@ -1,6 +1,6 @@
 """Icons: fetched from the npm registry by name and version, rendered with resvg, kept as RGBA arrays.
 
-Six emoji sets under permissive licences. Four drawing styles and a half (``TRAIN_STYLES``) teach the base; the
+Seven emoji sets under permissive licences. Five drawing styles (``TRAIN_STYLES``) teach the base; the two
 ``HELD_OUT_STYLES`` are never seen by any part of it: their icons are the personal concepts of demo and benchmarks.
 """
 
@@ -36,7 +36,7 @@ NOUNS: dict[str, list[str]] = json.loads((Path(__file__).parent / "nouns.json").
 
 @dataclass(frozen=True)
 class Icon:
-    """One drawing of one thing: premultiplied-free RGBA, ``(ICON_SIDE, ICON_SIDE, 4)`` uint8, cropped to its ink."""
+    """One drawing of one thing: straight (not premultiplied) RGBA, ``(ICON_SIDE, ICON_SIDE, 4)`` uint8, cropped to its ink."""
 
     noun: str
     style: str

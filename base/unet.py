@@ -77,8 +77,7 @@ def latent_scale(icons: list[Icon], vae) -> float:
 def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> None:
     """Train (or take up) the UNet: on a GPU in this process, on a CPU in one single-threaded process a core.
 
-    Small matrix products gain little from two threads: on two cores, two processes that average their gradients went
-    through about 29 pictures a second, one process with two threads through about 25.
+    Small matrix products gain little from a second thread; processes that average their gradients gain more.
     """
     autoencoder.train(icons, work / "autoencoder")
     clip.train(icons, work / "clip")
