@@ -31,7 +31,7 @@ def main() -> None:
     if "clip" in wanted:
         from . import clip
 
-        clip.train(icons, options.work / "clip")
+        clip.train(icons, options.work)
     if "unet" in wanted:
         from . import unet
 

@@ -1,7 +1,8 @@
 """The tokenizer and the CLIP pair: a byte-level BPE in CLIP's format, a small text and a small image encoder.
 
 Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with two helpers that know the
-scene exactly: which nouns are in it and which background. The text encoder is then frozen: the UNet reads it.
+scene exactly: which nouns are in it and which background. The text encoder then learns on with the UNet, which reads it;
+when that is done it is frozen, and ``match`` trains the image encoder towards it (LiT, Zhai et al., arXiv 2111.07991).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .scenes import PLACES, PLAIN, Composer
 from .training import DEVICE, Training
 
 LENGTH, VOCABULARY, WIDTH = 32, 3072, 192
-BATCH, STEPS, POOL = 64, 500, 4096
+BATCH, STEPS, MATCH_STEPS, POOL = 64, 500, 600, 4096
 START, END = "<|startoftext|>", "<|endoftext|>"
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -51,6 +52,12 @@ def make_tokenizer(words: Counter, folder: Path) -> CLIPTokenizer:
     )  # fmt: skip
     loaded.save_pretrained(folder)
     return loaded
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
+    """Token ids ``(captions, LENGTH)`` on the training device."""
+    tokens = tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+    return tokens.input_ids.to(DEVICE)
 
 
 def word_counts(work: Path) -> Counter:
@@ -112,10 +119,10 @@ class Pair(torch.nn.Module):
         self.nouns = torch.nn.Linear(WIDTH, len(NOUNS))
         self.backgrounds = torch.nn.Linear(WIDTH, len(PLACES) + len(PLAIN))
 
-    def forward(self, ids, mask, pixels, nouns, background):
+    def forward(self, ids, pixels, nouns, background):
         seen = self.model.vision_model(pixel_values=pixels).pooler_output
         image = F.normalize(self.model.visual_projection(seen), dim=-1)
-        read = self.model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+        read = self.model.text_model(input_ids=ids).pooler_output
         text = F.normalize(self.model.text_projection(read), dim=-1)
         logits = self.model.logit_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(len(ids), device=ids.device)
@@ -126,15 +133,36 @@ class Pair(torch.nn.Module):
         return pair, helpers, logits
 
 
-def train(icons: list[Icon], folder: Path, seed: int = 2) -> tuple[CLIPTokenizer, CLIPModel]:
-    """Train (or take up, or just load) the pair."""
+def load_tokenizer(work: Path) -> CLIPTokenizer:
+    """The tokenizer, learnt on the first call and kept in ``work``."""
+    folder = work / "tokenizer"
+    if not (folder / "tokenizer_config.json").exists():
+        make_tokenizer(word_counts(work), folder)
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
+    """Train (or take up, or just load) the pair from scratch: both encoders learn."""
     torch.manual_seed(seed)
-    tokenizer_folder = folder / "tokenizer"
-    if not (tokenizer_folder / "tokenizer_config.json").exists():
-        make_tokenizer(word_counts(folder.parent), tokenizer_folder)
-    tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer = load_tokenizer(work)
     pair = Pair(build(tokenizer))
-    run = Training(folder, pair, lr=1e-3, total=STEPS, warmup=100, decay=0.99, weight_decay=0.05)
+    return _learn(icons, tokenizer, Training(work / "clip", pair, lr=1e-3, total=STEPS, warmup=100, decay=0.99, weight_decay=0.05), seed)
+
+
+def match(icons: list[Icon], work: Path, text: torch.nn.Module, seed: int = 4) -> CLIPModel:
+    """Train (or take up, or just load) the image encoder and both projections towards the finished ``text`` encoder."""
+    torch.manual_seed(seed)
+    tokenizer = load_tokenizer(work)
+    pair = Pair(train(icons, work))
+    pair.model.text_model.load_state_dict(text.state_dict())
+    pair.model.text_model.requires_grad_(False)
+    run = Training(work / "match", pair, lr=1e-3, total=MATCH_STEPS, warmup=50, decay=0.99, weight_decay=0.05)
+    return _learn(icons, tokenizer, run, seed)
+
+
+def _learn(icons: list[Icon], tokenizer: CLIPTokenizer, run: Training, seed: int) -> CLIPModel:
+    """Contrastive steps until ``run`` is done, on scenes made a pool at a time."""
+    pair = run.module
     composer = Composer(icons, seed=1000 + seed + run.step)
     rng = np.random.default_rng(seed + run.step)
     noun_index = {n: i for i, n in enumerate(NOUNS)}
@@ -144,16 +172,14 @@ def train(icons: list[Icon], folder: Path, seed: int = 2) -> tuple[CLIPTokenizer
         if run.step % (4 * POOL // BATCH) == 0 or not pool:
             pool = [composer.scene(int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))) for _ in range(POOL)]
         picked = [pool[i] for i in rng.choice(len(pool), size=BATCH, replace=False)]
-        tokens = tokenizer([s.caption for s in picked], padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
         there = torch.zeros(BATCH, len(NOUNS))
         for row, scene in enumerate(picked):
             there[row, [noun_index[item.icon.noun] for item in scene.items]] = 1
         where = torch.tensor([kinds.index(s.background) for s in picked])
-        pixels = to_model(np.stack([s.pixels for s in picked]))
-        parts = (tokens.input_ids, None, pixels, there, where)
-        loss, helpers, logits = pair(*(p.to(DEVICE) if p is not None else None for p in parts))
+        ids, pixels = tokenize(tokenizer, [s.caption for s in picked]), to_model(np.stack([s.pixels for s in picked]))
+        loss, helpers, logits = pair(ids, pixels, there.to(DEVICE), where.to(DEVICE))
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
             print(f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}", flush=True)
         run.update(loss + helpers, BATCH)
-    return tokenizer, run.averaged().model.eval()
+    return run.averaged().model.eval()

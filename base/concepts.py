@@ -1,38 +1,93 @@
 """The shipped personal concepts: a few pictures each of icons from the held-out styles, as a user's photos would be.
 
-python -m base.concepts      (writes demo/photos and demo/concepts.json)
+python -m base.concepts          (writes demo/ and l2dm/bench/concepts/)
+python -m base.concepts --fifty FOLDER
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 from PIL import Image
 
-from .corpus import load_icons
+from .corpus import NOUNS, TRAIN_STYLES, Icon, load_icons
 from .scenes import Composer
 
-#: folder -> (noun, style, icon); the photos' places are never the places of the demo's prompts
-CONCEPTS = {
+#: name -> (noun, style, icon)
+DEMO = {
     "rex": ("dog", "fluent-emoji", "dog-face"),
     "pip": ("penguin", "fluent-emoji", "penguin"),
     "packy": ("backpack", "fluent-emoji", "backpack"),
 }
-PLACES = ("white", "wood", "gray", "brick", "yellow")
+#: the published protocol's classes (two dogs, two cats, a duck, a backpack, a teddy bear) and three more
+BENCHMARK = {
+    "dog1": ("dog", "fluent-emoji", "dog-face"), "duck1": ("duck", "fluent-emoji", "duck"), "cat1": ("cat", "fluent-emoji", "cat-face"),
+    "backpack1": ("backpack", "fluent-emoji", "backpack"), "bear1": ("teddy bear", "fluent-emoji", "teddy-bear"),
+    "dog2": ("dog", "fluent-emoji-flat", "poodle"), "cat2": ("cat", "fluent-emoji-flat", "black-cat"),
+    "car1": ("car", "fluent-emoji", "automobile"), "shoe1": ("shoe", "fluent-emoji", "running-shoe"),
+    "owl1": ("owl", "fluent-emoji-flat", "owl"),
+}  # fmt: skip
+#: places of the pictures to learn from, and of those to compare with; the prompts' places are in neither
+LEARNT, UNSEEN = ("white", "wood", "gray", "brick", "yellow"), ("wood", "white", "orange", "brick", "gray")
+LIKE = TRAIN_STYLES[::2]  # styles whose drawings of the same noun are look-alikes
 
 
-def main(out: Path = Path("demo/photos"), work: Path = Path(".work/base")) -> None:
-    for seed, (name, (noun, style, icon)) in enumerate(CONCEPTS.items()):
-        icons = load_icons(work, (style,), {noun: [icon]})
-        composer = Composer(icons, side=128, seed=600 + seed)
-        folder = out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for i, place in enumerate(PLACES):
-            scene = composer.scene(background=place, icons=icons)
-            Image.fromarray(scene.pixels).save(folder / f"{i:02d}.png", optimize=True)
-    about = {name: {"token": f"<{name}>", "noun": noun} for name, (noun, _, _) in CONCEPTS.items()}
-    (out.parent / "concepts.json").write_text(json.dumps(about, indent=1) + "\n")
+def compose(folder: Path, icon: Icon, places: tuple[str, ...], side: int, seed: int) -> None:
+    """One picture of ``icon`` in each of ``places``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    composer = Composer([icon], side=side, seed=seed)
+    for i, place in enumerate(places):
+        Image.fromarray(composer.scene(background=place, icons=[icon]).pixels).save(folder / f"{i:02d}.png", optimize=True)
+
+
+def demo(out: Path, work: Path) -> None:
+    for seed, (name, (noun, style, icon)) in enumerate(DEMO.items()):
+        compose(out / "photos" / name, load_icons(work, (style,), {noun: [icon]})[0], LEARNT, 128, 600 + seed)
+    about = {name: {"token": f"<{name}>", "noun": noun} for name, (noun, _, _) in DEMO.items()}
+    (out / "concepts.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def benchmark(out: Path, work: Path, concepts: dict[str, tuple[str, str, str]]) -> None:
+    """A folder that ``l2dm bench`` reads: of each concept ``learn/`` and ``unseen/``, of each noun ``like/<noun>-<style>/``."""
+    for seed, (name, (noun, style, icon)) in enumerate(concepts.items()):
+        picked = load_icons(work, (style,), {noun: [icon]})[0]
+        compose(out / name / "learn", picked, LEARNT, 64, 700 + seed)
+        compose(out / name / "unseen", picked, UNSEEN, 64, 800 + seed)
+    nouns = list(dict.fromkeys(noun for noun, _, _ in concepts.values()))
+    for seed, noun in enumerate(nouns):
+        for style in LIKE:
+            for icon in load_icons(work, (style,), {noun: NOUNS[noun]})[:1]:
+                compose(out / "like" / f"{noun.replace(' ', '-')}-{style}", icon, LEARNT[:3], 64, 900 + seed)
+    record = {
+        "concepts": [{"name": name, "token": f"<{name}>", "noun": noun} for name, (noun, _, _) in concepts.items()],
+        "prompts": ["a photo of {} on the beach", "a photo of {} in the snow", "a photo of {} at night", "a photo of {} on a purple background"],
+        "like": {f"{noun.replace(' ', '-')}-{style}": noun for noun in nouns for style in LIKE
+                 if (out / "like" / f"{noun.replace(' ', '-')}-{style}").exists()},
+        "nouns": [noun for noun in ("horse", "frog", "pizza", "rocket", "guitar", "tree") if noun not in nouns],
+    }  # fmt: skip
+    (out / "concepts.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def fifty() -> dict[str, tuple[str, str, str]]:
+    """Fifty concepts of fifty nouns, the held-out styles by turns: the long run."""
+    return {
+        f"c{i:02d}": (noun, ("fluent-emoji", "fluent-emoji-flat")[i % 2], names[0])
+        for i, (noun, names) in enumerate(list(NOUNS.items())[:50])
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".work/base"))
+    parser.add_argument("--fifty", type=Path, help="write the fifty-concept sequence there, and nothing else")
+    options = parser.parse_args()
+    if options.fifty:
+        benchmark(options.fifty, options.work, fifty())
+    else:
+        demo(Path("demo"), options.work)
+        benchmark(Path("l2dm/bench/concepts"), options.work, BENCHMARK)
 
 
 if __name__ == "__main__":

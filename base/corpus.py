@@ -44,15 +44,15 @@ class Icon:
     rgba: np.ndarray
 
 
-def fetch(package: str, work: Path) -> dict:
-    """The iconify JSON of one package, downloaded once into ``work`` with npm."""
+def fetch(package: str, work: Path, member: str = "icons") -> dict:
+    """The iconify JSON of one package (``icons`` or ``metadata``), downloaded once into ``work`` with npm."""
     version = STYLES[package][0]
     tgz = work / f"iconify-json-{package}-{version}.tgz"
     if not tgz.exists():
         work.mkdir(parents=True, exist_ok=True)
         subprocess.run(["npm", "pack", "--silent", f"@iconify-json/{package}@{version}"], cwd=work, check=True)
     with tarfile.open(tgz) as tar:
-        return json.load(tar.extractfile("package/icons.json"))
+        return json.load(tar.extractfile(f"package/{member}.json"))
 
 
 def render(icons: dict, name: str, side: int = ICON_SIDE) -> np.ndarray | None:
@@ -100,3 +100,18 @@ def load_icons(work: Path, styles: tuple[str, ...] = TRAIN_STYLES, nouns: dict |
         for noun, names in nouns.items():
             found += [Icon(noun, style, name, cached[name]) for name in names if cached[name].size]
     return found
+
+
+#: iconify's categories that hold things, as opposed to faces, people, flags and signs
+THINGS = ("Activities", "Animals & Nature", "Food & Drink", "Objects", "Travel & Places")
+
+
+def load_things(work: Path, styles: tuple[str, ...]) -> list[Icon]:
+    """Every icon of a thing in ``styles``; those of the base's nouns under their noun, all others under their own name."""
+    ours = {name: noun for noun, names in NOUNS.items() for name in names}
+    found = []
+    for style in styles:
+        categories = fetch(style, work, "metadata").get("categories", {})
+        names = dict.fromkeys([*ours, *(name for c in THINGS for name in categories.get(c, []))])
+        found += load_icons(work, (style,), {name: [name] for name in names})
+    return [Icon(ours.get(icon.name, icon.name), icon.style, icon.name, icon.rgba) for icon in found]

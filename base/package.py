@@ -29,40 +29,37 @@ DEFAULTS = {
 }  # fmt: skip
 
 
-def assemble(icons: list[Icon], work: Path) -> tuple[StableDiffusionPipeline, torch.nn.Module]:
-    """The pipeline of whatever training states lie in ``work``, and the CLIP pair."""
+def assemble(icons: list[Icon], work: Path) -> StableDiffusionPipeline:
+    """The pipeline of whatever training states lie in ``work``."""
     vae = Training(work / "autoencoder", autoencoder.build(), 1e-3, autoencoder.STEPS).averaged()
-    tokenizer = clip.CLIPTokenizer.from_pretrained(work / "clip" / "tokenizer")
-    pair = Training(work / "clip", clip.Pair(clip.build(tokenizer)), 1e-3, clip.STEPS).averaged().model
-    denoiser = Training(work / "unet", unet.build(), 1e-3, unet.STEPS).averaged()
-    text = CLIPTextModel(pair.config.text_config).eval()
-    text.load_state_dict(pair.text_model.state_dict())
+    networks = unet.Denoiser(unet.text_encoder(clip.train(icons, work)))
+    networks = Training(work / "unet", networks, 1e-3, unet.STEPS).averaged()
     vae.register_to_config(scaling_factor=unet.latent_scale(icons, vae))
     pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=denoiser, scheduler=unet.make_scheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
+        vae=vae, text_encoder=networks.text, tokenizer=clip.load_tokenizer(work), unet=networks.unet, scheduler=unet.make_scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
-    return pipe, pair
+    return pipe
 
 
 def adopt(work: Path, shipped: Path) -> None:
     """Begin from the shipped weights where ``work`` holds no training state: what was learnt need not be learnt again."""
     facts = json.loads((shipped / "facts.json").read_text())
     pair = clip.Pair(CLIPModel.from_pretrained(shipped / "clip", dtype=torch.float32))
+    networks = unet.Denoiser(CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32))
+    networks.unet.load_state_dict(UNet2DConditionModel.from_pretrained(shipped / "unet", dtype=torch.float32).state_dict())
     parts = {
-        "autoencoder": AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32),
-        "clip": pair,
-        "unet": UNet2DConditionModel.from_pretrained(shipped / "unet", dtype=torch.float32),
-    }
+        "autoencoder": AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32), "clip": pair, "unet": networks, "match": pair,
+    }  # fmt: skip
     for name, module in parts.items():
         if not (work / name / "state.json").exists():
             run = Training(work / name, module, 0.0, 0)
             run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
             run.seconds = facts["training_seconds"][name]
             run.save()
-    if not (work / "clip" / "tokenizer").exists():
-        shutil.copytree(shipped / "tokenizer", work / "clip" / "tokenizer")
+    if not (work / "tokenizer").exists():
+        shutil.copytree(shipped / "tokenizer", work / "tokenizer")
 
 
 @torch.no_grad()
@@ -98,7 +95,7 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     tokens = pipe.tokenizer([s.caption for s in scenes], padding="max_length", truncation=True, return_tensors="pt")
     text = torch.nn.functional.normalize(pair.get_text_features(tokens.input_ids).pooler_output, dim=-1)
     r1 = float(((text @ image.T).argmax(1) == torch.arange(len(scenes))).float().mean())
-    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "clip", "unet")}
+    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "clip", "unet", "match")}
     sizes = {name: sum(p.numel() for p in getattr(pipe, name).parameters()) for name in ("vae", "text_encoder", "unet")}
     return {
         "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(psnr, 2), "retrieval_r1_of_1000": round(r1, 3),
@@ -110,7 +107,8 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
 
 def write(icons: list[Icon], work: Path, out: Path) -> None:
     """Write the whole base to ``out`` (replacing it) and its card and sheet into it."""
-    pipe, pair = assemble(icons, work)
+    pipe = assemble(icons, work)
+    pair = clip.match(icons, work, pipe.text_encoder)
     facts = measure(icons, work, pipe, pair)
     images = sample(pipe, sheet_prompts())
     shutil.rmtree(out, ignore_errors=True)

@@ -192,7 +192,7 @@ class Composer:
         rng = self.rng
         names = []
         for icon, (size, _, _) in zip(icons, spots):
-            words = [STYLES[icon.style][2]] if STYLES[icon.style][2] and rng.random() < 0.8 - 0.4 * self.spread else []
+            words = [STYLES[icon.style][2]] if STYLES[icon.style][2] and rng.random() < 0.85 - 0.45 * self.spread else []
             if len(icons) == 1 and size < 0.5 and rng.random() < 0.7:
                 words.insert(0, "small")
             names.append(article(" ".join([*words, icon.noun])))
@@ -207,8 +207,8 @@ class Composer:
             joint = " next to " if len(names) == 2 and rng.random() < 0.2 else " and "
             text = names[0] if len(names) == 1 else ", ".join(names[:-1]) + joint + names[-1]
         if background in PLACES:
-            text += f" {PLACES[background]}" if rng.random() < 0.85 else ""
-        elif rng.random() < (0.3 if background == "white" else 0.75):
+            text += f" {PLACES[background]}" if rng.random() < 0.97 - 0.12 * self.spread else ""
+        elif rng.random() < (0.3 if background == "white" else 0.95 - 0.15 * self.spread):
             text += f" on {article(background)} background"
         return str(rng.choice(["a photo of ", "", "a picture of "], p=[0.6, 0.25, 0.15])) + text
 

@@ -1,4 +1,9 @@
-"""The denoiser: a small UNet2DConditionModel on 16 x 16 x 4 latents, v-prediction, zero terminal SNR."""
+"""The denoiser: a small UNet2DConditionModel on 16 x 16 x 4 latents, v-prediction, zero terminal SNR.
+
+Shapes come from text through two doors: cross-attention, and the pooled text that scales and shifts every residual block
+(as in DeepFloyd IF). The text encoder, begun from the CLIP pair, learns along, as in the first latent diffusion models
+(Rombach et al., arXiv 2112.10752): frozen, a network this small paints the noun's colour and never its shape.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel
 
 from . import autoencoder, clip
 from .corpus import Icon
 from .scenes import Composer
 from .training import DEVICE, Training
 
-BATCH, STEPS, SHARD, PASSES = 12, 9_216, 4096, 3
+BATCH, STEPS, SHARD, PASSES = 24, 8_700, 4096, 4
 
 
 def build() -> UNet2DConditionModel:
@@ -24,8 +30,12 @@ def build() -> UNet2DConditionModel:
         block_out_channels=(48, 96, 192),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=4,
+        use_linear_projection=True,
+        resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
         cross_attention_dim=clip.WIDTH,
         norm_num_groups=8,
     )
@@ -38,31 +48,45 @@ def make_scheduler() -> DPMSolverMultistepScheduler:
     )  # fmt: skip
 
 
+class Denoiser(torch.nn.Module):
+    """The two networks that learn together: the text encoder reads, the UNet predicts v."""
+
+    def __init__(self, text: CLIPTextModel):
+        super().__init__()
+        self.text, self.unet = text, build().to(memory_format=torch.channels_last)
+
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        return self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0]
+
+
+def text_encoder(pair: CLIPModel) -> CLIPTextModel:
+    """The pair's text encoder as a model of its own."""
+    text = CLIPTextModel(pair.config.text_config)
+    text.load_state_dict(pair.text_model.state_dict())
+    return text
+
+
 class Shards:
-    """Latents and text features of composed scenes, made a shard at a time and gone through ``PASSES`` times."""
+    """Latents and token ids of composed scenes, made a shard at a time and gone through ``PASSES`` times."""
 
-    def __init__(self, icons: list[Icon], vae, tokenizer, text_encoder):
-        self.icons, self.vae, self.tokenizer, self.text_encoder = icons, vae, tokenizer, text_encoder
+    def __init__(self, icons: list[Icon], vae, tokenizer):
+        self.icons, self.vae, self.tokenizer = icons, vae, tokenizer
         self.scale = latent_scale(icons, vae)
-
-    @torch.no_grad()
-    def read(self, captions: list[str]) -> torch.Tensor:
-        tokens = self.tokenizer(captions, padding="max_length", max_length=clip.LENGTH, truncation=True, return_tensors="pt")
-        return self.text_encoder(tokens.input_ids.to(DEVICE))[0]
 
     @torch.no_grad()
     def make(self, index: int, rank: int, size: int, shards: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Shard ``index`` of ``shards``: large single objects of named style first, then freer ones, pairs and triples."""
         rng = np.random.default_rng([50_000, index, rank])
-        grown = min(1.0, max(0.0, index / max(1, shards) - 0.7) / 0.2)
-        composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.85 * grown)
-        two, three = 0.1 + 0.25 * grown, 0.08 * grown
+        grown = min(1.0, max(0.0, index / max(1, shards) - 0.6) / 0.2)
+        composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.2 * grown)
+        two, three = 0.1 + 0.1 * grown, 0.03 * grown
         scenes = [composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)]
         latents, texts = [], []
         for i in range(0, size, 64):
             part = scenes[i : i + 64]
             latents.append((self.vae.encode(autoencoder.to_model(np.stack([s.pixels for s in part]))).latents) * self.scale)
-            texts.append(self.read(["" if rng.random() < 0.1 else s.caption for s in part]))
+            captions = ["" if rng.random() < 0.1 else s.caption for s in part]
+            texts.append(clip.tokenize(self.tokenizer, captions))
         return torch.cat(latents), torch.cat(texts)
 
 
@@ -80,7 +104,7 @@ def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> N
     Small matrix products gain little from a second thread; processes that average their gradients gain more.
     """
     autoencoder.train(icons, work / "autoencoder")
-    clip.train(icons, work / "clip")
+    clip.train(icons, work)
     workers = 1 if DEVICE == "cuda" else os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as meeting:
         address = f"file://{meeting}/meeting"
@@ -94,11 +118,10 @@ def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, 
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=workers)
     vae = autoencoder.train(icons, work / "autoencoder").eval().requires_grad_(False)
-    tokenizer, pair = clip.train(icons, work / "clip")
-    shards = Shards(icons, vae, tokenizer, pair.text_model.eval().requires_grad_(False))
+    shards = Shards(icons, vae, clip.load_tokenizer(work))
     torch.manual_seed(seed)
-    model = build().to(memory_format=torch.channels_last)
-    run = Training(work / "unet", model, lr=1.4e-3, total=steps, warmup=500, decay=0.998, save_every=300, shape="stable", leader=rank == 0)
+    model = Denoiser(text_encoder(clip.train(icons, work)))
+    run = Training(work / "unet", model, lr=1.2e-3, total=steps, warmup=200, decay=0.998, save_every=300, shape="stable", leader=rank == 0)
     scheduler = make_scheduler()
     bars = scheduler.alphas_cumprod.to(DEVICE)
     snr = (bars / (1 - bars)).cpu()
@@ -111,12 +134,12 @@ def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, 
             shard = run.step // per_shard
             latents, texts = shards.make(shard, rank, size, max(1, steps // per_shard))
         rows = torch.randint(size, (batch,), generator=rng)
-        # noise so weak that nothing is left to decide is drawn less often, above all before the details' turn comes
-        likely = 1 / (1 + snr * (2 if run.step < 0.7 * steps else 0.3))
+        # strong noise first, where shapes are decided; then, in two steps, the details' turn
+        likely = 1 / (1 + snr * (4 if run.step < 0.6 * steps else 1 if run.step < 0.85 * steps else 0.3))
         t = torch.multinomial(likely, batch, replacement=True, generator=rng).to(DEVICE)
-        z, context = latents[rows], texts[rows]
+        z, ids = latents[rows], texts[rows]
         noise = torch.randn(z.shape, generator=rng).to(DEVICE)
         a, s = bars[t].sqrt()[:, None, None, None], (1 - bars[t]).sqrt()[:, None, None, None]
         noisy = (a * z + s * noise).contiguous(memory_format=torch.channels_last)
-        predicted = forward(noisy, t, context, return_dict=False)[0]
+        predicted = forward(noisy, t, ids)
         run.update((predicted - (a * noise - s * z)).square().mean(), BATCH)

@@ -49,7 +49,7 @@ def main() -> None:
             tasks: dict = {}
 
             def show(p, tasks=tasks, token=about["token"]):
-                label = {"prior": "prior pictures", "learn": f"learning {token}", "previews": "previews"}[p.stage]
+                label = {"prior": "prior pictures", "learn": f"learning {token}", "report": "report card"}[p.stage]
                 if label not in tasks:
                     tasks[label] = progress.add_task(label, total=p.total)
                 progress.update(tasks[label], completed=p.done)

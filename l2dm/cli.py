@@ -111,6 +111,9 @@ def learn(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     method: Annotated[str | None, typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py).")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
+    keep_if_forgetting_below: Annotated[
+        float | None, typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this.")
+    ] = None,
     settings: SettingsFile = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
     discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")] = False,
@@ -121,9 +124,8 @@ def learn(
 
     opened = World.open(world)
     given = read_toml(settings, "learn") if settings else {}
-    chosen = opened.settings(
-        "learn", {**given, **{k: v for k, v in {"steps": steps, "method": method, "seed": seed}.items() if v is not None}}
-    )
+    options = {"steps": steps, "method": method, "seed": seed, "keep_if_forgetting_below": keep_if_forgetting_below}
+    chosen = opened.settings("learn", {**given, **{k: v for k, v in options.items() if v is not None}})
     with bar(as_json) as move:
 
         def show_progress(p: Any) -> None:
@@ -133,15 +135,53 @@ def learn(
         version = opened.learn(
             photos, token=token, noun=noun, settings=chosen, skip_bad=skip_bad, discard=discard, on_progress=show_progress
         )
-    folder = world / "versions" / f"{version.version:04d}"
-    previews = str(folder / "previews.png") if "previews.png" in version.files else None
+    from .report.card import card
+
+    report = card(opened.manifest)
     answer(
         as_json,
         {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
-         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "previews": previews},
+         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "report": report},
         f"{world}: learnt {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
-        *([f"previews: {previews}"] if previews else []),
+        *_report_tables(report),
+        *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),
     )  # fmt: skip
+
+
+def _report_tables(report: dict[str, Any]) -> list[Table]:
+    from .report.card import row_cells
+
+    if not report["concepts"]:
+        return []
+    concepts = Table("concept", "before", "now", "change", "own", title="likeness to the photos, of 100")
+    for row in report["concepts"]:
+        concepts.add_row(*row_cells(row))
+    nouns = Table("noun", "drift", title="the base's own nouns")
+    for row in report["nouns"]:
+        nouns.add_row(row["noun"], f"{row['drift']:.1f}")
+    return [concepts, nouns]
+
+
+@app.command()
+def report(
+    world: WorldPath,
+    html: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
+    from .report.card import card, write_page
+    from .world.manifest import Manifest
+
+    manifest = Manifest.read(world)
+    found = card(manifest)
+    if not found["concepts"]:
+        answer(as_json, {"world": str(world), "report": found}, f"{world}: no examination yet; it is made when a concept is learnt")
+        return
+    try:
+        write_page(world, manifest, html)
+    except OSError as error:
+        raise SettingsError(f"--html {html}: cannot be written ({error.strerror})") from None
+    answer(as_json, {"world": str(world), "report": found, "page": str(html)}, *_report_tables(found), f"page: {html}")
 
 
 @app.command()
@@ -215,8 +255,25 @@ def history(world: WorldPath, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def forget(
+    world: WorldPath,
+    token: Annotated[str, typer.Argument(help="The concept's token, such as '<rex>'.")],
+    as_json: AsJson = False,
+) -> None:
+    """Remove a concept on purpose: its token and all that is remembered of it."""
+    from .world.world import World
+
+    version = World.open(world).forget(token)
+    answer(
+        as_json,
+        {"world": str(world), "forgot": token, "version": version.version},
+        f"{world}: {token} is forgotten (version {version.version})",
+    )
+
+
+@app.command()
 def undo(world: WorldPath, as_json: AsJson = False) -> None:
-    """Take the last learnt concept back."""
+    """Take the last change back: a concept learnt, or one forgotten."""
     from .world.world import World
 
     opened = World.open(world, whole=False)
@@ -224,8 +281,56 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
     answer(
         as_json,
         {"world": str(world), "dropped": dropped.token, "version": opened.version},
-        f"{world}: {dropped.token} {dropped.noun} is taken back; the world is at version {opened.version}",
+        f"{world}: the last change ({dropped.token} {dropped.noun}) is taken back; the world is at version {opened.version}",
     )
+
+
+bench_app = typer.Typer(help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command()
+def lifelong(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")],
+    methods: Annotated[
+        str, typer.Option(help="Rows of l2dm/methods.py, with commas.")
+    ] = "sequential,custom-diffusion,replay,l2dm,separate",
+    seeds: Annotated[str, typer.Option(help="One run each, with its own order of the concepts.")] = "0,1,2",
+    count: Annotated[int, typer.Option(help="Concepts of a run.", min=1)] = 10,
+    concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
+    base: Annotated[str, typer.Option(help="As for init.")] = "mini",
+    settings: SettingsFile = None,
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
+    import os
+
+    from .bench.lifelong import Plan, bench
+    from .bench.subjects import Subjects
+    from .methods import METHODS
+    from .report.lifelong import table, write_page
+
+    chosen = [name.strip() for name in methods.split(",")]
+    if unknown := [name for name in chosen if name not in METHODS]:
+        raise SettingsError(f"--methods: unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise SettingsError(f"--seeds {seeds}: expected whole numbers with commas, such as 0,1,2") from None
+    folder = str(concepts.resolve()) if concepts else "shipped"
+    if count > (have := len(Subjects.read(folder).concepts)):
+        raise SettingsError(f"--count {count}: {folder} holds {have} concepts")
+    cores = os.cpu_count() or 1
+    at_once = workers or cores
+    plan = Plan(folder, base, count, learn=read_toml(settings, "learn") if settings else {})
+    result = bench(plan, chosen, numbers, out_folder, at_once, max(1, cores // at_once))
+    page = write_page(result, out_folder / "lifelong.html")
+    head, rows = table(result["methods"])
+    shown = Table(*head)
+    for row in rows:
+        shown.add_row(*row)
+    answer(as_json, {"methods": result["methods"], "page": str(page)}, shown, f"page: {page}")
 
 
 @app.callback(invoke_without_command=True)

@@ -5,6 +5,7 @@
     ├── ConceptError        what is to be learnt
     │   ├── PhotoError      a photo or a folder of photos
     │   └── TokenError      a token or a class noun
+    ├── NotKept             a concept was learnt and not kept: it cost the others too much
     ├── PromptError         a prompt that cannot be drawn
     ├── SettingsError       a setting out of its range, an unknown name, a broken settings file
     └── WorldError          a world on disk
@@ -36,6 +37,17 @@ class PhotoError(ConceptError):
 
 class TokenError(ConceptError):
     """A token or class noun is malformed or taken."""
+
+
+class NotKept(L2DMError):
+    """A concept was learnt and not kept, because an earlier one lost more than was allowed."""
+
+    def __init__(self, token: str, loss: float, most: float):
+        super().__init__(
+            f"{token} was not kept: an earlier concept lost {loss:.1f} points of likeness, more than the {most:g} allowed; the world is as "
+            "it was (try --method l2dm, fewer steps, or a larger --keep-if-forgetting-below)"
+        )
+        self.token, self.loss, self.most = token, loss, most
 
 
 class PromptError(L2DMError):

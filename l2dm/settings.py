@@ -96,7 +96,9 @@ class LearnSettings(Checked):
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
     precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
-    previews: int = setting(4, 0, 64, text="preview pictures drawn at the end")
+    previews: int = setting(4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report")
+    report_concepts: int = setting(6, 0, 100_000, text="earlier concepts examined after a concept, those longest not examined first")
+    keep_if_forgetting_below: float = setting(0.0, 0.0, 200.0, text="points of likeness an earlier concept may lose; 0: any")
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,16 @@ def test_the_main_job_as_json(run, quick, photos, tmp_path):
 
 
 def test_the_main_job_for_people(run, quick, photos, tmp_path):
-    world = tmp_path / "w"
+    world, seen = tmp_path / "w", tmp_path / "seen.toml"
+    seen.write_text(quick.read_text().replace("previews = 0", "previews = 1"))
     assert "fresh world" in run("init", world)[1]
     code, out, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick)
     assert code == 0 and "learnt <rex> dog from 3 photos" in out and "images/s" in err
+    page = tmp_path / "card.html"
+    assert "no examination yet" in run("report", world)[1]
+    run("learn", world, photos, "--token", "<tom>", "--noun", "cat", "--settings", seen)
+    assert "drift" in run("report", world, "--html", page)[1] and "concept" in page.read_text()
+    assert "<tom> is forgotten" in run("forget", world, "<tom>")[1]
     assert "<rex>" in run("show", world)[1] and "learn" in run("history", world)[1]
     assert "taken back" in run("undo", world)[1]
 
@@ -83,7 +89,7 @@ def test_ctrl_c_ends_with_130_and_tells_how_to_go_on(run, quick, photos, tmp_pat
     assert code == 130 and "run the same command again" in err
 
 
-@pytest.mark.parametrize("command", ["", "check", "init", "learn", "generate", "show", "history", "undo"])
+@pytest.mark.parametrize("command", ["", "check", "init", "learn", "generate", "show", "history", "report", "forget", "undo"])
 def test_help_teaches(run, command):
     code, out, _ = run(*([command] if command else []), "--help")
     assert code == 0 and "Usage" in out and len(out.splitlines()) > 6

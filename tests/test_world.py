@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from benchmarks.malformed import state
 from l2dm import LearningStopped, World
-from l2dm.errors import SettingsError, WorldDamaged, WorldError, WorldLocked
+from l2dm.errors import NotKept, PromptError, SettingsError, TokenError, WorldDamaged, WorldError, WorldLocked
+from l2dm.report.card import card, pictures
 from l2dm.world import store
 
 PROMPT = "a photo of <rex> dog"
@@ -70,9 +71,8 @@ def test_prior_pictures_are_drawn_once_for_a_noun(world, photos):
     assert len(list((world.path / "prior").iterdir())) == 1
 
 
-def test_previews_and_provenance(world, photos, tmp_path):
-    teach(world, photos, previews=2)
-    assert Image.open(world.path / "versions/0001/previews.png").width > 100
+def test_provenance(world, photos, tmp_path):
+    teach(world, photos)
     path = world.generate(PROMPT, n=2, steps=2, seed=41)[1].save(tmp_path / "x.png")
     text = Image.open(path).text
     assert text["prompt"] == PROMPT and text["seed"] == "42" and text["world_version"] == "1" and text["software"].startswith("l2dm")
@@ -226,7 +226,7 @@ def test_damage_is_named_and_undo_leads_out(world, photos):
 def test_a_failed_learning_changes_nothing(world, photos, monkeypatch):
     teach(world, photos)
     before, drawn = state(world.path), pixels(world)
-    monkeypatch.setattr("l2dm.world.world.Learning.run", lambda self: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    monkeypatch.setattr("l2dm.world.lesson.Learning.run", lambda self: (_ for _ in ()).throw(RuntimeError("out of memory")))
     with pytest.raises(RuntimeError):
         world.learn(photos, token="<tom>", noun="dog", **QUICK)
     assert state(world.path) == before
@@ -278,3 +278,53 @@ def test_a_method_of_another_tuner_is_refused(world, photos, tmp_path):
         teach(world, photos, method="textual-inversion")
     other = World.create(tmp_path / "other", tuner="embedding")
     assert teach(other, photos, method="textual-inversion").settings["method"] == "textual-inversion"
+
+
+REPORT = {**QUICK, "steps": 1, "previews": 1}
+
+
+def test_every_lesson_is_examined(world, photos):
+    first = teach(world, photos, **REPORT)
+    second = world.learn(photos, token="<tom>", noun="cat", **REPORT)
+    assert set(first.scores) == {"<rex>"} and set(second.scores) == {"<rex>", "<tom>"} and set(second.drift) == {"dog", "cat"}
+    assert {s["version"] for s in second.scores.values()} == {2}
+    report = card(world.manifest)
+    rex, tom = report["concepts"]
+    assert rex["change"] == pytest.approx(rex["likeness"] - rex["before"], abs=0.11) and tom["before"] is None
+    assert [version for version, _ in pictures(world.path, world.manifest, "<rex>")] == [1, 2]
+    world.undo()
+    assert card(world.manifest)["token"] == "<rex>"
+
+
+def test_a_pretrained_noun_has_no_drift(world, photos):
+    version = teach(world, photos, **{**REPORT, "learning_rate": 1e-8, "token_learning_rate": 0.0})
+    assert version.drift["dog"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_concept_that_costs_the_others_too_much_is_not_kept(world, photos, monkeypatch):
+    teach(world, photos, **REPORT)
+    before = world.manifest
+    monkeypatch.setattr("l2dm.world.lesson.worst_loss", lambda was, now: 12.5)
+    with pytest.raises(NotKept, match=r"<tom> was not kept: an earlier concept lost 12\.5 points .* more than the 5 allowed"):
+        world.learn(photos, token="<tom>", noun="cat", **REPORT, keep_if_forgetting_below=5)
+    assert World.open(world.path).manifest == before and not (world.path / "learning").exists()
+    assert len(list((world.path / "versions").iterdir())) == 1
+    assert world.learn(photos, token="<tom>", noun="cat", **REPORT, keep_if_forgetting_below=20).version == 2
+
+
+def test_a_forgotten_concept_leaves_nothing_of_its_own(world, photos):
+    options = {**QUICK, "method": "l2dm", "candidates": 1, "steps": 1}
+    teach(world, photos, **options)
+    world.learn(photos, token="<tom>", noun="cat", **options)
+    with pytest.raises(TokenError, match="did you mean <rex>"):
+        world.forget("<rexx>")
+    with_both = weights(world)
+    world.forget("<rex>")
+    again = World.open(world.path)
+    assert again.concepts == {"<tom>": "cat"} and all(torch.equal(with_both[n], t) for n, t in weights(again).items())
+    for file in (world.path / "versions/0003").iterdir():
+        assert b"<rex>" not in file.read_bytes(), file
+    with pytest.raises(PromptError, match="<rex> is not in this world"):
+        again.generate(PROMPT)
+    again.generate("a photo of <tom> cat", n=1, steps=2)
+    assert again.undo().token == "<rex>" and list(again.concepts) == ["<rex>", "<tom>"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import WorldDamaged, WorldError
+from ..evaluation.examination import Score
 from .store import digest, write_json
 
 FORMAT = 1
@@ -29,6 +31,8 @@ class Version:
     settings: dict[str, Any]
     concepts: dict[str, str]  # token -> noun, in the order of learning
     files: dict[str, str]  # path inside the version's folder -> SHA-256
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)  # token -> its latest Score
+    drift: dict[str, float] = field(default_factory=dict)  # class noun -> how far its pictures have moved from the base's
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,19 @@ class Manifest:
     def concepts(self) -> dict[str, str]:
         """Token -> class noun, in the order of learning."""
         return dict(self.present.concepts) if self.present else {}
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """Token -> its latest score."""
+        return {token: Score(**score) for token, score in self.present.scores.items()} if self.present else {}
+
+    def lineage(self) -> list[Version]:
+        """The versions that led to the present one, oldest first."""
+        line, number = [], self.head
+        while number in self.versions:
+            line.append(self.versions[number])
+            number = line[-1].parent
+        return line[::-1]
 
     def write(self, world: Path) -> None:
         write_json(world / NAME, dataclasses.asdict(self))
@@ -91,5 +108,19 @@ class Manifest:
         return manifest
 
 
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def entry(action: str, **facts: Any) -> dict[str, Any]:
+    """A line of the journal."""
+    return {"at": now(), "action": action, **facts}
+
+
 def folder_of(world: Path, version: int) -> Path:
     return world / "versions" / f"{version:04d}"
+
+
+def picture_file(name: str) -> str:
+    """Where a version keeps the examination's pictures of a token or a class noun."""
+    return f"concept-{name[1:-1]}.png" if name.startswith("<") else f"noun-{name.replace(' ', '-')}.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,18 @@ def write_short_term(folder: Path, short: ShortTerm) -> None:
         named = {f"{kind}/{token}": t for kind in ("latents", "features") for token, t in getattr(short, kind).items()}
         write_tensors(folder / "short-term.safetensors", named)
         store.write_json(folder / "short-term.json", short.drawn_in)
+
+
+def copy_without(head: Path, target: Path, token: str) -> None:
+    """Copy a version's tensors and memory into ``target``, leaving out everything that is ``token``'s."""
+    for name in ("weights.safetensors", "nouns.safetensors"):
+        if (head / name).exists():
+            shutil.copyfile(head / name, target / name)
+    vectors = read_tensors(head / "tokens.safetensors")
+    vectors.pop(token)
+    write_tensors(target / "tokens.safetensors", vectors or {"none": torch.zeros(1)})
+    long, short = read_long_term(head), read_short_term(head)
+    for memory in (long.features, long.prompts, short.latents, short.features, short.drawn_in):
+        memory.pop(token, None)
+    write_long_term(target, long)
+    write_short_term(target, short)

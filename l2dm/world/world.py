@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import difflib
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from .. import __version__
 from ..backbone import MINI, Backbone
 from ..concept import Concept
-from ..errors import LearningStopped, SettingsError, TokenError, WorldError, WorldLocked
-from ..generation import Picture, check_length, contact_sheet, draw, personal_tokens
-from ..learner import Learning, Step, stop_signals
-from ..memory import ShortTerm
+from ..errors import SettingsError, TokenError, WorldError, WorldLocked
+from ..generation import Picture, check_length, draw, personal_tokens
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
 from . import store
-from .draft import Draft
-from .manifest import NAME, Manifest, Version, folder_of
-from .past import gather, remembered, write_long_term, write_short_term
-from .tensors import read_tensors, write_tensors
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "previews"; ``step`` holds details while it learns."""
-
-    stage: str
-    done: int
-    total: int
-    step: Step | None = None
-
-
-OnProgress = Callable[[Progress], None]
+from .lesson import Lesson, OnProgress
+from .manifest import NAME, Manifest, Version, entry, folder_of, now
+from .past import copy_without
+from .tensors import read_tensors
 
 
 class World:
@@ -74,7 +55,7 @@ class World:
             raise WorldError(f"{path}: already exists" + ("; choose another path" if not (path / NAME).exists() else " and holds a world"))
         name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
         backbone = Backbone.load(base)
-        manifest = Manifest(base=name, fingerprint=backbone.fingerprint, tuner=tuner, journal=[_entry("init", base=name)])
+        manifest = Manifest(base=name, fingerprint=backbone.fingerprint, tuner=tuner, journal=[entry("init", base=name)])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
@@ -179,70 +160,16 @@ class World:
         with self._writing():
             if token in self.concepts:
                 raise TokenError(f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token")
-            draft = Draft(self.path / "learning", {"concept": concept.digest, "settings": settings.as_dict(), "parent": self.version})
-            draft.check(discard)
-            began = time.monotonic()
-            backbone = self.backbone()
-            past, short = gather(
-                self.path, self._head, self.concepts, concept, backbone, self.tuner, settings, self.settings("generate").guidance_scale,
-                lambda stage, done, total: on_progress(Progress(stage, done, total)),
-            )  # fmt: skip
-            try:
-                vector = backbone.add_token(token, backbone.word_vector(concept.noun))
-                learning = Learning(backbone, self.tuner, vector, concept, past, settings)
-                before = draft.resume(learning)
-                with stop_signals() as stop:
-                    for step in learning.run():
-                        on_progress(Progress("learn", step.step, step.steps, step))
-                        last = step.step == step.steps
-                        if stop.is_set() or last or step.step % settings.checkpoint_every == 0:
-                            draft.save(learning, before + time.monotonic() - began)
-                        if stop.is_set() and not last:
-                            raise LearningStopped(step.step, step.steps)
-                version = self._commit(concept, settings, short, before + time.monotonic() - began, on_progress)
-            finally:
-                if self._loaded != self.version or token not in self.concepts:
-                    self._backbone, self._loaded = None, -1  # half-taught: load it afresh when it is needed
-            draft.remove()
-        return version
+            if METHODS[settings.method].apart and self.concepts:
+                raise SettingsError(f"method {settings.method!r} gives every concept a world of its own; {self.path} holds one already")
+            return Lesson(self, concept, settings, on_progress).run(discard)
 
-    def _commit(self, concept: Concept, settings: LearnSettings, short: ShortTerm, seconds: float, on_progress: OnProgress) -> Version:
-        """Write the new version's folder, then the manifest that names it: the second rename is the commit."""
-        backbone, number = self._backbone, self.manifest.counter + 1
-        vectors = dict(zip([*self.concepts, concept.token], backbone.tokens.vectors, strict=True))
-        long = remembered(self._head, concept, backbone)
-        previews = self._previews(concept, settings, on_progress)
-
-        def fill(folder: Path) -> None:
-            write_tensors(folder / "weights.safetensors", self.tuner.state() or {"none": torch.zeros(1)})
-            write_tensors(folder / "tokens.safetensors", vectors)
-            write_long_term(folder, long)
-            write_short_term(folder, short)
-            for i, image in enumerate(previews):
-                image.save(folder / f"preview-{i}.png")
-            if previews:
-                contact_sheet(previews).save(folder / "previews.png")
-
-        folder = folder_of(self.path, number)
-        folder.parent.mkdir(exist_ok=True)
-        store.write_folder(folder, fill)
-        version = Version(
-            version=number, parent=self.version, created=_now(), token=concept.token, noun=concept.noun, photos=len(concept.photos),
-            seconds=round(seconds, 2), settings=settings.as_dict(), concepts={**self.concepts, concept.token: concept.noun},
-            files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
-        )  # fmt: skip
-        entry = _entry("learn", version=number, token=concept.token, noun=concept.noun)
-        self._record(head=number, counter=number, versions={**self.manifest.versions, number: version}, entry=entry)
-        self._loaded = number
-        return version
-
-    def _previews(self, concept: Concept, settings: LearnSettings, on_progress: OnProgress) -> list[Image.Image]:
-        if not settings.previews:
-            return []
-        wanted = dataclasses.replace(self.settings("generate"), n=settings.previews, seed=settings.seed)
-        on_progress(Progress("previews", 0, settings.previews))
-        return draw(self._backbone, f"a photo of {concept.name}", wanted,
-                    lambda done: on_progress(Progress("previews", done, settings.previews)))  # fmt: skip
+    def unload_unless(self, token: str) -> None:
+        """Drop a backbone that holds something half-taught: unless ``token`` was committed it is loaded afresh when needed."""
+        if token in self.concepts:
+            self._loaded = self.version
+        else:
+            self._backbone, self._loaded = None, -1
 
     # ---------------------------------------------------------------- history
 
@@ -251,18 +178,45 @@ class World:
         return [dict(entry) for entry in self.manifest.journal]
 
     def undo(self) -> Version:
-        """Take the last learnt concept back; returns the version that was dropped."""
+        """Take the last change back, a learnt or a forgotten concept; returns the version that was dropped."""
         with self._writing(whole=False):
             dropped = self.manifest.present
             if dropped is None:
                 raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
             versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
-            self._record(head=dropped.parent, versions=versions, entry=_entry("undo", version=dropped.version, token=dropped.token))
+            self.record(entry("undo", version=dropped.version, token=dropped.token), head=dropped.parent, versions=versions)
             shutil.rmtree(folder_of(self.path, dropped.version), ignore_errors=True)
         return dropped
 
-    def _record(self, entry: dict[str, Any], **changes: Any) -> None:
-        manifest = dataclasses.replace(self.manifest, journal=[*self.manifest.journal, entry], **changes)
+    def forget(self, token: str) -> Version:
+        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version.
+
+        What learning it did to the shared key and value weights stays; ``undo`` takes the last concept back whole.
+        """
+        with self._writing():
+            if token not in self.concepts:
+                near = difflib.get_close_matches(token, self.concepts, 1)
+                raise TokenError(
+                    f"token {token!r}: {self.path} has not learnt it; " + (f"did you mean {near[0]}?" if near else "see l2dm show")
+                )
+            head, number = self._head, self.manifest.counter + 1
+            folder = folder_of(self.path, number)
+            store.write_folder(folder, lambda place: copy_without(head, place, token))
+            present = self.manifest.present
+            left = {t: noun for t, noun in self.concepts.items() if t != token}
+            version = dataclasses.replace(
+                present, version=number, parent=self.version, created=now(), token=token, noun=self.concepts[token], photos=0, seconds=0.0,
+                settings={}, concepts=left, files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
+                scores={t: s for t, s in present.scores.items() if t != token},
+            )  # fmt: skip
+            line = entry("forget", version=number, token=token)
+            self.record(line, head=number, counter=number, versions={**self.manifest.versions, number: version})
+            self._backbone, self._loaded = None, -1
+        return version
+
+    def record(self, line: dict[str, Any], **changes: Any) -> None:
+        """Write the manifest with ``changes`` and one more line in its journal; the world's lock is held."""
+        manifest = dataclasses.replace(self.manifest, journal=[*self.manifest.journal, line], **changes)
         manifest.write(self.path)
         self.manifest = manifest
 
@@ -285,11 +239,3 @@ class World:
             yield
         finally:
             lock.release()
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _entry(action: str, **facts: Any) -> dict[str, Any]:
-    return {"at": _now(), "action": action, **facts}

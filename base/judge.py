@@ -1,0 +1,203 @@
+"""The judge's training: on composed pictures of known content, apart from the base (other network, other seed, other icons).
+
+python -m base.judge [--work .work/base] [--out l2dm/evaluation/judge] [--steps N]
+
+It sees every icon of a thing in the five training styles, and in the two held-out styles those of nouns that the base
+does not have. The held-out styles' drawings of the base's nouns it never sees: 100 of them test it, the others calibrate it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
+from safetensors.torch import save_file
+
+from l2dm.evaluation.judge import JudgeNet, likeness, pool
+
+from .autoencoder import to_model
+from .corpus import HELD_OUT_STYLES, NOUNS, TRAIN_STYLES, Icon, load_things
+from .scenes import PLACES, PLAIN, Composer
+from .training import DEVICE, Training
+
+STEPS, SEED = 2500, 11
+THINGS, REFERENCES, QUERIES = 24, 2, 40  # a step's things, reference pictures of each, and pictures to be judged
+TESTED = 100
+KINDS = [*PLACES, *PLAIN]
+
+
+def split(work: Path) -> tuple[list[Icon], list[Icon], list[Icon]]:
+    """Icons to learn from, unseen ones to test with, unseen ones to calibrate with."""
+    everything = load_things(work, (*TRAIN_STYLES, *HELD_OUT_STYLES))
+    unseen = [icon for icon in everything if icon.noun in NOUNS and icon.style in HELD_OUT_STYLES]
+    seen = [icon for icon in everything if not (icon.noun in NOUNS and icon.style in HELD_OUT_STYLES)]
+    order = np.random.default_rng(SEED).permutation(len(unseen))
+    return seen, [unseen[i] for i in order[:TESTED]], [unseen[i] for i in order[TESTED:]]
+
+
+class Desk:
+    """Lays pictures before the judge: things, references of them, scenes of one to three of them, a little worn."""
+
+    def __init__(self, icons: list[Icon], seed: int):
+        self.icons, self.composer, self.rng = icons, Composer(icons, seed=seed), np.random.default_rng(seed)
+        self.alike: dict[str, list[int]] = {}
+        for i, icon in enumerate(icons):
+            self.alike.setdefault(icon.noun, []).append(i)
+        self.ours = [i for i, icon in enumerate(icons) if icon.noun in NOUNS]
+
+    def things(self, count: int) -> list[int]:
+        """Different icons, in threes of one noun where there are as many: look-alikes are what is hard to tell apart."""
+        rng, chosen = self.rng, {}
+        while len(chosen) < count:
+            first = int(rng.choice(self.ours) if rng.random() < 0.5 else rng.integers(len(self.icons)))
+            kin = self.alike[self.icons[first].noun]
+            for i in rng.permutation(kin)[:3] if rng.random() < 0.7 else [first]:
+                chosen.setdefault(int(i), None)
+        return list(chosen)[:count]
+
+    def picture(self, icons: list[Icon]):
+        """A scene of ``icons`` and its pixels after what happens to pictures: blur, noise, a change of light."""
+        scene, rng = self.composer.scene(icons=icons), self.rng
+        image = Image.fromarray(scene.pixels)
+        if rng.random() < 0.6:
+            image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.1))))
+        pixels = np.asarray(image).astype(np.float32)
+        pixels = (pixels - 128) * rng.uniform(0.9, 1.1) + 128 + rng.uniform(-10, 10) + rng.normal(size=pixels.shape) * rng.uniform(0, 8)
+        return scene, pixels.clip(0, 255).astype(np.uint8)
+
+    def step(self):
+        """One step's pictures (references first) and what is in the others: things, nouns, background."""
+        rng, things = self.rng, self.things(THINGS)
+        pixels = [self.picture([self.icons[i]])[1] for i in things for _ in range(REFERENCES)]
+        there, nouns, where = torch.zeros(QUERIES, THINGS), torch.zeros(QUERIES, len(NOUNS)), []
+        known = list(NOUNS)
+        for q in range(QUERIES):
+            picked = rng.choice(THINGS, size=int(rng.choice([1, 2, 3], p=[0.35, 0.5, 0.15])), replace=False)
+            icons = [self.icons[things[p]] for p in picked]
+            scene, worn = self.picture(icons)
+            pixels.append(worn)
+            there[q, picked] = 1
+            nouns[q, [known.index(icon.noun) for icon in icons if icon.noun in NOUNS]] = 1
+            where.append(KINDS.index(scene.background))
+        return to_model(np.stack(pixels)), there, nouns, torch.tensor(where)
+
+
+def loss(net: JudgeNet, pixels, there, nouns, where) -> torch.Tensor:
+    """Presence of every thing in every picture (a sigmoid each, as in SigLIP, arXiv 2303.15343), which thing, nouns, background."""
+    cells, saliency, noun_logits, background_logits = net(pixels)
+    references = THINGS * REFERENCES
+    prototypes = F.normalize(pool(cells[:references], saliency[:references]).unflatten(0, (THINGS, REFERENCES)).mean(1), dim=-1)
+    like = likeness(cells[references:], prototypes)
+    presence = F.binary_cross_entropy_with_logits(net.sharpness * like - net.threshold, there, pos_weight=torch.tensor(3.0))
+    alone = there.sum(1) == 1
+    which = F.cross_entropy(20 * like[alone], there[alone].argmax(1))
+    named = F.binary_cross_entropy_with_logits(noun_logits[references:], nouns, pos_weight=torch.tensor(3.0))
+    return 8 * presence + which + 8 * named + 0.3 * F.cross_entropy(background_logits[references:], where)
+
+
+def train(work: Path, steps: int) -> JudgeNet:
+    """Train (or take up, or just load) the judge."""
+    torch.manual_seed(SEED)
+    net = JudgeNet(len(NOUNS), len(KINDS)).to(memory_format=torch.channels_last)
+    run = Training(work / "judge", net, lr=2e-3, total=steps, warmup=100, decay=0.99)
+    desk = Desk(split(work)[0], seed=SEED + run.step)
+    while not run.done:
+        run.update(loss(net, *(part.to(DEVICE) for part in desk.step())), THINGS * REFERENCES + QUERIES, clip=5.0)
+    return run.averaged().cpu()
+
+
+@torch.no_grad()
+def prototypes(net: JudgeNet, desk: Desk, count: int = 4) -> torch.Tensor:
+    """Of every icon of ``desk``, from ``count`` reference pictures."""
+    out = []
+    for icon in desk.icons:
+        cells, saliency, _, _ = net(to_model(np.stack([desk.picture([icon])[1] for _ in range(count)])))
+        out.append(F.normalize(pool(cells, saliency).mean(0), dim=0))
+    return torch.stack(out)
+
+
+@torch.no_grad()
+def pairs(net: JudgeNet, desk: Desk, known: torch.Tensor, count: int, asked: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    """Likeness and truth for ``count`` pictures of two things: both are asked for, and ``asked - 2`` that are not there."""
+    like, truth = [], []
+    for _ in range(count):
+        order = desk.rng.permutation(len(desk.icons))[:asked]
+        cells, _, _, _ = net(to_model(desk.picture([desk.icons[i] for i in order[:2]])[1][None]))
+        like.append(likeness(cells, known[order])[0])
+        truth.append(torch.arange(asked) < 2)
+    return torch.cat(like), torch.cat(truth)
+
+
+def calibrate(like: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
+    """Sharpness and threshold of the likeliest sigmoid (Platt scaling)."""
+    a, b = torch.tensor(10.0, requires_grad=True), torch.tensor(6.0, requires_grad=True)
+    optimizer = torch.optim.LBFGS([a, b], max_iter=200)
+
+    def closure():
+        optimizer.zero_grad()
+        value = F.binary_cross_entropy_with_logits(a * like - b, truth.float())
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return float(a.detach()), float(b.detach())
+
+
+@torch.no_grad()
+def measure(net: JudgeNet, tested: list[Icon]) -> dict:
+    """What the judge is worth on unseen pictures of unseen things."""
+    desk = Desk(tested, seed=SEED + 901)
+    known = prototypes(net, desk)
+    right, named, placed, total = 0, 0, 0, 0
+    nouns = list(NOUNS)
+    for i, icon in enumerate(tested):
+        shown = [desk.picture([icon]) for _ in range(10)]
+        cells, _, noun_logits, background_logits = net(to_model(np.stack([worn for _, worn in shown])))
+        right += int((likeness(cells, known).argmax(1) == i).sum())
+        named += int((noun_logits.argmax(1) == nouns.index(icon.noun)).sum())
+        placed += int((background_logits.argmax(1) == torch.tensor([KINDS.index(scene.background) for scene, _ in shown])).sum())
+        total += len(shown)
+    like, truth = pairs(net, desk, known, 500)
+    chance = torch.sigmoid(net.sharpness * like - net.threshold)
+    said = chance > 0.5
+    hits = int((said & truth).sum())
+    precision, recall = hits / max(1, int(said.sum())), hits / int(truth.sum())
+    bins = [(chance >= low / 10) & (chance < low / 10 + 0.1 + 1e-6 * (low == 9)) for low in range(10)]
+    error = sum(float(b.float().mean()) * abs(float(chance[b].mean() - truth[b].float().mean())) for b in bins if b.any())
+    return {
+        "things": len(tested), "identity_top1": right / total, "noun_top1_unseen_styles": named / total, "background_top1": placed / total,
+        "presence_precision": precision, "presence_recall": recall, "presence_f1": 2 * precision * recall / max(1e-9, precision + recall),
+        "presence_calibration_error": error, "pictures": {"identity": total, "presence": 500},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".work/base"))
+    parser.add_argument("--out", type=Path, default=Path("l2dm/evaluation/judge"))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    options = parser.parse_args()
+    net = train(options.work, options.steps).eval().requires_grad_(False)
+    seen, tested, others = split(options.work)
+    desk = Desk(others, seed=SEED + 900)
+    sharpness, threshold = calibrate(*pairs(net, desk, prototypes(net, desk), 400))
+    net.sharpness.fill_(sharpness)
+    net.threshold.fill_(threshold)
+    state = json.loads((options.work / "judge" / "state.json").read_text())
+    facts = {
+        "nouns": list(NOUNS), "backgrounds": KINDS, "measured": measure(net, tested),
+        "training": {"things": len(seen), "steps": state["step"], "pictures": state["pictures"], "seconds": round(state["seconds"]), "seed": SEED},
+    }  # fmt: skip
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, options.out / "judge.safetensors")
+    (options.out / "judge.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(json.dumps({**facts["measured"], **facts["training"]}))
+
+
+if __name__ == "__main__":
+    main()

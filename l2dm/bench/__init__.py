@@ -1,0 +1,1 @@
+"""Benchmarks: the same concepts, prompts and seeds for every method, resumable, in parallel."""

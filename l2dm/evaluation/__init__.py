@@ -1,0 +1,1 @@
+"""Measuring: examinations after each lesson, the judge, and what a matrix of scores says about forgetting."""

@@ -1,0 +1,69 @@
+"""The report card: what the last concept did to those before it and to the base's own nouns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..world.manifest import Manifest, folder_of, picture_file
+from .page import Page
+
+
+def card(manifest: Manifest) -> dict[str, Any]:
+    """``concepts``: a row for each, in the order of learning (likeness in points of 100, before and now); ``nouns``: their drift."""
+    line = [version for version in manifest.lineage() if version.token in version.concepts]
+    if not line:
+        return {"token": None, "concepts": [], "nouns": []}
+    last, parent = line[-1], line[-2].scores if len(line) > 1 else {}
+    rows = []
+    for token, noun in last.concepts.items():
+        score, before = last.scores.get(token), parent.get(token)
+        if score is None:
+            continue
+        examined = score["version"] == last.version
+        rows.append(
+            {"token": token, "noun": noun, "likeness": round(100 * score["likeness"], 1), "own": score["own"], "examined": examined,
+             "before": round(100 * before["likeness"], 1) if before else None,
+             "change": round(100 * (score["likeness"] - before["likeness"]), 1) if before and examined else None}
+        )  # fmt: skip
+    return {"token": last.token, "concepts": rows, "nouns": [{"noun": noun, "drift": round(100 * d, 1)} for noun, d in last.drift.items()]}
+
+
+def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Image.Image]]:
+    """``(version, sheet)`` of the last two examinations of a token or noun, older first."""
+    found = []
+    for version in reversed(manifest.lineage()):
+        path = folder_of(world, version.version) / picture_file(name)
+        if path.exists() and len(found) < 2:
+            found.append((version.version, Image.open(path).convert("RGB")))
+    return found[::-1]
+
+
+def write_page(world: Path, manifest: Manifest, target: Path) -> Path:
+    """The report card as one HTML file, with pictures from before and after."""
+    report = card(manifest)
+    page = Page(f"What {report['token']} did to {world.name}", "Likeness: mean cosine of CLIP features with the photos', times 100. "
+                "Own: how many pictures are nearer to their own concept than to any other. Drift: how far a noun's pictures moved.")  # fmt: skip
+    page.heading("Concepts")
+    page.table(["concept", "before", "now", "change", "own"], [row_cells(row) for row in report["concepts"]])
+    page.heading("The base's own nouns")
+    page.table(["noun", "drift"], [[row["noun"], f"{row['drift']:.1f}"] for row in report["nouns"]])
+    for name in [row["token"] for row in report["concepts"]] + [row["noun"] for row in report["nouns"]]:
+        if shown := pictures(world, manifest, name):
+            page.heading(name)
+            for version, sheet in shown:
+                page.pictures([sheet], f"{name} at version {version}")
+    return page.save(target)
+
+
+def row_cells(row: dict[str, Any]) -> list[str]:
+    """One concept's line: token and noun, before, now, change, own."""
+
+    def points(value):
+        return "-" if value is None else f"{value:.1f}"
+
+    now = points(row["likeness"]) if row["examined"] else f"{points(row['likeness'])} (not examined this time)"
+    change = "-" if row["change"] is None else f"{row['change']:+.1f}"
+    return [f"{row['token']} {row['noun']}", points(row["before"]), now, change, f"{row['own']:.0%}"]

@@ -1,0 +1,158 @@
+"""One lesson: a concept is learnt, examined with those before it, and committed as a new version, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from ..backbone import Backbone
+from ..concept import Concept
+from ..concept.words import class_prompt
+from ..errors import LearningStopped, NotKept
+from ..evaluation.examination import drift, due, score, worst_loss
+from ..generation import contact_sheet, draw
+from ..learner import Learning, Step, stop_signals
+from ..memory import LongTerm, ShortTerm
+from ..settings import LearnSettings
+from . import store
+from .draft import Draft
+from .manifest import Version, entry, folder_of, now, picture_file
+from .past import gather, remembered, write_long_term, write_short_term
+from .tensors import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from .world import World
+
+#: File of the pretrained model's features of each class noun, from the examination's seeds.
+NOUNS = "nouns.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "report"; ``step`` holds details while it learns."""
+
+    stage: str
+    done: int
+    total: int
+    step: Step | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Lesson:
+    """Teaches ``concept`` to a world whose lock is held."""
+
+    def __init__(self, world: World, concept: Concept, settings: LearnSettings, on_progress: OnProgress):
+        self.world, self.concept, self.settings, self.tell = world, concept, settings, on_progress
+        self.head = folder_of(world.path, world.version) if world.version else None
+
+    def run(self, discard: bool) -> Version:
+        world, concept, settings = self.world, self.concept, self.settings
+        identity = {"concept": concept.digest, "settings": settings.as_dict(), "parent": world.version}
+        draft = Draft(world.path / "learning", identity)
+        draft.check(discard)
+        began = time.monotonic()
+        backbone = world.backbone()
+        past, short = gather(
+            world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
+            lambda stage, done, total: self.tell(Progress(stage, done, total)),
+        )  # fmt: skip
+        try:
+            vector = backbone.add_token(concept.token, backbone.word_vector(concept.noun))
+            learning = Learning(backbone, world.tuner, vector, concept, past, settings)
+            before = draft.resume(learning)
+            with stop_signals() as stop:
+                for step in learning.run():
+                    self.tell(Progress("learn", step.step, step.steps, step))
+                    last = step.step == step.steps
+                    if stop.is_set() or last or step.step % settings.checkpoint_every == 0:
+                        draft.save(learning, before + time.monotonic() - began)
+                    if stop.is_set() and not last:
+                        raise LearningStopped(step.step, step.steps)
+            version = self.commit(backbone, short, before + time.monotonic() - began)
+        except NotKept:
+            draft.remove()
+            raise
+        finally:
+            world.unload_unless(concept.token)
+        draft.remove()
+        return version
+
+    def commit(self, backbone: Backbone, short: ShortTerm, seconds: float) -> Version:
+        """Write the new version's folder, then the manifest that names it: the second rename is the commit."""
+        world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
+        vectors = dict(zip([*world.concepts, concept.token], backbone.tokens.vectors, strict=True))
+        long = remembered(self.head, concept, backbone)
+        scores, drifts, nouns, pictures = self.examine(backbone, long, number)
+        loss = worst_loss(world.manifest.scores, scores)
+        if (most := self.settings.keep_if_forgetting_below) and loss > most:
+            raise NotKept(concept.token, loss, most)
+
+        def fill(folder: Path) -> None:
+            write_tensors(folder / "weights.safetensors", world.tuner.state() or {"none": torch.zeros(1)})
+            write_tensors(folder / "tokens.safetensors", vectors)
+            write_long_term(folder, long)
+            write_short_term(folder, short)
+            if nouns:
+                write_tensors(folder / NOUNS, nouns)
+            for name, drawn in pictures.items():
+                contact_sheet(drawn).save(folder / picture_file(name))
+
+        folder = folder_of(world.path, number)
+        folder.parent.mkdir(exist_ok=True)
+        store.write_folder(folder, fill)
+        version = Version(
+            version=number, parent=world.version, created=now(), token=concept.token, noun=concept.noun, photos=len(concept.photos),
+            seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
+            files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
+            scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
+        )  # fmt: skip
+        world.record(
+            entry("learn", version=number, token=concept.token, noun=concept.noun), head=number, counter=number,
+            versions={**world.manifest.versions, number: version},
+        )  # fmt: skip
+        return version
+
+    def examine(self, backbone: Backbone, long: LongTerm, number: int):
+        """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
+        world, s = self.world, self.settings
+        concepts = {**world.concepts, self.concept.token: self.concept.noun}
+        wanted = dataclasses.replace(world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0)
+        last = {token: score.version for token, score in world.manifest.scores.items()}
+        tokens = due(list(concepts), last, s.report_concepts) if s.previews else []
+        asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
+        nouns = read_tensors(self.head / NOUNS) if self.head and (self.head / NOUNS).exists() else {}
+        jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)
+        pictures: dict[str, list[Image.Image]] = {}
+        done = 0
+
+        def drawn(prompt: str) -> list[Image.Image]:
+            nonlocal done
+            images = draw(backbone, prompt, wanted)
+            done += 1
+            self.tell(Progress("report", done, jobs))
+            return images
+
+        for token in tokens:
+            pictures[token] = drawn(f"a photo of {token} {concepts[token]}")
+        if backbone.features is None:
+            return {}, {}, {}, pictures
+        drifts = {}
+        for noun in asked:
+            if noun not in nouns:
+                with world.tuner.pretrained():
+                    nouns[noun] = backbone.features.images(drawn(class_prompt(noun)))
+            pictures[noun] = drawn(class_prompt(noun))
+            shared = min(wanted.n, len(nouns[noun]))
+            drifts[noun] = drift(backbone.features.images(pictures[noun])[:shared].numpy(), nouns[noun][:shared].numpy())
+        stored = {token: features.numpy() for token, features in long.features.items()}
+        scores = {token: score(backbone.features.images(pictures[token]).numpy(), token, stored, number) for token in tokens}
+        return scores, drifts, nouns, pictures
