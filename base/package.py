@@ -120,7 +120,7 @@ def write(icons: list[Icon], work: Path, out: Path) -> None:
     )
     processor.save_pretrained(out / "clip")
     pipe.tokenizer.save_pretrained(out / "clip")
-    (out / "l2dm.json").write_text(json.dumps(DEFAULTS, indent=1) + "\n")
+    (out / "l2dm.json").write_text(json.dumps({**DEFAULTS, "nouns": list(corpus.NOUNS)}, indent=1) + "\n")
     contact_sheet(images, columns=8, cell=96, gap=2).save(out / "samples.png", optimize=True)
     facts["megabytes"] = round(sum(p.stat().st_size for p in out.rglob("*.safetensors")) / 1e6, 1)
     (out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")

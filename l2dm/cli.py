@@ -192,6 +192,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Picture i is drawn from seed + i.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
+    guidance: Annotated[str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm or attend-and-excite.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
@@ -205,7 +206,8 @@ def generate(
 
     opened = World.open(world)
     given = read_toml(settings, "generate") if settings else {}
-    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt, height=height, width=width)
+    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
+                   negative_prompt=negative_prompt, height=height, width=width)  # fmt: skip
     chosen = opened.settings("generate", {**given, **{k: v for k, v in options.items() if v is not None}})
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")

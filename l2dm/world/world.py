@@ -17,7 +17,7 @@ from .. import __version__
 from ..backbone import MINI, Backbone
 from ..concept import Concept
 from ..errors import SettingsError, TokenError, WorldError, WorldLocked
-from ..generation import Picture, check_length, draw, personal_tokens
+from ..generation import Picture, check_length, draw, mentions, personal_tokens
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
@@ -130,10 +130,13 @@ class World:
         backbone = self.backbone()
         for text in texts:
             check_length(text, backbone)
-        images = draw(backbone, prompt, settings, on_picture)
+        things = (
+            None if settings.guidance == "none" else mentions(prompt, self.concepts, backbone, tuple(backbone.defaults.get("nouns", ())))
+        )
+        images = draw(backbone, prompt, settings, on_picture, things)
         common = {
             "prompt": prompt, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps),
-            "guidance_scale": str(settings.guidance_scale), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
+            "guidance_scale": str(settings.guidance_scale), "guidance": settings.guidance, "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
             "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
         }  # fmt: skip
         return [Picture(image, prompt, settings.seed + i, {**common, "seed": str(settings.seed + i)}) for i, image in enumerate(images)]

@@ -1,0 +1,73 @@
+"""Guided sampling: diffusers' own pipeline, with the latents moved before chosen steps (L2DM, arXiv 2309.04430, Fig. 2 [given]).
+
+    z_t <- z_t - s_t * grad_{z_t} (lambda_u L_CLUL + lambda_d L_DAL + lambda_o L_OAA)
+
+The pipeline calls back between its steps, so that without guidance nothing is different, to the last bit.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..backbone import Backbone
+from ..errors import PromptError
+from ..guidance.attend_and_excite import most_neglected_loss, sharpened
+from ..guidance.attention import AttentionMaps, map_side, of_words, watched, without_start
+from ..guidance.concept_attention_artist import attend_loss, unmix_loss
+from ..guidance.orthogonal_attention_artist import orthogonal_loss
+from ..guidance.regions import masks
+from ..settings import GenerateSettings
+from .mentions import Mention
+
+
+class Guide:
+    """Moves the latents of a batch of pictures of one prompt. One for each batch: it remembers each picture's regions."""
+
+    def __init__(self, backbone: Backbone, things: list[Mention], words: int, settings: GenerateSettings, latent_side: int):
+        if not things:
+            raise PromptError("guidance needs a prompt that names at least one concept of the world")
+        self.backbone, self.things, self.words, self.settings = backbone, things, words, settings
+        self.maps = AttentionMaps(map_side(backbone.unet, latent_side))
+        self.regions: torch.Tensor | None = None
+        self.history: list[list[float]] = []  # of each guided step the loss of each picture
+
+    def losses(self, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """(B,) of pictures ``rows`` with cross-attention ``probabilities`` (B, tokens, h, w)."""
+        s, kind = self.settings, self.settings.guidance
+        together = [thing.all for thing in self.things]
+        if kind == "attend-and-excite":
+            return most_neglected_loss(of_words(sharpened(probabilities, self.words), together))
+        maps = without_start(probabilities)
+        total = probabilities.new_zeros(len(probabilities))
+        if kind in ("caa", "l2dm"):
+            of_things = of_words(maps, together)
+            if len(self.things) > 1:
+                if self.regions is None:
+                    self.regions = masks(of_things.detach(), [thing.side for thing in self.things])
+                total = total + s.unmix_weight * unmix_loss(of_things, self.regions[rows])
+            total = total + s.attend_weight * attend_loss(of_things)
+        if kind in ("oaa", "l2dm") and len(self.things) > 1:
+            personal = of_words(maps, [thing.personal or thing.noun for thing in self.things])
+            nouns = of_words(maps, [thing.noun or thing.personal for thing in self.things])
+            total = total + s.orthogonal_weight * orthogonal_loss(personal, nouns)
+        return total
+
+    def move(self, scheduler, index: int, latents: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """``latents`` (B, C, h, w) before step ``index``, a step down the losses' gradient; pictures that have ``enough`` stay."""
+        s = self.settings
+        if index >= s.guidance_until * s.steps:
+            return latents
+        timestep = scheduler.timesteps[index]
+        for _ in range(s.guidance_repeats):
+            with torch.enable_grad(), watched(self.backbone.unet, self.maps):
+                z = latents.detach().requires_grad_()
+                self.backbone.unet(scheduler.scale_model_input(z, timestep), timestep, context, return_dict=False)
+                losses = self.losses(self.maps.probabilities(), torch.arange(len(z)))
+                (gradient,) = torch.autograd.grad(losses.sum(), z)
+            self.history.append(losses.tolist())
+            moving = (losses.detach() > s.guidance_enough).to(z.dtype)[:, None, None, None]
+            size = s.guidance_step * (1 - 0.5 * index / max(1, s.steps - 1)) ** 0.5
+            latents = (latents - size * moving * gradient).detach()
+            if not moving.any():
+                break
+        return latents

@@ -1,0 +1,89 @@
+"""Cross-attention maps, taken while the denoiser runs.
+
+The processors that are there go on working unchanged: each is wrapped, and what it attends to is computed beside it at the
+one resolution that is asked for. Everything is put back in ``finally``, also after an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+
+
+class _Watching:
+    """A processor around a processor: same result, and its probabilities for ``maps`` where the resolution is theirs."""
+
+    def __init__(self, processor, maps: AttentionMaps):
+        self.processor, self.maps = processor, maps
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
+        if encoder_hidden_states is not None and hidden_states.ndim == 3 and hidden_states.shape[1] == self.maps.side**2:
+            self.maps.take(attn, hidden_states, encoder_hidden_states)
+        return self.processor(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
+
+
+class AttentionMaps:
+    """Collects what the cross-attention layers with ``side`` x ``side`` pixels attend to."""
+
+    def __init__(self, side: int):
+        self.side, self.layers = side, []
+
+    def take(self, attn, hidden: torch.Tensor, context: torch.Tensor) -> None:
+        """Keep one layer's probabilities, mean over heads: (B, pixels, tokens)."""
+        if attn.norm_cross:
+            context = attn.norm_encoder_hidden_states(context)
+        query, key = (to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2) for to, x in ((attn.to_q, hidden), (attn.to_k, context)))
+        self.layers.append((query @ key.mT * attn.scale).float().softmax(-1).mean(1))
+
+    def probabilities(self) -> torch.Tensor:
+        """(B, tokens, side, side) in [0, 1]: the mean over the layers since the last call."""
+        if not self.layers:
+            raise RuntimeError(f"no cross-attention layer with {self.side} x {self.side} pixels ran")
+        mean = torch.stack(self.layers).mean(0).mT.unflatten(-1, (self.side, self.side))
+        self.layers.clear()
+        return mean
+
+
+def without_start(probabilities: torch.Tensor) -> torch.Tensor:
+    """(B, tokens, h, w): the start token's share given to the others in proportion, then smoothed. Its own map is 0."""
+    rest = probabilities[:, 1:] / probabilities[:, 1:].sum(1, keepdim=True).clamp(min=1e-12)
+    return F.pad(smooth(rest), (0, 0, 0, 0, 1, 0))
+
+
+def of_words(maps: torch.Tensor, groups: list[tuple[int, ...]]) -> torch.Tensor:
+    """(B, groups, h, w): the mean map of each group of token positions."""
+    return torch.stack([maps[:, list(group)].mean(1) for group in groups], 1)
+
+
+def smooth(maps: torch.Tensor, sigma: float = 0.5**0.5) -> torch.Tensor:
+    """A 3 x 3 Gaussian over (B, tokens, h, w), mirrored at the edges; by default the one of Attend-and-Excite in diffusers."""
+    line = torch.exp(-(torch.tensor([-1.0, 0.0, 1.0]) ** 2) / (2 * sigma**2)).to(maps)
+    line = line / line.sum()
+    padded = F.pad(maps, (1, 1, 1, 1), mode="reflect")
+    rows = sum(line[i] * padded[..., i : i + maps.shape[-2], :] for i in range(3))
+    return sum(line[i] * rows[..., i : i + maps.shape[-1]] for i in range(3))
+
+
+@contextmanager
+def watched(unet: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMaps]:
+    """Within the block every cross-attention layer of ``unet`` also fills ``maps``; afterwards its own processors are back."""
+    layers = [module for name, module in unet.named_modules() if name.endswith("attn2") and hasattr(module, "processor")]
+    own = [layer.processor for layer in layers]
+    try:
+        for layer, processor in zip(layers, own):
+            layer.processor = _Watching(processor, maps)
+        yield maps
+    finally:
+        for layer, processor in zip(layers, own):
+            layer.processor = processor
+        maps.layers.clear()
+
+
+def map_side(unet: torch.nn.Module, latent_side: int, most: int = 16) -> int:
+    """The largest side, up to ``most``, of a cross-attention layer's maps: 16 for Stable Diffusion at 512 px."""
+    kinds = unet.config.down_block_types
+    found = {latent_side >> i for i, kind in enumerate(kinds) if "CrossAttn" in kind} | {latent_side >> (len(kinds) - 1)}
+    return max((side for side in found if side <= most), default=min(found))

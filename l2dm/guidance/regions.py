@@ -1,0 +1,61 @@
+"""Where each concept of a picture belongs: the masks of the unmix loss.
+
+Two concepts get halves, split along the axis on which their own attention lies furthest apart [given: halves; which half:
+reconstructed]. More get the cells around as many points on a circle. Words of the prompt ("on the left") decide where present.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+
+#: side -> (x, y) of its centre, in a square from -1 to 1, y down
+SIDES = {"left": (-0.5, 0.0), "right": (0.5, 0.0), "top": (0.0, -0.5), "bottom": (0.0, 0.5)}
+
+
+def centroids(maps: torch.Tensor) -> torch.Tensor:
+    """(B, m, 2): x and y of the mean of each map (B, m, h, w), in [-1, 1]."""
+    share = maps / maps.sum((2, 3), keepdim=True).clamp(min=1e-12)
+    x, y = (torch.linspace(-1, 1, n, device=maps.device, dtype=maps.dtype) for n in (maps.shape[3], maps.shape[2]))
+    return torch.stack([(share * x).sum((2, 3)), (share * y[:, None]).sum((2, 3))], -1)
+
+
+def layouts(count: int) -> list[list[tuple[float, float]]]:
+    """Anchor points that ``count`` concepts may share out among themselves."""
+    turns = [0.0, 0.25] if count == 2 else [k / (4 * count) for k in range(4)]
+    return [
+        [(0.5 * math.cos(2 * math.pi * (i / count + turn)), 0.5 * math.sin(2 * math.pi * (i / count + turn))) for i in range(count)]
+        for turn in turns
+    ]
+
+
+def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
+    """(m, 2): each concept's own anchor, nearest in sum to the centroids ``where`` (m, 2); ``wanted`` sides come first."""
+    count = len(wanted)
+    if any(wanted):
+        left = [i for i, side in enumerate(wanted) if side is None]
+        points = where.clone()
+        for i, side in enumerate(wanted):
+            if side is not None:
+                points[i] = torch.tensor(SIDES[side]).to(where)
+        if count == 2 and left:  # the other one goes to the other side
+            points[left[0]] = -points[1 - left[0]]
+        return points
+    best = min(
+        (torch.tensor(order).to(where) for layout in layouts(count) for order in itertools.permutations(layout)),
+        key=lambda points: float((points - where).square().sum()),
+    )
+    return best
+
+
+def masks(maps: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
+    """Zeros and ones (B, m, h, w): every pixel belongs to the concept whose anchor is nearest; no two overlap."""
+    _, m, h, w = maps.shape
+    x = torch.linspace(-1 + 1 / w, 1 - 1 / w, w, device=maps.device)
+    y = torch.linspace(-1 + 1 / h, 1 - 1 / h, h, device=maps.device)
+    grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], -1)
+    where = torch.stack([anchors(row, wanted) for row in centroids(maps.detach())])
+    nearest = (grid[None, None] - where[:, :, None, None]).square().sum(-1).argmin(1)
+    return torch.nn.functional.one_hot(nearest, m).permute(0, 3, 1, 2).to(maps)
