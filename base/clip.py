@@ -23,7 +23,7 @@ from .scenes import PLACES, PLAIN, Composer
 from .training import DEVICE, Training
 
 LENGTH, VOCABULARY, WIDTH = 32, 3072, 192
-BATCH, STEPS, MATCH_STEPS, POOL = 64, 500, 600, 4096
+BATCH, STEPS, MATCH_STEPS, POOL = 64, 500, 400, 4096
 START, END = "<|startoftext|>", "<|endoftext|>"
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from l2dm import World
 from l2dm.report import Page
+from l2dm.report.card import card, row_cells
 
 HERE = Path(__file__).parent
 PLACES = ("on the beach", "in the grass", "in the snow", "on a blue background")
@@ -54,7 +55,7 @@ def main() -> None:
                     tasks[label] = progress.add_task(label, total=p.total)
                 progress.update(tasks[label], completed=p.done)
 
-            version = world.learn(folder, token=about["token"], noun=about["noun"], previews=0, on_progress=show)
+            version = world.learn(folder, token=about["token"], noun=about["noun"], on_progress=show)
             learnt.append(version)
             photos = [Image.open(p).convert("RGB") for p in sorted(folder.glob("*.png"))]
             name = f"{about['token']} {about['noun']}"
@@ -81,6 +82,10 @@ def main() -> None:
             images = draw(f"a photo of a {noun}", 4, 300)
             rows.append((f"a {noun} (not ours)", images))
             page.pictures(images, f"a photo of a {noun}")
+    page.heading("What the last concept did to the others")
+    report = card(world.manifest)
+    page.table(["concept", "likeness before", "now", "change", "own"], [row_cells(row) for row in report["concepts"]])
+    page.table(["noun", "drift"], [[row["noun"], row["drift"]] for row in report["nouns"]])
     page.heading("How it was made")
     page.table(
         ["concept", "photos", "seconds", "steps"], [[f"{v.token} {v.noun}", v.photos, v.seconds, v.settings["steps"]] for v in learnt]

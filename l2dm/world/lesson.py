@@ -127,7 +127,8 @@ class Lesson:
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
         wanted = dataclasses.replace(world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0)
         last = {token: score.version for token, score in world.manifest.scores.items()}
-        tokens = due(list(concepts), last, s.report_concepts) if s.previews else []
+        most = s.report_concepts if backbone.features else 0  # nothing to compare the others with
+        tokens = due(list(concepts), last, most) if s.previews else []
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
         nouns = read_tensors(self.head / NOUNS) if self.head and (self.head / NOUNS).exists() else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)

@@ -1,0 +1,93 @@
+"""Measure the shipped base with the judge into results/base.json.
+
+python -m benchmarks.base [--pictures 1000] [--photos FOLDER]      (FOLDER: photographs for the autoencoder, searched below)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from benchmarks.main import ROOT
+from l2dm import GenerateSettings
+from l2dm.backbone import MINI, Backbone
+from l2dm.concept.words import article
+from l2dm.evaluation.judge import Judge
+
+BATCH = 16
+
+
+def draw(backbone: Backbone, prompts: list[str], seed: int) -> list[Image.Image]:
+    """One picture a prompt at the base's own settings, from seeds in a row."""
+    settings = GenerateSettings.of(backbone.defaults.get("generate", {}))
+    images = []
+    for first in range(0, len(prompts), BATCH):
+        part = prompts[first : first + BATCH]
+        latents = backbone.draw_latents(part, settings.steps, settings.guidance_scale, seed + first, batch=BATCH)
+        images += backbone.decode_latents(latents)
+    return images
+
+
+def pairs(rng: np.random.Generator, nouns: list[str], count: int) -> list[tuple[str, str]]:
+    return [tuple(rng.choice(nouns, size=2, replace=False).tolist()) for _ in range(count)]
+
+
+def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
+    """Mean over pictures of the autoencoder's peak signal-to-noise ratio, in dB."""
+    side, found = backbone.side, []
+    for image in images:
+        x = np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.LANCZOS))
+        z = backbone.encode_pictures(torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
+        y = np.asarray(backbone.decode_latents(z)[0], dtype=float)
+        found.append(10 * np.log10(255**2 / np.mean((x - y) ** 2)))
+    return float(np.mean(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--photos", type=Path)
+    options = parser.parse_args()
+    backbone, judge, n = Backbone.load(MINI), Judge(), options.pictures
+    facts = json.loads((backbone.folder / "facts.json").read_text())
+    from base.scenes import PLACES, PLAIN
+
+    rng, nouns = np.random.default_rng(0), judge.nouns
+    phrases = {**PLACES, **{name: f"on {article(name)} background" for name in PLAIN}}
+    asked = [nouns[i % len(nouns)] for i in range(n)]
+    alone = judge.name(draw(backbone, [f"a photo of {article(noun)}" for noun in asked], 10_000))
+    places = [str(rng.choice(list(phrases))) for _ in range(n)]
+    placed = draw(backbone, [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)], 20_000)
+    two = pairs(rng, nouns, n)
+    both = judge.name(draw(backbone, [f"a photo of {article(a)} and {article(b)}" for a, b in two], 30_000), 2)
+    hits = [len({a, b} & set(said)) for (a, b), said in zip(two, both)]
+    began = time.monotonic()
+    draw(backbone, ["a photo of a dog"] * 4, 0)
+    seconds = (time.monotonic() - began) / 4
+    card = judge.card()
+    result = {
+        "nouns": len(nouns), "noun_accuracy": float(np.mean([said[0] == noun for said, noun in zip(alone, asked)])),
+        "noun_accuracy_with_background": float(np.mean([said[0] == noun for said, noun in zip(judge.name(placed), asked)])),
+        "background_accuracy": float(np.mean([said == p for said, p in zip(judge.background(placed), places)])),
+        "pair_at_least_one": float(np.mean([h >= 1 for h in hits])), "pair_both": float(np.mean([h == 2 for h in hits])),
+        "psnr_icons_db": facts["psnr_unseen_icons_db"], "retrieval_r1": facts["retrieval_r1_of_1000"],
+        "judge_identity_top1": card["identity_top1"], "judge_presence_f1": card["presence_f1"], "seconds_per_picture": round(seconds, 3),
+        "per_noun": {noun: float(np.mean([said[0] == noun for said, a in zip(alone, asked) if a == noun])) for noun in nouns},
+        "settings": {"pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "judge": card},
+    }  # fmt: skip
+    if options.photos:
+        files = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        result["psnr_photos_db"] = round(psnr(backbone, [Image.open(p) for p in files]), 2)
+        result["settings"]["photos"] = len(files)
+    (ROOT / "results" / "base.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps({k: v for k, v in result.items() if k not in ("settings", "per_noun")}))
+
+
+if __name__ == "__main__":
+    main()
