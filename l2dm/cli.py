@@ -192,7 +192,9 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Picture i is drawn from seed + i.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
-    guidance: Annotated[str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm or attend-and-excite.")] = None,
+    guidance: Annotated[
+        str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm, attend-and-excite or structure.")
+    ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from .errors import SettingsError
 from .methods import METHODS
 
-GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite")
+GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure")
 
 _S = TypeVar("_S", bound="Checked")
 

@@ -17,6 +17,7 @@ from l2dm.guidance.attention import AttentionMaps, map_side, smooth, watched, wi
 from l2dm.guidance.concept_attention_artist import attend_loss, unmix_loss
 from l2dm.guidance.orthogonal_attention_artist import orthogonal_loss
 from l2dm.guidance.regions import centroids, masks
+from l2dm.guidance.structure import structured, values_from
 from l2dm.settings import GenerateSettings
 
 HALVES = torch.zeros(1, 2, 4, 4)
@@ -151,7 +152,7 @@ def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
         assert np.array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("kind", ["caa", "oaa", "l2dm", "attend-and-excite"])
+@pytest.mark.parametrize("kind", ["caa", "oaa", "l2dm", "attend-and-excite", "structure"])
 def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
     prompt = "a dog on the left and a cat"
     things = mentions(prompt, {}, backbone, ("dog", "cat"))
@@ -161,6 +162,35 @@ def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
     plain = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"guidance": "none"}))
     apart = [np.abs(np.asarray(together[1], int) - np.asarray(other, int)).mean() for other in (alone[0], plain[1])]
     assert apart[0] < 0.5 and apart[1] > 4 * apart[0], "up to rounding, which guidance enlarges"
+
+
+def test_structure_is_the_mean_over_the_phrases_values(backbone):
+    """Against the paper's own form: attention once, applied to each encoding's values, then averaged."""
+    z, t, context = _ready(backbone, "a dog and a cat")
+    phrases = {"dog": (2,), "cat": (5,)}
+    read = backbone.encode_text
+    both = [context.clone(), context.clone()]
+    for changed, (words, (position,)) in zip(both, phrases.items()):
+        changed[:, position] = read([words])[0, 1]
+    layer = backbone.unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    hidden = torch.randn(2, 16, layer.to_q.in_features)
+    with torch.no_grad():
+        expected = sum(_attend(layer, hidden, context, values) for values in (context, *both)) / 3
+        with values_from(backbone.unet, structured(context, phrases, read)):
+            got = layer(hidden, encoder_hidden_states=context)
+            moved = backbone.unet(z, t, context).sample
+        assert torch.allclose(got, expected, atol=1e-5)
+        plain = backbone.unet(z, t, context).sample
+        assert not torch.equal(moved, plain)
+        with values_from(backbone.unet, context):
+            assert torch.equal(backbone.unet(z, t, context).sample, plain), "its own values change nothing"
+
+
+def _attend(layer, hidden, context, values):
+    query, key, value = layer.to_q(hidden), layer.to_k(context), layer.to_v(values)
+    query, key, value = (x.unflatten(-1, (layer.heads, -1)).transpose(1, 2) for x in (query, key, value))
+    mixed = (query @ key.mT * layer.scale).softmax(-1) @ value
+    return layer.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 
 def test_a_move_goes_down(backbone):
@@ -217,5 +247,5 @@ def test_guidance_says_what_it_cannot_do(backbone):
     things = mentions("a dog", {}, backbone, ("dog",))
     with pytest.raises(SettingsError, match="square"):
         draw(backbone, "a dog", GenerateSettings(n=1, steps=1, guidance="caa", width=96), things=things)
-    with pytest.raises(SettingsError, match="expected one of none, caa, oaa, l2dm, attend-and-excite"):
+    with pytest.raises(SettingsError, match="expected one of none, caa, oaa, l2dm, attend-and-excite, structure"):
         GenerateSettings(guidance="cca")

@@ -7,15 +7,20 @@ The pipeline calls back between its steps, so that without guidance nothing is d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 
 from ..backbone import Backbone
-from ..errors import PromptError
+from ..errors import SettingsError
 from ..guidance.attend_and_excite import most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_side, of_words, watched, without_start
 from ..guidance.concept_attention_artist import attend_loss, unmix_loss
 from ..guidance.orthogonal_attention_artist import orthogonal_loss
 from ..guidance.regions import masks
+from ..guidance.structure import structured, values_from
 from ..settings import GenerateSettings
 from .mentions import Mention
 
@@ -24,8 +29,6 @@ class Guide:
     """Moves the latents of a batch of pictures of one prompt. One for each batch: it remembers each picture's regions."""
 
     def __init__(self, backbone: Backbone, things: list[Mention], words: int, settings: GenerateSettings, latent_side: int):
-        if not things:
-            raise PromptError("guidance needs a prompt that names at least one concept of the world")
         self.backbone, self.things, self.words, self.settings = backbone, things, words, settings
         self.maps = AttentionMaps(map_side(backbone.unet, latent_side))
         self.regions: torch.Tensor | None = None
@@ -71,3 +74,39 @@ class Guide:
             if not moving.any():
                 break
         return latents
+
+
+@contextmanager
+def guided(
+    pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named."""
+    if settings.guidance == "none" or not things:
+        yield {}
+        return
+    context = backbone.encode_text([prompt] * len(generators))
+    if settings.guidance == "structure":
+        phrases = {backbone.tokenizer.decode(_ids(backbone, prompt, thing)): thing.all for thing in things}
+        with values_from(backbone.unet, structured(context, phrases, backbone.encode_text)):
+            yield {}
+        return
+    if size["height"] != size["width"]:
+        raise SettingsError(f"guidance {settings.guidance!r} draws square pictures; height and width differ")
+    guide = Guide(backbone, things, backbone.count_tokens(prompt), settings, size["height"] // backbone.factor)
+    pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
+    latents = pipe.prepare_latents(
+        len(generators), backbone.unet.config.in_channels, size["height"], size["width"], context.dtype, backbone.device, generators
+    )
+    latents = guide.move(pipe.scheduler, 0, latents, context) / pipe.scheduler.init_noise_sigma
+
+    def move(pipe, index: int, timestep, tensors: dict) -> dict:
+        if index + 1 < len(pipe.scheduler.timesteps):
+            tensors["latents"] = guide.move(pipe.scheduler, index + 1, tensors["latents"], context)
+        return tensors
+
+    yield {"latents": latents, "callback_on_step_end": move}
+
+
+def _ids(backbone: Backbone, prompt: str, thing: Mention) -> list[int]:
+    ids = backbone.tokenizer(prompt).input_ids
+    return [ids[position] for position in thing.all]

@@ -10,7 +10,7 @@ from PIL import Image
 from ..backbone import Backbone
 from ..errors import SettingsError
 from ..settings import GenerateSettings
-from .guided import Guide
+from .guided import guided
 from .mentions import Mention
 
 
@@ -33,30 +33,10 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
-        guided = {} if settings.guidance == "none" or not things else _guided(pipe, backbone, prompt, things, settings, generators, size)
-        images += pipe(
-            prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,
-            num_inference_steps=settings.steps, guidance_scale=settings.guidance_scale, **size, **guided,
-        ).images  # fmt: skip
+        with guided(pipe, backbone, prompt, things or [], settings, generators, size) as changes:
+            images += pipe(
+                prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,
+                num_inference_steps=settings.steps, guidance_scale=settings.guidance_scale, **size, **changes,
+            ).images  # fmt: skip
         on_picture(len(images))
     return images
-
-
-def _guided(pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict) -> dict:
-    """The pipeline's arguments for a guided batch: first latents, moved already, and the callback that moves them later."""
-    if size["height"] != size["width"]:
-        raise SettingsError(f"guidance {settings.guidance!r} draws square pictures; height and width differ")
-    guide = Guide(backbone, things, backbone.count_tokens(prompt), settings, size["height"] // backbone.factor)
-    context = backbone.encode_text([prompt] * len(generators))
-    pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
-    latents = pipe.prepare_latents(
-        len(generators), backbone.unet.config.in_channels, size["height"], size["width"], context.dtype, backbone.device, generators
-    )
-    latents = guide.move(pipe.scheduler, 0, latents, context) / pipe.scheduler.init_noise_sigma
-
-    def move(pipe, index: int, timestep, tensors: dict) -> dict:
-        if index + 1 < len(pipe.scheduler.timesteps):
-            tensors["latents"] = guide.move(pipe.scheduler, index + 1, tensors["latents"], context)
-        return tensors
-
-    return {"latents": latents, "callback_on_step_end": move}

@@ -1,0 +1,45 @@
+"""Structure Diffusion (Feng et al., arXiv 2212.05032): each thing's values come from its words read alone.
+
+The prompt's noun phrases are encoded one by one; c_j is the prompt's own encoding with phrase j's words put in their places.
+Attention stays that of the whole prompt, values are averaged over all encodings:
+
+    O = 1/(m+1) sum_{j=0..m} A(Q, K(c_0)) V(c_j)  =  A(Q, K(c_0)) V(mean_j c_j),       V is linear
+
+so one changed input of the value projections does it. The paper finds phrases with a parser; here they are the things named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def structured(context: torch.Tensor, phrases: dict[str, tuple[int, ...]], read: Callable[[list[str]], torch.Tensor]) -> torch.Tensor:
+    """(B, length, width), mean over c_0 = ``context`` and every c_j; ``phrases``: words -> their positions in the prompt."""
+    total = context.clone()
+    for words, positions in phrases.items():
+        alone, changed = read([words])[0], context.clone()
+        changed[:, list(positions)] = alone[1 : len(positions) + 1]
+        total += changed
+    return total / (len(phrases) + 1)
+
+
+@contextmanager
+def values_from(unet: torch.nn.Module, values: torch.Tensor) -> Iterator[None]:
+    """Within the block cross-attention takes its values from ``values`` (B, length, width) in the batch's last B rows."""
+
+    def put(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (torch.cat([inputs[0][: -len(values)], values.to(inputs[0])]),)
+
+    hooks = [
+        module.to_v.register_forward_pre_hook(put)
+        for name, module in unet.named_modules()
+        if name.endswith("attn2") and hasattr(module, "to_v")
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
