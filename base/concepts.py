@@ -35,9 +35,9 @@ LIKE = TRAIN_STYLES[::2]  # styles whose drawings of the same noun are look-alik
 
 
 def compose(folder: Path, icon: Icon, places: tuple[str, ...], side: int, seed: int) -> None:
-    """One picture of ``icon`` in each of ``places``."""
+    """One picture of ``icon`` in each of ``places``: large and near the middle, as people photograph their things."""
     folder.mkdir(parents=True, exist_ok=True)
-    composer = Composer([icon], side=side, seed=seed)
+    composer = Composer([icon], side=side, seed=seed, spread=0.35)
     for i, place in enumerate(places):
         Image.fromarray(composer.scene(background=place, icons=[icon]).pixels).save(folder / f"{i:02d}.png", optimize=True)
 
