@@ -14,7 +14,7 @@ def tables() -> dict[str, str]:
     facts = json.loads((ROOT / "l2dm" / "backbone" / "mini" / "facts.json").read_text())
     each = main["settings"]["seconds_per_concept"]["each"]
     rows = [
-        ("learning one concept, slowest of three, set-up and previews included",
+        ("learning one concept, slowest of three, set-up and report card included",
          f"{main['seconds_per_concept']} s ({main['steps']} steps of {main['batch']} photos; all: {', '.join(map(str, each))} s)", "time"),
         ("`kill -9` at random moments of learning: the world opens, before or after", f"{main['kills_survived']} of {main['kills']}", "kills"),
         ("killed and taken up again against never killed: largest difference of any weight", f"{main['resume_max_difference']:g}", "kills"),

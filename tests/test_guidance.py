@@ -140,7 +140,7 @@ def test_attend_and_excite_is_that_of_diffusers(backbone):
     # diffusers softens over all but the first and the last of the padded prompt
     guide = Guide(backbone, things, backbone.longest_prompt, settings, 16)
     ours = guide.move(Still, 0, z[:1].clone(), context[:1])
-    assert guide.history[0][0] == pytest.approx(float(loss), abs=1e-5)
+    assert guide.history[0][0] == pytest.approx(loss.item(), abs=1e-5)
     assert torch.allclose(ours, moved.detach(), atol=1e-4)
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import paint
 from PIL import Image
 
-from l2dm import check_photos
+from l2dm import Concept, check_photos
 from l2dm.errors import PhotoError
 
 
@@ -104,3 +104,12 @@ def test_captions_beside_photos(tmp_path):
     paint().save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("a dog\n on a  ledge\n")
     assert check_photos(tmp_path).photos[0].caption == "a dog on a ledge"
+
+
+def test_a_captioned_photo_is_also_learnt_by_the_plain_sentence(tmp_path):
+    for i in range(2):
+        paint(i).save(tmp_path / f"{i}.png")
+    (tmp_path / "0.txt").write_text("a dog on a ledge")
+    concept = Concept.read(tmp_path, "<rex>", "dog")
+    assert concept.prompts(concept.photos[0]) == ["<rex> dog on a ledge", "a photo of <rex> dog"]
+    assert len(concept.prompts(concept.photos[1])) == 5 and all("<rex> dog" in p for p in concept.prompts(concept.photos[1]))

@@ -30,9 +30,10 @@ class Concept:
         return f"{self.token} {self.noun}"
 
     def prompts(self, photo: Photo) -> list[str]:
-        """The captions that ``photo`` is learnt with: its own, or the templates."""
+        """The sentences that ``photo`` is learnt with: its own caption and the plain one (else what the caption tells is never
+        learnt as the concept's own), or the templates."""
         if photo.caption:
-            return [caption_for(photo.caption, self.token, self.noun)]
+            return [caption_for(photo.caption, self.token, self.noun), TEMPLATES[0].format(self.name)]
         return [template.format(self.name) for template in TEMPLATES]
 
     @property
