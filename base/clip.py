@@ -149,14 +149,16 @@ def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
     return _learn(icons, tokenizer, Training(work / "clip", pair, lr=1e-3, total=STEPS, warmup=100, decay=0.99, weight_decay=0.05), seed)
 
 
-def match(icons: list[Icon], work: Path, text: torch.nn.Module, seed: int = 4) -> CLIPModel:
-    """Train (or take up, or just load) the image encoder and both projections towards the finished ``text`` encoder."""
+def match(icons: list[Icon], work: Path, folder: Path, text: torch.nn.Module, seed: int = 4) -> CLIPModel:
+    """Train (or take up, or just load) the image encoder and both projections towards the finished ``text`` encoder.
+
+    ``folder`` is this text encoder's own: another one needs another match."""
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(work)
     pair = Pair(train(icons, work))
     pair.model.text_model.load_state_dict(text.state_dict())
     pair.model.text_model.requires_grad_(False)
-    run = Training(work / "match", pair, lr=1e-3, total=MATCH_STEPS, warmup=50, decay=0.99, weight_decay=0.05)
+    run = Training(folder, pair, lr=1e-3, total=MATCH_STEPS, warmup=50, decay=0.99, weight_decay=0.05)
     return _learn(icons, tokenizer, run, seed)
 
 

@@ -44,6 +44,11 @@ def assemble(icons: list[Icon], work: Path) -> StableDiffusionPipeline:
     return pipe
 
 
+def matched(work: Path) -> Path:
+    """Where the image encoder's training towards the text encoder lies, as the latter is after the UNet's last step."""
+    return work / f"match-{json.loads((work / 'unet' / 'state.json').read_text())['step']}"
+
+
 def adopt(work: Path, shipped: Path) -> None:
     """Begin from the shipped weights where ``work`` holds no training state: what was learnt need not be learnt again."""
     facts = json.loads((shipped / "facts.json").read_text())
@@ -54,8 +59,9 @@ def adopt(work: Path, shipped: Path) -> None:
         "autoencoder": AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32), "clip": pair, "unet": networks, "match": pair,
     }  # fmt: skip
     for name, module in parts.items():
-        if not (work / name / "state.json").exists():
-            run = Training(work / name, module, 0.0, 0)
+        folder = matched(work) if name == "match" else work / name
+        if not (folder / "state.json").exists():
+            run = Training(folder, module, 0.0, 0)
             run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
             run.seconds = facts["training_seconds"][name]
             run.save()
@@ -96,7 +102,8 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     tokens = pipe.tokenizer([s.caption for s in scenes], padding="max_length", truncation=True, return_tensors="pt")
     text = torch.nn.functional.normalize(pair.get_text_features(tokens.input_ids).pooler_output, dim=-1)
     r1 = float(((text @ image.T).argmax(1) == torch.arange(len(scenes))).float().mean())
-    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "clip", "unet", "match")}
+    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "clip", "unet")}
+    states["match"] = json.loads((matched(work) / "state.json").read_text())
     sizes = {name: sum(p.numel() for p in getattr(pipe, name).parameters()) for name in ("vae", "text_encoder", "unet")}
     return {
         "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(psnr, 2), "retrieval_r1_of_1000": round(r1, 3),
@@ -109,7 +116,7 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
 def write(icons: list[Icon], work: Path, out: Path) -> None:
     """Write the whole base to ``out`` (replacing it) and its card and sheet into it."""
     pipe = assemble(icons, work)
-    pair = clip.match(icons, work, pipe.text_encoder)
+    pair = clip.match(icons, work, matched(work), pipe.text_encoder)
     facts = measure(icons, work, pipe, pair)
     images = sample(pipe, sheet_prompts())
     pipe.register_modules(tokenizer=clip.load_tokenizer(work))  # the used one would save how it was used
