@@ -310,6 +310,8 @@ def test_a_concept_that_costs_the_others_too_much_is_not_kept(world, photos, mon
     assert World.open(world.path).manifest == before and not (world.path / "learning").exists()
     assert len(list((world.path / "versions").iterdir())) == 1
     assert world.learn(photos, token="<tom>", noun="cat", **REPORT, keep_if_forgetting_below=20).version == 2
+    with pytest.raises(SettingsError, match="needs the report card"):
+        world.learn(photos, token="<ada>", noun="owl", **{**REPORT, "previews": 0}, keep_if_forgetting_below=20)
 
 
 def test_a_forgotten_concept_leaves_nothing_of_its_own(world, photos):

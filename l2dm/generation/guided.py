@@ -32,7 +32,8 @@ class Guide:
         self.backbone, self.things, self.words, self.settings = backbone, things, words, settings
         self.maps = AttentionMaps(map_side(backbone.unet, latent_side))
         self.regions: torch.Tensor | None = None
-        self.history: list[list[float]] = []  # of each guided step the loss of each picture
+        self.settled: set[int] = set()  # pictures that have enough: they cost nothing more
+        self.history: list[list[float]] = []  # of each move the losses of the pictures that were looked at
 
     def losses(self, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """(B,) of pictures ``rows`` with cross-attention ``probabilities`` (B, tokens, h, w)."""
@@ -60,19 +61,21 @@ class Guide:
         s = self.settings
         if index >= s.guidance_until * s.steps:
             return latents
-        timestep = scheduler.timesteps[index]
+        timestep, latents = scheduler.timesteps[index], latents.detach().clone()
+        size = s.guidance_step * (1 - 0.5 * index / max(1, s.steps - 1)) ** 0.5
         for _ in range(s.guidance_repeats):
+            rows = torch.tensor([row for row in range(len(latents)) if row not in self.settled], dtype=torch.long)
+            if not len(rows):
+                break
             with torch.enable_grad(), watched(self.backbone.unet, self.maps):
-                z = latents.detach().requires_grad_()
-                self.backbone.unet(scheduler.scale_model_input(z, timestep), timestep, context, return_dict=False)
-                losses = self.losses(self.maps.probabilities(), torch.arange(len(z)))
+                z = latents[rows].requires_grad_()
+                self.backbone.unet(scheduler.scale_model_input(z, timestep), timestep, context[rows], return_dict=False)
+                losses = self.losses(self.maps.probabilities(), rows)
                 (gradient,) = torch.autograd.grad(losses.sum(), z)
             self.history.append(losses.tolist())
-            moving = (losses.detach() > s.guidance_enough).to(z.dtype)[:, None, None, None]
-            size = s.guidance_step * (1 - 0.5 * index / max(1, s.steps - 1)) ** 0.5
-            latents = (latents - size * moving * gradient).detach()
-            if not moving.any():
-                break
+            moving = losses.detach() > s.guidance_enough
+            self.settled.update(rows[~moving.cpu()].tolist())
+            latents[rows] = (z - size * moving[:, None, None, None] * gradient).detach()
         return latents
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
-from ..errors import LearningStopped, NotKept
+from ..errors import LearningStopped, NotKept, SettingsError
 from ..evaluation.examination import drift, due, score, worst_loss
 from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, stop_signals
@@ -24,14 +24,11 @@ from ..settings import LearnSettings
 from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
-from .past import gather, remembered, write_long_term, write_short_term
+from .past import NOUNS, gather, remembered, write_long_term, write_short_term
 from .tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from .world import World
-
-#: File of the pretrained model's features of each class noun, from the examination's seeds.
-NOUNS = "nouns.safetensors"
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,11 @@ class Lesson:
         draft.check(discard)
         began = time.monotonic()
         backbone = world.backbone()
+        if settings.keep_if_forgetting_below and not (settings.previews and settings.report_concepts and backbone.features):
+            raise SettingsError(
+                "keep_if_forgetting_below needs the report card: previews and report_concepts above 0, and a base with a CLIP pair in a "
+                "folder named clip"
+            )
         past, short = gather(
             world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
             lambda stage, done, total: self.tell(Progress(stage, done, total)),

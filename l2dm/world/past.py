@@ -22,6 +22,9 @@ from ..tuners import Tuner
 from . import store
 from .tensors import read_tensors, write_tensors
 
+#: File of the pretrained model's features of each class noun, from the examination's seeds.
+NOUNS = "nouns.safetensors"
+
 #: stage, done, total
 Tell = Callable[[str, int, int], None]
 
@@ -124,7 +127,7 @@ def write_short_term(folder: Path, short: ShortTerm) -> None:
 
 def copy_without(head: Path, target: Path, token: str) -> None:
     """Copy a version's tensors and memory into ``target``, leaving out everything that is ``token``'s."""
-    for name in ("weights.safetensors", "nouns.safetensors"):
+    for name in ("weights.safetensors", NOUNS):
         if (head / name).exists():
             shutil.copyfile(head / name, target / name)
     vectors = read_tensors(head / "tokens.safetensors")
