@@ -21,7 +21,7 @@ from .corpus import Icon
 from .scenes import Composer
 from .training import DEVICE, Training
 
-BATCH, STEPS, SHARD, PASSES = 24, 8_700, 4096, 4
+BATCH, STEPS, SHARD, PASSES = 24, 17_200, 4096, 4
 
 
 def build() -> UNet2DConditionModel:
@@ -135,7 +135,7 @@ def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, 
             latents, texts = shards.make(shard, rank, size, max(1, steps // per_shard))
         rows = torch.randint(size, (batch,), generator=rng)
         # strong noise first, where shapes are decided; then, in two steps, the details' turn
-        likely = 1 / (1 + snr * (4 if run.step < 0.6 * steps else 1 if run.step < 0.85 * steps else 0.3))
+        likely = 1 / (1 + snr * (4 if run.step < 0.5 * steps else 1.5 if run.step < 0.75 * steps else 0.5))
         t = torch.multinomial(likely, batch, replacement=True, generator=rng).to(DEVICE)
         z, ids = latents[rows], texts[rows]
         noise = torch.randn(z.shape, generator=rng).to(DEVICE)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from . import __version__
-from .errors import L2DMError, LearningStopped, SettingsError
-from .settings import read_toml
+from .. import __version__
+from ..errors import L2DMError, LearningStopped, SettingsError
+from ..settings import read_toml
+from .bench import bench_app
+from .shared import AsJson, SettingsFile, WorldPath, answer, bar
 
 app = typer.Typer(
     help="Teach a text-to-image model one concept after another, and draw them together.\n\n"
@@ -26,44 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out, err = Console(), Console(stderr=True)
-
-WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file with a [learn] or [generate] table; options here win.")]
-
-
-def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
-    """Print ``value`` as JSON, or ``lines`` for people."""
-    if as_json:
-        print(json.dumps(value, ensure_ascii=False))
-    else:
-        for line in lines:
-            print(line) if isinstance(line, str) else out.print(line)
-
-
-@contextlib.contextmanager
-def bar(quiet: bool) -> Iterator[Any]:
-    """A progress bar: ``move(label, done, total, note)``. Silent with ``quiet``."""
-    if quiet:
-        yield lambda *args: None
-        return
-    columns = (
-        TextColumn("{task.description:9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=err) as progress:
-        tasks: dict[str, Any] = {}
-
-        def move(label: str, done: int, total: int, note: str = "") -> None:
-            if label not in tasks:
-                tasks[label] = progress.add_task(label, total=total, note=note)
-            progress.update(tasks[label], completed=done, note=note)
-
-        yield move
+app.add_typer(bench_app, name="bench")
 
 
 @app.command()
@@ -72,7 +33,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what a folder of photos holds, without learning anything."""
-    from .concept import check_photos
+    from ..concept import check_photos
 
     report = check_photos(photos)
     table = Table("photo", "pixels", "caption", "notes")
@@ -96,7 +57,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a fresh world over a base model."""
-    from .world.world import World
+    from ..world.world import World
 
     made = World.create(world, base, tuner)
     answer(as_json, {"world": str(world), "base": made.manifest.base, "version": 0}, f"{world}: a fresh world over {made.manifest.base}")
@@ -120,7 +81,7 @@ def learn(
     as_json: AsJson = False,
 ) -> None:
     """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was."""
-    from .world.world import World
+    from ..world.world import World
 
     opened = World.open(world)
     given = read_toml(settings, "learn") if settings else {}
@@ -135,7 +96,7 @@ def learn(
         version = opened.learn(
             photos, token=token, noun=noun, settings=chosen, skip_bad=skip_bad, discard=discard, on_progress=show_progress
         )
-    from .report.card import card
+    from ..report.card import card
 
     report = card(opened.manifest)
     answer(
@@ -149,7 +110,7 @@ def learn(
 
 
 def _report_tables(report: dict[str, Any]) -> list[Table]:
-    from .report.card import row_cells
+    from ..report.card import row_cells
 
     if not report["concepts"]:
         return []
@@ -169,8 +130,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
-    from .report.card import card, write_page
-    from .world.manifest import Manifest
+    from ..report.card import card, write_page
+    from ..world.manifest import Manifest
 
     manifest = Manifest.read(world)
     found = card(manifest)
@@ -203,8 +164,8 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw a prompt: PNG files that carry prompt, seed and world version, and a contact sheet."""
-    from .generation import contact_sheet
-    from .world.world import World
+    from ..generation import contact_sheet
+    from ..world.world import World
 
     opened = World.open(world)
     given = read_toml(settings, "generate") if settings else {}
@@ -229,8 +190,8 @@ def generate(
 @app.command()
 def show(world: WorldPath, as_json: AsJson = False) -> None:
     """Say what a world holds."""
-    from .world.manifest import Manifest
-    from .world.store import size
+    from ..world.manifest import Manifest
+    from ..world.store import size
 
     opened = Manifest.read(world)
     learnt = {v.token: v for v in opened.versions.values()}
@@ -248,7 +209,7 @@ def show(world: WorldPath, as_json: AsJson = False) -> None:
 @app.command()
 def history(world: WorldPath, as_json: AsJson = False) -> None:
     """Tell what happened to a world, oldest first."""
-    from .world.manifest import Manifest
+    from ..world.manifest import Manifest
 
     entries = Manifest.read(world, whole=False).journal
     table = Table("when", "what", "details")
@@ -265,7 +226,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Remove a concept on purpose: its token and all that is remembered of it."""
-    from .world.world import World
+    from ..world.world import World
 
     version = World.open(world).forget(token)
     answer(
@@ -278,7 +239,7 @@ def forget(
 @app.command()
 def undo(world: WorldPath, as_json: AsJson = False) -> None:
     """Take the last change back: a concept learnt, or one forgotten."""
-    from .world.world import World
+    from ..world.world import World
 
     opened = World.open(world, whole=False)
     dropped = opened.undo()
@@ -287,54 +248,6 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
         {"world": str(world), "dropped": dropped.token, "version": opened.version},
         f"{world}: the last change ({dropped.token} {dropped.noun}) is taken back; the world is at version {opened.version}",
     )
-
-
-bench_app = typer.Typer(help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True)
-app.add_typer(bench_app, name="bench")
-
-
-@bench_app.command()
-def lifelong(
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")],
-    methods: Annotated[
-        str, typer.Option(help="Rows of l2dm/methods.py, with commas.")
-    ] = "sequential,custom-diffusion,replay,l2dm,separate",
-    seeds: Annotated[str, typer.Option(help="One run each, with its own order of the concepts.")] = "0,1,2",
-    count: Annotated[int, typer.Option(help="Concepts of a run.", min=1)] = 10,
-    concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
-    base: Annotated[str, typer.Option(help="As for init.")] = "mini",
-    settings: SettingsFile = None,
-    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min=0)] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
-    import os
-
-    from .bench.lifelong import Plan, bench
-    from .bench.subjects import Subjects
-    from .methods import METHODS
-    from .report.lifelong import table, write_page
-
-    chosen = [name.strip() for name in methods.split(",")]
-    if unknown := [name for name in chosen if name not in METHODS]:
-        raise SettingsError(f"--methods: unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
-    try:
-        numbers = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise SettingsError(f"--seeds {seeds}: expected whole numbers with commas, such as 0,1,2") from None
-    folder = str(concepts.resolve()) if concepts else "shipped"
-    if count > (have := len(Subjects.read(folder).concepts)):
-        raise SettingsError(f"--count {count}: {folder} holds {have} concepts")
-    cores = os.cpu_count() or 1
-    at_once = workers or cores
-    plan = Plan(folder, base, count, learn=read_toml(settings, "learn") if settings else {})
-    result = bench(plan, chosen, numbers, out_folder, at_once, max(1, cores // at_once))
-    page = write_page(result, out_folder / "lifelong.html")
-    head, rows = table(result["methods"])
-    shown = Table(*head)
-    for row in rows:
-        shown.add_row(*row)
-    answer(as_json, {"methods": result["methods"], "page": str(page)}, shown, f"page: {page}")
 
 
 @app.callback(invoke_without_command=True)
@@ -358,7 +271,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,52 @@
+"""What all commands share: how they answer, show progress, and the options that several of them take."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+out, err = Console(), Console(stderr=True)
+
+WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file with a [learn] or [generate] table; options here win.")]
+
+
+def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
+    """Print ``value`` as JSON, or ``lines`` for people."""
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+    else:
+        for line in lines:
+            print(line) if isinstance(line, str) else out.print(line)
+
+
+@contextlib.contextmanager
+def bar(quiet: bool) -> Iterator[Any]:
+    """A progress bar: ``move(label, done, total, note)``. Silent with ``quiet``."""
+    if quiet:
+        yield lambda *args: None
+        return
+    columns = (
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=err) as progress:
+        tasks: dict[str, Any] = {}
+
+        def move(label: str, done: int, total: int, note: str = "") -> None:
+            if label not in tasks:
+                tasks[label] = progress.add_task(label, total=total, note=note)
+            progress.update(tasks[label], completed=done, note=note)
+
+        yield move
