@@ -152,13 +152,18 @@ def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
 def match(icons: list[Icon], work: Path, folder: Path, text: torch.nn.Module, seed: int = 4) -> CLIPModel:
     """Train (or take up, or just load) the image encoder and both projections towards the finished ``text`` encoder.
 
-    ``folder`` is this text encoder's own: another one needs another match."""
+    ``folder`` is this text encoder's own; another one begins from where the last match in ``work`` ended."""
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(work)
-    pair = Pair(train(icons, work))
+    pair, pictures = Pair(train(icons, work)), 0
     pair.model.text_model.load_state_dict(text.state_dict())
     pair.model.text_model.requires_grad_(False)
+    earlier = [place.parent for place in work.glob("match-*/state.json") if place.parent != folder]
+    if earlier:
+        last = Training(max(earlier, key=lambda place: int(place.name.split("-")[1])), pair, lr=0.0, total=0)
+        pair, pictures = last.averaged().train(), last.pictures
     run = Training(folder, pair, lr=1e-3, total=MATCH_STEPS, warmup=50, decay=0.99, weight_decay=0.05)
+    run.pictures = run.pictures or pictures
     return _learn(icons, tokenizer, run, seed)
 
 

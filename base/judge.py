@@ -23,9 +23,9 @@ from l2dm.evaluation.judge import JudgeNet, likeness, pool
 from .autoencoder import to_model
 from .corpus import HELD_OUT_STYLES, NOUNS, TRAIN_STYLES, Icon, load_things
 from .scenes import PLACES, PLAIN, Composer
-from .training import DEVICE, Training
+from .training import DEVICE, Training, averaging, side_by_side
 
-STEPS, SEED = 2500, 11
+STEPS, SEED = 1800, 11
 THINGS, REFERENCES, QUERIES = 24, 2, 40  # a step's things, reference pictures of each, and pictures to be judged
 TESTED = 100
 KINDS = [*PLACES, *PLAIN]
@@ -87,28 +87,41 @@ class Desk:
         return to_model(np.stack(pixels)), there, nouns, torch.tensor(where)
 
 
-def loss(net: JudgeNet, pixels, there, nouns, where) -> torch.Tensor:
-    """Presence of every thing in every picture (a sigmoid each, as in SigLIP, arXiv 2303.15343), which thing, nouns, background."""
-    cells, saliency, noun_logits, background_logits = net(pixels)
-    references = THINGS * REFERENCES
-    prototypes = F.normalize(pool(cells[:references], saliency[:references]).unflatten(0, (THINGS, REFERENCES)).mean(1), dim=-1)
-    like = likeness(cells[references:], prototypes)
-    presence = F.binary_cross_entropy_with_logits(net.sharpness * like - net.threshold, there, pos_weight=torch.tensor(3.0))
-    alone = there.sum(1) == 1
-    which = F.cross_entropy(20 * like[alone], there[alone].argmax(1))
-    named = F.binary_cross_entropy_with_logits(noun_logits[references:], nouns, pos_weight=torch.tensor(3.0))
-    return 8 * presence + which + 8 * named + 0.3 * F.cross_entropy(background_logits[references:], where)
+class Trial(torch.nn.Module):
+    """What the judge has to tell of a step's pictures: presence of every thing in every picture (a sigmoid each, as in
+    SigLIP, arXiv 2303.15343), which thing it is where there is one, nouns, background."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = JudgeNet(len(NOUNS), len(KINDS)).to(memory_format=torch.channels_last)
+
+    def forward(self, pixels, there, nouns, where) -> torch.Tensor:
+        net, references = self.net, THINGS * REFERENCES
+        cells, saliency, noun_logits, background_logits = net(pixels)
+        known = F.normalize(pool(cells[:references], saliency[:references]).unflatten(0, (THINGS, REFERENCES)).mean(1), dim=-1)
+        like = likeness(cells[references:], known)
+        presence = F.binary_cross_entropy_with_logits(net.sharpness * like - net.threshold, there, pos_weight=torch.tensor(3.0))
+        alone = there.sum(1) == 1
+        which = F.cross_entropy(20 * like[alone], there[alone].argmax(1))
+        named = F.binary_cross_entropy_with_logits(noun_logits[references:], nouns, pos_weight=torch.tensor(3.0))
+        return 8 * presence + which + 8 * named + 0.3 * F.cross_entropy(background_logits[references:], where)
+
+
+def _work(rank: int, workers: int, work: Path, steps: int) -> None:
+    """One of the training processes, with things of its own."""
+    torch.manual_seed(SEED)
+    trial = Trial()
+    run = Training(work / "judge", trial, lr=2e-3, total=steps, warmup=100, decay=0.99, leader=rank == 0)
+    desk, forward = Desk(split(work)[0], seed=SEED + run.step + 100_000 * rank), averaging(trial, workers)
+    while not run.done:
+        run.update(forward(*(part.to(DEVICE) for part in desk.step())), (THINGS * REFERENCES + QUERIES) * workers, clip=5.0)
 
 
 def train(work: Path, steps: int) -> JudgeNet:
     """Train (or take up, or just load) the judge."""
-    torch.manual_seed(SEED)
-    net = JudgeNet(len(NOUNS), len(KINDS)).to(memory_format=torch.channels_last)
-    run = Training(work / "judge", net, lr=2e-3, total=steps, warmup=100, decay=0.99)
-    desk = Desk(split(work)[0], seed=SEED + run.step)
-    while not run.done:
-        run.update(loss(net, *(part.to(DEVICE) for part in desk.step())), THINGS * REFERENCES + QUERIES, clip=5.0)
-    return run.averaged().cpu()
+    split(work)  # renders what is not rendered yet
+    side_by_side(_work, work, steps)
+    return Training(work / "judge", Trial(), lr=0.0, total=steps).averaged().net.cpu()
 
 
 @torch.no_grad()

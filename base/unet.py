@@ -7,8 +7,6 @@ Shapes come from text through two doors: cross-attention, and the pooled text th
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from transformers import CLIPModel, CLIPTextModel
 from . import autoencoder, clip
 from .corpus import Icon
 from .scenes import Composer
-from .training import DEVICE, Training
+from .training import DEVICE, Training, averaging, side_by_side
 
 BATCH, STEPS, SHARD, PASSES = 24, 17_200, 4096, 4
 
@@ -99,24 +97,14 @@ def latent_scale(icons: list[Icon], vae) -> float:
 
 
 def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> None:
-    """Train (or take up) the UNet: on a GPU in this process, on a CPU in one single-threaded process a core.
-
-    Small matrix products gain little from a second thread; processes that average their gradients gain more.
-    """
+    """Train (or take up) the UNet and its text encoder."""
     autoencoder.train(icons, work / "autoencoder")
     clip.train(icons, work)
-    workers = 1 if DEVICE == "cuda" else os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as meeting:
-        address = f"file://{meeting}/meeting"
-        torch.multiprocessing.start_processes(_work, (workers, address, icons, work, seed, steps), nprocs=workers, start_method="spawn")
+    side_by_side(_work, icons, work, seed, steps)
 
 
-def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, seed: int, steps: int) -> None:
+def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, steps: int) -> None:
     """One of the training processes."""
-    if workers > 1:
-        torch.set_num_threads(1)
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-        torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=workers)
     vae = autoencoder.train(icons, work / "autoencoder").eval().requires_grad_(False)
     shards = Shards(icons, vae, clip.load_tokenizer(work))
     torch.manual_seed(seed)
@@ -126,7 +114,7 @@ def _work(rank: int, workers: int, address: str, icons: list[Icon], work: Path, 
     bars = scheduler.alphas_cumprod.to(DEVICE)
     snr = (bars / (1 - bars)).cpu()
     size, batch, per_shard = SHARD // workers, BATCH // workers, SHARD * PASSES // BATCH
-    forward = torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True) if workers > 1 else torch.compile(model)
+    forward = averaging(model, workers)
     rng = torch.Generator().manual_seed(seed + run.step * workers + rank)
     shard, latents, texts = -1, None, None
     while not run.done:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,27 @@ def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
     return float(np.mean(found))
 
 
+@torch.no_grad()
+def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed: int) -> dict[str, int]:
+    """Of each noun, how many drawing styles come nearest to at least two of 32 samples."""
+    from base.corpus import load_icons
+    from base.judge import Desk, prototypes
+
+    found = {}
+    for i, noun in enumerate(nouns):
+        icons = [icon for icon in load_icons(work) if icon.noun == noun]
+        known = prototypes(judge.net, Desk(icons, seed=seed + i))
+        nearest = judge.likeness(draw(backbone, [f"a photo of {article(noun)}"] * 32, seed + 100 * i), known).argmax(1)
+        counts = Counter(icons[k].style for k in nearest.tolist())
+        found[noun] = sum(count >= 2 for count in counts.values())
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--photos", type=Path)
+    parser.add_argument("--work", type=Path, default=Path(".work/base"), help="where the icons lie, or will be fetched to")
     options = parser.parse_args()
     backbone, judge, n = Backbone.load(MINI), Judge(), options.pictures
     facts = json.loads((backbone.folder / "facts.json").read_text())
@@ -70,7 +88,7 @@ def main() -> None:
     began = time.monotonic()
     draw(backbone, ["a photo of a dog"] * 4, 0)
     seconds = (time.monotonic() - began) / 4
-    card = judge.card()
+    card, shown = judge.card(), styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000)
     result = {
         "nouns": len(nouns), "noun_accuracy": float(np.mean([said[0] == noun for said, noun in zip(alone, asked)])),
         "noun_accuracy_with_background": float(np.mean([said[0] == noun for said, noun in zip(judge.name(placed), asked)])),
@@ -78,6 +96,7 @@ def main() -> None:
         "pair_at_least_one": float(np.mean([h >= 1 for h in hits])), "pair_both": float(np.mean([h == 2 for h in hits])),
         "psnr_icons_db": facts["psnr_unseen_icons_db"], "retrieval_r1": facts["retrieval_r1_of_1000"],
         "judge_identity_top1": card["identity_top1"], "judge_presence_f1": card["presence_f1"], "seconds_per_picture": round(seconds, 3),
+        "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": 5, "nouns": shown},
         "per_noun": {noun: float(np.mean([said[0] == noun for said, a in zip(alone, asked) if a == noun])) for noun in nouns},
         "settings": {"pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "judge": card},
     }  # fmt: skip
