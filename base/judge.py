@@ -61,13 +61,15 @@ class Desk:
         return list(chosen)[:count]
 
     def picture(self, icons: list[Icon]):
-        """A scene of ``icons`` and its pixels after what happens to pictures: blur, noise, a change of light."""
+        """A scene of ``icons`` and its pixels after what happens to pictures: blur, fine and coarse noise, a change of light."""
         scene, rng = self.composer.scene(icons=icons), self.rng
         image = Image.fromarray(scene.pixels)
         if rng.random() < 0.6:
             image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.1))))
         pixels = np.asarray(image).astype(np.float32)
         pixels = (pixels - 128) * rng.uniform(0.9, 1.1) + 128 + rng.uniform(-10, 10) + rng.normal(size=pixels.shape) * rng.uniform(0, 8)
+        coarse = rng.normal(size=(16, 16, 3)).repeat(4, 0).repeat(4, 1)
+        pixels += coarse * (rng.uniform(0, 14) if rng.random() < 0.5 else 0)
         return scene, pixels.clip(0, 255).astype(np.uint8)
 
     def step(self):
