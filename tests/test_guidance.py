@@ -13,7 +13,7 @@ from l2dm.errors import PromptError, SettingsError
 from l2dm.generation import draw, mentions
 from l2dm.generation.guided import Guide
 from l2dm.guidance.attend_and_excite import most_neglected_loss
-from l2dm.guidance.attention import AttentionMaps, map_side, smooth, watched, without_start
+from l2dm.guidance.attention import AttentionMaps, map_size, smooth, watched, without_start
 from l2dm.guidance.concept_attention_artist import attend_loss, unmix_loss
 from l2dm.guidance.orthogonal_attention_artist import orthogonal_loss
 from l2dm.guidance.regions import centroids, masks
@@ -90,7 +90,7 @@ def _ready(backbone, prompt, seed=0):
 
 def test_watching_changes_nothing_and_ends_even_with_an_error(backbone):
     z, t, context = _ready(backbone, "a photo of a dog and a cat")
-    maps = AttentionMaps(map_side(backbone.unet, 16))
+    maps = AttentionMaps(map_size(backbone.unet, 16, 16))
     own = dict(backbone.unet.attn_processors)
     with torch.no_grad():
         plain = backbone.unet(z, t, context).sample
@@ -112,14 +112,14 @@ def test_attend_and_excite_is_that_of_diffusers(backbone):
     """The same loss and the same moved latents as diffusers' own pipeline, for one step."""
     from diffusers import StableDiffusionAttendAndExcitePipeline as Theirs
 
-    prompt, side = "a photo of a dog and a cat", map_side(backbone.unet, 16)
+    prompt, size = "a photo of a dog and a cat", map_size(backbone.unet, 16, 16)
     z, t, context = _ready(backbone, prompt)
     own, plain = dict(backbone.unet.attn_processors), backbone.pipeline()
     parts = (plain.vae, plain.text_encoder, plain.tokenizer, plain.unet, plain.scheduler)
     theirs = Theirs(*parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     latents = z[:1].clone().requires_grad_()
     try:
-        theirs.attention_store = sys.modules[Theirs.__module__].AttentionStore((side, side))
+        theirs.attention_store = sys.modules[Theirs.__module__].AttentionStore(size)
         theirs.register_attention_control()
         theirs.unet(latents, t, encoder_hidden_states=context[:1])
         loss = theirs._compute_loss(theirs._aggregate_and_get_max_attention_per_token(indices=[5, 8]))
@@ -138,7 +138,7 @@ def test_attend_and_excite_is_that_of_diffusers(backbone):
             return x
 
     # diffusers softens over all but the first and the last of the padded prompt
-    guide = Guide(backbone, things, backbone.longest_prompt, settings, 16)
+    guide = Guide(backbone, things, backbone.longest_prompt, settings, (16, 16))
     ours = guide.move(Still, 0, z[:1].clone(), context[:1])
     assert guide.history[0][0] == pytest.approx(loss.item(), abs=1e-5)
     assert torch.allclose(ours, moved.detach(), atol=1e-4)
@@ -197,7 +197,7 @@ def test_a_move_goes_down(backbone):
     prompt = "a dog and a cat"
     z, _, context = _ready(backbone, prompt)
     settings = GenerateSettings(guidance="l2dm", guidance_step=0.1, guidance_repeats=4, steps=1, guidance_until=1.0)
-    guide = Guide(backbone, mentions(prompt, {}, backbone, ("dog", "cat")), 5, settings, 16)
+    guide = Guide(backbone, mentions(prompt, {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
     scheduler = backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
     guide.move(scheduler, 0, z, context)
@@ -207,7 +207,7 @@ def test_a_move_goes_down(backbone):
 def test_pictures_that_have_enough_are_left_alone(backbone):
     z, _, context = _ready(backbone, "a dog and a cat")
     settings = GenerateSettings(guidance="l2dm", guidance_enough=1e6, guidance_repeats=3, steps=1, guidance_until=1.0)
-    guide = Guide(backbone, mentions("a dog and a cat", {}, backbone, ("dog", "cat")), 5, settings, 16)
+    guide = Guide(backbone, mentions("a dog and a cat", {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
     scheduler = backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
     for _ in range(2):
