@@ -120,7 +120,9 @@ class GenerateSettings(Checked):
     guidance_until: float = setting(0.4, 0.0, 1.0, text="share of the steps that are guided, from the first")
     guidance_every: int = setting(1, 1, 1000, text="every how many of these steps is guided")
     guidance_repeats: int = setting(1, 1, 100, text="moves before each guided step")
-    guidance_refinements: int = setting(20, 0, 1000, text="most moves that attend-and-excite makes at steps 0, 1/5, 2/5 for a neglected thing")
+    guidance_refinements: int = setting(
+        20, 0, 1000, text="most moves that attend-and-excite makes at steps 0, 1/5, 2/5 for a neglected thing"
+    )
     guidance_enough: float = setting(0.0, 0.0, 1e6, text="a picture whose loss is this small is not moved further")
     unmix_weight: float = setting(1.0, 0.0, 1e6, text="lambda_u, of the concepts-level unmix loss")
     attend_weight: float = setting(1.0, 0.0, 1e6, text="lambda_d, of the dynamic attend loss")

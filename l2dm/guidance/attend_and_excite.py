@@ -11,7 +11,6 @@ import torch
 
 from .attention import smooth
 
-
 #: share of the steps -> what the weakest token's strongest point is to reach there
 GOALS = {0.0: 0.05, 0.2: 0.5, 0.4: 0.8}
 
