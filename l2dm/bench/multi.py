@@ -187,6 +187,7 @@ def _time(plan: Plan, world: World, subjects: Subjects, concepts: list[Subject],
         "rates": {"time_over_plain": float(np.median(ratios))},
         "ratios": ratios,
         "plain_seconds": [round(s, 3) for s in seconds["plain"]],
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -215,7 +216,7 @@ def result(plan: Plan, parts: list[dict[str, Any]], names: list[str], seeds: lis
         own = [p for p in parts if p["guidance"] == name]
         for seed in seeds:
             kinds = {
-                p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "text_alignment", "ratios", "plain_seconds") if k in p}}
+                p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
                 for p in own if p["seed"] == seed
             }  # fmt: skip
             if kinds:
@@ -237,10 +238,8 @@ def bench(plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], ou
     jobs = [(plan, name, seed, kind, places[seed], out) for seed in seeds for kind in KINDS for name in names]
     parts: list[dict[str, Any]] = []
     out.mkdir(parents=True, exist_ok=True)
-    for some, at_once, cores in (
-        ([job for job in jobs if job[3] != "time"], workers, threads), ([job for job in jobs if job[3] == "time"], 1, workers * threads),
-    ):  # fmt: skip
-        for _, record in each(run, some, at_once, cores):
+    for at_once, last in ((workers, False), (1, True)):
+        for _, record in each(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
             parts.append(record)
             parts.sort(key=lambda p: (seeds.index(p["seed"]), KINDS.index(p["kind"]), names.index(p["guidance"])))
             found = result(plan, parts, names, seeds)
