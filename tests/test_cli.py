@@ -86,6 +86,15 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     assert "nothing to show the attention of" in run("generate", world, "mist", "--show-attention", "--json")[2]
 
 
+def test_bench_multi_says_what_it_does_not_know(run, tmp_path):
+    for option, value, message in (
+        ("--guidances", "none,l2md", "unknown guidance 'l2md'; known: none, caa"),
+        ("--seeds", "0,-1", "from 0 on"),
+    ):
+        code, _, err = run("bench", "multi", tmp_path / "w", "--out", tmp_path / "out", option, value, "--json")
+        assert code == 2 and message in err and not (tmp_path / "out").exists()
+
+
 def test_errors_are_json_where_json_was_asked_for(run, tmp_path):
     code, out, err = run("show", tmp_path / "none", "--json")
     assert (code, out) == (2, "") and json.loads(err)["error"] == "WorldError"

@@ -2,6 +2,7 @@
 
 The world has learnt the benchmark's concepts before. A part is one guidance, one seed and one kind of prompt; each is a file in
 ``parts``, written when the part is done, so that a benchmark that was stopped goes on and a finished part is never repeated.
+Another world, judge or setting is another benchmark: it is refused in the same folder.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def run(plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tel
     identity = {
         "plan": dataclasses.asdict(plan), "guidance": name, "seed": seed, "kind": kind,
         "world": {"version": world.version, "concepts": world.concepts, "files": world.manifest.present.files if world.version else {}},
-        "settings": world.settings("generate", drawing).as_dict(),
+        "settings": world.settings("generate", drawing).as_dict(), "judge": Judge().card(),
     }  # fmt: skip
     path = out / "parts" / f"{name}-{seed}-{kind}.json"
     if record := begun(path, identity):
@@ -232,6 +233,7 @@ def result(plan: Plan, parts: list[dict[str, Any]], names: list[str], seeds: lis
 def bench(plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], out: Path, workers: int, threads: int) -> dict[str, Any]:
     """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
     times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part."""
+    Judge()  # where there is none it is said now, and not by each process
     for world in worlds:
         learnt(World.open(world), Subjects.read(plan.concepts))
     places = {seed: worlds[i % len(worlds)] for i, seed in enumerate(seeds)}
