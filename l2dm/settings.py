@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from .errors import SettingsError
 from .methods import METHODS
 
-GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure")
+GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "auto")
 
 _S = TypeVar("_S", bound="Checked")
 
@@ -115,10 +115,14 @@ class GenerateSettings(Checked):
     height: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     width: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     batch: int = setting(4, 1, 256, text="pictures drawn at once")
-    guidance: str = setting("none", choices=GUIDANCES, text="what keeps several concepts apart")
+    guidance: str = setting("none", choices=GUIDANCES, text="what keeps several concepts apart; auto: l2dm for two and more, else none")
     guidance_step: float = setting(10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps")
-    guidance_until: float = setting(0.5, 0.0, 1.0, text="share of the steps that are guided, from the first")
+    guidance_until: float = setting(0.4, 0.0, 1.0, text="share of the steps that are guided, from the first")
+    guidance_every: int = setting(1, 1, 1000, text="every how many of these steps is guided")
     guidance_repeats: int = setting(1, 1, 100, text="moves before each guided step")
+    guidance_refinements: int = setting(
+        20, 0, 1000, text="most moves that attend-and-excite makes at steps 0, 1/5, 2/5 for a neglected thing"
+    )
     guidance_enough: float = setting(0.0, 0.0, 1e6, text="a picture whose loss is this small is not moved further")
     unmix_weight: float = setting(1.0, 0.0, 1e6, text="lambda_u, of the concepts-level unmix loss")
     attend_weight: float = setting(1.0, 0.0, 1e6, text="lambda_d, of the dynamic attend loss")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 
 from l2dm import World
 from l2dm.backbone import Backbone
+from l2dm.evaluation import judge
 
 QUICK = {"steps": 3, "batch": 2, "prior_pictures": 2, "prior_steps": 2, "previews": 0, "checkpoint_every": 1}
 
@@ -31,6 +34,32 @@ def photos(tmp_path: Path) -> Path:
     for i in range(3):
         paint(i).save(folder / f"{i}.png")
     return folder
+
+
+def describe(folder: Path, concepts: dict[str, str]) -> str:
+    """A benchmark in ``folder``: concepts (name -> noun) of two pictures each, one look-alike dog, one prompt, one noun."""
+    for i, place in enumerate([f"{name}/{part}" for name in concepts for part in ("learn", "unseen")] + ["like/dog-a"]):
+        (folder / place).mkdir(parents=True)
+        for j in range(2):
+            paint(10 * i + j).save(folder / place / f"{j}.png")
+    record = {
+        "concepts": [{"name": n, "token": f"<{n}>", "noun": noun} for n, noun in concepts.items()],
+        "prompts": ["a photo of {} at night"], "like": {"dog-a": "dog"}, "nouns": ["tree"],
+    }  # fmt: skip
+    (folder / "concepts.json").write_text(json.dumps(record))
+    return str(folder)
+
+
+@pytest.fixture
+def untrained(tmp_path, monkeypatch):
+    """A judge that has learnt nothing: enough for everything but the figures' meaning."""
+    torch.manual_seed(0)
+    folder = tmp_path / "judge"
+    folder.mkdir()
+    save_file({k: v.half() for k, v in judge.JudgeNet(2, 2).state_dict().items()}, folder / "judge.safetensors")
+    facts = {"nouns": ["dog", "cat"], "backgrounds": ["c", "d"], "measured": {"identity_top1": 0.01}}
+    (folder / "judge.json").write_text(json.dumps(facts))
+    monkeypatch.setattr(judge, "SHIPPED", folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-import torch
-from conftest import QUICK, paint
-from safetensors.torch import save_file
+from conftest import QUICK, describe
 
 from l2dm.bench import lifelong
 from l2dm.bench.subjects import Subjects, pictures
@@ -20,28 +16,8 @@ from l2dm.report.lifelong import table, write_page
 @pytest.fixture
 def plan(tmp_path):
     """Two concepts of two pictures, one prompt, one noun."""
-    folder, names = tmp_path / "concepts", ("rex", "tom")
-    for i, place in enumerate(["rex/learn", "rex/unseen", "tom/learn", "tom/unseen", "like/dog-a"]):
-        (folder / place).mkdir(parents=True)
-        for j in range(2):
-            paint(10 * i + j).save(folder / place / f"{j}.png")
-    record = {
-        "concepts": [{"name": n, "token": f"<{n}>", "noun": noun} for n, noun in zip(names, ("dog", "cat"))],
-        "prompts": ["a photo of {} at night"], "like": {"dog-a": "dog"}, "nouns": ["tree"],
-    }  # fmt: skip
-    (folder / "concepts.json").write_text(json.dumps(record))
-    return lifelong.Plan(str(folder), count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1})
-
-
-@pytest.fixture
-def untrained(tmp_path, monkeypatch):
-    """A judge that has learnt nothing: enough for everything but the figures' meaning."""
-    torch.manual_seed(0)
-    folder = tmp_path / "judge"
-    folder.mkdir()
-    save_file({k: v.half() for k, v in judge.JudgeNet(2, 2).state_dict().items()}, folder / "judge.safetensors")
-    (folder / "judge.json").write_text(json.dumps({"nouns": ["a", "b"], "backgrounds": ["c", "d"], "measured": {"identity_top1": 0.01}}))
-    monkeypatch.setattr(judge, "SHIPPED", folder)
+    folder = describe(tmp_path / "concepts", {"rex": "dog", "tom": "cat"})
+    return lifelong.Plan(folder, count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1})
 
 
 def test_the_shipped_concepts_are_whole():

@@ -70,6 +70,31 @@ def test_the_main_job_for_people(run, quick, photos, tmp_path):
     assert "taken back" in run("undo", world)[1]
 
 
+def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
+    world, out = tmp_path / "w", tmp_path / "out"
+    run("init", world)
+    draw = ("generate", world, "a dog and a cat", "--settings", quick, "--out", out, "--json")
+    drawn = json.loads(run(*draw, "--show-attention")[1])
+    assert [os.path.basename(f) for f in drawn["attention"]] == ["0000-attention.png", "0001-attention.png"]
+    assert Image.open(drawn["attention"][0]).size == (2 * 128, 2 * (128 + 16)), "two steps, two things"
+    page = (out / "0000-attention.html").read_text()
+    assert page.count("data:image/png") == 2 * (1 + 4) and "dog step 0, dog step 1" in page
+    assert len(json.loads(run(*draw, "--attention-steps", "1")[1])["attention"]) == 2
+    assert "attention" not in json.loads(run(*draw)[1])
+    for steps, message in (("2", "expected a step between 0 and 1"), ("x", "--attention-steps x: expected whole numbers")):
+        assert message in run(*draw, "--attention-steps", steps)[2]
+    assert "nothing to show the attention of" in run("generate", world, "mist", "--show-attention", "--json")[2]
+
+
+def test_bench_multi_says_what_it_does_not_know(run, tmp_path):
+    for option, value, message in (
+        ("--guidances", "none,l2md", "unknown guidance 'l2md'; known: none, caa"),
+        ("--seeds", "0,-1", "from 0 on"),
+    ):
+        code, _, err = run("bench", "multi", tmp_path / "w", "--out", tmp_path / "out", option, value, "--json")
+        assert code == 2 and message in err and not (tmp_path / "out").exists()
+
+
 def test_errors_are_json_where_json_was_asked_for(run, tmp_path):
     code, out, err = run("show", tmp_path / "none", "--json")
     assert (code, out) == (2, "") and json.loads(err)["error"] == "WorldError"

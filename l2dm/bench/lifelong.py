@@ -8,26 +8,22 @@ never repeated.
 from __future__ import annotations
 
 import dataclasses
-import json
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..backbone import MINI
-from ..concept.words import class_prompt
-from ..errors import SettingsError
 from ..evaluation import matrix
-from ..evaluation.judge import Judge, pool
+from ..evaluation.judge import Judge
 from ..methods import METHODS
 from ..world import store
 from ..world.world import World
-from .subjects import Subjects, pictures
+from .examiner import Examiner
+from .runs import begun, each, spread, tell
+from .subjects import Subjects
 
 #: a score of every concept after every concept: name -> unit
 SCORES = ("identification", "image_alignment", "text_alignment")
@@ -45,76 +41,18 @@ class Plan:
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
 
 
-class Examiner:
-    """Draws and judges: the same prompts, seeds and references for every method."""
-
-    def __init__(self, plan: Plan):
-        self.plan, self.subjects, self.judge = plan, Subjects.read(plan.concepts), Judge()
-        self.own = {s.token: self.judge.prototype(pictures(s.unseen)) for s in self.subjects.concepts}
-        self.like = {noun: [self.judge.prototype(pictures(f)) for f in folders] for noun, folders in self.subjects.like.items()}
-        tokens = list(self.own)
-        everything = [self.own[t] for t in tokens] + [p for group in self.like.values() for p in group]
-        self.tokens, self.known = tokens, torch.stack(everything)
-
-    def draw(self, world: World, prompt: str, seed: int = 0) -> list:
-        """The pictures of one prompt."""
-        return [p.image for p in world.generate(prompt, n=self.plan.pictures, steps=self.plan.steps, seed=seed, batch=self.plan.pictures)]
-
-    def scores(self, world: World, token: str, noun: str) -> dict[str, float]:
-        """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment 100 x mean 2.5 max(cos, 0)."""
-        images, texts = [], []
-        for i, prompt in enumerate(self.subjects.prompts):
-            drawn = self.draw(world, prompt.format(f"{token} {noun}"), seed=1000 + 100 * i)
-            images += drawn
-            texts += [prompt.format(f"a {noun}")] * len(drawn)
-        like = self.judge.likeness(images, self.known)
-        mine = self.tokens.index(token)
-        found = {"identification": float((like.argmax(1) == mine).float().mean()), "image_alignment": 100 * float(like[:, mine].mean())}
-        features = world.backbone().features
-        if features is not None:
-            cosines = (features.images(images) * features.texts(world.backbone().tokenizer, texts)).sum(1)
-            found["text_alignment"] = 100 * float((2.5 * cosines.clamp(min=0)).mean())
-        return {name: round(value, 4) for name, value in found.items()}
-
-    def nouns(self, world: World, learnt: list[str]) -> dict[str, torch.Tensor]:
-        """What the judge sees in pictures of the concepts' nouns and of unrelated ones: pooled cells ``(pictures, width)``."""
-        wanted = [*dict.fromkeys(s.noun for s in self.subjects.concepts if s.token in learnt), *self.subjects.nouns]
-        seen = {}
-        for noun in wanted:
-            cells, saliency, _, _ = self.judge.look([im for k in range(2) for im in self.draw(world, class_prompt(noun), 5000 + 100 * k)])
-            seen[noun] = pool(cells, saliency)
-        return seen
-
-    def drift(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> dict[str, float]:
-        """``prior_drift``: 1 - mean cosine with the pretrained model's pictures from the same seeds. ``drift_rate``: how often a
-        class noun comes out as a learnt concept of that noun rather than as any look-alike, less the pretrained model's rate."""
-        apart = [float(1 - (now[noun] * before[noun]).sum(1).mean()) for noun in now]
-        rates = []
-        for seen in (now, before):
-            taken = []
-            for noun, features in seen.items():
-                mine = [self.own[s.token] for s in self.subjects.concepts if s.noun == noun]
-                if mine and noun in self.like:
-                    nearest = (features @ torch.stack([*mine, *self.like[noun]]).T).argmax(1)
-                    taken += (nearest < len(mine)).float().tolist()
-            rates.append(float(np.mean(taken)) if taken else 0.0)
-        return {"prior_drift": round(float(np.mean(apart)), 4), "drift_rate": round(rates[0] - rates[1], 4)}
-
-
 def order(subjects: Subjects, count: int, seed: int) -> list[int]:
     """Which concepts a run learns, in which order: the seed's own permutation."""
     return np.random.default_rng(seed).permutation(len(subjects.concepts))[:count].tolist()
 
 
-def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = print) -> dict[str, Any]:
+def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
     """One method, one seed, one order; resumes. Returns its record."""
     folder = out / "runs" / f"{method}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed}
-    record = json.loads(path.read_text()) if path.exists() else {}
-    if record and {k: record[k] for k in identity} != identity:
-        raise SettingsError(f"{path}: made with other settings; remove {folder} or choose another --out")
-    examiner = Examiner(plan)
+    record = begun(path, identity)
+    examiner = Examiner(plan.concepts, n=plan.pictures, batch=plan.pictures, steps=plan.steps)
     sequence = [examiner.subjects.concepts[i] for i in order(examiner.subjects, plan.count, seed)]
     tokens = [s.token for s in sequence]
     if not record:
@@ -160,9 +98,6 @@ def _world(place: Path, plan: Plan, method: str, known: int) -> World:
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and spread over the runs of one method."""
 
-    def spread(values: list[float]) -> dict[str, float]:
-        return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
-
     def of(name: str, figure: Callable) -> dict[str, float]:
         return spread([figure(np.array(r["matrices"][name], dtype=float)) for r in records])
 
@@ -181,26 +116,19 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _work(plan: Plan, method: str, seed: int, out: Path, threads: int) -> dict[str, Any]:
-    torch.set_num_threads(threads)
-    return run(plan, method, seed, out, lambda text: print(text, flush=True))
-
-
 def bench(plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int) -> dict[str, Any]:
     """Every method with every seed, ``workers`` at a time; writes ``lifelong.json`` after each finished run."""
     jobs = [(method, seed) for seed in seeds for method in methods]
     records: dict[tuple[str, int], dict[str, Any]] = {}
     out.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(_work, plan, method, seed, out, threads): (method, seed) for method, seed in jobs}
-        for done in as_completed(waiting):
-            records[waiting[done]] = done.result()
-            have = {m: [records[key] for key in jobs if key in records and key[0] == m] for m in methods}
-            result = {
-                "methods": {m: summary(rows) for m, rows in have.items() if rows},
-                "runs": [records[key] for key in jobs if key in records], "settings": dataclasses.asdict(plan), "judge": Judge().card(),
-            }  # fmt: skip
-            store.write_json(out / "lifelong.json", result)
+    for i, record in each(run, [(plan, method, seed, out) for method, seed in jobs], workers, threads):
+        records[jobs[i]] = record
+        have = {m: [records[key] for key in jobs if key in records and key[0] == m] for m in methods}
+        result = {
+            "methods": {m: summary(rows) for m, rows in have.items() if rows},
+            "runs": [records[key] for key in jobs if key in records], "settings": dataclasses.asdict(plan), "judge": Judge().card(),
+        }  # fmt: skip
+        store.write_json(out / "lifelong.json", result)
     return result
 
 

@@ -14,7 +14,7 @@ from .. import __version__
 from ..errors import L2DMError, LearningStopped, SettingsError
 from ..settings import read_toml
 from .bench import bench_app
-from .shared import AsJson, SettingsFile, WorldPath, answer, bar
+from .shared import AsJson, SettingsFile, WorldPath, answer, bar, whole_numbers
 
 app = typer.Typer(
     help="Teach a text-to-image model one concept after another, and draw them together.\n\n"
@@ -154,11 +154,15 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
     guidance: Annotated[
-        str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm, attend-and-excite or structure.")
+        str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure or auto.")
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    show_attention: Annotated[
+        bool, typer.Option("--show-attention", help="Save beside each picture where each thing was looked for, and a page of that.")
+    ] = False,
+    attention_steps: Annotated[str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")] = None,
     settings: SettingsFile = None,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("pictures"),
     as_json: AsJson = False,
@@ -174,17 +178,35 @@ def generate(
     chosen = opened.settings("generate", {**given, **{k: v for k, v in options.items() if v is not None}})
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")
+    shown = ()
+    if show_attention or attention_steps:
+        spread = {round(i * (chosen.steps - 1) / 3) for i in range(4)}
+        shown = tuple(sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread))
     with bar(as_json) as move:
-        pictures = opened.generate(prompt, chosen, lambda done: move("drawing", done, chosen.n))
+        pictures = opened.generate(prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown)
+    extra = {}
     try:
         out_folder.mkdir(parents=True, exist_ok=True)
         first = 1 + max([int(p.stem) for p in out_folder.glob("*.png") if p.stem.isdigit()], default=-1)
         files = [str(picture.save(out_folder / f"{first + i:04d}.png")) for i, picture in enumerate(pictures)]
         contact_sheet([picture.image for picture in pictures]).save(out_folder / "sheet.png")
+        if shown:
+            extra = _save_attention(pictures, files, out_folder / f"{first:04d}-attention.html")
     except OSError as error:
         raise SettingsError(f"--out {out_folder}: cannot be written to ({error.strerror or error})") from None
-    record = {"prompt": prompt, "files": files, "sheet": str(out_folder / "sheet.png"), "settings": chosen.as_dict()}
-    answer(as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}")
+    record = {"prompt": prompt, "files": files, "sheet": str(out_folder / "sheet.png"), "settings": chosen.as_dict(), **extra}
+    lines = [f"where it looked: {extra['attention_page']}"] if extra else []
+    answer(as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}", *lines)
+
+
+def _save_attention(pictures: list[Any], files: list[str], page: Path) -> dict[str, Any]:
+    """A sheet of overlays beside each of ``files``, and ``page`` with all of them."""
+    from ..report import attention
+
+    sheets = [str(Path(file).with_name(f"{Path(file).stem}-attention.png")) for file in files]
+    for picture, sheet in zip(pictures, sheets):
+        attention.sheet(picture.image, picture.glances).save(sheet)
+    return {"attention": sheets, "attention_page": str(attention.write_page(pictures, page))}
 
 
 @app.command()

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..errors import SettingsError
+
 out, err = Console(), Console(stderr=True)
 
 WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
@@ -26,6 +28,14 @@ def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
     else:
         for line in lines:
             print(line) if isinstance(line, str) else out.print(line)
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """``"0,1,2"`` -> ``[0, 1, 2]``; a SettingsError that names ``option`` for anything else."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise SettingsError(f"{option} {text}: expected whole numbers with commas, such as 0,1,2") from None
 
 
 @contextlib.contextmanager

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from .glances import Glance
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture. ``provenance`` is written into the PNG as text chunks."""
+    """A drawn picture. ``provenance`` is written into the PNG as text chunks. ``glances``: the attention maps that were asked for."""
 
     image: Image.Image
     prompt: str
     seed: int
     provenance: dict[str, str]
+    glances: tuple[Glance, ...] = field(default=(), repr=False)
 
     def save(self, path: str | Path) -> Path:
         info = PngImagePlugin.PngInfo()

@@ -2,6 +2,9 @@
 
 The processors that are there go on working unchanged: each is wrapped, and what it attends to is computed beside it at the
 one resolution that is asked for. Everything is put back in ``finally``, also after an error.
+
+Where nothing but the maps is wanted, the forward ends at the last layer that gives one: what lies behind it has no part in
+them, nor in their gradient.
 """
 
 from __future__ import annotations
@@ -13,6 +16,10 @@ import torch
 import torch.nn.functional as F
 
 
+class _HaveAll(Exception):
+    """The last map is there; ends a forward that was made for the maps alone. Never leaves this file."""
+
+
 class _Watching:
     """A processor around a processor: same result, and its probabilities for ``maps`` where the resolution is theirs."""
 
@@ -20,16 +27,19 @@ class _Watching:
         self.processor, self.maps = processor, maps
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
-        if encoder_hidden_states is not None and hidden_states.ndim == 3 and hidden_states.shape[1] == self.maps.side**2:
+        if encoder_hidden_states is not None and hidden_states.ndim == 3 and hidden_states.shape[1] == self.maps.height * self.maps.width:
             self.maps.take(attn, hidden_states, encoder_hidden_states)
+            if len(self.maps.layers) == self.maps.enough:
+                raise _HaveAll
         return self.processor(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
 
 
 class AttentionMaps:
-    """Collects what the cross-attention layers with ``side`` x ``side`` pixels attend to."""
+    """Collects what the cross-attention layers with ``size`` = (height, width) pixels attend to."""
 
-    def __init__(self, side: int):
-        self.side, self.layers = side, []
+    def __init__(self, size: tuple[int, int]):
+        (self.height, self.width), self.layers = size, []
+        self.depth = self.enough = 0  # layers that a whole forward has, once one ran; after how many to end this one, or 0
 
     def take(self, attn, hidden: torch.Tensor, context: torch.Tensor) -> None:
         """Keep one layer's probabilities, mean over heads: (B, pixels, tokens)."""
@@ -38,11 +48,24 @@ class AttentionMaps:
         query, key = (to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2) for to, x in ((attn.to_q, hidden), (attn.to_k, context)))
         self.layers.append((query @ key.mT * attn.scale).float().softmax(-1).mean(1))
 
+    def of(self, unet: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """The ``probabilities`` of one forward, which ends with the last of them: the first call finds out which that is."""
+        with watched(unet, self):
+            self.enough = self.depth
+            try:
+                unet(latents, timestep, context, return_dict=False)
+            except _HaveAll:
+                pass
+            finally:
+                self.enough = 0
+            self.depth = len(self.layers)
+            return self.probabilities()
+
     def probabilities(self) -> torch.Tensor:
-        """(B, tokens, side, side) in [0, 1]: the mean over the layers since the last call."""
+        """(B, tokens, height, width) in [0, 1]: the mean over the layers since the last call."""
         if not self.layers:
-            raise RuntimeError(f"no cross-attention layer with {self.side} x {self.side} pixels ran")
-        mean = torch.stack(self.layers).mean(0).mT.unflatten(-1, (self.side, self.side))
+            raise RuntimeError(f"no cross-attention layer with {self.height} x {self.width} pixels ran")
+        mean = torch.stack(self.layers).mean(0).mT.unflatten(-1, (self.height, self.width))
         self.layers.clear()
         return mean
 
@@ -82,8 +105,10 @@ def watched(unet: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMap
         maps.layers.clear()
 
 
-def map_side(unet: torch.nn.Module, latent_side: int, most: int = 16) -> int:
-    """The largest side, up to ``most``, of a cross-attention layer's maps: 16 for Stable Diffusion at 512 px."""
+def map_size(unet: torch.nn.Module, height: int, width: int, most: int = 16) -> tuple[int, int]:
+    """(height, width) of the largest cross-attention maps with sides up to ``most``, for latents of ``height`` x ``width``:
+    (16, 16) for Stable Diffusion at 512 px."""
     kinds = unet.config.down_block_types
-    found = {latent_side >> i for i, kind in enumerate(kinds) if "CrossAttn" in kind} | {latent_side >> (len(kinds) - 1)}
-    return max((side for side in found if side <= most), default=min(found))
+    levels = sorted({i for i, kind in enumerate(kinds) if "CrossAttn" in kind} | {len(kinds) - 1})
+    level = next((i for i in levels if max(height, width) >> i <= most), levels[-1])
+    return height >> level, width >> level

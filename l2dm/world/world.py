@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from .. import __version__
 from ..backbone import MINI, Backbone
 from ..concept import Concept
-from ..errors import SettingsError, TokenError, WorldError, WorldLocked
-from ..generation import Picture, check_length, draw, mentions, personal_tokens
+from ..errors import PromptError, SettingsError, TokenError, WorldError, WorldLocked
+from ..generation import Glances, Picture, check_length, chosen, draw, mentions, personal_tokens
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
@@ -118,8 +118,9 @@ class World:
         return cls.of(own.get(kind, {}), given or {}, place=place)
 
     def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
-                 **changes: Any) -> list[Picture]:  # fmt: skip
-        """Draw ``prompt``. ``changes`` override settings by name, e.g. ``n=8, seed=1``.
+                 show_attention: tuple[int, ...] = (), **changes: Any) -> list[Picture]:  # fmt: skip
+        """Draw ``prompt``. ``changes`` override settings by name, e.g. ``n=8, seed=1``. ``show_attention``: steps, from 0, at which
+        the pictures are to keep where each thing was looked for (``Picture.glances``).
 
         Raises PromptError for tokens that the world does not know and for prompts that the base cannot read whole.
         """
@@ -130,16 +131,25 @@ class World:
         backbone = self.backbone()
         for text in texts:
             check_length(text, backbone)
-        things = (
-            None if settings.guidance == "none" else mentions(prompt, self.concepts, backbone, tuple(backbone.defaults.get("nouns", ())))
-        )
-        images = draw(backbone, prompt, settings, on_picture, things)
+        things, glances = [], None
+        if settings.guidance != "none" or show_attention:
+            things = mentions(prompt, self.concepts, backbone, tuple(backbone.defaults.get("nouns", ())))
+        if show_attention:
+            if not things:
+                raise PromptError(f"prompt {prompt!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog")
+            if beyond := [step for step in show_attention if not 0 <= step < settings.steps]:
+                raise SettingsError(f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}")
+            glances = Glances(show_attention)
+        images = draw(backbone, prompt, settings, on_picture, things, glances)
         common = {
             "prompt": prompt, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps),
-            "guidance_scale": str(settings.guidance_scale), "guidance": settings.guidance, "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
+            "guidance_scale": str(settings.guidance_scale), "guidance": chosen(settings.guidance, things), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
             "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
         }  # fmt: skip
-        return [Picture(image, prompt, settings.seed + i, {**common, "seed": str(settings.seed + i)}) for i, image in enumerate(images)]
+        seen = glances.pictures if glances else [()] * len(images)
+        return [
+            Picture(image, prompt, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i]) for i, image in enumerate(images)
+        ]
 
     def _merge(self, kind: str, settings: Any, changes: dict[str, Any]) -> Any:
         return self.settings(kind, changes) if settings is None else type(settings).of(settings.as_dict(), changes)

@@ -1,0 +1,260 @@
+"""The benchmark of several concepts in one prompt: every guidance draws the same prompts from the same seeds in the same world.
+
+The world has learnt the benchmark's concepts before. A part is one guidance, one seed and one kind of prompt; each is a file in
+``parts``, written when the part is done, so that a benchmark that was stopped goes on and a finished part is never repeated.
+Another world, judge or setting is another benchmark: it is refused in the same folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..concept.words import article
+from ..errors import SettingsError
+from ..evaluation.judge import Judge
+from ..evaluation.verdict import Verdict, verdict
+from ..report import attention
+from ..world import store
+from ..world.world import World
+from .examiner import Examiner
+from .runs import begun, each, spread, tell
+from .subjects import Subject, Subjects
+
+#: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.
+ROWS: dict[str, dict[str, Any]] = {
+    **{name: {"guidance": name} for name in ("none", "caa", "oaa", "l2dm", "structure")},
+    "attend-and-excite": {
+        "guidance": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
+        "guidance_refinements": 20, "guidance_enough": 0.0,
+    },
+    "unmix": {"guidance": "caa", "attend_weight": 0.0},
+    "attend": {"guidance": "caa", "unmix_weight": 0.0},
+}  # fmt: skip
+
+#: kinds of prompts whose pictures get a verdict; the last is drawn by the pretrained base
+TOGETHER = ("two_concepts", "two_of_one_noun", "three_concepts", "two_plain_nouns")
+KINDS = (*TOGETHER, "one_concept", "time")
+SAMPLES = 3  # pictures of a part that are kept for the page
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every part shares; saved with every result."""
+
+    concepts: str = "shipped"
+    pictures: int = 2  # of each prompt
+    triples: int = 20
+    timed: int = 3  # paired runs of a part that takes the time
+    generate: dict[str, Any] = field(default_factory=dict)  # changes of the base's generate settings, for every row
+
+
+def learnt(world: World, subjects: Subjects) -> list[Subject]:
+    """The benchmark's concepts that ``world`` has learnt; a SettingsError when they are fewer than two."""
+    found = [s for s in subjects.concepts if world.concepts.get(s.token) == s.noun]
+    if len(found) < 2:
+        raise SettingsError(
+            f"{world.path}: it has learnt {len(found)} of the benchmark's concepts, and two are needed; "
+            "learn them first, or give the world of a run of l2dm bench lifelong"
+        )
+    return found
+
+
+def groups(kind: str, concepts: list[Subject], triples: int, nouns: list[str]) -> list[tuple[Subject, ...]]:
+    """What is to be together in one picture: all pairs, or ``triples`` of all triples, the same for every guidance and seed.
+
+    "two_of_one_noun" has the pairs that share a noun, all other kinds have none such. Of "two_plain_nouns" only the nouns count,
+    and only those in ``nouns``, which the judge can name."""
+    if kind == "two_plain_nouns":
+        concepts = list({s.noun: s for s in concepts if s.noun in nouns}.values())
+    found = list(itertools.combinations(concepts, 3 if kind == "three_concepts" else 2))
+    found = [group for group in found if (len({s.noun for s in group}) == len(group)) != (kind == "two_of_one_noun")]
+    if kind == "three_concepts":
+        found = [found[i] for i in sorted(np.random.default_rng(0).permutation(len(found))[:triples])]
+    return found
+
+
+def listed(words: list[str]) -> str:
+    """``a, b and c``."""
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def run(plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
+    """One part: row ``name`` of ROWS, one seed, one of KINDS, in the world at ``place``. Returns its record."""
+    world = World.open(place)
+    drawing = {**plan.generate, **ROWS[name]}
+    identity = {
+        "plan": dataclasses.asdict(plan), "guidance": name, "seed": seed, "kind": kind,
+        "world": {"version": world.version, "concepts": world.concepts, "files": world.manifest.present.files if world.version else {}},
+        "settings": world.settings("generate", drawing).as_dict(), "judge": Judge().card(),
+    }  # fmt: skip
+    path = out / "parts" / f"{name}-{seed}-{kind}.json"
+    if record := begun(path, identity):
+        return record
+    path.parent.mkdir(parents=True, exist_ok=True)
+    examiner = Examiner(plan.concepts, **{**drawing, "n": plan.pictures, "batch": plan.pictures})
+    concepts = learnt(world, examiner.subjects)
+    if kind == "one_concept":
+        found = _alone(examiner, world, concepts, seed)
+    elif kind == "time":
+        found = _time(plan, world, examiner.subjects, concepts, ROWS[name], seed)
+    else:
+        found = _together(plan, examiner, world, concepts, kind, seed, path)
+    record = {**identity, **found}
+    store.write_json(path, record)
+    tell(f"{name} seed {seed} {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in found["rates"].items()))
+    return record
+
+
+def _together(plan: Plan, examiner: Examiner, world: World, concepts: list[Subject], kind: str, seed: int, path: Path) -> dict[str, Any]:
+    """Draws and judges every group in every context; keeps a few pictures beside ``path``."""
+    judge, plain = examiner.judge, kind == "two_plain_nouns"
+    steps = world.settings("generate", examiner.drawing).steps
+    cases = list(itertools.product(groups(kind, concepts, plan.triples, judge.nouns), examiner.subjects.prompts))
+    kept = sorted(np.random.default_rng(seed).permutation(len(cases))[:SAMPLES].tolist())
+    verdicts, alignments, samples = [], [], []
+    world.backbone()
+    with world.tuner.pretrained() if plain else nullcontext():
+        for i, (group, context) in enumerate(cases):
+            prompt = context.format(listed([article(s.noun) if plain else s.words for s in group]))
+            shown = (steps // 3,) if i in kept and not plain else ()
+            pictures = world.generate(prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=shown, **examiner.drawing)
+            images = [picture.image for picture in pictures]
+            said = judge_nouns(judge, images, group) if plain else judge_concepts(examiner, images, group)
+            verdicts += [{"prompt": prompt, "seed": p.seed, **v} for p, v in zip(pictures, said)]
+            text = context.format(listed([article(s.noun) for s in group]))
+            alignments.append(examiner.text_alignment(world, images, [text] * len(images)))
+            if i in kept:
+                file = path.with_name(f"{path.stem}-{i}.png")
+                pictures[0].save(file)
+                samples.append({"prompt": prompt, "seed": pictures[0].seed, "file": file.name})
+                if shown:
+                    samples[-1]["attention"] = f"{file.stem}-attention.png"
+                    attention.sheet(images[0], pictures[0].glances).save(file.with_name(samples[-1]["attention"]))
+    flags = [f for f in (verdicts[0] if verdicts else ()) if f not in ("prompt", "seed")]
+    return {
+        "rates": {flag: round(float(np.mean([v[flag] for v in verdicts])), 4) for flag in flags}, "pictures": len(verdicts),
+        "text_alignment": round(float(np.mean(alignments)), 4) if alignments and None not in alignments else None,
+        "samples": samples, "verdicts": verdicts,
+    }  # fmt: skip
+
+
+def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
+    """A ``Verdict`` of each picture of the learnt concepts ``group``."""
+    cells = examiner.judge.look(images)[0]
+    side = int(cells.shape[1] ** 0.5)
+    like = torch.einsum("bcw,pw->bpc", cells, examiner.known).unflatten(-1, (side, side))
+    enough = float(examiner.judge.net.threshold / examiner.judge.net.sharpness)
+    named = [examiner.tokens.index(s.token) for s in group]
+    return [verdict(row, named, enough).as_dict() for row in like]
+
+
+def judge_nouns(judge: Judge, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
+    """Of each picture, whether the judge names every noun of ``group`` with a probability of 1/2 or more: no looks are asked for."""
+    logits = judge.look(images)[2][:, [judge.nouns.index(s.noun) for s in group]]
+    return [{"success": bool(found)} for found in (logits >= 0).all(1)]
+
+
+def _alone(examiner: Examiner, world: World, concepts: list[Subject], seed: int) -> dict[str, Any]:
+    """Each concept by itself: the scores of the lifelong benchmark, their mean over the concepts."""
+    rows = [examiner.scores(world, s.token, s.noun, seed=1_000_000 * (seed + 1)) for s in concepts]
+    return {"rates": {name: round(float(np.mean([row[name] for row in rows])), 4) for name in rows[0]}}
+
+
+def _time(plan: Plan, world: World, subjects: Subjects, concepts: list[Subject], row: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Seconds of paired runs, plain and guided in turn, of pairs of concepts at the settings' own number of pictures and batch."""
+    pairs = list(itertools.combinations(concepts, 2))
+    seconds: dict[str, list[float]] = {"plain": [], "guided": []}
+    for k in range(-1, plan.timed):  # the first pair warms up and is not counted
+        pair = pairs[(k + plan.timed * seed) % len(pairs)]
+        prompt = subjects.prompts[k % len(subjects.prompts)].format(listed([s.words for s in pair]))
+        for kind, changes in [("plain", {"guidance": "none"}), ("guided", row)][:: 1 if k % 2 else -1]:
+            began = time.perf_counter()
+            world.generate(prompt, seed=seed, **{**plan.generate, **changes})
+            if k >= 0:
+                seconds[kind].append(time.perf_counter() - began)
+    ratios = [round(guided / plain, 4) for plain, guided in zip(seconds["plain"], seconds["guided"])]
+    return {
+        "rates": {"time_over_plain": float(np.median(ratios))},
+        "ratios": ratios,
+        "plain_seconds": [round(s, 3) for s in seconds["plain"]],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row's figures over its seeds. ``verdicts`` has every flag of ``Verdict`` by itself; rates are in [0, 1]."""
+    found: dict[str, Any] = {}
+    of = {kind: [p for p in parts if p["kind"] == kind and p["rates"]] for kind in KINDS}
+    for kind in TOGETHER:
+        if rows := of[kind]:
+            found[kind] = spread([r["rates"]["success"] for r in rows])
+    if (rows := of["two_concepts"]) and rows[0]["text_alignment"] is not None:
+        found["text_alignment"] = spread([r["text_alignment"] for r in rows])
+    if rows := of["time"]:
+        found["time_over_plain"] = round(float(np.median([ratio for r in rows for ratio in r["ratios"]])), 4)
+    if rows := of["one_concept"]:
+        found["one_concept"] = {name: spread([r["rates"][name] for r in rows]) for name in rows[0]["rates"]}
+    flags = [f.name for f in dataclasses.fields(Verdict)]
+    found["verdicts"] = {kind: {f: spread([r["rates"][f] for r in of[kind]]) for f in flags} for kind in TOGETHER[:3] if of[kind]}
+    return found
+
+
+def result(plan: Plan, parts: list[dict[str, Any]], names: list[str], seeds: list[int]) -> dict[str, Any]:
+    """``multi.json``'s content: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each row and seed), ``settings``."""
+    runs, rows = [], {}
+    for name in names:
+        own = [p for p in parts if p["guidance"] == name]
+        for seed in seeds:
+            kinds = {
+                p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
+                for p in own if p["seed"] == seed
+            }  # fmt: skip
+            if kinds:
+                runs.append({"guidance": name, "seed": seed, **kinds})
+        if own:
+            rows[name] = own[0]["settings"]
+    return {
+        "guidance": {name: summary([p for p in parts if p["guidance"] == name]) for name in rows}, "runs": runs,
+        "settings": {"plan": dataclasses.asdict(plan), "generate": rows, "judge": Judge().card()},
+    }  # fmt: skip
+
+
+def bench(plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], out: Path, workers: int, threads: int) -> dict[str, Any]:
+    """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
+    times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part."""
+    Judge()  # where there is none it is said now, and not by each process
+    for world in worlds:
+        learnt(World.open(world), Subjects.read(plan.concepts))
+    places = {seed: worlds[i % len(worlds)] for i, seed in enumerate(seeds)}
+    jobs = [(plan, name, seed, kind, places[seed], out) for seed in seeds for kind in KINDS for name in names]
+    parts: list[dict[str, Any]] = []
+    out.mkdir(parents=True, exist_ok=True)
+    for at_once, last in ((workers, False), (1, True)):
+        for _, record in each(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
+            parts.append(record)
+            parts.sort(key=lambda p: (seeds.index(p["seed"]), KINDS.index(p["kind"]), names.index(p["guidance"])))
+            found = result(plan, parts, names, seeds)
+            store.write_json(out / "multi.json", found)
+    return found
+
+
+def samples(out: Path, names: list[str], seed: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Kind -> row -> the kept pictures of ``seed``: prompt, seed, paths of the picture and of where it looked. Same prompts in each row."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for kind, name in itertools.product(TOGETHER, names):
+        if (path := out / "parts" / f"{name}-{seed}-{kind}.json").exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))["samples"]
+            files = [{**s, **{k: path.parent / s[k] for k in ("file", "attention") if k in s}} for s in kept]
+            found.setdefault(kind, {})[name] = files
+    return found

@@ -1,0 +1,56 @@
+"""Where each thing of a prompt was looked for: its attention map at chosen steps, taken from the sampling itself.
+
+The pipeline's own forwards are watched, so the maps are those of the noise that was taken away, with every guidance and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backbone import Backbone
+from ..guidance.attention import AttentionMaps, map_size, of_words, watched, without_start
+from .mentions import Mention
+
+
+@dataclass(frozen=True)
+class Glance:
+    """``map`` ``(h, w)``, float32 in [0, 1]: the share of each cell's attention that ``name`` has before step ``step``."""
+
+    step: int
+    name: str
+    map: np.ndarray
+
+
+class Glances:
+    """Collects, for each picture in turn, the glances of the steps asked for."""
+
+    def __init__(self, steps: tuple[int, ...]):
+        self.steps = steps
+        self.pictures: list[tuple[Glance, ...]] = []
+
+    @contextmanager
+    def during(
+        self, backbone: Backbone, things: list[Mention], changes: dict[str, Any], count: int, size: dict[str, int]
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures."""
+        maps = AttentionMaps(map_size(backbone.unet, size["height"] // backbone.factor, size["width"] // backbone.factor))
+        found: list[list[Glance]] = [[] for _ in range(count)]
+        then = changes.get("callback_on_step_end")
+
+        def look(pipe, index: int, timestep, tensors: dict) -> dict:
+            if index in self.steps:  # the prompt's half comes last
+                shown = of_words(without_start(maps.probabilities()[-count:]), [thing.all for thing in things])
+                for row, picture in zip(shown.cpu().numpy(), found):
+                    picture += [Glance(index, thing.name, map) for thing, map in zip(things, row)]
+            tensors = then(pipe, index, timestep, tensors) if then else tensors
+            maps.layers.clear()  # of steps that are not shown, and of the guidance's own forwards
+            return tensors
+
+        with watched(backbone.unet, maps):
+            yield {**changes, "callback_on_step_end": look}
+        self.pictures += [tuple(picture) for picture in found]
