@@ -116,7 +116,7 @@ def chosen(guidance: str, things: list[Mention]) -> str:
 def guided(
     pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named.""" ""
+    """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named."""
     kind = chosen(settings.guidance, things)
     if kind == "none" or not things:
         yield {}
