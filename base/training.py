@@ -66,8 +66,8 @@ class Training:
     def done(self) -> bool:
         return self.step >= self.total
 
-    def update(self, loss: torch.Tensor, pictures: int, clip: float = 1.0) -> None:
-        """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs when it is time to."""
+    def update(self, loss: torch.Tensor, pictures: int, clip: float = 1.0, told: torch.Tensor | None = None) -> None:
+        """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs (``told``, else the loss) when it is time to."""
         rate = self.lr * min(1.0, (self.step + 1) / self.warmup)
         at = min(1.0, self.step / self.total)
         if self.shape == "cosine":
@@ -88,7 +88,7 @@ class Training:
             decay = min(self.decay, (1 + self.step) / (10 + self.step)) ** 4
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.values()), list(self.named.values()), 1 - decay)
-        self._losses.append(float(loss.detach()))
+        self._losses.append(float((loss if told is None else told).detach()))
         if self.step % 100 == 0:
             mean = sum(self._losses) / len(self._losses)
             self._losses.clear()

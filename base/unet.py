@@ -3,10 +3,15 @@
 Shapes come from text through two doors: cross-attention, and the pooled text that scales and shifts every residual block
 (as in DeepFloyd IF). The text encoder, begun from the CLIP pair, learns along, as in the first latent diffusion models
 (Rombach et al., arXiv 2112.10752): frozen, a network this small paints the noun's colour and never its shape.
+
+With two doors cross-attention need not say where a noun is. A second term teaches it, from the boxes that a composed scene
+knows (as TokenCompose does from segmentations, arXiv 2312.03626): the share of a noun's attention outside its box. It counts
+by the share of signal in the noisy latents, since in pure noise there is no place yet.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +19,15 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
+from l2dm.guidance.attention import AttentionMaps, watched, without_start
+
 from . import autoencoder, clip
 from .corpus import Icon
-from .scenes import Composer
+from .scenes import Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side
 
 BATCH, STEPS, SHARD, PASSES = 24, 16_000, 4096, 4
+PLACED, MAP_SIDE, MOST_THINGS = 0.1, 8, 3  # the second term's weight; side of its maps; things of a scene
 
 
 def build() -> UNet2DConditionModel:
@@ -54,8 +62,12 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         self.text, self.unet = text, build().to(memory_format=torch.channels_last)
 
-    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        return self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0]
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """v ``(B, 4, 16, 16)`` and the tokens' attention maps ``(B, LENGTH, 8, 8)``."""
+        maps = AttentionMaps((MAP_SIDE, MAP_SIDE))
+        with watched(self.unet, maps):
+            v = self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0]
+            return v, without_start(maps.probabilities())
 
 
 def text_encoder(pair: CLIPModel) -> CLIPTextModel:
@@ -65,28 +77,60 @@ def text_encoder(pair: CLIPModel) -> CLIPTextModel:
     return text
 
 
+def whereabouts(tokenizer, scene: Scene, caption: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of up to three things: which tokens of ``caption`` name each ``(3, LENGTH)``, and the cells its box covers ``(3, 8, 8)``."""
+    tokens, cells = torch.zeros(MOST_THINGS, clip.LENGTH), torch.zeros(MOST_THINGS, MAP_SIDE, MAP_SIDE)
+    offsets = tokenizer(caption, return_offsets_mapping=True)["offset_mapping"]
+    taken: set[int] = set()
+    cell = scene.pixels.shape[0] / MAP_SIDE
+    edges = np.arange(MAP_SIDE) * cell
+    for i, item in sorted(enumerate(scene.items), key=lambda pair: -len(pair[1].icon.noun)):  # "teddy bear" before "bear"
+        for found in re.finditer(rf"\b{re.escape(item.icon.noun)}\b", caption):
+            if taken & set(range(*found.span())):
+                continue
+            taken.update(range(*found.span()))
+            named = [k for k, (low, high) in enumerate(offsets) if low < high and low < found.end() and high > found.start()]
+            tokens[i, [k for k in named if k < clip.LENGTH]] = 1
+            left, top, right, bottom = item.box
+            x, y = (
+                ((edges + cell).clip(max=high) - edges.clip(min=low)).clip(min=0) / cell for low, high in ((left, right), (top, bottom))
+            )
+            cells[i] = torch.from_numpy(y[:, None] * x[None])
+            break
+    return tokens, cells
+
+
+def outside(maps: torch.Tensor, tokens: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean share of the things' attention outside their boxes, pictures weighted by ``weights`` (B,). ``maps`` (B, LENGTH, 8, 8)."""
+    own = torch.einsum("bnl,blhw->bnhw", tokens, maps)
+    share = 1 - (own * cells).sum((2, 3)) / own.sum((2, 3)).clamp(min=1e-8)
+    counted = tokens.any(2) * weights[:, None]
+    return (share * counted).sum() / counted.sum().clamp(min=1e-8)
+
+
 class Shards:
-    """Latents and token ids of composed scenes, made a shard at a time and gone through ``PASSES`` times."""
+    """Composed scenes made a shard at a time and gone through ``PASSES`` times: latents, token ids, what is where."""
 
     def __init__(self, icons: list[Icon], vae, tokenizer):
         self.icons, self.vae, self.tokenizer = icons, vae, tokenizer
         self.scale = latent_scale(icons, vae)
 
     @torch.no_grad()
-    def make(self, index: int, rank: int, size: int, shards: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def make(self, index: int, rank: int, size: int, shards: int) -> tuple[torch.Tensor, ...]:
         """Shard ``index`` of ``shards``: large single objects of named style first, then freer ones, pairs and triples."""
         rng = np.random.default_rng([50_000, index, rank])
         grown = min(1.0, max(0.0, index / max(1, shards) - 0.6) / 0.2)
         composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.2 * grown)
         two, three = 0.1 + 0.1 * grown, 0.03 * grown
         scenes = [composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)]
-        latents, texts = [], []
+        latents, texts, things = [], [], []
         for i in range(0, size, 64):
             part = scenes[i : i + 64]
             latents.append((self.vae.encode(autoencoder.to_model(np.stack([s.pixels for s in part]))).latents) * self.scale)
             captions = ["" if rng.random() < 0.1 else s.caption for s in part]
             texts.append(clip.tokenize(self.tokenizer, captions))
-        return torch.cat(latents), torch.cat(texts)
+            things += [whereabouts(self.tokenizer, scene, caption) for scene, caption in zip(part, captions)]
+        return torch.cat(latents), torch.cat(texts), *(torch.stack(parts).to(DEVICE) for parts in zip(*things))
 
 
 @torch.no_grad()
@@ -117,18 +161,19 @@ def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, ste
     size, batch, per_shard = SHARD // workers, BATCH // workers, SHARD * PASSES // BATCH
     forward = averaging(model, workers)
     rng = torch.Generator().manual_seed(seed + run.step * workers + rank)
-    shard, latents, texts = -1, None, None
+    shard, made = -1, ()
     while not run.done:
         if run.step // per_shard != shard:
             shard = run.step // per_shard
-            latents, texts = shards.make(shard, rank, size, max(1, steps // per_shard))
+            made = shards.make(shard, rank, size, max(1, steps // per_shard))
         rows = torch.randint(size, (batch,), generator=rng)
         # strong noise first, where shapes are decided; then, in two steps, the details' turn
         likely = 1 / (1 + snr * (4 if run.step < 0.5 * steps else 1.5 if run.step < 0.75 * steps else 0.5))
         t = torch.multinomial(likely, batch, replacement=True, generator=rng).to(DEVICE)
-        z, ids = latents[rows], texts[rows]
+        z, ids, tokens, cells = (part[rows] for part in made)
         noise = torch.randn(z.shape, generator=rng).to(DEVICE)
         a, s = bars[t].sqrt()[:, None, None, None], (1 - bars[t]).sqrt()[:, None, None, None]
         noisy = (a * z + s * noise).contiguous(memory_format=torch.channels_last)
-        predicted = forward(noisy, t, ids)
-        run.update((predicted - (a * noise - s * z)).square().mean(), BATCH)
+        predicted, maps = forward(noisy, t, ids)
+        error = (predicted - (a * noise - s * z)).square().mean()
+        run.update(error + PLACED * outside(maps, tokens, cells, bars[t]), BATCH, told=error)
