@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -150,7 +151,7 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _work(plan: Plan, method: str, seed: int, out: Path) -> dict[str, Any]:
-    return run(plan, method, seed, out, lambda text: print(text, flush=True))
+    return run(plan, method, seed, out, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def bench(
