@@ -121,7 +121,9 @@ def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained,
 def measured_apart(result):
     """A benchmark's result without what differs from run to run: time, memory, and the bytes of JSON that holds time."""
     rows = [{k: v for k, v in run.items() if k not in ("seconds", "peak_mb", "bytes")} for run in result["runs"]]
-    scores = {m: {k: v for k, v in found.items() if not k.startswith(("seconds", "peak", "bytes"))} for m, found in result["methods"].items()}
+    scores = {
+        m: {k: v for k, v in found.items() if not k.startswith(("seconds", "peak", "bytes"))} for m, found in result["methods"].items()
+    }
     return {**result, "runs": rows, "methods": scores}
 
 
@@ -130,7 +132,9 @@ def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
     assert json.loads((tmp_path / "comparison.json").read_text()) == result
     assert list(result["methods"]) == ["sequential", "separate"]
     for found in result["methods"].values():
-        assert {"seconds_per_concept", "peak_memory_mb", "bytes_per_concept", "identification", "forgetting", "text_forgetting"} <= set(found)
+        assert {"seconds_per_concept", "peak_memory_mb", "bytes_per_concept", "identification", "forgetting", "text_forgetting"} <= set(
+            found
+        )
     apart = result["runs"][1]
     assert result["methods"]["separate"]["bytes_per_concept"]["mean"] == pytest.approx(apart["bytes"][1] / 2)
     assert apart["bytes"][1] == pytest.approx(2 * apart["bytes"][0], rel=0.1), "a world for each concept takes its own bytes"
@@ -139,7 +143,7 @@ def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match=r"the package ray is not installed; pip install 'l2dm\[ray\]'"):
-        list(pool.each(print, {}, 1, 1, "local"))
+        list(pool.each(print, [], 1, 1, "local"))
 
 
 @pytest.mark.slow

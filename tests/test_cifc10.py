@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -14,7 +15,7 @@ from tiny import tiny_clip, tiny_dino
 from l2dm import cli
 from l2dm.backbone import load_encoder
 from l2dm.bench import cifc10, runs
-from l2dm.bench.cifc10 import CONCEPTS, Examiner, Plan, learning, own_pair, read
+from l2dm.bench.cifc10 import CONCEPTS, Course, Plan, learning, own_pair, read
 from l2dm.concept import Concept
 from l2dm.errors import SettingsError
 from l2dm.world.world import World
@@ -47,14 +48,25 @@ def test_the_defaults_are_the_published_protocol():
     plan = Plan()
     assert (plan.prompts, plan.images, plan.steps, plan.guidance_scale, plan.count, plan.order) == (20, 50, 50, 7.5, 10, "published")
     assert (plan.clip, plan.dino) == ("openai/clip-vit-base-patch32", "facebook/dino-vits16")
-    assert [c[0] for c in CONCEPTS] == "dog duck_toy cat backpack teddybear painting dog2 drawing cat2 ink_painting".split()
+    assert [c[0] for c in CONCEPTS] == [
+        "dog",
+        "duck_toy",
+        "cat",
+        "backpack",
+        "teddybear",
+        "painting",
+        "dog2",
+        "drawing",
+        "cat2",
+        "ink_painting",
+    ]
     assert len({c[1] for c in CONCEPTS}) == 10
     assert learning({"steps": 3}) == {"captions_only": True, "steps": 3}
 
 
 def test_orders_are_the_published_one_or_the_seeds_own(plan):
     def tokens(**changes):
-        return [s.token for s in Examiner(runs.dataclasses.replace(plan, count=10, **changes)).sequence(1)]
+        return [s.token for s in Course(dataclasses.replace(plan, count=10, **changes)).sequence(1)]
 
     assert tokens() == [c[1] for c in CONCEPTS]
     assert sorted(tokens(order="shuffled")) == sorted(tokens()) != tokens(order="shuffled")
@@ -68,7 +80,7 @@ def test_captions_alone_are_learnt_from(place):
 def test_the_scores_are_the_literal_metric_of_what_the_world_draws(place, plan, tmp_path):
     world, clip = World.create(tmp_path / "world"), load_encoder(place / "clip")
     world.learn(place / "data" / "dog", token="<dog1>", noun="dog", **plan.learn)
-    found = Examiner(plan).scores(world, "<dog1>", "dog")
+    found = Course(plan).scores(world, "<dog1>", "dog")
     about = {"n": 2, "steps": 1, "batch": 2, "seed": 2024, "guidance_scale": 7.5, "sampler": "dpm-solver"}
     images, texts = [], []
     for words in ("A {}, in the forest", "An angry {}"):
@@ -90,16 +102,16 @@ def test_dpm_solver_keeps_the_bases_own_noise(world, backbone):
 
 def test_a_run_killed_between_two_scores_repeats_none(plan, tmp_path, monkeypatch):
     whole = runs.run(plan, "sequential", 0, tmp_path / "whole", lambda text: None)
-    scored, scores = [], Examiner.scores
+    scored, scores = [], Course.scores
 
-    def counted(examiner, world, token, noun):
+    def counted(course, world, token, noun):
         if len(scored) == 2:
             scored.append("killed")
             raise KeyboardInterrupt
         scored.append(token)
-        return scores(examiner, world, token, noun)
+        return scores(course, world, token, noun)
 
-    monkeypatch.setattr(Examiner, "scores", counted)
+    monkeypatch.setattr(Course, "scores", counted)
     with pytest.raises(KeyboardInterrupt):
         runs.run(plan, "sequential", 0, tmp_path / "broken", lambda text: None)
     again = runs.run(plan, "sequential", 0, tmp_path / "broken", lambda text: None)
@@ -110,7 +122,7 @@ def test_a_run_killed_between_two_scores_repeats_none(plan, tmp_path, monkeypatc
 def test_the_command_by_the_bases_own_pair_is_labelled_a_check(place, tmp_path, monkeypatch, capsys):
     quick = tmp_path / "quick.toml"
     quick.write_text("[learn]\n" + "".join(f"{k} = {v}\n" for k, v in {**QUICK, "steps": 1}.items()))
-    monkeypatch.setattr(runs, "each", lambda work, jobs, workers, threads, ray: ((k, work(*a)) for k, a in jobs.items()))
+    monkeypatch.setattr(runs, "each", lambda work, jobs, *where: ((i, work(*job)) for i, job in enumerate(jobs)))
     sizes = [x for name in ("count", "prompts", "images", "steps") for x in (f"--{name}", "1")]
     said = f"bench cifc10 --data {place / 'data'} --out {tmp_path / 'out'} --clip base --dino= --methods sequential --seeds 4"
     monkeypatch.setattr(sys, "argv", ["l2dm", *said.split(), *sizes, "--settings", str(quick), "--json"])

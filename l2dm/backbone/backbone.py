@@ -12,7 +12,12 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL, DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerMixin, StableDiffusionPipeline,
+    AutoencoderKL,
+    DDPMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    StableDiffusionPipeline,
     UNet2DConditionModel,
 )  # fmt: skip
 from PIL import Image

@@ -89,7 +89,9 @@ def load_encoder(where: str | Path, kind: str | None = None, option: str = "judg
     if not local and (where.count("/") != 1 or where.startswith((".", "/", "~")) or os.path.exists(where)):
         raise BaseModelError(f"{said}: no such folder; give the folder or hub id of {wanted}")
     if local and not (Path(where) / "config.json").is_file():
-        raise BaseModelError(f"{said}: {Path(where) / 'config.json'} is missing, so no encoder is here; give the folder or hub id of {wanted}")
+        raise BaseModelError(
+            f"{said}: {Path(where) / 'config.json'} is missing, so no encoder is here; give the folder or hub id of {wanted}"
+        )
     try:
         found = AutoConfig.from_pretrained(where).model_type
     except Exception as error:

@@ -66,8 +66,8 @@ class Plan:
     batch: int = 5
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
 
-    def examiner(self) -> Examiner:
-        return Examiner(self)
+    def course(self) -> Course:
+        return Course(self)
 
     def card(self) -> dict[str, Any]:
         """Who measures. Figures by a base's own pair say nothing about how good a method is."""
@@ -75,7 +75,7 @@ class Plan:
         return {"clip": self.clip, "dino": self.dino or "none", **note}
 
 
-class Examiner:
+class Course:
     """Draws all prompts of a concept, and compares with its photos and its prompts."""
 
     def __init__(self, plan: Plan):
@@ -147,7 +147,9 @@ def read(data: Path, most: int) -> tuple[list[Subject], dict[str, list[str]]]:
     for name, token, noun, kind in CONCEPTS:
         folder, file = data / name, data / "prompts" / f"test_{kind}.txt"
         if not folder.is_dir():
-            raise SettingsError(f"--data {data}: {folder} is missing; give the folder that holds {', '.join(c[0] for c in CONCEPTS)} and prompts")
+            raise SettingsError(
+                f"--data {data}: {folder} is missing; give the folder that holds {', '.join(c[0] for c in CONCEPTS)} and prompts"
+            )
         try:
             lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
@@ -11,11 +11,9 @@ import torch
 
 from ..errors import SettingsError
 
-Jobs = dict[Hashable, tuple]  # key -> the arguments of ``work``
 
-
-def each(work: Callable, jobs: Jobs, workers: int, threads: int, ray: str | None = None) -> Iterator[tuple[Hashable, Any]]:
-    """``(key, work(*arguments))`` of every job, as they finish; each uses ``threads`` cores.
+def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None) -> Iterator[tuple[int, Any]]:
+    """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
 
     ``workers`` at a time, each in a fresh process; 0: here. ``ray``: on the cluster at that address instead, "local" for one of its
     own. ``work`` is a module's function, and what it is given and gives can be pickled.
@@ -23,19 +21,19 @@ def each(work: Callable, jobs: Jobs, workers: int, threads: int, ray: str | None
     if ray is not None:
         yield from _on_ray(work, jobs, threads, ray, workers)
     elif not workers:
-        yield from ((key, work(*arguments)) for key, arguments in jobs.items())
+        yield from ((i, work(*job)) for i, job in enumerate(jobs))
     else:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            waiting = {pool.submit(_with_threads, threads, work, arguments): key for key, arguments in jobs.items()}
+            waiting = {pool.submit(_with_threads, threads, work, job): i for i, job in enumerate(jobs)}
             yield from ((waiting[done], done.result()) for done in as_completed(waiting))
 
 
-def _with_threads(threads: int, work: Callable, arguments: tuple) -> Any:
+def _with_threads(threads: int, work: Callable, job: tuple) -> Any:
     torch.set_num_threads(threads)
-    return work(*arguments)
+    return work(*job)
 
 
-def _on_ray(work: Callable, jobs: Jobs, threads: int, address: str, workers: int) -> Iterator[tuple[Hashable, Any]]:
+def _on_ray(work: Callable, jobs: list[tuple], threads: int, address: str, workers: int) -> Iterator[tuple[int, Any]]:
     """On GPUs where the cluster has some, one a job. A process is used once, so that its peak memory is its job's own."""
     try:
         import ray
@@ -49,7 +47,7 @@ def _on_ray(work: Callable, jobs: Jobs, threads: int, address: str, workers: int
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(num_cpus=threads, num_gpus=gpus, max_calls=1, max_retries=0)(_with_threads)
-        waiting = {task.remote(threads, work, arguments): key for key, arguments in jobs.items()}
+        waiting = {task.remote(threads, work, job): i for i, job in enumerate(jobs)}
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             try:

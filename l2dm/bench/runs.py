@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
 
 from ..errors import SettingsError
 from ..evaluation import matrix
@@ -32,8 +31,8 @@ FORGETTING = {
 }  # fmt: skip
 
 
-class Examiner(Protocol):
-    """Draws and scores, the same for every method."""
+class Course(Protocol):
+    """What is learnt in a run, and how it is scored: the same for every method."""
 
     def sequence(self, seed: int) -> Sequence[Subject]:
         """The concepts of a run, in its order."""
@@ -54,24 +53,43 @@ class Plan(Protocol):
     base: str
     learn: dict[str, Any]
 
-    def examiner(self) -> Examiner: ...
+    def course(self) -> Course: ...
 
     def card(self) -> dict[str, Any]:
         """Who judges, and what the judge is worth."""
 
 
-def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = print) -> dict[str, Any]:
+def tell(text: str) -> None:
+    """A line of progress, seen at once from any process; standard output is for answers."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The record at ``path``, or an empty one; a SettingsError when it tells of something else than ``identity`` (JSON values).
+
+    ``defaults``: of the plan's settings, which hold for those that came later than the record."""
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    made_with = {k: record.get(k) for k in identity}
+    if record and {**made_with, "plan": (defaults or {}) | record["plan"]} != identity:
+        raise SettingsError(f"{path}: made with other settings; remove it or choose another --out")
+    return record
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean and sample standard deviation (0 of one value)."""
+    return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
+
+
+def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
     """One method, one seed, one order; resumes. Returns its record."""
     folder = out / "runs" / f"{method}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed}
-    record = json.loads(path.read_text()) if path.exists() else {}
-    if record and _identity(record, type(plan)) != identity:
-        raise SettingsError(f"{path}: made with other settings; remove {folder} or choose another --out")
+    record = begun(path, identity, dataclasses.asdict(type(plan)()))
     if record.get("finished"):
         return record
-    examiner, apart = plan.examiner(), METHODS[method].apart
-    sequence = examiner.sequence(seed)
+    course, apart = plan.course(), METHODS[method].apart
+    sequence = course.sequence(seed)
     tokens = [s.token for s in sequence]
     if not record:
         empty = {name: [[None] * len(sequence) for _ in sequence] for name in plan.scores}
@@ -88,20 +106,15 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
             _teach(world, subject, plan, method, seed, record)
             store.write_json(path, record)
         for t in missing:
-            for name, value in examiner.scores(world, sequence[t].token, sequence[t].noun).items():
+            for name, value in course.scores(world, sequence[t].token, sequence[t].noun).items():
                 for j in range(k, len(sequence)) if apart else [k]:
                     record["matrices"][name][t][j] = value
             store.write_json(path, record)
         now = np.mean([lead[t][k] for t in range(k + 1)])
         tell(f"{method} seed {seed}: {k + 1}/{len(sequence)} {subject.token}, {plan.scores[0].replace('_', ' ')} so far {now:.2f}")
-    record |= examiner.after(world, tokens) | {"finished": True}
+    record |= course.after(world, tokens) | {"finished": True}
     store.write_json(path, record)
     return record
-
-
-def _identity(record: dict[str, Any], kind: type) -> dict[str, Any]:
-    """What a record was made with; settings that came later than the record have their defaults."""
-    return {"plan": dataclasses.asdict(kind()) | record["plan"], "method": record["method"], "seed": record["seed"]}
 
 
 def _world(place: Path, plan: Plan, method: str, known: int) -> World:
@@ -125,10 +138,6 @@ def _teach(world: World, subject: Subject, plan: Plan, method: str, seed: int, r
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and spread over the runs of one method."""
-
-    def spread(values: list[float]) -> dict[str, float]:
-        return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
-
     found: dict[str, Any] = {"runs": len(records)}
     for name, rows in records[0]["matrices"].items():
         if rows[0][0] is None:
@@ -150,10 +159,6 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _work(plan: Plan, method: str, seed: int, out: Path) -> dict[str, Any]:
-    return run(plan, method, seed, out, lambda text: print(text, file=sys.stderr, flush=True))
-
-
 def bench(
     plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None, name: str = ""
 ) -> dict[str, Any]:
@@ -163,8 +168,8 @@ def bench(
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     card = plan.card()
-    for key, record in each(_work, {key: (plan, *key, out) for key in keys}, workers, threads, ray):
-        records[key] = record
+    for i, record in each(run, [(plan, *key, out) for key in keys], workers, threads, ray):
+        records[keys[i]] = record
         have = {m: [records[k] for k in keys if k in records and k[0] == m] for m in methods}
         result = {
             "methods": {m: summary(rows) for m, rows in have.items() if rows},

@@ -1,0 +1,78 @@
+"""The examiner: draws concepts and nouns in a world and asks the judge about the pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..concept.words import class_prompt
+from ..evaluation.alignment import text_alignment
+from ..evaluation.judges import SHIPPED, find_judge
+from ..world.world import World
+from .subjects import Subjects, pictures
+
+
+class Examiner:
+    """Draws and judges: the same prompts, seeds and references for every method. ``drawing``: changes of the generate settings."""
+
+    def __init__(self, concepts: str, judge: str = SHIPPED, **drawing: Any):
+        self.drawing, self.subjects, self.judge = drawing, Subjects.read(concepts), find_judge(judge)
+        self.own = {s.token: self.judge.prototype(pictures(s.unseen)) for s in self.subjects.concepts}
+        self.like = {noun: [self.judge.prototype(pictures(f)) for f in folders] for noun, folders in self.subjects.like.items()}
+        tokens = list(self.own)
+        everything = [self.own[t] for t in tokens] + [p for group in self.like.values() for p in group]
+        self.tokens, self.known = tokens, torch.stack(everything)
+
+    def draw(self, world: World, prompt: str, seed: int = 0) -> list[Image.Image]:
+        """The pictures of one prompt."""
+        return [p.image for p in world.generate(prompt, seed=seed, **self.drawing)]
+
+    def text_alignment(self, world: World, images: list[Image.Image], texts: list[str]) -> float | None:
+        """Of each picture with its text of plain words, by the base's own CLIP pair; None when it has none."""
+        features = world.backbone().features
+        if features is None:
+            return None
+        return round(text_alignment(features.images(images), features.texts(world.backbone().tokenizer, texts)), 4)
+
+    def scores(self, world: World, token: str, noun: str, seed: int = 1000) -> dict[str, float]:
+        """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the first prompt's pictures."""
+        images, texts = [], []
+        for i, prompt in enumerate(self.subjects.prompts):
+            drawn = self.draw(world, prompt.format(f"{token} {noun}"), seed=seed + 100 * i)
+            images += drawn
+            texts += [prompt.format(f"a {noun}")] * len(drawn)
+        like = self.judge.likeness(images, self.known)
+        mine = self.tokens.index(token)
+        found = {
+            "identification": round(float((like.argmax(1) == mine).float().mean()), 4),
+            "image_alignment": round(100 * float(like[:, mine].mean()), 4),
+        }
+        alignment = self.text_alignment(world, images, texts)
+        return found if alignment is None else {**found, "text_alignment": alignment}
+
+    def nouns(self, world: World, learnt: list[str]) -> dict[str, torch.Tensor]:
+        """What the judge sees in pictures of the concepts' nouns and of unrelated ones: features ``(pictures, width)``."""
+        wanted = [*dict.fromkeys(s.noun for s in self.subjects.concepts if s.token in learnt), *self.subjects.nouns]
+        prompts = {noun: class_prompt(noun) for noun in wanted}
+        return {
+            noun: self.judge.features([im for k in range(2) for im in self.draw(world, prompt, 5000 + 100 * k)])
+            for noun, prompt in prompts.items()
+        }
+
+    def drift(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> dict[str, float]:
+        """``prior_drift``: 1 - mean cosine with the pretrained model's pictures from the same seeds. ``drift_rate``: how often a
+        class noun comes out as a learnt concept of that noun rather than as any look-alike, less the pretrained model's rate."""
+        apart = [float(1 - (now[noun] * before[noun]).sum(1).mean()) for noun in now]
+        rates = []
+        for seen in (now, before):
+            taken = []
+            for noun, features in seen.items():
+                mine = [self.own[s.token] for s in self.subjects.concepts if s.noun == noun]
+                if mine and noun in self.like:
+                    nearest = (features @ torch.stack([*mine, *self.like[noun]]).T).argmax(1)
+                    taken += (nearest < len(mine)).float().tolist()
+            rates.append(float(np.mean(taken)) if taken else 0.0)
+        return {"prior_drift": round(float(np.mean(apart)), 4), "drift_rate": round(rates[0] - rates[1], 4)}
