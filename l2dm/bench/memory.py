@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -19,12 +20,16 @@ def reset_peak() -> None:
 
 def peak_mb() -> float:
     """MB (10^6 bytes): allocated on the GPU; without one resident, since ``reset_peak`` on Linux and since the start elsewhere."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    return round(torch.cuda.max_memory_allocated() / 1e6, 1) if torch.cuda.is_available() else resident_mb()
+
+
+def resident_mb(process: int | str = "self") -> float:
+    """MB at the peak of a process; of others than this one on Linux alone, and 0 where it cannot be told."""
     try:
-        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-        return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    except (OSError, StopIteration):
+        return round(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text()).group(1)) * 1024 / 1e6, 1)
+    except (OSError, AttributeError):  # no such file, no such line
+        if process != "self":
+            return 0.0
         import resource
 
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
