@@ -103,7 +103,7 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
         if world is None or apart:
             world = _world(folder / (f"world-{k}" if apart else "world"), plan, method, int(learnt > k) if apart else learnt)
         if learnt == k:
-            _teach(world, subject, plan, method, seed, record)
+            _teach(world, sequence[: k + 1], plan, method, seed, record)
             store.write_json(path, record)
         for t in missing:
             for name, value in course.scores(world, sequence[t].token, sequence[t].noun).items():
@@ -125,8 +125,9 @@ def _world(place: Path, plan: Plan, method: str, known: int) -> World:
     return world
 
 
-def _teach(world: World, subject: Subject, plan: Plan, method: str, seed: int, record: dict[str, Any]) -> None:
-    """One lesson; its seconds, its peak memory, and the bytes that all concepts so far take go into ``record``."""
+def _teach(world: World, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]) -> None:
+    """One lesson, of the last of ``sequence``; its seconds, its peak memory, and the bytes that all concepts so far take go into ``record``."""
+    subject = sequence[-1]
     reset_peak()
     version = world.learn(subject.learn, token=subject.token, noun=subject.noun, method=method, seed=seed, discard=True,
                           **{"previews": 0, **plan.learn})  # fmt: skip
