@@ -23,15 +23,15 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "main.json"
 
 
-def record(settings: dict, **figures) -> None:
-    """Put ``figures`` into results/main.json, with the settings, machine and commit that made them."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+def record(settings: dict, results: Path = RESULTS, /, **figures) -> None:
+    """Put ``figures`` into ``results``, with the settings, machine and commit that made them."""
+    results.parent.mkdir(exist_ok=True)
+    known = json.loads(results.read_text()) if results.exists() else {}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     made_by = {name: {**settings, **machine, "git_commit": commit} for name in figures}
     known = {**known, **figures, "settings": {**known.get("settings", {}), **made_by}}
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    results.write_text(json.dumps(known, indent=1) + "\n")
     print(json.dumps(figures))
 
 

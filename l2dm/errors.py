@@ -76,3 +76,8 @@ class LearningStopped(Exception):
     def __init__(self, step: int, steps: int):
         super().__init__(f"stopped at step {step} of {steps}; run the same command again to go on from there")
         self.step, self.steps = step, steps
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says first, short enough to stand in one of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -95,6 +95,7 @@ class LearnSettings(Checked):
     budget: int = setting(32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter")
     guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")
     flip: bool = setting(True, text="mirror photos by chance")
+    captions_only: bool = setting(False, text="a photo with a caption is learnt by it alone, not also by a plain sentence")
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
     precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
@@ -109,6 +110,7 @@ class GenerateSettings(Checked):
 
     n: int = setting(4, 1, 1024, text="pictures")
     steps: int = setting(25, 1, 1000, text="sampling steps")
+    sampler: str = setting("base", choices=("base", "dpm-solver"), text="the base's own sampler, or DPM-Solver++ (2M)")
     guidance_scale: float = setting(7.5, 0.0, 100.0, text="classifier-free guidance; 1 and below turns it off")
     seed: int = setting(0, 0, 2**63 - 1, text="picture i is drawn from seed + i")
     negative_prompt: str = setting("", text="what to keep away from")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
+
 import numpy as np
 import pytest
+import torch
 from conftest import QUICK, describe
+from tiny import tiny_clip
 
-from l2dm.bench import lifelong
+from l2dm.bench import lifelong, pool
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
 from l2dm.evaluation import judge
@@ -72,10 +78,59 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
     result = {"methods": found, "runs": [record], "settings": record["plan"], "judge": {"identity_top1": 0.01}}
     page = write_page(result, tmp_path / "page.html").read_text()
-    assert page.count("data:image/png") == 3 and "separate" in page
+    assert page.count("data:image/png") == 4 and "separate" in page
 
 
 def test_orders_are_the_seeds_own():
     subjects = Subjects.read("shipped")
     assert lifelong.order(subjects, 10, 1) == lifelong.order(subjects, 10, 1) != lifelong.order(subjects, 10, 2)
     assert sorted(lifelong.order(subjects, 10, 1)) == list(range(10))
+
+
+def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained, plan):
+    record = lifelong.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    path = tmp_path / "runs" / "sequential-0" / "run.json"
+    del record["plan"]["judge"]
+    path.write_text(json.dumps(record))
+    assert lifelong.run(plan, "sequential", 0, tmp_path, lambda text: None) == record
+    with pytest.raises(SettingsError, match="made with other settings"):
+        lifelong.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
+
+
+def measured_apart(result):
+    """A benchmark's result without what differs from run to run: time, memory, and the bytes of JSON that holds time."""
+    rows = [{k: v for k, v in run.items() if k not in ("seconds", "peak_mb", "bytes")} for run in result["runs"]]
+    scores = {
+        m: {k: v for k, v in found.items() if not k.startswith(("seconds", "peak", "bytes"))} for m, found in result["methods"].items()
+    }
+    return {**result, "runs": rows, "methods": scores}
+
+
+def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
+    result = lifelong.bench(plan, ["sequential", "separate"], [0], tmp_path, 0, 1, name="comparison")
+    assert json.loads((tmp_path / "comparison.json").read_text()) == result
+    assert list(result["methods"]) == ["sequential", "separate"]
+    for found in result["methods"].values():
+        assert {"seconds_per_concept", "peak_memory_mb", "bytes_per_concept", "identification", "forgetting", "text_forgetting"} <= set(
+            found
+        )
+    apart = result["runs"][1]
+    assert result["methods"]["separate"]["bytes_per_concept"]["mean"] == pytest.approx(apart["bytes"][1] / 2)
+    assert apart["bytes"][1] == pytest.approx(2 * apart["bytes"][0], rel=0.1), "a world for each concept takes its own bytes"
+
+
+def test_ray_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SettingsError, match=r"the package ray is not installed; pip install 'l2dm\[ray\]'"):
+        list(pool.each(print, [], 1, 1, "local"))
+
+
+@pytest.mark.slow
+def test_processes_and_ray_give_what_this_process_gives(tmp_path, plan):
+    plan = dataclasses.replace(plan, judge=str(tiny_clip(tmp_path / "clip")))
+    jobs = (plan, ["sequential", "custom-diffusion"], [0])
+    here = measured_apart(lifelong.bench(*jobs, tmp_path / "here", 0, torch.get_num_threads()))
+    assert measured_apart(lifelong.bench(*jobs, tmp_path / "processes", 2, torch.get_num_threads())) == here
+    pytest.importorskip("ray")
+    assert measured_apart(lifelong.bench(*jobs, tmp_path / "ray", 2, 1, ray="local")) == here
+    assert json.loads((tmp_path / "ray" / "lifelong.json").read_text())["methods"].keys() == here["methods"].keys()

@@ -13,7 +13,8 @@ diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
 
 from .backbone import MINI, Backbone
+from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import ImageFeatures
 from .tokens import PersonalTokens
 
-__all__ = ["MINI", "Backbone", "ImageFeatures", "PersonalTokens"]
+__all__ = ["MINI", "Backbone", "ClipEncoder", "DinoEncoder", "ImageFeatures", "PersonalTokens", "load_encoder"]

@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    SchedulerMixin,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)  # fmt: skip
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ..errors import BaseModelError
+from ..errors import BaseModelError, first_line
 from .features import ImageFeatures
 from .tokens import PersonalTokens
 
@@ -54,7 +62,7 @@ class Backbone:
                 folder, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, local_files_only=True
             )
         except Exception as error:
-            raise BaseModelError(f"base {str(base)!r}: cannot be loaded from {folder} ({_first_line(error)})") from error
+            raise BaseModelError(f"base {str(base)!r}: cannot be loaded from {folder} ({first_line(error)})") from error
         pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         for part in (pipe.text_encoder, pipe.vae, pipe.unet):
             part.eval().requires_grad_(False)
@@ -78,7 +86,7 @@ class Backbone:
                 folder = Path(DiffusionPipeline.download(str(base), safety_checker=None, requires_safety_checker=False))
             except Exception as error:
                 raise BaseModelError(
-                    f"base {str(base)!r}: no such folder, and the hub could not be asked ({_first_line(error)}); "
+                    f"base {str(base)!r}: no such folder, and the hub could not be asked ({first_line(error)}); "
                     "give the path of a diffusers folder, or leave --base out for the shipped one"
                 ) from error
         else:
@@ -219,16 +227,13 @@ class Backbone:
             on_batch(first + len(part))
         return torch.cat(drawn).float()
 
-    def pipeline(self) -> StableDiffusionPipeline:
-        """diffusers' own pipeline over these very parts, with a fresh sampler."""
+    def pipeline(self, sampler: str = "base") -> StableDiffusionPipeline:
+        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas."""
+        kind = {"base": type(self.scheduler), "dpm-solver": DPMSolverMultistepScheduler}[sampler]
         pipe = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
-            scheduler=type(self.scheduler).from_config(self.scheduler.config), safety_checker=None, feature_extractor=None,
+            scheduler=kind.from_config(self.scheduler.config), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
         return pipe
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

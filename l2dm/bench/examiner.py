@@ -1,4 +1,4 @@
-"""The examiner of the benchmarks: draws concepts and nouns in a world and asks the judge about the pictures."""
+"""The examiner: draws concepts and nouns in a world and asks the judge about the pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from ..concept.words import class_prompt
-from ..evaluation.judge import Judge, pool
+from ..evaluation.alignment import text_alignment
+from ..evaluation.judges import SHIPPED, find_judge
 from ..world.world import World
 from .subjects import Subjects, pictures
 
@@ -17,8 +18,8 @@ from .subjects import Subjects, pictures
 class Examiner:
     """Draws and judges: the same prompts, seeds and references for every method. ``drawing``: changes of the generate settings."""
 
-    def __init__(self, concepts: str, **drawing: Any):
-        self.drawing, self.subjects, self.judge = drawing, Subjects.read(concepts), Judge()
+    def __init__(self, concepts: str, judge: str = SHIPPED, **drawing: Any):
+        self.drawing, self.subjects, self.judge = drawing, Subjects.read(concepts), find_judge(judge)
         self.own = {s.token: self.judge.prototype(pictures(s.unseen)) for s in self.subjects.concepts}
         self.like = {noun: [self.judge.prototype(pictures(f)) for f in folders] for noun, folders in self.subjects.like.items()}
         tokens = list(self.own)
@@ -30,12 +31,11 @@ class Examiner:
         return [p.image for p in world.generate(prompt, seed=seed, **self.drawing)]
 
     def text_alignment(self, world: World, images: list[Image.Image], texts: list[str]) -> float | None:
-        """100 x mean 2.5 max(cos, 0) of each picture with its text of plain words; None when the base has no CLIP pair."""
+        """Of each picture with its text of plain words, by the base's own CLIP pair; None when it has none."""
         features = world.backbone().features
         if features is None:
             return None
-        cosines = (features.images(images) * features.texts(world.backbone().tokenizer, texts)).sum(1)
-        return round(100 * float((2.5 * cosines.clamp(min=0)).mean()), 4)
+        return round(text_alignment(features.images(images), features.texts(world.backbone().tokenizer, texts)), 4)
 
     def scores(self, world: World, token: str, noun: str, seed: int = 1000) -> dict[str, float]:
         """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the first prompt's pictures."""
@@ -54,13 +54,13 @@ class Examiner:
         return found if alignment is None else {**found, "text_alignment": alignment}
 
     def nouns(self, world: World, learnt: list[str]) -> dict[str, torch.Tensor]:
-        """What the judge sees in pictures of the concepts' nouns and of unrelated ones: pooled cells ``(pictures, width)``."""
+        """What the judge sees in pictures of the concepts' nouns and of unrelated ones: features ``(pictures, width)``."""
         wanted = [*dict.fromkeys(s.noun for s in self.subjects.concepts if s.token in learnt), *self.subjects.nouns]
-        seen = {}
-        for noun in wanted:
-            cells, saliency, _, _ = self.judge.look([im for k in range(2) for im in self.draw(world, class_prompt(noun), 5000 + 100 * k)])
-            seen[noun] = pool(cells, saliency)
-        return seen
+        prompts = {noun: class_prompt(noun) for noun in wanted}
+        return {
+            noun: self.judge.features([im for k in range(2) for im in self.draw(world, prompt, 5000 + 100 * k)])
+            for noun, prompt in prompts.items()
+        }
 
     def drift(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> dict[str, float]:
         """``prior_drift``: 1 - mean cosine with the pretrained model's pictures from the same seeds. ``drift_rate``: how often a

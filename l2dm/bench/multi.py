@@ -28,7 +28,8 @@ from ..report import attention
 from ..world import store
 from ..world.world import World
 from .examiner import Examiner
-from .runs import begun, each, spread, tell
+from .pool import each
+from .runs import begun, spread, tell
 from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.

@@ -1,42 +1,76 @@
-"""What all benchmarks do alike: runs over processes, records that are taken up again, the spread over seeds."""
+"""Runs: a sequence of concepts learnt by one method from one seed, with its whole score matrix. What every benchmark of sequences shares.
+
+After each concept, every concept so far is drawn and scored. A run is a folder with its world and ``run.json``, written anew
+after each lesson and after each score: a run that was stopped goes on where it was, a finished one is never repeated.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
 
 from ..errors import SettingsError
+from ..evaluation import matrix
+from ..methods import METHODS
+from ..world import store
+from ..world.world import World
+from .memory import peak_mb, reset_peak
+from .pool import each
+from .subjects import Subject
+
+#: a matrix of scores -> what its forgetting is called
+FORGETTING = {
+    "identification": "forgetting", "image_alignment": "image_forgetting", "text_alignment": "text_forgetting",
+    "dino_alignment": "dino_forgetting",
+}  # fmt: skip
+
+
+class Course(Protocol):
+    """What is learnt in a run, and how it is scored: the same for every method."""
+
+    def sequence(self, seed: int) -> Sequence[Subject]:
+        """The concepts of a run, in its order."""
+
+    def scores(self, world: World, token: str, noun: str) -> dict[str, float]:
+        """Of one concept as the world draws it now."""
+
+    def after(self, world: World, tokens: list[str]) -> dict[str, float]:
+        """Figures of the whole run, from its last world."""
+
+
+class Plan(Protocol):
+    """What the runs of a benchmark share; a frozen dataclass, saved with every result."""
+
+    name: ClassVar[str]  # of the result's files
+    scores: ClassVar[tuple[str, ...]]  # what there may be a matrix of; the first is always there
+    beside: ClassVar[dict[str, Any]]  # what the result holds besides the runs
+    base: str
+    learn: dict[str, Any]
+
+    def course(self) -> Course: ...
+
+    def card(self) -> dict[str, Any]:
+        """Who judges, and what the judge is worth."""
 
 
 def tell(text: str) -> None:
-    """A line of progress, seen at once from any process."""
-    print(text, flush=True)
+    """A line of progress, seen at once from any process; standard output is for answers."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def each(work: Callable[..., Any], jobs: list[tuple], workers: int, threads: int) -> Iterator[tuple[int, Any]]:
-    """``(number of the job, what work(*job) gave)`` as they are done, ``workers`` processes at a time of ``threads`` threads each."""
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(_work, work, job, threads): i for i, job in enumerate(jobs)}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The record at ``path``, or an empty one; a SettingsError when it tells of something else than ``identity`` (JSON values).
 
-
-def _work(work: Callable[..., Any], job: tuple, threads: int) -> Any:
-    torch.set_num_threads(threads)
-    return work(*job)
-
-
-def begun(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """The record at ``path``, or an empty one; a SettingsError when it tells of something else than ``identity`` (JSON values)."""
+    ``defaults``: of the plan's settings, which hold for those that came later than the record."""
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if record and {k: record.get(k) for k in identity} != identity:
+    made_with = {k: record.get(k) for k in identity}
+    if record and {**made_with, "plan": (defaults or {}) | record["plan"]} != identity:
         raise SettingsError(f"{path}: made with other settings; remove it or choose another --out")
     return record
 
@@ -44,3 +78,104 @@ def begun(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
 def spread(values: list[float]) -> dict[str, float]:
     """Mean and sample standard deviation (0 of one value)."""
     return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
+
+
+def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
+    """One method, one seed, one order; resumes. Returns its record."""
+    folder = out / "runs" / f"{method}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed}
+    record = begun(path, identity, dataclasses.asdict(type(plan)()))
+    if record.get("finished"):
+        return record
+    course, apart = plan.course(), METHODS[method].apart
+    sequence = course.sequence(seed)
+    tokens = [s.token for s in sequence]
+    if not record:
+        empty = {name: [[None] * len(sequence) for _ in sequence] for name in plan.scores}
+        record = {**identity, "order": tokens, "matrices": empty, "seconds": [], "peak_mb": [], "bytes": [], "finished": False}
+    lead, world = record["matrices"][plan.scores[0]], None
+    for k, subject in enumerate(sequence):
+        missing = [t for t in ([k] if apart else range(k + 1)) if lead[t][k] is None]
+        if not missing and k + 1 < len(sequence):
+            continue
+        learnt = len(record["seconds"])
+        if world is None or apart:
+            world = _world(folder / (f"world-{k}" if apart else "world"), plan, method, int(learnt > k) if apart else learnt)
+        if learnt == k:
+            _teach(world, sequence[: k + 1], plan, method, seed, record)
+            store.write_json(path, record)
+        for t in missing:
+            for name, value in course.scores(world, sequence[t].token, sequence[t].noun).items():
+                for j in range(k, len(sequence)) if apart else [k]:
+                    record["matrices"][name][t][j] = value
+            store.write_json(path, record)
+        now = np.mean([lead[t][k] for t in range(k + 1)])
+        tell(f"{method} seed {seed}: {k + 1}/{len(sequence)} {subject.token}, {plan.scores[0].replace('_', ' ')} so far {now:.2f}")
+    record |= course.after(world, tokens) | {"finished": True}
+    store.write_json(path, record)
+    return record
+
+
+def _world(place: Path, plan: Plan, method: str, known: int) -> World:
+    """The run's world with the ``known`` concepts that its record knows: a lesson that was never recorded is taken back."""
+    world = World.open(place) if place.exists() else World.create(place, plan.base, METHODS[method].tuner)
+    while len(world.concepts) > known:
+        world.undo()
+    return world
+
+
+def _teach(world: World, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]) -> None:
+    """One lesson, of the last of ``sequence``; its seconds, its peak memory, and the bytes that all concepts so far take go into ``record``."""
+    subject = sequence[-1]
+    reset_peak()
+    version = world.learn(subject.learn, token=subject.token, noun=subject.noun, method=method, seed=seed, discard=True,
+                          **{"previews": 0, **plan.learn})  # fmt: skip
+    others = record["bytes"][-1] if record["bytes"] and METHODS[method].apart else 0
+    record["seconds"].append(version.seconds)
+    record["peak_mb"].append(peak_mb())
+    record["bytes"].append(others + store.size(world.path / "versions" / f"{version.version:04d}"))
+
+
+def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread over the runs of one method."""
+    found: dict[str, Any] = {"runs": len(records)}
+    for name, rows in records[0]["matrices"].items():
+        if rows[0][0] is None:
+            continue
+        matrices = [np.array(r["matrices"][name], dtype=float) for r in records]
+        found[name] = spread([matrix.average(m) for m in matrices])
+        found[f"{name}_just_learned"] = spread([matrix.just_learned(m) for m in matrices])
+        if name in FORGETTING:
+            found[FORGETTING[name]] = spread([matrix.forgetting(m) for m in matrices])
+    for name in ("prior_drift", "drift_rate"):
+        if name in records[0]:
+            found[name] = spread([r[name] for r in records])
+    found["seconds_per_concept"] = spread([float(np.mean(r["seconds"])) for r in records])
+    found["peak_memory_mb"] = spread([max(r["peak_mb"]) for r in records])
+    found["bytes_per_concept"] = spread([r["bytes"][-1] / len(r["bytes"]) for r in records])
+    if len(records[0]["seconds"]) >= 10:
+        found["seconds_k10_over_k2"] = spread([r["seconds"][9] / r["seconds"][1] for r in records])
+        found["peak_memory_k10_over_k2"] = spread([r["peak_mb"][9] / r["peak_mb"][1] for r in records])
+    return found
+
+
+def bench(
+    plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None, name: str = ""
+) -> dict[str, Any]:
+    """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default, after each finished run."""
+    keys = [(method, seed) for seed in seeds for method in methods]
+    records: dict[tuple[str, int], dict[str, Any]] = {}
+    out = out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    card = plan.card()
+    for i, record in each(run, [(plan, *key, out) for key in keys], workers, threads, ray):
+        records[keys[i]] = record
+        have = {m: [records[k] for k in keys if k in records and k[0] == m] for m in methods}
+        result = {
+            "methods": {m: summary(rows) for m, rows in have.items() if rows},
+            "runs": [records[k] for k in keys if k in records], "settings": dataclasses.asdict(plan), "judge": card,
+            **plan.beside,
+        }  # fmt: skip
+        store.write_json(out / f"{name or plan.name}.json", result)
+    return result

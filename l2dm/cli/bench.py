@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,40 +15,72 @@ from .shared import AsJson, SettingsFile, answer, whole_numbers
 
 bench_app = typer.Typer(help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True)
 
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")]
+Methods = Annotated[str, typer.Option(help="Rows of l2dm/methods.py, with commas, or all.")]
+Seeds = Annotated[str, typer.Option(help="One run each, with commas.")]
+Count = Annotated[int, typer.Option(help="Concepts of a run.", min=1)]
+Base = Annotated[str, typer.Option(help="As for init.")]
+Workers = Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min=0)]
+Ray = Annotated[str | None, typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local.")]
+ConceptsFolder = Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")]
+JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
+COMPARED = "sequential,custom-diffusion,replay,l2dm,separate"
+
 
 @bench_app.command()
 def lifelong(
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")],
-    methods: Annotated[
-        str, typer.Option(help="Rows of l2dm/methods.py, with commas.")
-    ] = "sequential,custom-diffusion,replay,l2dm,separate",
-    seeds: Annotated[str, typer.Option(help="One run each, with its own order of the concepts.")] = "0,1,2",
-    count: Annotated[int, typer.Option(help="Concepts of a run.", min=1)] = 10,
-    concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
-    base: Annotated[str, typer.Option(help="As for init.")] = "mini",
+    out_folder: OutFolder, methods: Methods = COMPARED, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
+    base: Base = "mini", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
+    _measure(_lifelong(count, concepts, base, judge, settings), methods, seeds, out_folder, workers, ray, as_json)
+
+
+@bench_app.command(name="all")
+def everything(
+    out_folder: OutFolder, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None, base: Base = "mini",
+    judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Every method of l2dm/methods.py: bench lifelong with all of them, as comparison.json and comparison.html. Resumes."""
+    plan = _lifelong(count, concepts, base, judge, settings)
+    _measure(plan, "all", seeds, out_folder, workers, ray, as_json, name="comparison", title="Every method on one ground")
+
+
+@bench_app.command()
+def cifc10(
+    out_folder: OutFolder,
+    data: Annotated[Path, typer.Option(help="Folder of the protocol's ten concepts and prompts.")],
+    base: Base = "mini",
+    clip: Annotated[
+        str, typer.Option(help="CLIP's folder or hub id; base: the base's own pair, as a check of the machinery.")
+    ] = "openai/clip-vit-base-patch32",
+    dino: Annotated[str, typer.Option(help="DINO's folder or hub id; empty: without.")] = "facebook/dino-vits16",
+    methods: Methods = COMPARED,
+    seeds: Seeds = "0,1,2",
+    order: Annotated[str, typer.Option(help="Of the concepts: published, or shuffled by the seed.")] = "published",
+    count: Annotated[int, typer.Option(help="Concepts of a run.", min=1, max=10)] = 10,
+    prompts: Annotated[int, typer.Option(help="Prompts of a concept.", min=1)] = 20,
+    images: Annotated[int, typer.Option(help="Pictures of a prompt.", min=1)] = 50,
+    steps: Annotated[int, typer.Option(help="Sampling steps.", min=1)] = 50,
+    negative_prompt: Annotated[str, typer.Option(help="What to keep away from; CIDM's own script has one.")] = "",
+    batch: Annotated[int, typer.Option(help="Pictures drawn at once.", min=1)] = 5,
     settings: SettingsFile = None,
-    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min=0)] = 0,
+    workers: Workers = 0,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
-    """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
-    from ..bench.lifelong import Plan, bench
-    from ..bench.subjects import Subjects
-    from ..methods import METHODS
-    from ..report.lifelong import table, write_page
+    """The CIFC-10 protocol (arXiv 2410.17594) as published; smaller with --images, --prompts, --steps. Resumes."""
+    from ..bench.cifc10 import Plan, learning, read
 
-    chosen = [name.strip() for name in methods.split(",")]
-    if unknown := [name for name in chosen if name not in METHODS]:
-        raise SettingsError(f"--methods: unknown method {unknown[0]!r}; known: {', '.join(METHODS)}")
-    numbers = whole_numbers("--seeds", seeds)
-    folder = str(concepts.resolve()) if concepts else "shipped"
-    if count > (have := len(Subjects.read(folder).concepts)):
-        raise SettingsError(f"--count {count}: {folder} holds {have} concepts")
-    cores = os.cpu_count() or 1
-    at_once = workers or cores
-    plan = Plan(folder, base, count, learn=read_toml(settings, "learn") if settings else {})
-    result = bench(plan, chosen, numbers, out_folder, at_once, max(1, cores // at_once))
-    page = write_page(result, out_folder / "lifelong.html")
-    answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"])), f"page: {page}")
+    if order not in ("published", "shuffled"):
+        raise SettingsError(f"--order {order}: expected published or shuffled")
+    read(data, prompts)
+    plan = Plan(
+        str(data.resolve()), _absolute(base), _absolute(clip), _absolute(dino), count, order, prompts, images, steps,
+        negative_prompt=negative_prompt, batch=batch, learn=learning(read_toml(settings, "learn") if settings else {}),
+    )  # fmt: skip
+    _measure(plan, methods, seeds, out_folder, workers, ray, as_json, title="The CIFC-10 protocol")
 
 
 @bench_app.command()
@@ -87,6 +119,40 @@ def multi(
     result = bench(plan, chosen, numbers, worlds, out_folder, at_once, max(1, cores // at_once))
     page = write_page(result, samples(out_folder, chosen, numbers[0]), out_folder / "multi.html")
     answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
+
+
+def _lifelong(count: int, concepts: Path | None, base: str, judge: str, settings: Path | None) -> Any:
+    from ..bench.lifelong import Plan
+    from ..bench.subjects import Subjects
+
+    folder = str(concepts.resolve()) if concepts else "shipped"
+    if count > (have := len(Subjects.read(folder).concepts)):
+        raise SettingsError(f"--count {count}: {folder} holds {have} concepts")
+    return Plan(folder, _absolute(base), count, learn=read_toml(settings, "learn") if settings else {}, judge=_absolute(judge))
+
+
+def _measure(
+    plan: Any, methods: str, seeds: str, out: Path, workers: int, ray: str | None, as_json: bool, name: str = "", title: str = ""
+) -> None:  # fmt: skip
+    """Run, write JSON and page, and answer with the table."""
+    from ..bench.runs import bench
+    from ..methods import METHODS
+    from ..report.lifelong import table, write_page
+
+    chosen = list(METHODS) if methods == "all" else [method.strip() for method in methods.split(",")]
+    if unknown := [method for method in chosen if method not in METHODS]:
+        raise SettingsError(f"--methods: unknown method {unknown[0]!r}; known: all, {', '.join(METHODS)}")
+    numbers = whole_numbers("--seeds", seeds)
+    cores, name = os.cpu_count() or 1, name or plan.name
+    at_once = workers or cores
+    result = bench(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray, name)
+    page = write_page(result, out / f"{name}.html", **({"title": title} if title else {}), note=result["judge"].get("note", ""))
+    answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"])), f"page: {page}")
+
+
+def _absolute(place: str) -> str:
+    """A folder's whole path, since a worker may stand elsewhere; our own names and hub ids as they are."""
+    return str(Path(place).resolve()) if place not in ("", "mini", "shipped", "base") and Path(place).exists() else place
 
 
 def _shown(head: list[str], rows: list[list[str]]) -> Table:

@@ -29,11 +29,12 @@ class Concept:
         """What prompts say: ``<rex> dog``."""
         return f"{self.token} {self.noun}"
 
-    def prompts(self, photo: Photo) -> list[str]:
+    def prompts(self, photo: Photo, captions_only: bool = False) -> list[str]:
         """The sentences that ``photo`` is learnt with: its own caption and the plain one (else what the caption tells is never
-        learnt as the concept's own), or the templates."""
+        learnt as the concept's own), or the templates. ``captions_only`` leaves the plain one out."""
         if photo.caption:
-            return [caption_for(photo.caption, self.token, self.noun), TEMPLATES[0].format(self.name)]
+            own = caption_for(photo.caption, self.token, self.noun)
+            return [own] if captions_only else [own, TEMPLATES[0].format(self.name)]
         return [template.format(self.name) for template in TEMPLATES]
 
     @property

@@ -96,10 +96,14 @@ class Judge:
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         return tuple(torch.cat(parts) for parts in zip(*(self.net(part) for part in x.split(64)), strict=True))
 
+    def features(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """``(images, WIDTH)``, of unit length: where each picture as a whole lies."""
+        cells, saliency, _, _ = self.look(images)
+        return pool(cells, saliency)
+
     def prototype(self, references: Sequence[Image.Image]) -> torch.Tensor:
         """``(WIDTH,)``: a thing's place among all things, from a few pictures of it alone."""
-        cells, saliency, _, _ = self.look(references)
-        return F.normalize(pool(cells, saliency).mean(0), dim=0)
+        return F.normalize(self.features(references).mean(0), dim=0)
 
     def likeness(self, images: Sequence[Image.Image], prototypes: torch.Tensor) -> torch.Tensor:
         """``(images, prototypes)`` in [-1, 1]; a picture's thing is the prototype it is most like."""

@@ -32,7 +32,7 @@ def draw(
         if value % grain:
             raise SettingsError(f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}")
         size[name] = value or backbone.side
-    pipe, images = backbone.pipeline(), []
+    pipe, images = backbone.pipeline(settings.sampler), []
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]

@@ -56,7 +56,7 @@ class Learning:
         self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = self._encode_photos()
-        self._prompts = [concept.prompts(photo) for photo in concept.photos]
+        self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def _encode_photos(self) -> torch.Tensor:
         """(photos, 1 or 2, C, h, w): latents of each photo, and of its mirror image where ``flip`` is on."""

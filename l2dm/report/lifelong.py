@@ -1,4 +1,4 @@
-"""The lifelong benchmark as one HTML page: the table, curves over the concepts, a matrix for each method. Reads its JSON alone."""
+"""A benchmark of sequences as one HTML page: the table, curves over the concepts, a matrix for each method. Reads its JSON alone."""
 
 from __future__ import annotations
 
@@ -12,43 +12,61 @@ from PIL import Image
 from ..evaluation import matrix
 from .page import Page
 
-#: heading -> key of a method's summary, and how many decimals
+#: heading -> key of a method's summary, how many decimals, and what it is divided by; what no method has is left out
 COLUMNS = {
-    "identification": ("identification", 3), "just learned": ("identification_just_learned", 3), "forgetting": ("forgetting", 3),
-    "image alignment": ("image_alignment", 1), "text alignment": ("text_alignment", 1), "prior drift": ("prior_drift", 3),
-    "drift rate": ("drift_rate", 3), "s a concept": ("seconds_per_concept", 1),
+    "identification": ("identification", 3, 1), "just learned": ("identification_just_learned", 3, 1), "forgetting": ("forgetting", 3, 1),
+    "image alignment": ("image_alignment", 1, 1), "image forgetting": ("image_forgetting", 1, 1),
+    "text alignment": ("text_alignment", 1, 1), "text forgetting": ("text_forgetting", 1, 1), "text cosine": ("text_cosine", 1, 1),
+    "DINO alignment": ("dino_alignment", 1, 1), "DINO forgetting": ("dino_forgetting", 1, 1), "prior drift": ("prior_drift", 3, 1),
+    "drift rate": ("drift_rate", 3, 1), "s a concept": ("seconds_per_concept", 1, 1), "peak MB": ("peak_memory_mb", 0, 1),
+    "MB a concept": ("bytes_per_concept", 2, 1e6),
+}  # fmt: skip
+#: matrix -> its unit
+UNITS = {
+    "identification": "share of pictures", "image_alignment": "100 x cosine", "text_alignment": "100 x 2.5 max(cosine, 0)",
+    "dino_alignment": "100 x cosine by DINO",
 }  # fmt: skip
 
 
 def table(methods: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, mean ± spread over the runs."""
+    columns = {head: column for head, column in COLUMNS.items() if any(column[0] in found for found in methods.values())}
 
-    def cell(found: dict[str, Any], key: str, places: int) -> str:
-        return f"{found[key]['mean']:.{places}f} ± {found[key]['std']:.{places}f}" if key in found else "-"
+    def cell(found: dict[str, Any], key: str, places: int, unit: float) -> str:
+        return f"{found[key]['mean'] / unit:.{places}f} ± {found[key]['std'] / unit:.{places}f}" if key in found else "-"
 
-    rows = [[name, str(found["runs"]), *(cell(found, *column) for column in COLUMNS.values())] for name, found in methods.items()]
-    return ["method", "runs", *COLUMNS], rows
+    rows = [[name, str(found["runs"]), *(cell(found, *column) for column in columns.values())] for name, found in methods.items()]
+    return ["method", "runs", *columns], rows
 
 
-def write_page(result: dict[str, Any], target: Path) -> Path:
-    """The page of ``lifelong.json``'s content."""
-    page = Page("Lifelong learning, compared", f"{result['settings']['count']} concepts one after another, every method with the same "
-                "steps, photos, prompts and seeds. Mean ± standard deviation over runs, each with its own order.")  # fmt: skip
+def write_page(result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", note: str = "") -> Path:
+    """The page of a benchmark's JSON; ``note`` is put before everything else that is said."""
+    page = Page(title, f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after another, every method with the same "
+                "steps, photos, prompts and seeds. Mean ± standard deviation over the runs.")  # fmt: skip
     page.heading("After the last concept")
     page.table(*table(result["methods"]))
+    if "published" in result:
+        page.text(result["published"]["source"])
+        page.table(["method", "image alignment", "text alignment"], [[m, *row] for m, row in result["published"]["methods"].items()])
     by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in result["methods"]}
-    for name, unit in (("identification", "share of pictures"), ("image_alignment", "100 x likeness")):
+    names = [n for n in UNITS if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None]
+    for name in names:
         page.heading(f"{name.replace('_', ' ').capitalize()} of all concepts so far")
-        page.pictures([curves(by_method, name, unit)], f"mean over the concepts so far, after each concept ({unit})")
-    page.heading("Identification: each concept (row) after each concept (column)")
+        page.pictures([curves(by_method, name, UNITS[name])], f"mean over the concepts so far, after each concept ({UNITS[name]})")
+    page.heading(f"{names[0].replace('_', ' ').capitalize()}: each concept (row) after each concept (column)")
+    span = (0, 1) if names[0] == "identification" else _span(by_method, names[0])
     for method, runs in by_method.items():
-        page.pictures([heat_map(runs, "identification")], f"{method}, mean of {len(runs)} runs")
+        page.pictures([heat_map(runs, names[0], span)], f"{method}, mean of {len(runs)} runs")
     page.heading("How it was measured")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"].items()])
-    page.table(
-        ["the judge, on unseen things", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in result["judge"].items()]
-    )
+    page.table(["the judge", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in result["judge"].items()])
     return page.save(target)
+
+
+def _span(by_method: dict[str, list[dict[str, Any]]], name: str) -> tuple[float, float]:
+    """The least and the greatest entry of all methods: one scale of colours for all."""
+    means = [_mean(runs, name) for runs in by_method.values()]
+    return float(np.nanmin(means)), float(np.nanmax(means))
 
 
 def _mean(runs: list[dict[str, Any]], name: str) -> np.ndarray:
@@ -82,11 +100,11 @@ def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> 
     return _image(figure)
 
 
-def heat_map(runs: list[dict[str, Any]], name: str) -> Image.Image:
-    """The mean matrix M[t, j]: from left to right a concept's own life."""
+def heat_map(runs: list[dict[str, Any]], name: str, span: tuple[float, float]) -> Image.Image:
+    """The mean matrix M[t, j], coloured over ``span``: from left to right a concept's own life."""
     m = _mean(runs, name)
     figure, axes = _figure(4.4, 3.6)
-    drawn = axes.imshow(m, vmin=0, vmax=1, cmap="viridis")
+    drawn = axes.imshow(m, vmin=span[0], vmax=span[1], cmap="viridis")
     axes.set(xlabel="after concept", ylabel="concept", xticks=range(len(m)), yticks=range(len(m)))
     axes.set_xticklabels(range(1, len(m) + 1))
     axes.set_yticklabels(range(1, len(m) + 1))

@@ -143,6 +143,7 @@ class World:
         images = draw(backbone, prompt, settings, on_picture, things, glances)
         common = {
             "prompt": prompt, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps),
+            "sampler": settings.sampler,
             "guidance_scale": str(settings.guidance_scale), "guidance": chosen(settings.guidance, things), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
             "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
         }  # fmt: skip

@@ -1,0 +1,254 @@
+"""The figures of results/speed.json: ours against the peers on one machine, as medians of paired, interleaved runs.
+
+python -m benchmarks.speed [--base FOLDER] [--script train_custom_diffusion.py] [--rounds 7] [--out FILE]
+
+throughput_ratio       training pictures a second, ours over the plain loop's (benchmarks/plain.py): what diffusers' Custom Diffusion
+                       script does, on the same base, photos, class pictures and batch, each at its own default precision.
+                       Beside it: with photos and class pictures in two forwards; and both in our precision.
+memory_ratio           peak memory of a process that trains (resident; on a GPU, allocated there), ours over the plain loop's
+matrix_rate_fraction   operations of one of our steps, forward and backward, a second, over the best matrix product measured here
+guided_time_ratio_...  time of guided over plain sampling, of our guidance "l2dm" and of diffusers' Attend-and-Excite pipeline
+
+With --script the published script (examples/custom_diffusion/train_custom_diffusion.py of diffusers, fetched by whoever runs this; it
+asks for its own requirements) takes the plain loop's place in the first two. Its time a step is that of a longer run less that of a
+shorter one; its memory is the process's, so compare it on a CPU only. It needs a base with an AutoencoderKL, which the shipped one has not: give --base.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.main import ROOT, record
+from benchmarks.plain import Plain
+from l2dm import GenerateSettings, LearnSettings
+from l2dm.backbone import MINI, Backbone
+from l2dm.bench.memory import peak_mb, reset_peak, resident_mb
+from l2dm.concept import Concept
+from l2dm.generation import draw, mentions
+from l2dm.guidance.attention import map_side
+from l2dm.learner import Learning
+from l2dm.retention import Past
+from l2dm.tuners import TUNERS
+
+PHOTOS, OTHERS = ROOT / "demo" / "photos" / "rex", ROOT / "demo" / "photos" / "pip"
+TOKEN, NOUN, PAIR = "<rex>", "dog", ("dog", "cat")
+LOOPS = ("ours", "plain", "plain, two forwards", "plain, our precision")
+BLOCK = 3  # steps timed together
+SHORT, LONG = 4, 20  # steps of the published script
+
+
+def settings(backbone: Backbone) -> LearnSettings:
+    """The base's own; more steps than are ever taken."""
+    return LearnSettings.of(backbone.defaults.get("learn", {}), {"steps": 100_000, "method": "custom-diffusion"})
+
+
+def ours(base: str) -> tuple[Iterator, Learning]:
+    """Our loop, over the same class pictures."""
+    backbone = Backbone.load(base)
+    chosen, others = settings(backbone), Concept.read(OTHERS, "<other>", NOUN)
+    tuner = TUNERS["key_value"](backbone)
+    prior = Learning(backbone, tuner, backbone.word_vector(NOUN), others, Past(), chosen)._encode_photos()[:, 0]
+    vector = backbone.add_token(TOKEN, backbone.word_vector(NOUN))
+    past = Past({f"a photo of a {NOUN}": prior})
+    learning = Learning(backbone, tuner, vector, Concept.read(PHOTOS, TOKEN, NOUN), past, chosen)
+    return learning.run(), learning
+
+
+def loop(name: str, base: str) -> Iterator:
+    """A training loop of LOOPS over a base of its own."""
+    if name == "ours":
+        return ours(base)[0]
+    backbone = Backbone.load(base)
+    chosen = settings(backbone)
+    precision = ours(base)[1]._precision() if name == "plain, our precision" else "float32"
+    forwards = 2 if name == "plain, two forwards" else 1
+    return Plain(backbone, PHOTOS, OTHERS, TOKEN, NOUN, chosen.batch, chosen.learning_rate, forwards, precision).run()
+
+
+def steps(running: Iterator, count: int) -> float:
+    """Seconds of ``count`` steps."""
+    began = time.perf_counter()
+    for _ in range(count):
+        next(running)
+    return time.perf_counter() - began
+
+
+def rounds_of(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each work gives in every round, their order turned round from one to the next; a round before them warms up."""
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for k in range(-1, rounds):
+        for name in list(works)[:: 1 if k % 2 else -1]:
+            value = works[name]()
+            if k >= 0:
+                found[name].append(value)
+    return found
+
+
+def ratio(found: dict[str, list[float]], above: str, below: str) -> float:
+    """Median over the rounds."""
+    return round(statistics.median(a / b for a, b in zip(found[above], found[below])), 3)
+
+
+def matrix_rate() -> dict[str, float]:
+    """The best rate of a square matrix product, in 10^9 operations a second, for each precision."""
+    best = {}
+    for name in ("float32", "bfloat16"):
+        rates = []
+        for side in (512, 1024, 2048):
+            a, b = (torch.randn(side, side).to(getattr(torch, name)) for _ in range(2))
+            if torch.cuda.is_available():
+                a, b = a.cuda(), b.cuda()
+            for _ in range(5):
+                began = time.perf_counter()
+                a @ b
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                rates.append(2 * side**3 / (time.perf_counter() - began) / 1e9)
+        best[name] = round(max(rates), 1)
+    return best
+
+
+def operations(base: str) -> float:
+    """10^9 operations of one of our steps: forward, backward, all of it."""
+    running, _ = ours(base)
+    next(running)  # texts are read once
+    with FlopCounterMode(display=False) as counter:
+        next(running)
+    return counter.get_total_flops() / 1e9
+
+
+def peak(name: str, base: str, count: int) -> float:
+    """MB at the peak of a process that takes ``count`` steps of loop ``name``."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--inside", name, "--base", base, "--steps", str(count)]
+    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float]:
+    """Seconds and peak MB of the published script, taking ``count`` steps."""
+    backbone = Backbone.load(base)
+    if type(backbone.vae).__name__ != "AutoencoderKL":
+        raise SystemExit(f"--script needs a base with an AutoencoderKL; {base} has an {type(backbone.vae).__name__}: give another --base")
+    chosen = settings(backbone)
+    options = {
+        "pretrained_model_name_or_path": backbone.folder, "instance_data_dir": PHOTOS, "class_data_dir": OTHERS, "output_dir": place / "script",
+        "instance_prompt": f"a photo of {TOKEN} {NOUN}", "class_prompt": f"a photo of a {NOUN}", "modifier_token": TOKEN,
+        "initializer_token": NOUN, "num_class_images": len(list(OTHERS.iterdir())), "resolution": backbone.side,
+        "train_batch_size": chosen.batch, "learning_rate": chosen.learning_rate, "max_train_steps": count,
+        "checkpointing_steps": 10 * LONG, "logging_dir": place / "logs", "dataloader_num_workers": 0,
+    }  # fmt: skip
+    said = [f"--{name}={value}" for name, value in options.items()]
+    began = time.perf_counter()
+    child = subprocess.Popen([sys.executable, str(path), *said, "--with_prior_preservation", "--noaug", "--hflip", "--center_crop"])
+    top = 0.0
+    while child.poll() is None:  # what the system tells of ended children counts their parent's memory too
+        top = max(top, resident_mb(child.pid))
+        time.sleep(0.05)
+    if child.returncode:
+        raise SystemExit(f"--script {path}: it failed (see above)")
+    return time.perf_counter() - began, top
+
+
+def training(base: str, rounds: int, block: int, published: Path | None) -> dict:
+    """The figures of training; ``details`` has what they were made from."""
+    running = {name: loop(name, base) for name in LOOPS}
+    seconds = rounds_of({name: lambda name=name: steps(running[name], block) / block for name in LOOPS}, rounds)
+    rates, work = matrix_rate(), operations(base)
+    step = statistics.median(seconds["ours"])
+    figures = {
+        "throughput_ratio": ratio(seconds, "plain", "ours"),
+        "throughput_ratio_two_forwards": ratio(seconds, "plain, two forwards", "ours"),
+        "throughput_ratio_same_precision": ratio(seconds, "plain, our precision", "ours"),
+        "matrix_rate_fraction": round(work / step / max(rates.values()), 3),
+    }
+    mb = {name: peak(name, base, 2 * block) for name in LOOPS[:2]}
+    details = {"seconds_a_step": {n: round(statistics.median(s), 4) for n, s in seconds.items()}, "peak_mb": mb,
+               "step_gigaflop": round(work, 2), "matrix_gigaflop_a_second": rates}  # fmt: skip
+    if published:
+        with tempfile.TemporaryDirectory() as place:
+            (short, _), (long, top) = (script(published, base, count, Path(place)) for count in (SHORT, LONG))
+        figures["throughput_ratio"] = round((long - short) / (LONG - SHORT) / step, 3)
+        mb["plain"] = details["peak_mb"]["the published script"] = round(top, 1)
+    return {**figures, "memory_ratio": round(mb["ours"] / mb["plain"], 3), "details": details}
+
+
+def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
+    """Time of guided over plain sampling of ``count`` pictures; both guide the first half of the steps."""
+    from diffusers import StableDiffusionAttendAndExcitePipeline
+
+    prompt = f"a photo of a {PAIR[0]} and a {PAIR[1]}"
+    own, peers = Backbone.load(base), Backbone.load(base)  # the peer leaves its attention processors behind
+    parts = peers.pipeline().components
+    peer = StableDiffusionAttendAndExcitePipeline(**{k: v for k, v in parts.items() if k != "image_encoder"}, requires_safety_checker=False)
+    peer.set_progress_bar_config(disable=True)
+    things, ids = mentions(prompt, {}, own, PAIR), own.tokenizer(prompt).input_ids
+    words = [ids.index(own.tokenizer(noun, add_special_tokens=False).input_ids[0]) for noun in PAIR]
+    side = map_side(own.unet, own.unet.config.sample_size)
+    chosen = GenerateSettings.of(own.defaults.get("generate", {}), {"n": count, "batch": count, "guidance_until": 0.5})
+    chosen = GenerateSettings.of(chosen.as_dict(), {"steps": sampling_steps} if sampling_steps else {})
+
+    def timed(work: Callable) -> Callable[[], float]:
+        def seconds() -> float:
+            began = time.perf_counter()
+            work()
+            return time.perf_counter() - began
+
+        return seconds
+
+    def excite() -> None:
+        peer(
+            prompt, token_indices=words, num_inference_steps=chosen.steps, guidance_scale=chosen.guidance_scale, num_images_per_prompt=count,
+            max_iter_to_alter=chosen.steps // 2, attn_res=(side, side), generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+
+    by_us = {name: GenerateSettings.of(chosen.as_dict(), {"guidance": name}) for name in ("none", "l2dm")}
+    found = rounds_of(
+        {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["l2dm"], things=things)),
+         "attend and excite": timed(excite)}, rounds,
+    )  # fmt: skip
+    details = {"pictures": count, "steps": chosen.steps, "seconds": {n: round(statistics.median(s), 3) for n, s in found.items()}}
+    return {
+        "guided_time_ratio_ours": ratio(found, "ours", "plain"),
+        "guided_time_ratio_attend_and_excite": ratio(found, "attend and excite", "plain"), "details": details,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default=MINI)
+    parser.add_argument("--script", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--smoke", action="store_true", help="one round of the least; only to see that it runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.json")
+    parser.add_argument("--inside", choices=LOOPS, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        reset_peak()
+        steps(loop(options.inside, options.base), options.steps)
+        print(peak_mb())
+        return
+    rounds, block, count, sampling = (1, 1, 1, 2) if options.smoke else (options.rounds, BLOCK, 4, 0)
+    train = training(options.base, rounds, block, options.script)
+    sample = guided(options.base, max(1, rounds - 2), count, sampling)
+    about = {
+        "base": options.base, "rounds": rounds, "threads": torch.get_num_threads(), "smoke": options.smoke,
+        "peer": str(options.script.name) if options.script else "benchmarks/plain.py",
+        "training": train.pop("details"), "sampling": sample.pop("details"),
+    }  # fmt: skip
+    record(about, options.out, **train, **sample)
+    print(json.dumps(about))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Where jobs run: one after another in this process, in processes of their own, or on a Ray cluster. The results are the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+import torch
+
+from ..errors import SettingsError
+
+
+def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None) -> Iterator[tuple[int, Any]]:
+    """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
+
+    ``workers`` at a time, each in a fresh process; 0: here. ``ray``: on the cluster at that address instead, "local" for one of its
+    own. ``work`` is a module's function, and what it is given and gives can be pickled.
+    """
+    if ray is not None:
+        yield from _on_ray(work, jobs, threads, ray, workers)
+    elif not workers:
+        yield from ((i, work(*job)) for i, job in enumerate(jobs))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            waiting = {pool.submit(_with_threads, threads, work, job): i for i, job in enumerate(jobs)}
+            yield from ((waiting[done], done.result()) for done in as_completed(waiting))
+
+
+def _with_threads(threads: int, work: Callable, job: tuple) -> Any:
+    torch.set_num_threads(threads)
+    return work(*job)
+
+
+def _on_ray(work: Callable, jobs: list[tuple], threads: int, address: str, workers: int) -> Iterator[tuple[int, Any]]:
+    """On GPUs where the cluster has some, one a job. A process is used once, so that its peak memory is its job's own."""
+    try:
+        import ray
+    except ImportError:
+        raise SettingsError("--ray: the package ray is not installed; pip install 'l2dm[ray]', or leave --ray out") from None
+    local = {"num_cpus": max(1, workers) * threads, "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address, ignore_reinit_error=True, logging_level="error", **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SettingsError(f"--ray {address}: no cluster there ({error}); start one with `ray start --head`, or give local") from error
+    try:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(num_cpus=threads, num_gpus=gpus, max_calls=1, max_retries=0)(_with_threads)
+        waiting = {task.remote(threads, work, job): i for i, job in enumerate(jobs)}
+        while waiting:
+            (done,), _ = ray.wait(list(waiting))
+            try:
+                yield waiting.pop(done), ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+    finally:
+        ray.shutdown()
