@@ -128,8 +128,9 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
         if world is None or apart:
             world = _world(folder / (f"world-{k}" if apart else "world"), plan, method, 0 if apart else scored)
         _reset_peak()
+        earlier = {s.token: s.learn for s in sequence[:k]} if METHODS[method].memory == "photos" else None
         version = world.learn(subject.learn, token=subject.token, noun=subject.noun, method=method, seed=seed, discard=True,
-                              **{"previews": 0, **plan.learn})  # fmt: skip
+                              earlier=earlier, **{"previews": 0, **plan.learn})  # fmt: skip
         for t in [k] if apart else range(k + 1):
             for name, value in examiner.scores(world, sequence[t].token, sequence[t].noun).items():
                 for j in range(k, len(sequence)) if apart else [k]:

@@ -9,12 +9,14 @@ the tasks, so that concepts at risk are held and the others leave room for the n
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 
 from ..backbone import Backbone
 from ..tuners import Tuner
+from .attention_distillation import attention_errors, attention_outputs
 
 
 class ElasticWeights:
@@ -52,16 +54,30 @@ def distillation_errors(teacher: torch.Tensor, student: torch.Tensor) -> torch.T
 
 @dataclass
 class Distillation:
-    """The term's parts: gamma, the elastic weights, and the teacher as the tuned weights' earlier values."""
+    """The term's parts: gamma, the elastic weights, the weight of its attention term, and the teacher as the tuned weights' earlier values."""
 
     backbone: Backbone
     tuner: Tuner
     previous: dict[str, torch.Tensor]
     elastic: ElasticWeights
     weight: float = 1.0
+    attention_weight: float = 0.0
 
     @torch.no_grad()
-    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        """eps^{k-1} of some rows: one forward of the same network with the earlier weights in place."""
-        with self.tuner.holding(self.previous):
-            return self.backbone.predict(noisy, timesteps, context)
+    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """eps^{k-1} of some rows, and its cross-attention outputs: one forward of the same network with the earlier weights in place."""
+        with self.tuner.holding(self.previous), self.attention() as outputs:
+            return self.backbone.predict(noisy, timesteps, context), outputs
+
+    def attention(self) -> AbstractContextManager[list[torch.Tensor]]:
+        """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
+        return attention_outputs(self.backbone.unet, self.attention_weight > 0)
+
+    def loss(self, teacher: tuple[torch.Tensor, list], predicted: torch.Tensor, outputs: list[torch.Tensor], tasks: list[str]) -> torch.Tensor:
+        """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the predictions."""
+        errors = distillation_errors(teacher[0], predicted)
+        weights = self.elastic.rows(tasks).to(errors)
+        self.elastic.update(tasks, errors)
+        if self.attention_weight:
+            errors = errors + self.attention_weight * attention_errors(teacher[1], outputs)
+        return (weights * errors).mean()

@@ -54,13 +54,19 @@ class _Ungated(torch.nn.Module):
 
 
 class ByPrompt(LowRank):
-    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids."""
+    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids.
+
+    The tokenizer must know the tokens of a state before it is put in place.
+    """
 
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
         if getattr(backbone.unet, "add_embedding", None) is not None:  # reads the features beside the cross-attention
             backbone.unet.add_embedding = _Ungated(backbone.unet.add_embedding, backbone.unet.config.cross_attention_dim)
         on_reading(backbone, lambda ids, x: torch.cat([x, self.gates(ids, x).to(x)], -1) if self.adapters else x)
+
+    def age(self, adapter: str) -> int | str:
+        return self.backbone.tokenizer.convert_tokens_to_ids(adapter)
 
     def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """(B, length, adapters) in [0, 1] for prompts ``ids`` (B, length) with ``features`` (B, length, width)."""

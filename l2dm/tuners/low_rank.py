@@ -60,9 +60,13 @@ class LowRank(Beside):
 
     @now.setter
     def now(self, state: dict[str, torch.Tensor]) -> None:
-        """``adapters``: their names in the order of learning."""
+        """``adapters``: their names in the order of learning, whatever the order in ``state``: sums depend on it in the last bit."""
         self._now = state
-        self.adapters = list(dict.fromkeys(name.split("/")[0] for name in state if name.endswith(".down")))
+        self.adapters = sorted({name.split("/")[0] for name in state if name.endswith(".down")}, key=self.age)
+
+    def age(self, adapter: str) -> int | str:
+        """What grows from adapter to adapter."""
+        return adapter
 
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """``(down, up, gate)`` of the adapters that do anything in this layer for this batch."""

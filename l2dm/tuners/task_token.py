@@ -24,17 +24,19 @@ from .by_prompt import on_reading
 
 
 class TaskToken(Beside):
-    """``now``: ``<token>/task_token`` (width,), in the order of learning."""
+    """``now``: ``<token>/task_token`` (width,)."""
 
     def attach(self, backbone: Backbone) -> None:
         on_reading(backbone, lambda ids, features: features + self.placed(ids).to(features) if self.now else features)
 
     def placed(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, width): the task tokens of prompts ``ids`` (B, length) where they stand, 0 elsewhere."""
-        numbers = self.backbone.tokenizer.convert_tokens_to_ids([name.split("/")[0] for name in self.now])
-        named = torch.stack([(ids == number).any(1) for number in numbers], 1).long()  # (B, concepts)
-        slots = ids.shape[1] - named.cumsum(1)
-        return (F.one_hot(slots.clamp(max=ids.shape[1] - 1), ids.shape[1]) * named[..., None]).float().mT @ torch.stack([*self.now.values()])
+        number = {name: self.backbone.tokenizer.convert_tokens_to_ids(name.split("/")[0]) for name in self.now}
+        names, length = sorted(number, key=number.__getitem__), ids.shape[1]
+        named = torch.stack([(ids == number[name]).any(1) for name in names], 1).long()  # (B, concepts)
+        slots = (length - named.cumsum(1)).clamp(max=length - 1)
+        placed = F.one_hot(slots, length) * named[..., None]  # (B, concepts, length)
+        return placed.mT.float() @ torch.stack([self.now[name] for name in names])
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.unet.config.cross_attention_dim)})

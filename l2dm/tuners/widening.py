@@ -42,6 +42,9 @@ class Widening(ByPrompt):
         self.now = {**self.now, f"{concept.token}/stamp": torch.tensor([stamp])}
         self.train({**{name: t.clone() for name, t in earlier.items()}, **self.fresh(f"{stamp:04d}", settings)})
 
+    def age(self, adapter: str) -> int | str:
+        return adapter
+
     def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """1 in the whole of a prompt whose newest concept is not older than the adapter."""
         stamps = {name.split("/")[0]: int(t) for name, t in self.now.items() if name.endswith("/stamp")}
@@ -49,7 +52,7 @@ class Widening(ByPrompt):
         newest = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
         for number, stamp in zip(numbers, stamps.values()):
             newest = torch.where((ids == number).any(1), newest.clamp(min=stamp), newest)
-        acting = newest[:, None] >= torch.arange(1, len(self.adapters) + 1, device=ids.device)
+        acting = newest[:, None] >= torch.tensor([int(name) for name in self.adapters], device=ids.device)
         return acting[:, None].expand(-1, ids.shape[1], -1)
 
     @torch.no_grad()
