@@ -37,7 +37,7 @@ class Beside(Tuner):
         return {name: t.detach().clone() for name, t in self.now.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        self.now, self.parameters = {name: t.to(self.backbone.device) for name, t in state.items()}, {}
+        self.now, self.parameters = {name: t.to(self.backbone.device, copy=True) for name, t in state.items()}, {}
 
     @contextmanager
     def holding(self, state: dict[str, torch.Tensor]) -> Iterator[None]:

@@ -73,8 +73,9 @@ class ByPrompt(LowRank):
         raise NotImplementedError
 
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        pairs = zip(super().acting(layer, gates), gates.unbind(-1))  # gates of adapters that are not in ``now`` fall away
-        return [(down, up, gate[..., None]) for (down, up, _), gate in pairs if gate.any()]
+        """Each alone, so that no other adapter can change the order in which an adapter's products are added up."""
+        pairs = zip(self.adapters, gates.unbind(-1))  # gates of adapters that are not in ``now`` fall away
+        return [(*self.factors(name, layer), gate[..., None]) for name, gate in pairs if gate.any()]
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         noun = self.backbone.tokenizer(concept.noun, add_special_tokens=False).input_ids

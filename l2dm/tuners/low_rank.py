@@ -33,13 +33,10 @@ class _Added(torch.nn.Module):
         width = self.linear.in_features
         x, gates = x[..., :width].contiguous(), x[..., width:]
         out = self.linear(x)
-        acting = self.tuner.acting(self.name, gates)
-        if not acting:
-            return out
-        hidden = F.linear(x, torch.cat([down for down, _, _ in acting]))
-        if gates.shape[-1]:
-            hidden = hidden * torch.cat([gate.expand(*gate.shape[:-1], len(down)) for down, _, gate in acting], -1)
-        return out + F.linear(hidden, torch.cat([up for _, up, _ in acting], 1))
+        for down, up, gate in self.tuner.acting(self.name, gates):
+            hidden = F.linear(x, down)
+            out = out + F.linear(hidden if gate is None else gate * hidden, up)
+        return out
 
 
 class LowRank(Beside):
@@ -69,9 +66,15 @@ class LowRank(Beside):
         return adapter
 
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        """``(down, up, gate)`` of the adapters that do anything in this layer for this batch."""
-        pairs = [(self.now[f"{name}/{layer}.down"], self.now[f"{name}/{layer}.up"]) for name in self.adapters]
-        return [(down, up, None) for down, up in pairs]
+        """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters together."""
+        if not self.adapters:
+            return []
+        pairs = [self.factors(name, layer) for name in self.adapters]
+        return [(torch.cat([down for down, _ in pairs]), torch.cat([up for _, up in pairs], 1), None)]
+
+    def factors(self, adapter: str, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """D (rank, in) and U (out, rank)."""
+        return self.now[f"{adapter}/{layer}.down"], self.now[f"{adapter}/{layer}.up"]
 
     def fresh(self, adapter: str, settings: LearnSettings) -> dict[str, torch.Tensor]:
         """A new adapter that changes nothing yet."""
@@ -85,7 +88,7 @@ class LowRank(Beside):
     def change(self, layer: str, adapters: list[str]) -> torch.Tensor:
         """(out, in): the sum of U_i D_i over ``adapters``."""
         like = self.layers[layer].weight
-        return sum((self.now[f"{name}/{layer}.up"] @ self.now[f"{name}/{layer}.down"] for name in adapters), torch.zeros_like(like))
+        return sum((up @ down for down, up in (self.factors(name, layer) for name in adapters)), torch.zeros_like(like))
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train(dict(self.now) or self.fresh("shared", settings))
