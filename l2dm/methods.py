@@ -42,7 +42,7 @@ METHODS = {
     # kept by a penalty or by distillation on new data
     "ewc": Method("EWC (arXiv 1612.00796)", penalty="fisher", penalty_weight=1e4),
     "lwf": Method("LwF (arXiv 1606.09282)", distil="new"),
-    "c-lora": Method("C-LoRA (arXiv 2304.06027)", tuner="stacked", rate=2.0, penalty="self-regularization", penalty_weight=1e4),
+    "c-lora": Method("C-LoRA (arXiv 2304.06027)", tuner="stacked", rate=2.0, penalty="self-regularization", penalty_weight=100.0),
     # kept by growth
     "den": Method("DEN (arXiv 1708.01547), carried over", tuner="widening", rate=2.0),
     "der": Method("DER (arXiv 2103.16788), carried over", tuner="stacked", rate=2.0, prior="new"),

@@ -50,9 +50,8 @@ class Learning:
         self.distillation = None
         if self.method.distil != "nothing" and past.prompts:
             elastic = ElasticWeights(list(past.prompts), pace=0.05 if self.method.distil == "memory" else 0.0)
-            self.distillation = Distillation(
-                backbone, tuner, tuner.values(), elastic, settings.distil_weight, settings.attention_weight
-            )  # fmt: skip
+            weights = settings.distil_weight, settings.attention_weight
+            self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, *weights)
         tuner.begin(concept, settings)
         self.penalty = None
         if self.method.penalty != "nothing":

@@ -70,7 +70,8 @@ def objective(
         total = total + part.weight * value
         values[part.term] = float(value.detach())
     if teacher:
-        value = distillation.loss(teacher, predicted[-len(tasks) :], [output[-len(tasks) :] for output in outputs], tasks)
+        student = predicted[-len(tasks) :], [output[-len(tasks) :] for output in outputs]
+        value = distillation.loss(tasks, teacher, student)
         total = total + distillation.weight * value
         values["distillation"] = float(value.detach())
     if penalty is not None:

@@ -52,6 +52,10 @@ def distillation_errors(teacher: torch.Tensor, student: torch.Tensor) -> torch.T
     return (teacher.detach() - student).float().square().mean((1, 2, 3))
 
 
+#: A prediction (rows, C, h, w), and the outputs of the cross-attention layers behind it; none where they have no weight.
+Answer = tuple[torch.Tensor, list[torch.Tensor]]
+
+
 @dataclass
 class Distillation:
     """The term's parts: gamma, the elastic weights, the weight of its attention term, and the teacher as the tuned weights' earlier values."""
@@ -64,8 +68,8 @@ class Distillation:
     attention_weight: float = 0.0
 
     @torch.no_grad()
-    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """eps^{k-1} of some rows, and its cross-attention outputs: one forward of the same network with the earlier weights in place."""
+    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> Answer:
+        """eps^{k-1} of some rows: one forward of the same network with the earlier weights in place."""
         with self.tuner.holding(self.previous), self.attention() as outputs:
             return self.backbone.predict(noisy, timesteps, context), outputs
 
@@ -73,11 +77,11 @@ class Distillation:
         """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
         return attention_outputs(self.backbone.unet, self.attention_weight > 0)
 
-    def loss(self, teacher: tuple[torch.Tensor, list], predicted: torch.Tensor, outputs: list[torch.Tensor], tasks: list[str]) -> torch.Tensor:
+    def loss(self, tasks: list[str], teacher: Answer, student: Answer) -> torch.Tensor:
         """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the predictions."""
-        errors = distillation_errors(teacher[0], predicted)
+        errors = distillation_errors(teacher[0], student[0])
         weights = self.elastic.rows(tasks).to(errors)
         self.elastic.update(tasks, errors)
         if self.attention_weight:
-            errors = errors + self.attention_weight * attention_errors(teacher[1], outputs)
+            errors = errors + self.attention_weight * attention_errors(teacher[1], student[1])
         return (weights * errors).mean()
