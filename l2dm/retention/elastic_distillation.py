@@ -4,7 +4,8 @@
 
 on the short-term memory's pictures; the teacher eps^{k-1} is the same network with the tuned weights as they were before
 the task. [reconstructed] "Elastic": w_l is a running mean of task l's own distillation error, normalised to mean 1 over
-the tasks, so that concepts at risk are held and the others leave room for the new one.
+the tasks, so that concepts at risk are held and the others leave room for the new one. An optional second term is in
+``attention_distillation``.
 """
 
 from __future__ import annotations
