@@ -9,29 +9,53 @@ from dataclasses import dataclass
 class Method:
     """One row. ``tuner`` names a file of ``tuners``; the rest says what keeps the past.
 
+    ``rate``: the tuner's learning rate as a multiple of ``learning_rate``, which is that of keys and values.
     ``prior``: prior pairs of "nothing", of the "new" concept's noun, or of "all" nouns so far (L2DM, Eqs. 2-4).
-    ``memory``: pictures of earlier concepts, chosen "random"ly or by the "rainbow" score (Algorithm 1, Eq. 5), or "nothing".
-    ``rehearse``: learn from the memory's pictures (the first sum of L_TAME). ``distil``: elastic concept distillation on them.
+    ``memory``: pictures of earlier concepts, chosen "random"ly or by the "rainbow" score (Algorithm 1, Eq. 5), or "nothing". Or
+    their own "photos": those are handed over for each learning anew, a world never keeps them.
+    ``rehearse``: learn from the memory's pictures (the first sum of L_TAME).
+    ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos, or "nothing".
+    ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its ``penalty_weight``.
     ``apart``: every concept has a world of its own, so nothing can be forgotten and nothing drawn together.
     """
 
     text: str
     tuner: str = "key_value"
+    rate: float = 1.0
     prior: str = "nothing"
     memory: str = "nothing"
     rehearse: bool = False
-    distil: bool = False
+    distil: str = "nothing"
+    penalty: str = "nothing"
+    penalty_weight: float = 1.0
     apart: bool = False
 
 
 METHODS = {
+    # one tuner each, with prior pairs at most: what the later rows are measured against
     "sequential": Method("fine-tuning on one concept after another: the floor"),
-    "custom-diffusion": Method("Custom Diffusion (arXiv 2212.04488)", prior="new"),
+    "dreambooth": Method("DreamBooth (arXiv 2208.12242)", tuner="full", rate=0.1, prior="new"),
     "textual-inversion": Method("Textual Inversion (arXiv 2208.01618)", tuner="embedding"),
-    "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
+    "custom-diffusion": Method("Custom Diffusion (arXiv 2212.04488)", prior="new"),
+    "svdiff": Method("SVDiff (arXiv 2303.11305)", tuner="spectral", rate=20.0, prior="new"),
+    "lora": Method("LoRA (arXiv 2106.09685), one adapter for all concepts", tuner="low_rank", rate=2.0, prior="new"),
+    # kept by a penalty or by distillation on new data
+    "ewc": Method("EWC (arXiv 1612.00796)", penalty="fisher", penalty_weight=1e4),
+    "lwf": Method("LwF (arXiv 1606.09282)", distil="new"),
+    "c-lora": Method("C-LoRA (arXiv 2304.06027)", tuner="stacked", rate=2.0, penalty="self-regularization", penalty_weight=100.0),
+    # kept by growth
+    "den": Method("DEN (arXiv 1708.01547), carried over", tuner="widening", rate=2.0),
+    "der": Method("DER (arXiv 2103.16788), carried over", tuner="stacked", rate=2.0, prior="new"),
+    "dytox": Method("DyTox (arXiv 2111.11326), carried over", tuner="task_token", rate=2.0),
+    "cidm": Method("CIDM's elastic weight aggregation (arXiv 2410.17594)", tuner="aggregated", rate=2.0),
+    "isolated": Method("each concept at its own words only (ours)", tuner="isolated", rate=2.0),
+    # kept by rehearsal
     "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
-    "l2dm": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil=True),
-    "l2dm-without-tame": Method("L2DM without rehearsal and earlier priors", prior="new", memory="rainbow", distil=True),
-    "l2dm-without-rainbow": Method("L2DM, memory chosen at random", prior="all", memory="random", rehearse=True, distil=True),
+    "l2dm": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),
+    "l2dm-without-tame": Method("L2DM without rehearsal and earlier priors", prior="new", memory="rainbow", distil="memory"),
+    "l2dm-without-rainbow": Method("L2DM, memory chosen at random", prior="all", memory="random", rehearse=True, distil="memory"),
     "l2dm-without-ecd": Method("L2DM without elastic concept distillation", prior="all", memory="rainbow", rehearse=True),
+    # the ceilings
+    "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
+    "joint": Method("Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True),
 }

@@ -81,6 +81,13 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     assert page.count("data:image/png") == 4 and "separate" in page
 
 
+def test_joint_is_handed_the_earlier_photos_anew_each_time(tmp_path, untrained, plan, monkeypatch):
+    handed, learn = [], lifelong.World.learn
+    monkeypatch.setattr(lifelong.World, "learn", lambda self, *a, **k: (handed.append(k["earlier"]), learn(self, *a, **k))[1])
+    record = lifelong.run(plan, "joint", 0, tmp_path / "out", lambda text: None)
+    assert record["finished"] and [list(earlier) for earlier in handed] == [[], record["order"][:1]]
+
+
 def test_orders_are_the_seeds_own():
     subjects = Subjects.read("shipped")
     assert lifelong.order(subjects, 10, 1) == lifelong.order(subjects, 10, 1) != lifelong.order(subjects, 10, 2)

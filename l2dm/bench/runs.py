@@ -129,8 +129,9 @@ def _teach(world: World, sequence: Sequence[Subject], plan: Plan, method: str, s
     """One lesson, of the last of ``sequence``; its seconds, its peak memory, and the bytes that all concepts so far take go into ``record``."""
     subject = sequence[-1]
     reset_peak()
+    earlier = {s.token: s.learn for s in sequence[:-1]} if METHODS[method].memory == "photos" else None
     version = world.learn(subject.learn, token=subject.token, noun=subject.noun, method=method, seed=seed, discard=True,
-                          **{"previews": 0, **plan.learn})  # fmt: skip
+                          earlier=earlier, **{"previews": 0, **plan.learn})  # fmt: skip
     others = record["bytes"][-1] if record["bytes"] and METHODS[method].apart else 0
     record["seconds"].append(version.seconds)
     record["peak_mb"].append(peak_mb())

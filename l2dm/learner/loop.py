@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
 from ..methods import METHODS
-from ..retention import Distillation, ElasticWeights, Past, past_rows
+from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, Past, old_rows, past_rows
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .objective import Rows, objective
+from .photos import photo_latents
 from .texts import Texts
 
 
@@ -32,6 +33,10 @@ class Step:
     seconds_left: float
 
 
+def drawing(generator: torch.Generator) -> DrawNumbers:
+    return lambda high, size: torch.randint(high, (size,), generator=generator)
+
+
 class Learning:
     """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what ``past`` holds.
 
@@ -43,39 +48,37 @@ class Learning:
         self.backbone, self.tuner, self.concept, self.past, self.settings = backbone, tuner, concept, past, settings
         self.method = METHODS[settings.method]
         self.distillation = None
-        if self.method.distil and past.memory:
-            elastic = ElasticWeights(list(past.memory))
-            self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, settings.distil_weight)
+        if self.method.distil != "nothing" and past.prompts:
+            elastic = ElasticWeights(list(past.prompts), pace=0.05 if self.method.distil == "memory" else 0.0)
+            weights = settings.distil_weight, settings.attention_weight
+            self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, *weights)
+        tuner.begin(concept, settings)
+        self.penalty = None
+        if self.method.penalty != "nothing":
+            weight = settings.penalty_weight * self.method.penalty_weight
+            self.penalty = PENALTIES[self.method.penalty](tuner, past.kept, weight)
         self.named = {**tuner.parameters, "token": vector}
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": list(tuner.parameters.values()), "lr": settings.learning_rate, "weight_decay": 0.0},
+                {"params": list(tuner.parameters.values()), "lr": settings.learning_rate * self.method.rate, "weight_decay": 0.0},
                 {"params": [vector], "lr": settings.token_learning_rate, "weight_decay": 0.0},
             ]
         )
         self.texts = Texts(backbone, concept.token)
         self.done = 0
-        self._latents = self._encode_photos()
+        self._latents = photo_latents(backbone, concept.photos, settings.flip)
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
-    def _encode_photos(self) -> torch.Tensor:
-        """(photos, 1 or 2, C, h, w): latents of each photo, and of its mirror image where ``flip`` is on."""
-        side = self.backbone.side
-        pixels = np.stack([np.asarray(photo.square(side)) for photo in self.concept.photos])
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        views = [x, x.flip(-1)] if self.settings.flip else [x]
-        return torch.stack([torch.cat([self.backbone.encode_pictures(row[None]) for row in view]) for view in views], 1)
+    def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
+        """``size`` photos of the new concept, each with one of its prompts."""
+        photo, view = draw(len(self._latents), size), draw(self._latents.shape[1], size)
+        prompts = [self._prompts[p][int(draw(len(self._prompts[p]), 1))] for p in photo.tolist()]
+        return Rows("concept", 1.0, self._latents[photo, view], prompts)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
-        """The rows of one step: photos of the new concept, prior pairs, and (last) the memory's pictures."""
-        s = self.settings
-
-        def draw(high: int, size: int) -> torch.Tensor:
-            return torch.randint(high, (size,), generator=generator)
-
-        photo, view = draw(len(self._latents), s.batch), draw(self._latents.shape[1], s.batch)
-        prompts = [self._prompts[p][int(draw(len(self._prompts[p]), 1))] for p in photo.tolist()]
-        parts = [Rows("concept", 1.0, self._latents[photo, view], prompts)]
+        """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled."""
+        s, draw = self.settings, drawing(generator)
+        parts = [self.photo_rows(s.batch, draw)]
         if self.past.priors:
             prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
             parts.append(Rows("prior", s.prior_weight, latents, prompts))
@@ -83,22 +86,20 @@ class Learning:
             tasks, entries, latents = past_rows(self.past.memory, s.batch, draw)
             prompts = [self.past.prompts[task][entry] for task, entry in zip(tasks, entries)]
             parts.append(Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks)))
+        if self.method.distil == "new":
+            prompts, tasks = old_rows(self.past.prompts, s.batch, draw)
+            parts.append(Rows("old outputs", 0.0, parts[0].latents, prompts, tasks))
         return parts
 
     def run(self) -> Iterator[Step]:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         began, first, settings = time.monotonic(), self.done, self.settings
-        precision = self._precision()
-        if precision == "bfloat16":  # only together are the two faster
-            self.backbone.unet.to(memory_format=torch.channels_last)
-        for p in self.named.values():
-            p.requires_grad_(True)
-        try:
+        with self._training():
             while self.done < settings.steps:
-                generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + self.done) % 2**63)
+                generator = self._generator(self.done)
                 parts = self.rows(generator)
-                with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    loss, terms = objective(self.backbone, parts, generator, self.distillation, self.texts)
+                with self._autocast():
+                    loss, terms = objective(self.backbone, parts, generator, self.distillation, self.texts, self.penalty)
                 loss.backward()
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
@@ -106,19 +107,48 @@ class Learning:
                 pace = (self.done - first) / (time.monotonic() - began)
                 pictures = sum(len(part.latents) for part in parts)
                 yield Step(self.done, settings.steps, float(loss.detach()), terms, pace * pictures, (settings.steps - self.done) / pace)
+
+    def finish(self) -> dict[str, torch.Tensor]:
+        """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""
+        with self._training():
+            kept = self.penalty.keep(self._photo_losses()) if self.penalty else self.past.kept
+        self.tuner.finish()
+        return kept
+
+    def _photo_losses(self) -> Iterator[torch.Tensor]:
+        """The loss of one photo of the concept after another, in float32."""
+        for sample in range(self.settings.fisher_samples):
+            generator = self._generator(self.settings.steps + sample)
+            yield objective(self.backbone, [self.photo_rows(1, drawing(generator))], generator, read=self.texts)[0]
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) % 2**63)
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Within the block what is tuned takes gradients."""
+        if self._fast:  # only together are bfloat16 and channels_last faster
+            self.backbone.unet.to(memory_format=torch.channels_last)
+        for p in self.named.values():
+            p.requires_grad_(True)
+        try:
+            yield
         finally:
             self.backbone.unet.to(memory_format=torch.contiguous_format)
             for p in self.named.values():
                 p.requires_grad_(False)
                 p.grad = None
 
-    def _precision(self) -> str:
-        """bfloat16 is faster where the hardware multiplies it: recent GPUs, and CPUs with AMX."""
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self._fast)
+
+    @property
+    def _fast(self) -> bool:
+        """Whether to learn in bfloat16: faster where the hardware multiplies it, on recent GPUs and CPUs with AMX."""
         if self.settings.precision != "auto":
-            return self.settings.precision
+            return self.settings.precision == "bfloat16"
         kind = self.backbone.device.type
-        fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.cpu._is_amx_tile_supported()
-        return "bfloat16" if fast else "float32"
+        return torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.cpu._is_amx_tile_supported()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""

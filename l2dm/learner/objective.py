@@ -4,18 +4,20 @@ L_SD (L2DM, arXiv 2309.04430, Eq. 1 [given]) and every term of the same form (Eq
 rows come from; distillation compares the same rows with a teacher's prediction:
 
     L = sum over terms of  weight * mean over the term's rows of || target - eps_theta(z_t | c) ||^2
-      + gamma * mean over the replayed rows of  w_l * || eps^{k-1}(z_t | c) - eps_theta(z_t | c) ||^2
+      + gamma * mean over the rows with tasks of  w_l * || eps^{k-1}(z_t | c) - eps_theta(z_t | c) ||^2
+      + lambda * penalty(theta)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from ..backbone import Backbone
-from ..retention import Distillation, distillation_errors
+from ..retention import Distillation, Penalty
 
 ReadText = Callable[[list[str]], torch.Tensor]
 
@@ -40,11 +42,13 @@ def objective(
     generator: torch.Generator,
     distillation: Distillation | None = None,
     read: ReadText | None = None,
+    penalty: Penalty | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
     With ``distillation`` the rows that have ``tasks`` (they must come last) also go through the teacher, without gradient.
-    ``read`` gives the prompts' text features (default: the text encoder). Timesteps and noise are drawn on the CPU from ``generator``, so they are the same on every device.
+    ``read`` gives the prompts' text features (default: the text encoder). Timesteps and noise are drawn on the CPU from
+    ``generator``, so they are the same on every device.
     """
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
     timesteps = torch.randint(backbone.noise.config.num_train_timesteps, (len(latents),), generator=generator)
@@ -56,7 +60,8 @@ def objective(
     teacher = None
     if distillation is not None and tasks:
         teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], context[-len(tasks) :])
-    predicted = backbone.predict(noisy, timesteps, context)
+    with distillation.attention() if teacher else nullcontext() as outputs:
+        predicted = backbone.predict(noisy, timesteps, context)
     errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square().mean((1, 2, 3))
     total, values, first = errors.new_zeros(()), {}, 0
     for part in parts:
@@ -64,10 +69,13 @@ def objective(
         first += len(part.latents)
         total = total + part.weight * value
         values[part.term] = float(value.detach())
-    if teacher is not None:
-        apart = distillation_errors(teacher, predicted[-len(tasks) :])
-        value = (distillation.elastic.rows(tasks).to(apart) * apart).mean()
-        distillation.elastic.update(tasks, apart)
+    if teacher:
+        student = predicted[-len(tasks) :], [output[-len(tasks) :] for output in outputs]
+        value = distillation.loss(tasks, teacher, student)
         total = total + distillation.weight * value
         values["distillation"] = float(value.detach())
+    if penalty is not None:
+        value = penalty()
+        total = total + penalty.weight * value
+        values["penalty"] = float(value.detach())
     return total, values

@@ -4,17 +4,20 @@
 
 on the short-term memory's pictures; the teacher eps^{k-1} is the same network with the tuned weights as they were before
 the task. [reconstructed] "Elastic": w_l is a running mean of task l's own distillation error, normalised to mean 1 over
-the tasks, so that concepts at risk are held and the others leave room for the new one.
+the tasks, so that concepts at risk are held and the others leave room for the new one. An optional second term is in
+``attention_distillation``.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 
 from ..backbone import Backbone
 from ..tuners import Tuner
+from .attention_distillation import attention_errors, attention_outputs
 
 
 class ElasticWeights:
@@ -50,18 +53,36 @@ def distillation_errors(teacher: torch.Tensor, student: torch.Tensor) -> torch.T
     return (teacher.detach() - student).float().square().mean((1, 2, 3))
 
 
+#: A prediction (rows, C, h, w), and the outputs of the cross-attention layers behind it; none where they have no weight.
+Answer = tuple[torch.Tensor, list[torch.Tensor]]
+
+
 @dataclass
 class Distillation:
-    """The term's parts: gamma, the elastic weights, and the teacher as the tuned weights' earlier values."""
+    """The term's parts: gamma, the elastic weights, the weight of its attention term, and the teacher as the tuned weights' earlier values."""
 
     backbone: Backbone
     tuner: Tuner
     previous: dict[str, torch.Tensor]
     elastic: ElasticWeights
     weight: float = 1.0
+    attention_weight: float = 0.0
 
     @torch.no_grad()
-    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> Answer:
         """eps^{k-1} of some rows: one forward of the same network with the earlier weights in place."""
-        with self.tuner.holding(self.previous):
-            return self.backbone.predict(noisy, timesteps, context)
+        with self.tuner.holding(self.previous), self.attention() as outputs:
+            return self.backbone.predict(noisy, timesteps, context), outputs
+
+    def attention(self) -> AbstractContextManager[list[torch.Tensor]]:
+        """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
+        return attention_outputs(self.backbone.unet, self.attention_weight > 0)
+
+    def loss(self, tasks: list[str], teacher: Answer, student: Answer) -> torch.Tensor:
+        """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the predictions."""
+        errors = distillation_errors(teacher[0], student[0])
+        weights = self.elastic.rows(tasks).to(errors)
+        self.elastic.update(tasks, errors)
+        if self.attention_weight:
+            errors = errors + self.attention_weight * attention_errors(teacher[1], student[1])
+        return (weights * errors).mean()

@@ -1,10 +1,22 @@
-"""WHAT is tuned. One tuner a file; a tuner names parameters of the backbone and can put them back."""
+"""WHAT is tuned. One tuner a file: own weights of the backbone (``tuner``), or something beside them (``beside``)."""
 
+from .aggregated import Aggregated
+from .beside import Beside
 from .embedding import Embedding
+from .full import Full
+from .isolated import Isolated
 from .key_value import KeyValue
+from .low_rank import LowRank
+from .spectral import Spectral
+from .stacked import Stacked
+from .task_token import TaskToken
 from .tuner import Tuner
+from .widening import Widening
 
 #: Tuners by the name that worlds and settings use.
-TUNERS: dict[str, type[Tuner]] = {"key_value": KeyValue, "embedding": Embedding}
+TUNERS: dict[str, type[Tuner]] = {
+    "key_value": KeyValue, "embedding": Embedding, "full": Full, "spectral": Spectral, "low_rank": LowRank, "stacked": Stacked,
+    "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "isolated": Isolated,
+}  # fmt: skip
 
-__all__ = ["TUNERS", "Embedding", "KeyValue", "Tuner"]
+__all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "Tuner"]

@@ -8,28 +8,41 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from ..backbone import Backbone
+from ..concept import Concept
+from ..settings import LearnSettings
 
 
 class Tuner:
     """Names the weights that learning may change and remembers their pretrained values.
 
-    The new token's vector is tuned by every tuner and is not among ``parameters``.
+    ``parameters`` is what is trained now. The new token's vector is tuned by every tuner and is not among them.
+    This class changes the backbone's own weights in place; ``Beside`` leaves them alone.
     """
 
+    parameters: dict[str, torch.nn.Parameter]
+
     def __init__(self, backbone: Backbone):
-        self.parameters: dict[str, torch.nn.Parameter] = self.select(backbone)
+        self.parameters = self.select(backbone)
         self.pretrained_values = self.values()
 
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:
         raise NotImplementedError
+
+    def begin(self, concept: Concept, settings: LearnSettings) -> None:
+        """Make ready for ``concept``: a tuner that grows by task adds here what will be trained. The same state, concept
+        and settings always give the same start, so that a stopped learning can be taken up."""
+
+    def finish(self) -> None:
+        """After the last step: settle what was grown."""
 
     def values(self) -> dict[str, torch.Tensor]:
         """Copies of the tuned weights as they are now, on their device."""
         return {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The tuned values now, on the CPU."""
-        return {name: p.detach().cpu().clone() for name, p in self.parameters.items()}
+        """The tuned values now, on the CPU: what a world's version keeps. Names that begin with ``<token>/`` are that concept's
+        own and go when it is forgotten."""
+        return {name: t.cpu() for name, t in self.values().items()}
 
     @torch.no_grad()
     def load(self, state: dict[str, torch.Tensor]) -> None:

@@ -24,7 +24,7 @@ from ..settings import LearnSettings
 from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
-from .past import NOUNS, gather, remembered, write_long_term, write_short_term
+from .past import KEPT, NOUNS, gather, remembered, write_long_term, write_short_term
 from .tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -47,13 +47,14 @@ OnProgress = Callable[[Progress], None]
 class Lesson:
     """Teaches ``concept`` to a world whose lock is held."""
 
-    def __init__(self, world: World, concept: Concept, settings: LearnSettings, on_progress: OnProgress):
-        self.world, self.concept, self.settings, self.tell = world, concept, settings, on_progress
+    def __init__(self, world: World, concept: Concept, settings: LearnSettings, on_progress: OnProgress, earlier: dict[str, Concept]):
+        self.world, self.concept, self.settings, self.tell, self.earlier = world, concept, settings, on_progress, earlier
         self.head = folder_of(world.path, world.version) if world.version else None
 
     def run(self, discard: bool) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
         identity = {"concept": concept.digest, "settings": settings.as_dict(), "parent": world.version}
+        identity["earlier"] = {token: other.digest for token, other in self.earlier.items()}
         draft = Draft(world.path / "learning", identity)
         draft.check(discard)
         began = time.monotonic()
@@ -65,7 +66,7 @@ class Lesson:
             )
         past, short = gather(
             world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
-            lambda stage, done, total: self.tell(Progress(stage, done, total)),
+            lambda stage, done, total: self.tell(Progress(stage, done, total)), self.earlier,
         )  # fmt: skip
         try:
             vector = backbone.add_token(concept.token, backbone.word_vector(concept.noun))
@@ -79,7 +80,8 @@ class Lesson:
                         draft.save(learning, before + time.monotonic() - began)
                     if stop.is_set() and not last:
                         raise LearningStopped(step.step, step.steps)
-            version = self.commit(backbone, short, before + time.monotonic() - began)
+            kept = learning.finish()
+            version = self.commit(backbone, short, kept, before + time.monotonic() - began)
         except NotKept:
             draft.remove()
             raise
@@ -88,7 +90,7 @@ class Lesson:
         draft.remove()
         return version
 
-    def commit(self, backbone: Backbone, short: ShortTerm, seconds: float) -> Version:
+    def commit(self, backbone: Backbone, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float) -> Version:
         """Write the new version's folder, then the manifest that names it: the second rename is the commit."""
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
         vectors = dict(zip([*world.concepts, concept.token], backbone.tokens.vectors, strict=True))
@@ -99,10 +101,12 @@ class Lesson:
             raise NotKept(concept.token, loss, most)
 
         def fill(folder: Path) -> None:
-            write_tensors(folder / "weights.safetensors", world.tuner.state() or {"none": torch.zeros(1)})
+            write_tensors(folder / "weights.safetensors", world.tuner.state())
             write_tensors(folder / "tokens.safetensors", vectors)
             write_long_term(folder, long)
             write_short_term(folder, short)
+            if kept:
+                write_tensors(folder / KEPT, kept)
             if nouns:
                 write_tensors(folder / NOUNS, nouns)
             for name, drawn in pictures.items():

@@ -1,4 +1,4 @@
-"""What a learning may use of the world's past, gathered from its files: prior pairs and the rainbow memory."""
+"""What a learning may use of the world's past, gathered from its files: prior pairs, the rainbow memory, what a penalty kept."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
 from ..errors import SettingsError
+from ..learner import photo_latents
 from ..memory import LongTerm, ShortTerm, rebuild
 from ..methods import METHODS
-from ..retention import Past, draw_prior
+from ..retention import Past, draw_prior, old_prompts
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from . import store
@@ -25,21 +26,36 @@ from .tensors import read_tensors, write_tensors
 #: File of the pretrained model's features of each class noun, from the examination's seeds.
 NOUNS = "nouns.safetensors"
 
+#: File of what a penalty keeps from one concept to the next, such as EWC's Fisher diagonal.
+KEPT = "kept.safetensors"
+
 #: stage, done, total
 Tell = Callable[[str, int, int], None]
 
 
 def gather(
     world: Path, head: Path | None, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
-    settings: LearnSettings, guidance_scale: float, tell: Tell,
+    settings: LearnSettings, guidance_scale: float, tell: Tell, earlier: dict[str, Concept],
 ) -> tuple[Past, ShortTerm]:  # fmt: skip
-    """The past for learning ``concept`` with ``settings.method``; ``head`` is the present version's folder, if any."""
+    """The past for learning ``concept`` with ``settings.method``; ``head`` is the present version's folder, if any. ``earlier``:
+    the earlier concepts with their photos, for methods that learn from them; nothing of them is kept."""
     method, past = METHODS[settings.method], Past()
+    if head is not None and (head / KEPT).exists():
+        past.kept = read_tensors(head / KEPT)
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(world, noun, backbone, tuner, settings, guidance_scale, tell)
     short = ShortTerm()
-    if method.memory != "nothing" and head is not None:
+    if method.distil == "new":
+        past.prompts = old_prompts(concepts, concept.noun)
+    if method.memory == "photos":
+        if missing := set(concepts) - set(earlier):
+            raise SettingsError(
+                f"method {settings.method!r} learns from the photos of every earlier concept too, and {world} keeps none: hand over those of "
+                f"{', '.join(sorted(missing))} with World.learn(earlier=...), or choose another method"
+            )
+        past.memory, past.prompts = photos_as_memory(backbone, {token: earlier[token] for token in concepts}, settings)
+    elif method.memory != "nothing" and head is not None:
         long, short = read_long_term(head), read_short_term(head)
         if backbone.features is None or set(long.prompts) != set(concepts):
             raise SettingsError(
@@ -49,6 +65,20 @@ def gather(
         short = _renewed(world, long, short, len(concepts), backbone, settings, guidance_scale, tell)
         past.memory, past.prompts = short.latents, long.prompts
     return past, short
+
+
+def photos_as_memory(
+    backbone: Backbone, concepts: dict[str, Concept], settings: LearnSettings
+) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
+    """Latents and prompts by token as a memory has them, one entry for each photo, view and prompt."""
+    latents, prompts = {}, {}
+    for token, concept in concepts.items():
+        views = photo_latents(backbone, concept.photos, settings.flip)
+        entries = [
+            (z, prompt) for photo, zs in zip(concept.photos, views) for z in zs for prompt in concept.prompts(photo, settings.captions_only)
+        ]
+        latents[token], prompts[token] = torch.stack([z for z, _ in entries]), [prompt for _, prompt in entries]
+    return latents, prompts
 
 
 def prior_latents(
@@ -127,12 +157,12 @@ def write_short_term(folder: Path, short: ShortTerm) -> None:
 
 def copy_without(head: Path, target: Path, token: str) -> None:
     """Copy a version's tensors and memory into ``target``, leaving out everything that is ``token``'s."""
-    for name in ("weights.safetensors", NOUNS):
+    for name in (KEPT, NOUNS):
         if (head / name).exists():
             shutil.copyfile(head / name, target / name)
-    vectors = read_tensors(head / "tokens.safetensors")
-    vectors.pop(token)
-    write_tensors(target / "tokens.safetensors", vectors or {"none": torch.zeros(1)})
+    weights, vectors = read_tensors(head / "weights.safetensors"), read_tensors(head / "tokens.safetensors")
+    write_tensors(target / "weights.safetensors", {name: t for name, t in weights.items() if not name.startswith(f"{token}/")})
+    write_tensors(target / "tokens.safetensors", {name: t for name, t in vectors.items() if name != token})
     long, short = read_long_term(head), read_short_term(head)
     for memory in (long.features, long.prompts, short.latents, short.features, short.drawn_in):
         memory.pop(token, None)

@@ -102,10 +102,10 @@ class World:
             )
         self.tuner = TUNERS[self.manifest.tuner](backbone)
         if folder := self._head:
-            self.tuner.load(read_tensors(folder / "weights.safetensors"))
             vectors = read_tensors(folder / "tokens.safetensors")
             for token in self.concepts:
                 backbone.add_token(token, vectors[token])
+            self.tuner.load(read_tensors(folder / "weights.safetensors"))
         self._loaded = self.version
         return backbone
 
@@ -158,12 +158,14 @@ class World:
     # ---------------------------------------------------------------- learning
 
     def learn(self, photos: str | Path, *, token: str, noun: str, settings: LearnSettings | None = None, skip_bad: bool = False,
-              discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any) -> Version:  # fmt: skip
+              discard: bool = False, on_progress: OnProgress = lambda progress: None, earlier: dict[str, Path] | None = None,
+              **changes: Any) -> Version:  # fmt: skip
         """Learn one concept from a folder of photos and commit it as a new version.
 
         Stopped by Ctrl-C it raises LearningStopped after a checkpoint; killed, it leaves the world as it was. Called
         again with the same photos and settings it goes on and ends with the very weights of an unbroken run;
-        ``discard`` drops an unfinished learning of something else. Raises ConceptError, SettingsError, WorldError.
+        ``discard`` drops an unfinished learning of something else. ``earlier``: the photos of earlier concepts by token, for
+        a method that learns from them; a world never keeps them. Raises ConceptError, SettingsError, WorldError.
         """
         settings = self._merge("learn", settings, changes)
         if (tuner := METHODS[settings.method].tuner) != self.manifest.tuner:
@@ -176,7 +178,10 @@ class World:
                 raise TokenError(f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token")
             if METHODS[settings.method].apart and self.concepts:
                 raise SettingsError(f"method {settings.method!r} gives every concept a world of its own; {self.path} holds one already")
-            return Lesson(self, concept, settings, on_progress).run(discard)
+            if unknown := set(earlier or {}) - set(self.concepts):
+                raise TokenError(f"earlier={sorted(unknown)}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}")
+            others = {other: Concept.read(folder, other, self.concepts[other], skip_bad) for other, folder in (earlier or {}).items()}
+            return Lesson(self, concept, settings, on_progress, others).run(discard)
 
     def unload_unless(self, token: str) -> None:
         """Drop a backbone that holds something half-taught: unless ``token`` was committed it is loaded afresh when needed."""
@@ -203,9 +208,10 @@ class World:
         return dropped
 
     def forget(self, token: str) -> Version:
-        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version.
+        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
+        world's tuner holds for it alone.
 
-        What learning it did to the shared key and value weights stays; ``undo`` takes the last concept back whole.
+        What learning it did to shared weights stays; ``undo`` takes the last concept back whole.
         """
         with self._writing():
             if token not in self.concepts:

@@ -1,0 +1,48 @@
+"""Tuners that leave the backbone's weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..backbone import Backbone
+from .tuner import Tuner
+
+
+class Beside(Tuner):
+    """What is learnt stands beside the weights, in ``now``: the whole state as one dictionary, which may grow by task.
+
+    ``attach`` puts modules or hooks into the backbone that look into ``now`` at every forward. So the pretrained model is an
+    empty dictionary, an earlier model is an earlier dictionary, and neither costs a copy of any weight.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self.now: dict[str, torch.Tensor] = {}
+        self.parameters = {}
+        self.pretrained_values: dict[str, torch.Tensor] = {}
+        self.attach(backbone)
+
+    def attach(self, backbone: Backbone) -> None:
+        raise NotImplementedError
+
+    def train(self, fresh: dict[str, torch.Tensor]) -> None:
+        """Put ``fresh`` into ``now``; it is what is trained from here on."""
+        self.parameters = {n: torch.nn.Parameter(t.to(self.backbone.device), requires_grad=False) for n, t in fresh.items()}
+        self.now = {**self.now, **self.parameters}
+
+    def values(self) -> dict[str, torch.Tensor]:
+        return {name: t.detach().clone() for name, t in self.now.items()}
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        self.now, self.parameters = {name: t.to(self.backbone.device, copy=True) for name, t in state.items()}, {}
+
+    @contextmanager
+    def holding(self, state: dict[str, torch.Tensor]) -> Iterator[None]:
+        now, self.now = self.now, state
+        try:
+            yield
+        finally:
+            self.now = now

@@ -1,0 +1,22 @@
+"""Isolated: our own way to forget nothing. A concept's keys and values differ at its own words only.
+
+    K_p = W_K c_p + [p is one of concept i's words] U_i D_i c_p,    V alike
+
+Its words are the token V* and the class noun right after it. Every weight is the pretrained one and every other concept's adapter
+is frozen, so a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero
+by construction, at every k, and a forward costs what the concepts in its prompts cost. What has to be measured is the price in
+likeness.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .by_prompt import ByPrompt
+
+
+class Isolated(ByPrompt):
+    """Each concept's adapter acts at its own words."""
+
+    def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        return self.words(ids)

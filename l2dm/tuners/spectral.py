@@ -1,0 +1,49 @@
+"""SVDiff (Han et al., arXiv 2303.11305): only the singular values of the weights move.
+
+    W = U diag(relu(s + d)) V^T,    with W_0 = U diag(s) V^T fixed and the spectral shifts d trained, at first 0
+
+Convolutions are read as matrices (out, in * height * width). Written as W_0 + U diag(relu(s + d) - s) V^T, so that d = 0 gives
+W_0 to the last bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.utils import parametrize
+
+from ..backbone import Backbone
+from ..concept import Concept
+from ..settings import LearnSettings
+from .beside import Beside
+
+
+class _Shifted(torch.nn.Module):
+    """A weight with the shift of its singular values that ``tuner.now`` holds under ``name``; itself where it holds none."""
+
+    def __init__(self, tuner: Spectral, name: str):
+        super().__init__()
+        self.tuner, self.name = tuner, name
+        self.parts: tuple[torch.Tensor, ...] = ()  # U (out, r), s (r,), V^T (r, in), worked out when first needed
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        shift = self.tuner.now.get(self.name)
+        if shift is None:
+            return weight
+        with torch.autocast(weight.device.type, enabled=False):  # in bfloat16 the singular vectors would turn
+            self.parts = self.parts or torch.linalg.svd(weight.detach().flatten(1).float(), full_matrices=False)
+            u, s, v = self.parts
+            return weight + ((u * ((s + shift).relu() - s)) @ v).view_as(weight)
+
+
+class Spectral(Beside):
+    """One vector of shifts for each weight matrix and convolution of the denoiser: about a thousandth of its size."""
+
+    def attach(self, backbone: Backbone) -> None:
+        modules = [(name, module) for name, module in backbone.unet.named_modules() if getattr(module, "weight", None) is not None]
+        self.sizes = {name: min(module.weight.flatten(1).shape) for name, module in modules if module.weight.ndim > 1}
+        for name, module in modules:
+            if name in self.sizes:
+                parametrize.register_parametrization(module, "weight", _Shifted(self, name), unsafe=True)
+
+    def begin(self, concept: Concept, settings: LearnSettings) -> None:
+        self.train({name: self.now.get(name, torch.zeros(size)) for name, size in self.sizes.items()})

@@ -1,0 +1,42 @@
+"""DyTox (Douillard et al., arXiv 2111.11326), carried over from classification to diffusion: a token for each task.
+
+There: one transformer serves all tasks; a task is a learnt token that is attended to together with the picture's patches and makes the
+shared features its own; earlier tokens are frozen. Here: one denoiser serves all concepts; a concept's task token is one more
+word beside the prompt's words, a vector th_i (width,) of the space that the keys and values are read from. It stands in the
+padding at the end of each prompt that names the concept:
+
+    c_{end-j} <- c_{end-j} + th_i      for the j-th concept named (in the order of learning), th_i at first 0
+
+Shared weights and earlier task tokens stay as they are, so a prompt without concepts is the pretrained model's, bit for bit.
+Left out: training the shared weights on, with the rehearsal, distillation and divergence loss that this needs there.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..backbone import Backbone
+from ..concept import Concept
+from ..settings import LearnSettings
+from .beside import Beside
+from .by_prompt import on_reading
+
+
+class TaskToken(Beside):
+    """``now``: ``<token>/task_token`` (width,)."""
+
+    def attach(self, backbone: Backbone) -> None:
+        on_reading(backbone, lambda ids, features: features + self.placed(ids).to(features) if self.now else features)
+
+    def placed(self, ids: torch.Tensor) -> torch.Tensor:
+        """(B, length, width): the task tokens of prompts ``ids`` (B, length) where they stand, 0 elsewhere."""
+        number = {name: self.backbone.tokenizer.convert_tokens_to_ids(name.split("/")[0]) for name in self.now}
+        names, length = sorted(number, key=number.__getitem__), ids.shape[1]
+        named = torch.stack([(ids == number[name]).any(1) for name in names], 1).long()  # (B, concepts)
+        slots = (length - named.cumsum(1)).clamp(max=length - 1)
+        placed = F.one_hot(slots, length) * named[..., None]  # (B, concepts, length)
+        return placed.mT.float() @ torch.stack([self.now[name] for name in names])
+
+    def begin(self, concept: Concept, settings: LearnSettings) -> None:
+        self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.unet.config.cross_attention_dim)})

@@ -1,0 +1,67 @@
+"""What the compared methods add to the objective, written literally: number by number, row by row."""
+
+from __future__ import annotations
+
+import torch
+
+
+def literal_fisher(losses, parameters: dict) -> dict[str, torch.Tensor]:
+    """F_n = mean of (dL / dth_n)^2, one backward for each loss (EWC, arXiv 1612.00796)."""
+    losses = list(losses)
+    found = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for loss in losses:
+        for p in parameters.values():
+            p.grad = None
+        loss.backward()
+        for name, p in parameters.items():
+            found[name] += p.grad**2 / len(losses)
+    for p in parameters.values():
+        p.grad = None
+    return found
+
+
+def literal_ewc(now: dict, old: dict, fishers: list[dict]) -> float:
+    """1/2 sum over tasks and weights of F_n (th_n - th*_n)^2."""
+    return sum(
+        0.5 * float(f) * (float(a) - float(b)) ** 2
+        for fisher in fishers
+        for name in fisher
+        for f, a, b in zip(fisher[name].flatten(), now[name].flatten(), old[name].flatten())
+    )
+
+
+def literal_self_regularization(ups: list[torch.Tensor], downs: list[torch.Tensor]) -> float:
+    """|| |sum_{i<k} U_i D_i| * U_k D_k ||^2 of one layer, element by element (C-LoRA, arXiv 2304.06027)."""
+    total = 0.0
+    for row in range(len(ups[0])):
+        for column in range(downs[0].shape[1]):
+            terms = [float(up[row] @ down[:, column]) for up, down in zip(ups, downs)]
+            total += (abs(sum(terms[:-1])) * terms[-1]) ** 2
+    return total
+
+
+def literal_aggregation(features: torch.Tensor, keys: torch.Tensor) -> list[float]:
+    """psi(M) of one prompt (CIDM, arXiv 2410.17594, Eq. 3): M_i the largest cosine of a word, start left out, with key i."""
+    m = []
+    for key in keys:
+        cosines = [float(word @ key) / (float(word.norm()) * float(key.norm())) for word in features[1:]]
+        m.append(max(0.0, *cosines))
+    length = sum(value**4 for value in m) ** 0.5
+    return [value**2 / length for value in m]
+
+
+def literal_new_data_distillation(learning, rows, generator, count: int) -> float:
+    """Mean over ``rows``, the last of ``count``, of ||eps^{k-1}(z_t | c_old) - eps^k(z_t | c_old)||^2 (LwF, arXiv 1606.09282)."""
+    backbone = learning.backbone
+    times = torch.randint(backbone.noise.config.num_train_timesteps, (count,), generator=generator)[-len(rows.prompts) :]
+    noises = torch.randn((count, *rows.latents.shape[1:]), generator=generator)[-len(rows.prompts) :]
+    total = 0.0
+    for z, prompt, t, noise in zip(rows.latents, rows.prompts, times, noises):
+        noisy = backbone.noise.add_noise(z[None], noise[None], t[None])
+        new = backbone.predict(noisy, t[None], backbone.encode_text([prompt]))
+        now = learning.tuner.state()
+        learning.tuner.load(learning.distillation.previous)
+        old = backbone.predict(noisy, t[None], backbone.encode_text([prompt]))
+        learning.tuner.load(now)
+        total += float(((old - new) ** 2).mean())
+    return total / len(rows.prompts)

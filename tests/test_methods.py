@@ -1,0 +1,378 @@
+"""Each compared method by the property that defines it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUICK
+from reference.keeping import (
+    literal_aggregation,
+    literal_ewc,
+    literal_fisher,
+    literal_new_data_distillation,
+    literal_self_regularization,
+)
+from safetensors.torch import load_file
+
+from l2dm import LearnSettings, World
+from l2dm.backbone import Backbone
+from l2dm.concept import Concept
+from l2dm.errors import SettingsError, TokenError
+from l2dm.learner import Learning, objective
+from l2dm.methods import METHODS
+from l2dm.retention import PENALTIES, Past, attention_errors, attention_outputs, old_prompts
+from l2dm.retention.fisher import diagonal
+from l2dm.tuners import TUNERS
+from l2dm.tuners.aggregated import aggregation
+from l2dm.tuners.by_prompt import own_words
+
+NAMES = {"<rex>": "dog", "<tom>": "cat", "<ada>": "teddy bear"}
+SMALL = {"steps": 1, "batch": 1, "rank": 2, "precision": "float32", "fisher_samples": 2, "learning_rate": 0.01}
+PLAIN, REX, TOM = "a dog and a cat", "a photo of <rex> dog", "a photo of <tom> cat"
+
+
+def begin(photos, method, token="<rex>", backbone=None, tuner=None, past=None, **changes) -> Learning:
+    """A learning of ``token``, over a backbone of its own if none is given."""
+    backbone = backbone or Backbone.load()
+    tuner = tuner or TUNERS[METHODS[method].tuner](backbone)
+    settings = LearnSettings.of(SMALL, {"method": method, **changes})
+    vector = backbone.add_token(token, backbone.word_vector(NAMES[token]))
+    return Learning(backbone, tuner, vector, Concept.read(photos, token, NAMES[token]), past or Past(), settings)
+
+
+def learn(photos, method, *tokens, after: Learning | None = None, **changes) -> Learning:
+    """Learn ``tokens`` one after another; the last one's learning."""
+    learning = after
+    for token in tokens:
+        over = {"backbone": learning.backbone, "tuner": learning.tuner} if learning else {}
+        learning = begin(photos, method, token, **over, **changes)
+        list(learning.run())
+        learning.finish()
+    return learning
+
+
+@torch.no_grad()
+def predicted(backbone, *prompts):
+    """The noise predicted for ``prompts`` in one batch."""
+    z = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)).expand(len(prompts), -1, -1, -1)
+    return backbone.predict(z, torch.full((len(prompts),), 500), backbone.encode_text(list(prompts)))
+
+
+@pytest.fixture(scope="module")
+def plain(backbone):
+    """What the pretrained model predicts for a prompt without concepts."""
+    return predicted(backbone, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def weights(backbone):
+    return {name: p.clone() for name, p in backbone.unet.named_parameters()}
+
+
+def test_the_table_names_what_exists():
+    wanted = "sequential dreambooth textual-inversion custom-diffusion svdiff lora ewc lwf den der dytox c-lora cidm replay l2dm isolated"
+    assert {*wanted.split(), "separate", "joint"} <= set(METHODS)
+    assert {m.tuner for m in METHODS.values()} == set(TUNERS)
+    assert {m.penalty for m in METHODS.values()} == {"nothing", *PENALTIES}
+    ours = {"sequential", "isolated", "replay", "separate", "joint"}
+    assert all("arXiv" in m.text or name in ours or name.startswith("l2dm-") for name, m in METHODS.items())
+
+
+# ------------------------------------------------------------------------------------------------ what is tuned
+
+
+def test_dreambooth_tunes_the_whole_denoiser_and_nothing_else(photos, weights, backbone):
+    learning = learn(photos, "dreambooth", "<rex>")
+    now = dict(learning.backbone.unet.named_parameters())
+    assert sum(not torch.equal(p, weights[n]) for n, p in now.items()) > 0.95 * len(weights)
+    read = dict(learning.backbone.text_encoder.named_parameters())
+    assert all(torch.equal(p, read[name]) for name, p in backbone.text_encoder.named_parameters())
+
+
+def test_svdiff_moves_singular_values_and_keeps_singular_vectors(photos, weights, plain):
+    learning = learn(photos, "svdiff", "<rex>", steps=2)
+    names = ["conv_in", "mid_block.attentions.0.proj_in", "down_blocks.0.resnets.0.conv1"]
+    for name in names:
+        w0, w = weights[f"{name}.weight"].flatten(1), learning.backbone.unet.get_submodule(name).weight.flatten(1)
+        u, s, v = torch.linalg.svd(w0, full_matrices=False)
+        seen = u.mT @ w @ v.mT
+        assert torch.allclose(seen, torch.diag((s + learning.tuner.now[name]).relu()), atol=1e-4)
+        assert not torch.allclose(seen.diag(), s, atol=1e-3), "the values did move"
+        assert torch.allclose(u @ seen @ v, w, atol=1e-4), "nothing lies outside of the pretrained singular vectors"
+    with learning.tuner.pretrained():
+        assert torch.equal(predicted(learning.backbone, PLAIN), plain)
+
+
+def test_loras_whole_change_has_its_rank(photos, weights):
+    tuner = learn(photos, "lora", "<rex>", "<tom>", steps=2).tuner
+    kept = {n.replace(".linear.", "."): p for n, p in tuner.backbone.unet.named_parameters()}
+    assert all(torch.equal(kept[n], p) for n, p in weights.items())
+    for layer in tuner.layers:
+        change = tuner.change(layer, tuner.adapters)
+        assert int(torch.linalg.matrix_rank(change, rtol=1e-5)) == 2 and change.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", TUNERS)
+def test_before_anything_is_learnt_every_tuner_is_the_pretrained_model(name, plain, photos):
+    backbone = Backbone.load()
+    tuner = TUNERS[name](backbone)
+    assert torch.equal(predicted(backbone, PLAIN), plain)
+    assert not tuner.state() or name in ("key_value", "full")
+    backbone.add_token("<ada>", backbone.word_vector("cat"))
+    tuner.begin(Concept.read(photos, "<ada>", "teddy bear"), LearnSettings())
+    assert torch.equal(predicted(backbone, PLAIN), plain), "a new adapter starts by changing nothing"
+
+
+# ------------------------------------------------------------------------------------------------ growth
+
+
+def test_ders_earlier_adapters_stay_as_they_are_and_act_in_every_prompt(photos, plain):
+    first = learn(photos, "der", "<rex>", steps=2)
+    before, drawn = first.tuner.state(), predicted(first.backbone, PLAIN)
+    second = begin(photos, "der", "<tom>", first.backbone, first.tuner)
+    assert second.tuner.adapters == ["0001", "0002"] and not set(before) & set(second.tuner.parameters)
+    list(second.run())
+    now = second.tuner.state()
+    assert all(torch.equal(now[n], t) for n, t in before.items()) and len(now) == 2 * len(before)
+    assert not torch.equal(drawn, plain) and not torch.equal(predicted(second.backbone, PLAIN), drawn)
+    with second.tuner.holding(before):
+        assert torch.equal(predicted(second.backbone, PLAIN), drawn), "an earlier model is an earlier dictionary"
+
+
+def test_den_splits_what_moved_and_widens_only_where_needed(photos):
+    """By hand: of three earlier components one moves far and one a little; two new ones matter in one layer alone."""
+    first = begin(photos, "den", rank=3)
+    tuner, backbone = first.tuner, first.backbone
+    layers = list(tuner.layers)
+    here, there = layers[0], layers[1]
+    with torch.no_grad():
+        tuner.now[f"0001/{here}.up"].normal_(generator=torch.Generator().manual_seed(0))
+    tuner.finish()
+    assert {layer: len(tuner.now[f"0001/{layer}.down"]) for layer in layers} == {layer: 3 * (layer == here) for layer in layers}
+    old = {kind: tuner.now[f"0001/{here}.{kind}"].clone() for kind in ("down", "up")}
+    second = begin(photos, "den", "<tom>", backbone, tuner)
+    assert f"0001/{here}.up" in tuner.parameters, "what is there is trained again"
+    with torch.no_grad():
+        tuner.now[f"0001/{here}.up"][:, 0] *= 2
+        tuner.now[f"0001/{here}.up"][:, 1] *= 1.01
+        tuner.now[f"0002/{there}.up"][:, :2] = 1
+    trained = {layer: tuner.change(layer, tuner.adapters) for layer in layers}
+    second.finish()
+    assert torch.equal(tuner.now[f"0001/{here}.up"][:, 0], old["up"][:, 0]), "it moved too far: split"
+    assert torch.allclose(tuner.now[f"0001/{here}.up"][:, 1], 1.01 * old["up"][:, 1]), "it moved a little: shared"
+    ranks = {layer: len(tuner.now[f"0002/{layer}.down"]) for layer in layers}
+    assert ranks == {layer: int(layer in (here, there)) for layer in layers}, "the move is of rank 1, and so is what two equal columns make"
+    assert all(torch.allclose(tuner.change(layer, tuner.adapters), trained[layer], atol=1e-5) for layer in layers)
+    gates = backbone.encode_text([PLAIN, REX, TOM, f"{REX} and {TOM}"])[:, 0, -2:]
+    assert gates.tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]], "a prompt is served by what was there when its newest concept was learnt"
+
+
+def test_dytox_keeps_earlier_task_tokens_and_all_shared_weights(photos, weights, plain):
+    first = learn(photos, "dytox", "<rex>")
+    before, drawn = first.tuner.state(), predicted(first.backbone, REX)
+    second = learn(photos, "dytox", "<tom>", after=first)
+    state = second.tuner.state()
+    assert torch.equal(state["<rex>/task_token"], before["<rex>/task_token"]) and state["<tom>/task_token"].abs().max() > 0
+    assert all(torch.equal(p, weights[n]) for n, p in second.backbone.unet.named_parameters())
+    assert torch.equal(predicted(second.backbone, PLAIN), plain) and torch.equal(predicted(second.backbone, REX), drawn)
+    ids = second.backbone.tokenizer([f"{TOM} and {REX}"], padding="max_length", max_length=32, return_tensors="pt").input_ids
+    placed = second.tuner.placed(ids)[0]
+    assert torch.equal(placed[-1], state["<rex>/task_token"]) and torch.equal(placed[-2], state["<tom>/task_token"])
+    assert not placed[:-2].any()
+
+
+def test_cidm_aggregates_by_the_prompt(photos):
+    g = torch.Generator().manual_seed(2)
+    features, keys = torch.randn(3, 7, 5, generator=g), torch.randn(4, 5, generator=g)
+    slow = [literal_aggregation(row, keys) for row in features]
+    assert torch.allclose(aggregation(features, keys), torch.tensor(slow), atol=1e-5)
+    learning = begin(photos, "cidm")
+    assert learning.backbone.encode_text([PLAIN])[0, :, -1].eq(1).all(), "alone and fully, while it is learnt"
+    learning.finish()
+    following = begin(photos, "cidm", "<tom>", learning.backbone, learning.tuner)
+    assert following.backbone.encode_text([REX])[0, 0, -2:].tolist() == [0, 1]
+    following.finish()
+    weights = following.backbone.encode_text([REX, TOM])[:, 0, -2:]
+    assert torch.allclose(weights.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert weights[0, 0] > weights[0, 1] and weights[1, 1] > weights[1, 0]
+
+
+# ------------------------------------------------------------------------------------------------ isolated
+
+
+def test_own_words_are_the_token_and_the_noun_right_after_it():
+    ids = torch.tensor([[1, 9, 5, 6, 7, 5], [9, 5, 1, 9, 5, 6], [5, 6, 1, 1, 1, 1], [1, 1, 1, 1, 1, 9]])
+    assert own_words(ids, 9, [5, 6]).int().tolist() == [[0, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1], [0] * 6, [0, 0, 0, 0, 0, 1]]
+
+
+def test_isolated_concepts_leave_every_other_prompt_alone_bit_for_bit(photos, plain, tmp_path):
+    world = World.create(tmp_path / "w", tuner="isolated")
+    options = {**QUICK, "method": "isolated", "steps": 2, "rank": 2, "learning_rate": 0.01}
+    drawing = {"n": 1, "steps": 2, "negative_prompt": "a cat"}
+    others = [world.generate(PLAIN, **drawing)[0].image]
+    world.learn(photos, token="<tom>", noun="cat", **options)
+    others.append(world.generate(PLAIN, **drawing)[0].image)
+    tom = predicted(world.backbone(), TOM)
+    world.learn(photos, token="<rex>", noun="dog", **options)
+    others.append(world.generate(PLAIN, **drawing)[0].image)
+    assert all(np.array_equal(others[0], other) for other in others[1:])
+    backbone = world.backbone()
+    assert torch.equal(predicted(backbone, PLAIN), plain) and torch.equal(predicted(backbone, TOM), tom)
+    mixed = predicted(backbone, PLAIN, TOM, REX)
+    with world.tuner.holding({n: t for n, t in world.tuner.now.items() if not n.startswith("<rex>/")}):
+        without = predicted(backbone, PLAIN, TOM, REX)
+    assert torch.equal(mixed[:2], without[:2]) and not torch.equal(mixed[2], without[2]), "also within one batch"
+    again = World.open(world.path)
+    assert torch.equal(predicted(again.backbone(), f"{REX} and {TOM}"), predicted(backbone, f"{REX} and {TOM}"))
+    again.forget("<rex>")
+    assert not any(name.startswith("<rex>") for name in load_file(world.path / "versions/0003/weights.safetensors"))
+    assert torch.equal(predicted(World.open(world.path).backbone(), TOM), tom)
+    again.undo()
+    assert torch.equal(predicted(World.open(world.path).backbone(), PLAIN, TOM, REX), mixed)
+
+
+# ------------------------------------------------------------------------------------------------ how the past is kept
+
+
+def test_ewc_is_its_literal_twin_and_0_at_the_old_weights(photos):
+    first = begin(photos, "ewc")
+    with first._training():
+        name = next(iter(first.tuner.parameters))
+        some = {name: first.tuner.parameters[name]}
+        fast, slow = diagonal(some, first._photo_losses()), literal_fisher(first._photo_losses(), some)
+    assert fast[name].max() > 0 and torch.allclose(fast[name], slow[name], rtol=1e-4, atol=0)
+    kept = first.finish()
+    assert first.penalty() == 0 and set(kept) == {f"fisher/{n}" for n in first.tuner.parameters}
+    old = first.tuner.values()
+    second = begin(photos, "ewc", "<tom>", first.backbone, first.tuner, Past(kept=kept))
+    assert second.penalty() == 0, "nothing has moved yet"
+    with torch.no_grad():
+        second.tuner.parameters[name] += 0.1 * torch.randn(old[name].shape, generator=torch.Generator().manual_seed(0))
+    now = second.tuner.values()
+    assert float(second.penalty()) == pytest.approx(literal_ewc(now, old, [{name: kept[f"fisher/{name}"]}]), rel=1e-4)
+    both = second.finish()
+    assert (both[f"fisher/{name}"] >= kept[f"fisher/{name}"]).all() and not torch.equal(both[f"fisher/{name}"], kept[f"fisher/{name}"])
+
+
+def test_what_ewc_keeps_lives_and_dies_with_its_version(photos, tmp_path):
+    world, options = World.create(tmp_path / "w"), {**QUICK, "method": "ewc", "steps": 1, "fisher_samples": 1}
+    world.learn(photos, token="<rex>", noun="dog", **options)
+    file = "kept.safetensors"
+    first = load_file(world.path / "versions/0001" / file)
+    assert file in world.manifest.present.files
+    terms = []
+    world.learn(photos, token="<tom>", noun="cat", **options, on_progress=lambda p: terms.append(p.step and p.step.terms))
+    assert "penalty" in terms[-1]
+    second = load_file(world.path / "versions/0002" / file)
+    assert any((second[n] > first[n]).any() for n in first)
+    world.undo()
+    assert not (world.path / "versions/0002").exists()
+    world.learn(photos, token="<tom>", noun="cat", **options)
+    assert all(torch.equal(t, second[n]) for n, t in load_file(world.path / "versions/0003" / file).items())
+    world.forget("<tom>")
+    assert (world.path / "versions/0004" / file).exists()
+
+
+def test_lwf_is_its_literal_twin(photos):
+    prompts = old_prompts({"<tom>": "cat"}, "dog")
+    assert prompts == {"<tom>": [TOM], "dog": ["a photo of a dog"]}
+    backbone = Backbone.load()
+    backbone.add_token("<tom>", backbone.word_vector("cat"))
+    learning = begin(photos, "lwf", backbone=backbone, past=Past(prompts=prompts), batch=3, distil_weight=2.5, steps=2)
+    next(learning.run())
+    generator = torch.Generator().manual_seed(4)
+    parts = learning.rows(generator)
+    assert parts[-1].latents is parts[0].latents and set(parts[-1].prompts) <= {TOM, "a photo of a dog"} and parts[-1].weight == 0
+    state = generator.get_state()
+    whole, values = objective(learning.backbone, parts, generator, learning.distillation)
+    with torch.no_grad():
+        generator.set_state(state)
+        slow = literal_new_data_distillation(learning, parts[-1], generator, 6)
+    assert slow > 0 and values["distillation"] == pytest.approx(slow, rel=1e-3)
+    assert float(whole.detach()) == pytest.approx(values["concept"] + 2.5 * slow, rel=1e-3)
+
+
+def test_c_loras_penalty_is_its_literal_twin(photos):
+    tuner, backbone = None, None
+    for number, token in enumerate(NAMES):
+        learning = begin(photos, "c-lora", token, backbone, tuner)
+        tuner, backbone = learning.tuner, learning.backbone
+        assert learning.penalty() == 0, "no past, or nothing new yet"
+        with torch.no_grad():
+            for layer in list(tuner.layers)[:1]:
+                tuner.now[f"{number + 1:04d}/{layer}.up"].normal_(generator=torch.Generator().manual_seed(number))
+    factors = [[tuner.now[f"{name}/{layer}.{kind}"] for name in tuner.adapters] for kind in ("up", "down")]
+    assert float(learning.penalty()) == pytest.approx(literal_self_regularization(*factors), rel=1e-4)
+
+
+def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkeypatch):
+    world, options = World.create(tmp_path / "w"), {**QUICK, "method": "joint", "steps": 1}
+    world.learn(photos, token="<rex>", noun="dog", **options)
+    with pytest.raises(SettingsError, match=r"photos of every earlier concept.*<rex>.*earlier="):
+        world.learn(photos, token="<tom>", noun="cat", **options)
+    with pytest.raises(TokenError, match="<ada>"):
+        world.learn(photos, token="<tom>", noun="cat", earlier={"<ada>": photos}, **options)
+    seen = []
+    rows = Learning.rows
+    monkeypatch.setattr(Learning, "rows", lambda self, generator: (seen.append(self), rows(self, generator))[1])
+    world.learn(photos, token="<tom>", noun="cat", earlier={"<rex>": photos}, **options)
+    past = seen[0].past
+    own = {z.numpy().tobytes() for views in seen[0]._latents for z in views}
+    assert {z.numpy().tobytes() for z in past.memory["<rex>"]} == own, "here both concepts have the same photos"
+    assert all("<rex> dog" in prompt for prompt in past.prompts["<rex>"]) and len(past.prompts["<rex>"]) == len(past.memory["<rex>"])
+    assert set(past.priors) == {"a photo of a dog", "a photo of a cat"}
+    assert not any("short-term" in name for name in world.manifest.present.files) and not (world.path / "learning").exists()
+
+
+def test_the_attention_term_holds_cross_attention_outputs(photos):
+    past = Past(memory={"<tom>": torch.randn(2, 4, 16, 16)}, prompts={"<tom>": ["a cat", "a dog"]})
+    learning = begin(photos, "l2dm", past=past, steps=2, batch=2, attention_weight=0.5)
+    next(learning.run())
+    generator = torch.Generator().manual_seed(4)
+    parts = learning.rows(generator)
+    state, found = generator.get_state(), {}
+    for weight in (0.0, 0.5):
+        generator.set_state(state)
+        learning.distillation.attention_weight = weight
+        _, found[weight] = objective(learning.backbone, parts, generator, learning.distillation)
+    generator.set_state(state)
+    times = torch.randint(learning.backbone.noise.config.num_train_timesteps, (4,), generator=generator)[2:]
+    noise = torch.randn((4, 4, 16, 16), generator=generator)[2:]
+    noisy, context = learning.backbone.noise.add_noise(parts[-1].latents, noise, times), learning.backbone.encode_text(parts[-1].prompts)
+    outputs = {}
+    for name, state in (("teacher", learning.distillation.previous), ("student", learning.tuner.values())):
+        with torch.no_grad(), learning.tuner.holding(state), attention_outputs(learning.backbone.unet) as outputs[name]:
+            learning.backbone.predict(noisy, times, context)
+    slow = [[float((t[row] - s[row]).square().sum() / t[row].square().sum()) for row in range(2)] for t, s in zip(*outputs.values())]
+    assert attention_errors(*outputs.values()).tolist() == pytest.approx(np.mean(slow, 0), rel=1e-4)
+    assert found[0.5]["distillation"] - found[0.0]["distillation"] == pytest.approx(0.5 * np.mean(slow), rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["den", "cidm", "dytox"])
+def test_a_growing_tuner_taken_up_again_ends_with_the_same_bits(photos, method):
+    first = learn(photos, method, "<rex>")
+    past = first.tuner.state()
+    ends = []
+    for broken in (False, True):
+        learning = resumed(photos, method, past)
+        if broken:
+            next(steps := learning.run())
+            saved = learning.state()
+            steps.close()
+            learning = resumed(photos, method, past)
+            learning.load_state(saved, 1)
+        list(learning.run())
+        learning.finish()
+        ends.append(learning.tuner.state())
+    assert ends[0].keys() == ends[1].keys() and len(ends[0]) > len(past)
+    assert all(torch.equal(ends[0][n], t) for n, t in ends[1].items())
+
+
+def resumed(photos, method, state):
+    """A learning of <tom> over a fresh backbone that holds ``state``, in which <rex> is known."""
+    backbone = Backbone.load()
+    backbone.add_token("<rex>", backbone.word_vector("dog"))
+    tuner = TUNERS[METHODS[method].tuner](backbone)
+    tuner.load(state)
+    return begin(photos, method, "<tom>", backbone, tuner, steps=2)
