@@ -1,7 +1,8 @@
 """The shipped personal concepts: a few pictures each of icons from the held-out styles, as a user's photos would be.
 
 python -m base.concepts          (writes demo/ and l2dm/bench/concepts/)
-python -m base.concepts --fifty FOLDER
+python -m base.concepts --fifty FOLDER      (the fifty-concept sequence, there alone)
+python -m base.concepts --tuning FOLDER     (six concepts to choose hyper-parameters on, there alone)
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ BENCHMARK = {
     "dog2": ("dog", "fluent-emoji-flat", "poodle"), "cat2": ("cat", "fluent-emoji-flat", "black-cat"),
     "car1": ("car", "fluent-emoji", "automobile"), "shoe1": ("shoe", "fluent-emoji", "running-shoe"),
     "owl1": ("owl", "fluent-emoji-flat", "owl"),
+}  # fmt: skip
+#: other concepts, for choosing hyper-parameters: none of them is in the benchmark
+TUNING = {
+    "rabbit1": ("rabbit", "fluent-emoji", "rabbit-face"), "apple1": ("apple", "fluent-emoji", "red-apple"),
+    "fox1": ("fox", "fluent-emoji-flat", "fox"), "bus1": ("bus", "fluent-emoji", "bus"),
+    "rabbit2": ("rabbit", "fluent-emoji-flat", "rabbit"), "mushroom1": ("mushroom", "fluent-emoji-flat", "mushroom"),
 }  # fmt: skip
 #: places of the pictures to learn from, and of those to compare with; the prompts' places are in neither
 LEARNT, UNSEEN = ("white", "wood", "gray", "brick", "yellow"), ("wood", "white", "orange", "brick", "gray")
@@ -81,10 +88,13 @@ def fifty() -> dict[str, tuple[str, str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".work/base"))
-    parser.add_argument("--fifty", type=Path, help="write the fifty-concept sequence there, and nothing else")
+    parser.add_argument("--fifty", type=Path)
+    parser.add_argument("--tuning", type=Path)
     options = parser.parse_args()
     if options.fifty:
         benchmark(options.fifty, options.work, fifty())
+    elif options.tuning:
+        benchmark(options.tuning, options.work, TUNING)
     else:
         demo(Path("demo"), options.work)
         benchmark(Path("l2dm/bench/concepts"), options.work, BENCHMARK)

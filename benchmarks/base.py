@@ -98,6 +98,7 @@ def main() -> None:
         "judge_identity_top1": card["identity_top1"], "judge_presence_f1": card["presence_f1"], "seconds_per_picture": round(seconds, 3),
         "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": 5, "nouns": shown},
         "per_noun": {noun: float(np.mean([said[0] == noun for said, a in zip(alone, asked) if a == noun])) for noun in nouns},
+        "training": {"seconds": facts["training_seconds"], "pictures": facts["training_pictures"], "unet_step_loss_seconds": facts["unet_loss"]},
         "settings": {"pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "judge": card},
     }  # fmt: skip
     if options.photos:
@@ -105,7 +106,7 @@ def main() -> None:
         result["psnr_photos_db"] = round(psnr(backbone, [Image.open(p) for p in files]), 2)
         result["settings"]["photos"] = len(files)
     (ROOT / "results" / "base.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in result.items() if k not in ("settings", "per_noun")}))
+    print(json.dumps({k: v for k, v in result.items() if k not in ("settings", "per_noun", "training")}))
 
 
 if __name__ == "__main__":

@@ -25,18 +25,33 @@ def tables() -> dict[str, str]:
     measured = "| on 2 CPU cores | measured | `python -m benchmarks.main` |\n|---|---|---|\n"
     measured += "\n".join(f"| {what} | {figure} | `{command}` |" for what, figure, command in rows)
     minutes = sum(facts["training_seconds"].values()) / 60
-    base = "| the mini base | |\n|---|---|\n" + "\n".join(
-        f"| {what} | {figure} |"
-        for what, figure in [
-            ("size of all weights, fp16", f"{facts['megabytes']} MB"),
-            ("nouns, drawings they were learnt from", f"{facts['nouns']}, {facts['icons']}"),
-            ("pictures the UNet was trained on", f"{facts['training_pictures']['unet']:,}"),
-            ("training time of all parts, 2 CPU cores", f"{minutes:.0f} min"),
-            ("autoencoder, PSNR on scenes of held-out icons", f"{facts['psnr_unseen_icons_db']} dB"),
-            ("CLIP pair, caption to picture, R@1 of 1,000", f"{facts['retrieval_r1_of_1000']:.1%}"),
-        ]
-    )
+    shown = [
+        ("size of all weights, fp16", f"{facts['megabytes']} MB"),
+        ("nouns, drawings they were learnt from", f"{facts['nouns']}, {facts['icons']}"),
+        ("pictures the UNet was trained on", f"{facts['training_pictures']['unet']:,}"),
+        ("training time of all parts, 2 CPU cores", f"{minutes:.0f} min"),
+        ("autoencoder, PSNR on scenes of held-out icons", f"{facts['psnr_unseen_icons_db']} dB"),
+        ("CLIP pair, caption to picture, R@1 of 1,000", f"{facts['retrieval_r1_of_1000']:.1%}"),
+    ]
+    if (path := ROOT / "results" / "base.json").exists():
+        shown += judged(json.loads(path.read_text()))
+    base = "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
     return {"main": measured, "base": base}
+
+
+def judged(found: dict) -> list[tuple[str, str]]:
+    """What the judge says of the base, and what the judge itself is worth."""
+    styles = found["styles_in_32_samples"]
+    return [
+        ("autoencoder, PSNR on photographs", f"{found['psnr_photos_db']} dB"),
+        ("a noun alone is the right one (judge)", f"{found['noun_accuracy']:.1%}"),
+        ("with a background phrase: noun right; background right", f"{found['noun_accuracy_with_background']:.1%}; {found['background_accuracy']:.1%}"),
+        ("two nouns: at least one right; both right", f"{found['pair_at_least_one']:.1%}; {found['pair_both']:.1%}"),
+        ("drawing styles among 32 samples of a noun", f"{styles['mean']:.1f} of {styles['of']}"),
+        ("one picture, 2 cores, batch of four", f"{found['seconds_per_picture']} s"),
+        ("the judge: which of 100 unseen things, from 4 references", f"{found['judge_identity_top1']:.1%}"),
+        ("the judge: presence among two-object pictures of unseen things, F1", f"{found['judge_presence_f1']:.3f}"),
+    ]  # fmt: skip
 
 
 def filled(text: str) -> str:

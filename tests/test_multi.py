@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
 from conftest import QUICK, describe
 
 from l2dm import World
-from l2dm.bench import multi
+from l2dm.bench import comparison, lifelong, multi
 from l2dm.bench.subjects import Subjects
 from l2dm.errors import SettingsError
 from l2dm.evaluation.verdict import Verdict, groups, verdict
+from l2dm.report import lifelong as lifelong_page
 from l2dm.report.multi import table, write_page
 
 NONE = torch.full((3, 8, 8), -1.0)  # two things named and a look-alike of the first
@@ -62,19 +64,18 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
     world = World.create(tmp_path / "world")
     plan = multi.Plan(folder, pictures=1, triples=2, timed=1, generate={"steps": 2, "n": 1})
     with pytest.raises(SettingsError, match="has learnt 0 of the benchmark's concepts"):
-        multi.bench(plan, ["none"], [0], [world.path], tmp_path / "out", 1, 1)
+        multi.bench(plan, ["none"], [0], [world.path], tmp_path / "out", 0, 1)
     for s in Subjects.read(folder).concepts:
         world.learn(s.learn, token=s.token, noun=s.noun, **{**QUICK, "steps": 1, "prior_weight": 0.0})
-    monkeypatch.setattr(multi, "each", lambda work, jobs, workers, threads: ((i, work(*job)) for i, job in enumerate(jobs)))
     told, out = [], tmp_path / "out"
     monkeypatch.setattr(multi.run, "__defaults__", (told.append,))
-    result = multi.bench(plan, ["none", "l2dm"], [0], [world.path], out, 1, 1)
+    result = multi.bench(plan, ["none", "l2dm"], [0], [world.path], out, 0, 1)
     assert len(told) == 2 * len(multi.KINDS)
-    assert multi.bench(plan, ["none", "l2dm"], [0], [world.path], out, 1, 1) == result and len(told) == 2 * len(multi.KINDS), (
+    assert multi.bench(plan, ["none", "l2dm"], [0], [world.path], out, 0, 1) == result and len(told) == 2 * len(multi.KINDS), (
         "nothing is repeated"
     )
     with pytest.raises(SettingsError, match="made with other settings"):
-        multi.bench(dataclasses.replace(plan, pictures=2), ["none"], [0], [world.path], out, 1, 1)
+        multi.bench(dataclasses.replace(plan, pictures=2), ["none"], [0], [world.path], out, 0, 1)
 
     assert list(result) == ["guidance", "runs", "settings"] and list(result["guidance"]) == ["none", "l2dm"]
     for found in result["guidance"].values():
@@ -95,3 +96,14 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
     assert len(head) == len(rows[0]) and rows[1][0] == "l2dm" and rows[1][3] == "-"
     page = write_page(result, samples, tmp_path / "page.html").read_text()
     assert page.count("data:image/png") == 2 * (2 * 2 + 2 * 1 + 1) and "&lt;rex&gt; dog and &lt;tom&gt; cat" in page
+
+
+def test_the_comparison_adds_several_concepts_to_every_method_that_holds_them_together(tmp_path, untrained):
+    folder = describe(tmp_path / "concepts", {"rex": "dog", "tom": "cat"})
+    plan = lifelong.Plan(folder, count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1, "prior_weight": 0.0})
+    result = comparison.bench(plan, ["sequential", "separate"], [0], tmp_path / "out", 0, 1)
+    rows = result["methods"]
+    assert {"two_concepts", "two_concepts_guided"} <= set(rows["sequential"]) and not {"two_concepts"} & set(rows["separate"])
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == result
+    head, cells = lifelong_page.table(rows)
+    assert cells[1][head.index("two together")] == "-" != cells[0][head.index("two together")]

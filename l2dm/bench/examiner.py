@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..concept.words import class_prompt
+from ..concept.words import article, class_prompt
 from ..evaluation.alignment import text_alignment
 from ..evaluation.judges import SHIPPED, find_judge
 from ..world.world import World
@@ -43,7 +43,7 @@ class Examiner:
         for i, prompt in enumerate(self.subjects.prompts):
             drawn = self.draw(world, prompt.format(f"{token} {noun}"), seed=seed + 100 * i)
             images += drawn
-            texts += [prompt.format(f"a {noun}")] * len(drawn)
+            texts += [prompt.format(article(noun))] * len(drawn)
         like = self.judge.likeness(images, self.known)
         mine = self.tokens.index(token)
         found = {

@@ -231,17 +231,21 @@ def result(plan: Plan, parts: list[dict[str, Any]], names: list[str], seeds: lis
     }  # fmt: skip
 
 
-def bench(plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], out: Path, workers: int, threads: int) -> dict[str, Any]:
+def bench(
+    plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], out: Path, workers: int, threads: int,
+    kinds: tuple[str, ...] = KINDS,
+) -> dict[str, Any]:  # fmt: skip
     """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
-    times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part."""
+    times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part.
+    ``kinds``: of prompts, from KINDS. ``workers`` 0: all in this process."""
     Judge()  # where there is none it is said now, and not by each process
     for world in worlds:
         learnt(World.open(world), Subjects.read(plan.concepts))
     places = {seed: worlds[i % len(worlds)] for i, seed in enumerate(seeds)}
-    jobs = [(plan, name, seed, kind, places[seed], out) for seed in seeds for kind in KINDS for name in names]
+    jobs = [(plan, name, seed, kind, places[seed], out) for seed in seeds for kind in kinds for name in names]
     parts: list[dict[str, Any]] = []
     out.mkdir(parents=True, exist_ok=True)
-    for at_once, last in ((workers, False), (1, True)):
+    for at_once, last in ((workers, False), (min(1, workers), True)):
         for _, record in each(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
             parts.append(record)
             parts.sort(key=lambda p: (seeds.index(p["seed"]), KINDS.index(p["kind"]), names.index(p["guidance"])))

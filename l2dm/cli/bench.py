@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,12 +40,14 @@ def lifelong(
 
 @bench_app.command(name="all")
 def everything(
-    out_folder: OutFolder, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None, base: Base = "mini",
-    judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
+    out_folder: OutFolder, methods: Methods = "all", seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
+    base: Base = "mini", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Every method of l2dm/methods.py: bench lifelong with all of them, as comparison.json and comparison.html. Resumes."""
-    plan = _lifelong(count, concepts, base, judge, settings)
-    _measure(plan, "all", seeds, out_folder, workers, ray, as_json, name="comparison", title="Every method on one ground")
+    """Every method of l2dm/methods.py: bench lifelong, then several concepts in each world; comparison.json and .html. Resumes."""
+    from ..bench.comparison import bench
+
+    plan = _lifelong(count, concepts, base, "shipped", settings)
+    _measure(plan, methods, seeds, out_folder, workers, ray, as_json, "comparison", "Every method on one ground", bench)
 
 
 @bench_app.command()
@@ -132,10 +135,11 @@ def _lifelong(count: int, concepts: Path | None, base: str, judge: str, settings
 
 
 def _measure(
-    plan: Any, methods: str, seeds: str, out: Path, workers: int, ray: str | None, as_json: bool, name: str = "", title: str = ""
+    plan: Any, methods: str, seeds: str, out: Path, workers: int, ray: str | None, as_json: bool, name: str = "", title: str = "",
+    bench: Callable[..., dict[str, Any]] | None = None,
 ) -> None:  # fmt: skip
     """Run, write JSON and page, and answer with the table."""
-    from ..bench.runs import bench
+    from ..bench import runs
     from ..methods import METHODS
     from ..report.lifelong import table, write_page
 
@@ -145,7 +149,7 @@ def _measure(
     numbers = whole_numbers("--seeds", seeds)
     cores, name = os.cpu_count() or 1, name or plan.name
     at_once = workers or cores
-    result = bench(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray, name)
+    result = (bench or runs.bench)(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray)
     page = write_page(result, out / f"{name}.html", **({"title": title} if title else {}), note=result["judge"].get("note", ""))
     answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"])), f"page: {page}")
 
