@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.main import ROOT
 from l2dm import World
 from l2dm.generation import contact_sheet
+from l2dm.methods import METHODS
 
 CONCEPTS = {"dog": ("<dog1>", "dog"), "duck_toy": ("<duck1>", "duck"), "cat": ("<cat1>", "cat")}
 COLUMNS = 8
@@ -22,12 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--sheet", type=Path, default=ROOT / "docs" / "real-photos.png")
+    parser.add_argument("--method", default="custom-diffusion", help="a row of l2dm/methods.py")
     options = parser.parse_args()
     images = []
     with tempfile.TemporaryDirectory() as place:
-        world = World.create(Path(place) / "world")
+        world = World.create(Path(place) / "world", tuner=METHODS[options.method].tuner)
         for folder, (token, noun) in CONCEPTS.items():
-            version = world.learn(options.photos / folder, token=token, noun=noun, previews=0)
+            version = world.learn(options.photos / folder, token=token, noun=noun, method=options.method, previews=0)
             print(json.dumps({"concept": folder, "seconds": version.seconds, "photos": version.photos}), flush=True)
             images += [p.image for p in world.generate(f"a photo of {token} {noun}", n=COLUMNS)]
         for token, noun in CONCEPTS.values():

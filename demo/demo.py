@@ -18,23 +18,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from l2dm import World
+from l2dm.methods import METHODS
 from l2dm.report import Page
 from l2dm.report.card import card, row_cells
 
 HERE = Path(__file__).parent
 PLACES = ("on the beach", "in the grass", "in the snow", "on a blue background")
-CELL, GAP, MARGIN = 128, 4, 340
+CELL, GAP, MARGIN = 128, 4, 400
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="where the results go (emptied first)")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--method", default="l2dm", help="how the past is kept: a row of l2dm/methods.py")
+    options = parser.parse_args()
+    out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     console, began = Console(), time.monotonic()
     concepts = [(HERE / "photos" / name, about) for name, about in json.loads((HERE / "concepts.json").read_text()).items()]
-    world = World.create(out / "world")
+    world = World.create(out / "world", tuner=METHODS[options.method].tuner)
     rows: list[tuple[str, list[Image.Image]]] = []
     page = Page("l2dm demo", "Three personal concepts, learnt one after another on the shipped base, then drawn alone and together.")
     page.heading("Learning")
@@ -42,20 +45,21 @@ def main() -> None:
     learnt = []
     with Progress(*columns, console=console) as progress:
 
-        def draw(prompt: str, n: int, seed: int = 0) -> list[Image.Image]:
+        def draw(prompt: str, n: int, seed: int = 0, **changes) -> list[Image.Image]:
             task = progress.add_task(prompt[:28], total=n)
-            return [p.image for p in world.generate(prompt, n=n, seed=seed, on_picture=lambda done: progress.update(task, completed=done))]
+            drawn = world.generate(prompt, n=n, seed=seed, on_picture=lambda done: progress.update(task, completed=done), **changes)
+            return [p.image for p in drawn]
 
         for folder, about in concepts:
             tasks: dict = {}
 
             def show(p, tasks=tasks, token=about["token"]):
-                label = {"prior": "prior pictures", "learn": f"learning {token}", "report": "report card"}[p.stage]
+                label = {"prior": "prior pictures", "memory": "memory", "learn": f"learning {token}", "report": "report card"}[p.stage]
                 if label not in tasks:
                     tasks[label] = progress.add_task(label, total=p.total)
                 progress.update(tasks[label], completed=p.done)
 
-            version = world.learn(folder, token=about["token"], noun=about["noun"], on_progress=show)
+            version = world.learn(folder, token=about["token"], noun=about["noun"], method=options.method, on_progress=show)
             learnt.append(version)
             photos = [Image.open(p).convert("RGB") for p in sorted(folder.glob("*.png"))]
             name = f"{about['token']} {about['noun']}"
@@ -74,9 +78,10 @@ def main() -> None:
         names = [f"{about['token']} {about['noun']}" for _, about in concepts]
         for a, b in ((0, 1), (1, 2)):
             prompt = f"a photo of {names[a]} on the left and {names[b]} on the right"
-            images = draw(prompt, 4, 200)
-            rows.append((f"{names[a]} and {names[b]}", images))
-            page.pictures(images, prompt)
+            for guidance, label in (("none", "plain"), ("l2dm", "guided")):
+                images = draw(prompt, 4, 200, guidance=guidance)
+                rows.append((f"{names[a]} and {names[b]}, {label}", images))
+                page.pictures(images, f"{prompt} ({label})")
         page.heading("What the base still draws")
         for noun in dict.fromkeys(about["noun"] for _, about in concepts):
             images = draw(f"a photo of a {noun}", 4, 300)

@@ -1,0 +1,56 @@
+"""The search for hyper-parameters, on concepts that the benchmark does not have: results/search.json.
+
+python -m base.concepts --tuning FOLDER
+python -m benchmarks.search FOLDER --out OUT [--variants NAME,NAME] [--seeds 0]      (resumes; adds to what is there)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.main import ROOT
+from l2dm.bench.lifelong import Plan
+from l2dm.bench.runs import bench
+from l2dm.world import store
+
+#: name -> method, and changes of the base's own learn settings
+VARIANTS = {
+    "steps-150": ("custom-diffusion", {"steps": 150}),
+    "steps-200": ("custom-diffusion", {"steps": 200}),
+    "steps-350": ("custom-diffusion", {"steps": 350}),
+    "rate-1e-3": ("custom-diffusion", {"steps": 200, "learning_rate": 1e-3}),
+    "rate-4e-3": ("custom-diffusion", {"steps": 200, "learning_rate": 4e-3}),
+    "l2dm": ("l2dm", {"steps": 200}),
+    "l2dm-distil-3": ("l2dm", {"steps": 200, "distil_weight": 3.0}),
+    "l2dm-distil-10": ("l2dm", {"steps": 200, "distil_weight": 10.0}),
+    "l2dm-distil-30": ("l2dm", {"steps": 200, "distil_weight": 30.0}),
+    "l2dm-replay-2": ("l2dm", {"steps": 200, "replay_weight": 2.0}),
+    "l2dm-attention-1": ("l2dm", {"steps": 200, "attention_weight": 1.0}),
+}
+FIGURES = ("identification", "identification_just_learned", "image_alignment", "image_alignment_just_learned", "prior_drift")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("concepts", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--count", type=int, default=6)
+    options = parser.parse_args()
+    seeds, place = [int(seed) for seed in options.seeds.split(",")], ROOT / "results" / "search.json"
+    found = json.loads(place.read_text()) if place.exists() else {"variants": {}}
+    for name in options.variants.split(","):
+        method, learn = VARIANTS[name]
+        plan = Plan(str(options.concepts.resolve()), count=options.count, learn=learn)
+        rows = bench(plan, [method], seeds, options.out / name, 1, 2)["methods"][method]
+        figures = {figure: rows[figure] for figure in (*FIGURES, "seconds_per_concept")}
+        found["variants"][name] = {"method": method, "learn": learn, "concepts": options.count, "runs": rows["runs"], **figures}
+        store.write_json(place, found)
+        print(name, {figure: value["mean"] for figure, value in figures.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
