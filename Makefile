@@ -17,7 +17,7 @@ test: .venv/.ready  ## lint, architecture, the default tests (under two minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports --no-cache --quiet || $(BIN)/lint-imports --no-cache
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 test-slow: .venv/.ready  ## the tests that take minutes
 	$(BIN)/pytest -m slow
