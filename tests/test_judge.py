@@ -40,11 +40,11 @@ def test_a_judge_that_learns_learns(desk, monkeypatch):
     for name, few in (("THINGS", 5), ("QUERIES", 6)):
         monkeypatch.setattr(judge, name, few)
     torch.manual_seed(0)
-    net, step = judge.JudgeNet(len(NOUNS), len(judge.KINDS)), desk.step()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    trial, step = judge.Trial(), desk.step()
+    optimizer = torch.optim.AdamW(trial.parameters(), lr=2e-3)
     losses = []
     for _ in range(4):
-        loss = judge.loss(net, *step)
+        loss = trial(*step)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

@@ -35,8 +35,8 @@ class Block(torch.nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.body = torch.nn.Sequential(
-            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False), torch.nn.GroupNorm(8, channels), torch.nn.ReLU(),
-            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False), torch.nn.GroupNorm(8, channels),
+            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False), torch.nn.BatchNorm2d(channels), torch.nn.ReLU(),
+            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False), torch.nn.BatchNorm2d(channels),
         )  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,7 @@ class Block(torch.nn.Module):
 
 
 def _down(inside: int, out: int) -> torch.nn.Sequential:
-    return torch.nn.Sequential(torch.nn.Conv2d(inside, out, 3, 2, 1, bias=False), torch.nn.GroupNorm(8, out), torch.nn.ReLU())
+    return torch.nn.Sequential(torch.nn.Conv2d(inside, out, 3, 2, 1, bias=False), torch.nn.BatchNorm2d(out), torch.nn.ReLU())
 
 
 class JudgeNet(torch.nn.Module):
@@ -55,7 +55,9 @@ class JudgeNet(torch.nn.Module):
         self.trunk = torch.nn.Sequential(
             _down(3, 32), Block(32), _down(32, 64), Block(64), _down(64, 128), Block(128), Block(128), Block(128)
         )  # fmt: skip
-        self.cells, self.saliency = torch.nn.Conv2d(128, WIDTH, 1), torch.nn.Conv2d(128, 1, 1)
+        # centred, or all cells of a network of ReLUs would point the same way
+        self.cells = torch.nn.Sequential(torch.nn.Conv2d(128, WIDTH, 1, bias=False), torch.nn.BatchNorm2d(WIDTH, affine=False))
+        self.saliency = torch.nn.Conv2d(128, 1, 1)
         self.nouns, self.backgrounds = torch.nn.Conv2d(128, nouns, 1), torch.nn.Linear(128, backgrounds)
         self.sharpness, self.threshold = torch.nn.Parameter(torch.tensor(10.0)), torch.nn.Parameter(torch.tensor(6.0))
 
