@@ -35,12 +35,18 @@ def tables() -> dict[str, str]:
     ]
     if (path := ROOT / "results" / "base.json").exists():
         shown += judged(json.loads(path.read_text()))
+    judge = json.loads((ROOT / "l2dm" / "evaluation" / "judge" / "judge.json").read_text())["measured"]
+    shown += [
+        ("the judge: which of 100 unseen things, from 4 references", f"{judge['identity_top1']:.1%}"),
+        ("the judge: presence in two-object pictures of unseen things, F1", f"{judge['presence_f1']:.3f}"),
+        ("the judge: background", f"{judge['background_top1']:.1%}"),
+    ]
     base = "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
     return {"main": measured, "base": base}
 
 
 def judged(found: dict) -> list[tuple[str, str]]:
-    """What the judge says of the base, and what the judge itself is worth."""
+    """What the judge says of the base."""
     styles = found["styles_in_32_samples"]
     return [
         ("autoencoder, PSNR on photographs", f"{found['psnr_photos_db']} dB"),
@@ -49,8 +55,6 @@ def judged(found: dict) -> list[tuple[str, str]]:
         ("two nouns: at least one right; both right", f"{found['pair_at_least_one']:.1%}; {found['pair_both']:.1%}"),
         ("drawing styles among 32 samples of a noun", f"{styles['mean']:.1f} of {styles['of']}"),
         ("one picture, 2 cores, batch of four", f"{found['seconds_per_picture']} s"),
-        ("the judge: which of 100 unseen things, from 4 references", f"{found['judge_identity_top1']:.1%}"),
-        ("the judge: presence among two-object pictures of unseen things, F1", f"{found['judge_presence_f1']:.3f}"),
     ]  # fmt: skip
 
 
