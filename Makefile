@@ -22,9 +22,10 @@ test: .venv/.ready  ## lint, architecture, the default tests (under two minutes)
 test-slow: .venv/.ready  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-base: .venv/.ready  ## make the shipped base again, from the npm registry to the weights (hours on a CPU; resumes)
+base: .venv/.ready  ## make the shipped base and the judge again, from the npm registry to the weights (hours on a CPU; resumes)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[base]'
 	$(BIN)/python -m base
+	$(BIN)/python -m base.judge
 
 results: .venv/.ready  ## measure the figures of results/main.json again
 	$(BIN)/python -m benchmarks.main all

@@ -12,7 +12,7 @@ import torch
 from conftest import QUICK, describe
 from tiny import tiny_clip
 
-from l2dm.bench import lifelong, pool
+from l2dm.bench import lifelong, pool, runs
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
 from l2dm.evaluation import judge
@@ -50,7 +50,7 @@ def test_no_judge_is_an_error_that_tells_the_way(tmp_path):
 
 
 def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(tmp_path, untrained, plan):
-    whole = lifelong.run(plan, "custom-diffusion", 3, tmp_path / "whole", lambda text: None)
+    whole = runs.run(plan, "custom-diffusion", 3, tmp_path / "whole", lambda text: None)
     m = np.array(whole["matrices"]["identification"], dtype=float)
     assert np.isnan(m[1, 0]) and not np.isnan(m[np.triu_indices(2)]).any() and whole["finished"]
 
@@ -58,21 +58,21 @@ def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(tmp_path, untrained, 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lifelong.run(plan, "custom-diffusion", 3, tmp_path / "broken", stop)
-    again = lifelong.run(plan, "custom-diffusion", 3, tmp_path / "broken", lambda text: None)
+        runs.run(plan, "custom-diffusion", 3, tmp_path / "broken", stop)
+    again = runs.run(plan, "custom-diffusion", 3, tmp_path / "broken", lambda text: None)
     measured = ("seconds", "peak_mb", "bytes")
     assert {k: v for k, v in again.items() if k not in measured} == {k: v for k, v in whole.items() if k not in measured}
-    repeated = lifelong.run(plan, "custom-diffusion", 3, tmp_path / "broken", stop)
+    repeated = runs.run(plan, "custom-diffusion", 3, tmp_path / "broken", stop)
     assert repeated == again, "a finished run is read, not repeated"
     with pytest.raises(SettingsError, match="made with other settings"):
-        lifelong.run(lifelong.Plan(count=1), "custom-diffusion", 3, tmp_path / "broken", stop)
+        runs.run(lifelong.Plan(count=1), "custom-diffusion", 3, tmp_path / "broken", stop)
 
 
 def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
-    record = lifelong.run(plan, "separate", 0, tmp_path, lambda text: None)
+    record = runs.run(plan, "separate", 0, tmp_path, lambda text: None)
     m = np.array(record["matrices"]["image_alignment"], dtype=float)
     assert m[0, 0] == m[0, 1] and np.isnan(m[1, 0])
-    found = {"separate": lifelong.summary([record])}
+    found = {"separate": runs.summary([record])}
     assert found["separate"]["forgetting"] == {"mean": 0.0, "std": 0.0}
     head, rows = table(found)
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
@@ -84,7 +84,7 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
 def test_joint_is_handed_the_earlier_photos_anew_each_time(tmp_path, untrained, plan, monkeypatch):
     handed, learn = [], lifelong.World.learn
     monkeypatch.setattr(lifelong.World, "learn", lambda self, *a, **k: (handed.append(k["earlier"]), learn(self, *a, **k))[1])
-    record = lifelong.run(plan, "joint", 0, tmp_path / "out", lambda text: None)
+    record = runs.run(plan, "joint", 0, tmp_path / "out", lambda text: None)
     assert record["finished"] and [list(earlier) for earlier in handed] == [[], record["order"][:1]]
 
 
@@ -95,13 +95,13 @@ def test_orders_are_the_seeds_own():
 
 
 def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained, plan):
-    record = lifelong.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    record = runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
     path = tmp_path / "runs" / "sequential-0" / "run.json"
     del record["plan"]["judge"]
     path.write_text(json.dumps(record))
-    assert lifelong.run(plan, "sequential", 0, tmp_path, lambda text: None) == record
+    assert runs.run(plan, "sequential", 0, tmp_path, lambda text: None) == record
     with pytest.raises(SettingsError, match="made with other settings"):
-        lifelong.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
+        runs.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
 
 
 def measured_apart(result):
@@ -114,7 +114,7 @@ def measured_apart(result):
 
 
 def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
-    result = lifelong.bench(plan, ["sequential", "separate"], [0], tmp_path, 0, 1, name="comparison")
+    result = runs.bench(plan, ["sequential", "separate"], [0], tmp_path, 0, 1, name="comparison")
     assert json.loads((tmp_path / "comparison.json").read_text()) == result
     assert list(result["methods"]) == ["sequential", "separate"]
     for found in result["methods"].values():
@@ -136,8 +136,8 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
 def test_processes_and_ray_give_what_this_process_gives(tmp_path, plan):
     plan = dataclasses.replace(plan, judge=str(tiny_clip(tmp_path / "clip")))
     jobs = (plan, ["sequential", "custom-diffusion"], [0])
-    here = measured_apart(lifelong.bench(*jobs, tmp_path / "here", 0, torch.get_num_threads()))
-    assert measured_apart(lifelong.bench(*jobs, tmp_path / "processes", 2, torch.get_num_threads())) == here
+    here = measured_apart(runs.bench(*jobs, tmp_path / "here", 0, torch.get_num_threads()))
+    assert measured_apart(runs.bench(*jobs, tmp_path / "processes", 2, torch.get_num_threads())) == here
     pytest.importorskip("ray")
-    assert measured_apart(lifelong.bench(*jobs, tmp_path / "ray", 2, 1, ray="local")) == here
+    assert measured_apart(runs.bench(*jobs, tmp_path / "ray", 2, 1, ray="local")) == here
     assert json.loads((tmp_path / "ray" / "lifelong.json").read_text())["methods"].keys() == here["methods"].keys()

@@ -98,6 +98,7 @@ def test_dpm_solver_keeps_the_bases_own_noise(world, backbone):
     chosen, own = backbone.pipeline("dpm-solver").scheduler, backbone.pipeline().scheduler
     assert type(chosen).__name__ == "DPMSolverMultistepScheduler" and torch.equal(chosen.alphas_cumprod, own.alphas_cumprod)
     assert chosen.config.prediction_type == own.config.prediction_type
+    assert (chosen.config.algorithm_type, own.config.algorithm_type) == ("dpmsolver++", "sde-dpmsolver++"), "the named one is no other"
 
 
 def test_a_run_killed_between_two_scores_repeats_none(plan, tmp_path, monkeypatch):

@@ -229,10 +229,11 @@ class Backbone:
 
     def pipeline(self, sampler: str = "base") -> StableDiffusionPipeline:
         """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas."""
-        kind = {"base": type(self.scheduler), "dpm-solver": DPMSolverMultistepScheduler}[sampler]
+        changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
+        kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)
         pipe = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
-            scheduler=kind.from_config(self.scheduler.config), safety_checker=None, feature_extractor=None,
+            scheduler=kind.from_config(self.scheduler.config, **changes), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)

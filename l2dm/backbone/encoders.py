@@ -33,7 +33,7 @@ class ClipEncoder:
 
     def __init__(self, where: str):
         self.name, self.pair, self.tokenizer = where, ImageFeatures(where), CLIPTokenizer.from_pretrained(where)
-        self.pair.model.float().to(_device())
+        self.pair.model.to(_device())
         self.side, self.width = self.pair.model.config.vision_config.image_size, self.pair.model.config.projection_dim
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:

@@ -14,7 +14,7 @@ class ImageFeatures:
     """The CLIP pair: the image encoder I(x) of the method's memory, and its text encoder; features are unit vectors ``(B, projection)``."""
 
     def __init__(self, folder: str | Path):
-        self.model = CLIPModel.from_pretrained(folder).eval().requires_grad_(False)
+        self.model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
         self.processor = CLIPImageProcessorPil.from_pretrained(folder)
 
     @torch.no_grad()

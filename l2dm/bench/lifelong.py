@@ -14,13 +14,7 @@ from ..backbone import MINI
 from ..evaluation.judges import SHIPPED, find_judge
 from ..world.world import World
 from .examiner import Examiner
-from .runs import bench, run, summary
 from .subjects import Subject, Subjects
-
-__all__ = ["SCORES", "Examiner", "Plan", "bench", "order", "run", "summary"]
-
-#: a score of every concept after every concept
-SCORES = ("identification", "image_alignment", "text_alignment")
 
 
 @dataclass(frozen=True)
@@ -28,7 +22,7 @@ class Plan:
     """What every run shares; saved with every result."""
 
     name: ClassVar[str] = "lifelong"
-    scores: ClassVar[tuple[str, ...]] = SCORES
+    scores: ClassVar[tuple[str, ...]] = ("identification", "image_alignment", "text_alignment")
     beside: ClassVar[dict[str, Any]] = {}
 
     concepts: str = "shipped"
