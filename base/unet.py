@@ -5,8 +5,9 @@ Shapes come from text through two doors: cross-attention, and the pooled text th
 (Rombach et al., arXiv 2112.10752): frozen, a network this small paints the noun's colour and never its shape.
 
 With two doors cross-attention need not say where a noun is. A second term teaches it, from the boxes that a composed scene
-knows (as TokenCompose does from segmentations, arXiv 2312.03626): the share of a noun's attention outside its box. It counts
-by the share of signal in the noisy latents, since in pure noise there is no place yet.
+knows (as TokenCompose does from segmentations, arXiv 2312.03626): the share of a noun's attention outside its box, and how
+little of the attention inside goes to the noun. It counts by the share of signal in the noisy latents, since in pure noise
+there is no place yet.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from .corpus import Icon
 from .scenes import Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side
 
-BATCH, STEPS, SHARD, PASSES = 24, 16_000, 4096, 4
-PLACED, MAP_SIDE, MOST_THINGS = 0.1, 8, 3  # the second term's weight; side of its maps; things of a scene
+BATCH, STEPS, SHARD, PASSES = 24, 21_000, 4096, 4
+PLACED, FELT, ENOUGH = 0.1, 0.03, 0.4  # weights of where attention is and of how much; how much of it is enough
+MAP_SIDE, MOST_THINGS = 8, 3
 
 
 def build() -> UNet2DConditionModel:
@@ -100,12 +102,18 @@ def whereabouts(tokenizer, scene: Scene, caption: str) -> tuple[torch.Tensor, to
     return tokens, cells
 
 
-def outside(maps: torch.Tensor, tokens: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean share of the things' attention outside their boxes, pictures weighted by ``weights`` (B,). ``maps`` (B, LENGTH, 8, 8)."""
+def misplaced(maps: torch.Tensor, tokens: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """``PLACED`` times the share of the things' attention that is outside their boxes, and ``FELT`` times log(ENOUGH / mean
+    attention inside) where that is short of ``ENOUGH``: means over things, pictures weighted by ``weights`` (B,).
+
+    ``maps`` (B, LENGTH, 8, 8); ``tokens`` and ``cells`` as ``whereabouts`` gives them, (B, 3, ...).
+    """
     own = torch.einsum("bnl,blhw->bnhw", tokens, maps)
-    share = 1 - (own * cells).sum((2, 3)) / own.sum((2, 3)).clamp(min=1e-8)
+    inside = (own * cells).sum((2, 3))
+    share = 1 - inside / own.sum((2, 3)).clamp(min=1e-8)
+    short = (ENOUGH / (inside / cells.sum((2, 3)).clamp(min=1e-8)).clamp(min=1e-6)).log().clamp(min=0)
     counted = tokens.any(2) * weights[:, None]
-    return (share * counted).sum() / counted.sum().clamp(min=1e-8)
+    return ((PLACED * share + FELT * short) * counted).sum() / counted.sum().clamp(min=1e-8)
 
 
 class Shards:
@@ -121,7 +129,7 @@ class Shards:
         rng = np.random.default_rng([50_000, index, rank])
         grown = min(1.0, max(0.0, index / max(1, shards) - 0.6) / 0.2)
         composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.2 * grown)
-        two, three = 0.1 + 0.1 * grown, 0.03 * grown
+        two, three = 0.1 + 0.2 * grown, 0.05 * grown
         scenes = [composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)]
         latents, texts, things = [], [], []
         for i in range(0, size, 64):
@@ -176,4 +184,4 @@ def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, ste
         noisy = (a * z + s * noise).contiguous(memory_format=torch.channels_last)
         predicted, maps = forward(noisy, t, ids)
         error = (predicted - (a * noise - s * z)).square().mean()
-        run.update(error + PLACED * outside(maps, tokens, cells, bars[t]), BATCH, told=error)
+        run.update(error + misplaced(maps, tokens, cells, bars[t]), BATCH, told=error)

@@ -1,73 +1,24 @@
-"""Each compared method by the property that defines it."""
+"""What each method tunes, by the property that defines it."""
 
 from __future__ import annotations
-
-import copy
-import functools
 
 import numpy as np
 import pytest
 import torch
 from conftest import QUICK
+from learning import PLAIN, REX, TOM, begin, fresh, learn, predicted
 from reference.keeping import (
     literal_aggregation,
-    literal_ewc,
-    literal_fisher,
-    literal_new_data_distillation,
-    literal_self_regularization,
 )
 from safetensors.torch import load_file
 
 from l2dm import LearnSettings, World
-from l2dm.backbone import Backbone
 from l2dm.concept import Concept
-from l2dm.errors import SettingsError, TokenError
-from l2dm.learner import Learning, objective
 from l2dm.methods import METHODS
-from l2dm.retention import PENALTIES, Past, attention_errors, attention_outputs, old_prompts
-from l2dm.retention.fisher import diagonal
+from l2dm.retention import PENALTIES
 from l2dm.tuners import TUNERS
 from l2dm.tuners.aggregated import aggregation
 from l2dm.tuners.by_prompt import own_words
-
-NAMES = {"<rex>": "dog", "<tom>": "cat", "<ada>": "teddy bear"}
-SMALL = {"steps": 1, "batch": 1, "rank": 2, "precision": "float32", "fisher_samples": 2, "learning_rate": 0.01}
-PLAIN, REX, TOM = "a dog and a cat", "a photo of <rex> dog", "a photo of <tom> cat"
-
-
-LOADED = functools.cache(Backbone.load)
-
-
-def fresh() -> Backbone:
-    """The shipped base, to be changed: a copy is quicker than loading again."""
-    return copy.deepcopy(LOADED())
-
-
-def begin(photos, method, token="<rex>", backbone=None, tuner=None, past=None, **changes) -> Learning:
-    """A learning of ``token``, over a backbone of its own if none is given."""
-    backbone = backbone or fresh()
-    tuner = tuner or TUNERS[METHODS[method].tuner](backbone)
-    settings = LearnSettings.of(SMALL, {"method": method, **changes})
-    vector = backbone.add_token(token, backbone.word_vector(NAMES[token]))
-    return Learning(backbone, tuner, vector, Concept.read(photos, token, NAMES[token]), past or Past(), settings)
-
-
-def learn(photos, method, *tokens, after: Learning | None = None, **changes) -> Learning:
-    """Learn ``tokens`` one after another; the last one's learning."""
-    learning = after
-    for token in tokens:
-        over = {"backbone": learning.backbone, "tuner": learning.tuner} if learning else {}
-        learning = begin(photos, method, token, **over, **changes)
-        list(learning.run())
-        learning.finish()
-    return learning
-
-
-@torch.no_grad()
-def predicted(backbone, *prompts):
-    """The noise predicted for ``prompts`` in one batch."""
-    z = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)).expand(len(prompts), -1, -1, -1)
-    return backbone.predict(z, torch.full((len(prompts),), 500), backbone.encode_text(list(prompts)))
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +39,6 @@ def test_the_table_names_what_exists():
     assert {m.penalty for m in METHODS.values()} == {"nothing", *PENALTIES}
     ours = {"sequential", "isolated", "replay", "separate", "joint"}
     assert all("arXiv" in m.text or name in ours or name.startswith("l2dm-") for name, m in METHODS.items())
-
-
-# ------------------------------------------------------------------------------------------------ what is tuned
 
 
 def test_dreambooth_tunes_the_whole_denoiser_and_nothing_else(photos, weights, backbone):
@@ -133,9 +81,6 @@ def test_before_anything_is_learnt_every_tuner_is_the_pretrained_model(name, pla
     backbone.add_token("<ada>", backbone.word_vector("cat"))
     tuner.begin(Concept.read(photos, "<ada>", "teddy bear"), LearnSettings())
     assert torch.equal(predicted(backbone, PLAIN), plain), "a new adapter starts by changing nothing"
-
-
-# ------------------------------------------------------------------------------------------------ growth
 
 
 def test_ders_earlier_adapters_stay_as_they_are_and_act_in_every_prompt(photos, plain):
@@ -209,9 +154,6 @@ def test_cidm_aggregates_by_the_prompt(photos):
     assert weights[0, 0] > weights[0, 1] and weights[1, 1] > weights[1, 0]
 
 
-# ------------------------------------------------------------------------------------------------ isolated
-
-
 def test_own_words_are_the_token_and_the_noun_right_after_it():
     ids = torch.tensor([[1, 9, 5, 6, 7, 5], [9, 5, 1, 9, 5, 6], [5, 6, 1, 1, 1, 1], [1, 1, 1, 1, 1, 9]])
     assert own_words(ids, 9, [5, 6]).int().tolist() == [[0, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1], [0] * 6, [0, 0, 0, 0, 0, 1]]
@@ -241,123 +183,6 @@ def test_isolated_concepts_leave_every_other_prompt_alone_bit_for_bit(photos, pl
     assert torch.equal(predicted(World.open(world.path).backbone(), TOM), tom)
     again.undo()
     assert torch.equal(predicted(World.open(world.path).backbone(), PLAIN, TOM, REX), mixed)
-
-
-# ------------------------------------------------------------------------------------------------ how the past is kept
-
-
-def test_ewc_is_its_literal_twin_and_0_at_the_old_weights(photos):
-    first = begin(photos, "ewc")
-    with first._training():
-        name = next(iter(first.tuner.parameters))
-        some = {name: first.tuner.parameters[name]}
-        fast, slow = diagonal(some, first._photo_losses()), literal_fisher(first._photo_losses(), some)
-    assert fast[name].max() > 0 and torch.allclose(fast[name], slow[name], rtol=1e-4, atol=0)
-    kept = first.finish()
-    assert first.penalty() == 0 and set(kept) == {f"fisher/{n}" for n in first.tuner.parameters}
-    old = first.tuner.values()
-    second = begin(photos, "ewc", "<tom>", first.backbone, first.tuner, Past(kept=kept))
-    assert second.penalty() == 0, "nothing has moved yet"
-    with torch.no_grad():
-        second.tuner.parameters[name] += 0.1 * torch.randn(old[name].shape, generator=torch.Generator().manual_seed(0))
-    now = second.tuner.values()
-    assert float(second.penalty()) == pytest.approx(literal_ewc(now, old, [{name: kept[f"fisher/{name}"]}]), rel=1e-4)
-    both = second.finish()
-    assert (both[f"fisher/{name}"] >= kept[f"fisher/{name}"]).all() and not torch.equal(both[f"fisher/{name}"], kept[f"fisher/{name}"])
-
-
-def test_what_ewc_keeps_lives_and_dies_with_its_version(photos, tmp_path):
-    world, options = World.create(tmp_path / "w"), {**QUICK, "method": "ewc", "steps": 1, "fisher_samples": 1}
-    world.learn(photos, token="<rex>", noun="dog", **options)
-    file = "kept.safetensors"
-    first = load_file(world.path / "versions/0001" / file)
-    assert file in world.manifest.present.files
-    terms = []
-    world.learn(photos, token="<tom>", noun="cat", **options, on_progress=lambda p: terms.append(p.step and p.step.terms))
-    assert "penalty" in terms[-1]
-    second = load_file(world.path / "versions/0002" / file)
-    assert any((second[n] > first[n]).any() for n in first)
-    world.undo()
-    assert not (world.path / "versions/0002").exists()
-    world.learn(photos, token="<tom>", noun="cat", **options)
-    assert all(torch.equal(t, second[n]) for n, t in load_file(world.path / "versions/0003" / file).items())
-    world.forget("<tom>")
-    assert (world.path / "versions/0004" / file).exists()
-
-
-def test_lwf_is_its_literal_twin(photos):
-    prompts = old_prompts({"<tom>": "cat"}, "dog")
-    assert prompts == {"<tom>": [TOM], "dog": ["a photo of a dog"]}
-    backbone = fresh()
-    backbone.add_token("<tom>", backbone.word_vector("cat"))
-    learning = begin(photos, "lwf", backbone=backbone, past=Past(prompts=prompts), batch=3, distil_weight=2.5, steps=2)
-    next(learning.run())
-    generator = torch.Generator().manual_seed(4)
-    parts = learning.rows(generator)
-    assert parts[-1].latents is parts[0].latents and set(parts[-1].prompts) <= {TOM, "a photo of a dog"} and parts[-1].weight == 0
-    state = generator.get_state()
-    whole, values = objective(learning.backbone, parts, generator, learning.distillation)
-    with torch.no_grad():
-        generator.set_state(state)
-        slow = literal_new_data_distillation(learning, parts[-1], generator, 6)
-    assert slow > 0 and values["distillation"] == pytest.approx(slow, rel=1e-3)
-    assert float(whole.detach()) == pytest.approx(values["concept"] + 2.5 * slow, rel=1e-3)
-
-
-def test_c_loras_penalty_is_its_literal_twin(photos):
-    tuner, backbone = None, None
-    for number, token in enumerate(NAMES):
-        learning = begin(photos, "c-lora", token, backbone, tuner)
-        tuner, backbone = learning.tuner, learning.backbone
-        assert learning.penalty() == 0, "no past, or nothing new yet"
-        with torch.no_grad():
-            for layer in list(tuner.layers)[:1]:
-                tuner.now[f"{number + 1:04d}/{layer}.up"].normal_(generator=torch.Generator().manual_seed(number))
-    factors = [[tuner.now[f"{name}/{layer}.{kind}"] for name in tuner.adapters] for kind in ("up", "down")]
-    assert float(learning.penalty()) == pytest.approx(literal_self_regularization(*factors), rel=1e-4)
-
-
-def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkeypatch):
-    world, options = World.create(tmp_path / "w"), {**QUICK, "method": "joint", "steps": 1}
-    world.learn(photos, token="<rex>", noun="dog", **options)
-    with pytest.raises(SettingsError, match=r"photos of every earlier concept.*<rex>.*earlier="):
-        world.learn(photos, token="<tom>", noun="cat", **options)
-    with pytest.raises(TokenError, match="<ada>"):
-        world.learn(photos, token="<tom>", noun="cat", earlier={"<ada>": photos}, **options)
-    seen = []
-    rows = Learning.rows
-    monkeypatch.setattr(Learning, "rows", lambda self, generator: (seen.append(self), rows(self, generator))[1])
-    world.learn(photos, token="<tom>", noun="cat", earlier={"<rex>": photos}, **options)
-    past = seen[0].past
-    own = {z.numpy().tobytes() for views in seen[0]._latents for z in views}
-    assert {z.numpy().tobytes() for z in past.memory["<rex>"]} == own, "here both concepts have the same photos"
-    assert all("<rex> dog" in prompt for prompt in past.prompts["<rex>"]) and len(past.prompts["<rex>"]) == len(past.memory["<rex>"])
-    assert set(past.priors) == {"a photo of a dog", "a photo of a cat"}
-    assert not any("short-term" in name for name in world.manifest.present.files) and not (world.path / "learning").exists()
-
-
-def test_the_attention_term_holds_cross_attention_outputs(photos):
-    past = Past(memory={"<tom>": torch.randn(2, 4, 16, 16)}, prompts={"<tom>": ["a cat", "a dog"]})
-    learning = begin(photos, "l2dm", past=past, steps=2, batch=2, attention_weight=0.5)
-    next(learning.run())
-    generator = torch.Generator().manual_seed(4)
-    parts = learning.rows(generator)
-    state, found = generator.get_state(), {}
-    for weight in (0.0, 0.5):
-        generator.set_state(state)
-        learning.distillation.attention_weight = weight
-        _, found[weight] = objective(learning.backbone, parts, generator, learning.distillation)
-    generator.set_state(state)
-    times = torch.randint(learning.backbone.noise.config.num_train_timesteps, (4,), generator=generator)[2:]
-    noise = torch.randn((4, 4, 16, 16), generator=generator)[2:]
-    noisy, context = learning.backbone.noise.add_noise(parts[-1].latents, noise, times), learning.backbone.encode_text(parts[-1].prompts)
-    outputs = {}
-    for name, state in (("teacher", learning.distillation.previous), ("student", learning.tuner.values())):
-        with torch.no_grad(), learning.tuner.holding(state), attention_outputs(learning.backbone.unet) as outputs[name]:
-            learning.backbone.predict(noisy, times, context)
-    slow = [[float((t[row] - s[row]).square().sum() / t[row].square().sum()) for row in range(2)] for t, s in zip(*outputs.values())]
-    assert attention_errors(*outputs.values()).tolist() == pytest.approx(np.mean(slow, 0), rel=1e-4)
-    assert found[0.5]["distillation"] - found[0.0]["distillation"] == pytest.approx(0.5 * np.mean(slow), rel=1e-3)
 
 
 @pytest.mark.parametrize("method", ["den", "cidm"])
