@@ -25,7 +25,7 @@ from .corpus import HELD_OUT_STYLES, NOUNS, TRAIN_STYLES, Icon, load_things
 from .scenes import PLACES, PLAIN, Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side
 
-STEPS, SEED = 2200, 11
+STEPS, SEED = 1500, 11
 THINGS, REFERENCES, QUERIES = 24, 2, 40  # a step's things, reference pictures of each, and pictures to be judged
 TESTED = 100
 KINDS = [*PLACES, *PLAIN]
