@@ -47,7 +47,7 @@ def test_watching_changes_nothing_and_ends_even_with_an_error(backbone):
 @pytest.mark.parametrize("goal", [None, 0.0, 0.99])
 def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     """The same loss and the same moved latents as diffusers' own pipeline, for one step; also after refinement to a ``goal``."""
-    size = 20.0 if goal is None else 0.5  # several large steps would enlarge the rounding
+    size = 20.0 if goal is None else 0.01  # several large steps would enlarge the rounding
     from diffusers import StableDiffusionAttendAndExcitePipeline as Theirs
 
     prompt = "a photo of a dog and a cat"
@@ -84,8 +84,8 @@ def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     monkeypatch.setattr(attend_and_excite, "GOALS", {0.0: goal or 0.0})
     ours = guide.move(Still, 0, z[:1].clone(), context[:1])
     assert len(guide.history) == {None: 1, 0.0: 2, 0.99: 4}[goal], "one look tells that an easy goal is reached"
-    assert guide.history[-1][0] == pytest.approx(loss.item(), abs=1e-5 if goal is None else 1e-4)
-    assert torch.allclose(ours, moved.detach(), atol=1e-4 if goal is None else 2e-2)
+    assert guide.history[-1][0] == pytest.approx(loss.item(), abs=1e-5)
+    assert torch.allclose(ours, moved.detach(), atol=1e-4)
 
 
 def test_a_forward_for_the_maps_ends_with_the_last_and_its_gradient_is_the_same(backbone):
