@@ -37,8 +37,10 @@ def tables() -> dict[str, str]:
         shown += judged(json.loads(path.read_text()))
     judge = json.loads((ROOT / "l2dm" / "evaluation" / "judge" / "judge.json").read_text())["measured"]
     shown += [
-        ("the judge: which of 100 unseen things, from 4 references", f"{judge['identity_top1']:.1%}"),
-        ("the judge: presence in two-object pictures of unseen things, F1", f"{judge['presence_f1']:.3f}"),
+        ("the judge, clean pictures: which of 100 unseen things, from 4 references", f"{judge['identity_top1']:.1%}"),
+        ("the same, pictures worn as a small denoiser draws", f"{judge['worn']['identity_top1']:.1%}"),
+        ("the judge, clean pictures: nouns of the drawings that the base learnt", f"{judge['noun_top1']:.1%}"),
+        ("the judge, clean pictures: presence in two-object pictures of unseen things, F1", f"{judge['presence_f1']:.3f}"),
         ("the judge: background", f"{judge['background_top1']:.1%}"),
     ]
     base = "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
