@@ -77,8 +77,13 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.named.values(), clip)
-        self.optimizer.step()
+        if torch.nn.utils.clip_grad_norm_(self.named.values(), clip).isfinite():
+            self.optimizer.step()
+        else:  # the same for all processes side by side, whose gradients are averaged
+            print(
+                f"{self.folder.name} step {self.step}: gradients that are not finite, loss {float(loss.detach())}; step left out",
+                flush=True,
+            )
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.pictures += pictures

@@ -6,6 +6,17 @@ import json
 import re
 
 from benchmarks.main import ROOT
+from l2dm.report import lifelong, multi
+
+#: a summary's keys that the README shows, of a benchmark that has many more
+LIFELONG = (
+    "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift",
+    "seconds_per_concept", "bytes_per_concept",
+)  # fmt: skip
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def tables() -> dict[str, str]:
@@ -44,7 +55,15 @@ def tables() -> dict[str, str]:
         ("the judge: background", f"{judge['background_top1']:.1%}"),
     ]
     base = "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
-    return {"main": measured, "base": base}
+    found = {"main": measured, "base": base}
+    if (path := ROOT / "results" / "lifelong.json").exists():
+        methods = json.loads(path.read_text())["methods"]
+        found["lifelong"] = markdown(
+            *lifelong.table({m: {k: v for k, v in row.items() if k in ("runs", *LIFELONG)} for m, row in methods.items()})
+        )
+    if (path := ROOT / "results" / "multi.json").exists():
+        found["multi"] = markdown(*multi.table(json.loads(path.read_text())["guidance"]))
+    return found
 
 
 def judged(found: dict) -> list[tuple[str, str]]:

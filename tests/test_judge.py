@@ -22,8 +22,11 @@ def desk():
 
 
 def test_a_step_tells_what_its_pictures_hold(desk):
-    pixels, there, nouns, where = desk.step()
-    assert pixels.shape == (judge.THINGS * judge.REFERENCES + judge.QUERIES, 3, 64, 64) and pixels.abs().max() <= 1
+    pixels, nouns, there, where = desk.step()
+    references = judge.THINGS * judge.REFERENCES
+    assert pixels.shape == (references + judge.QUERIES, 3, 64, 64) and pixels.abs().max() <= 1
+    assert (nouns[:references].sum(1) == 1).all() and torch.equal(nouns[:references:2], nouns[1:references:2])
+    nouns = nouns[references:]
     assert there.sum(1).min() >= 1 and there.sum(1).max() <= 3 and set(there.unique().tolist()) == {0, 1}
     assert ((nouns.sum(1) >= 1) & (nouns.sum(1) <= there.sum(1))).all()
     assert where.min() >= 0 and where.max() < len(judge.KINDS)
