@@ -250,8 +250,9 @@ def main() -> None:
     net = train(options.work, options.steps).requires_grad_(False)
     seen, tested, others = split(options.work)
     ours = [icon for icon in seen if icon.noun in NOUNS]
-    desk = Desk(others, seed=SEED + 900)
-    sharpness, threshold = calibrate(*pairs(net, desk, prototypes(net, desk), 400))
+    desks = [Desk(others, seed=SEED + 900, wear=wear) for wear in (False, True)]
+    asked = [pairs(net, desk, prototypes(net, desk), 400) for desk in desks]
+    sharpness, threshold = calibrate(*(torch.cat(part) for part in zip(*asked)))
     net.sharpness.fill_(sharpness)
     net.threshold.fill_(threshold)
     state = json.loads((options.work / "judge" / "state.json").read_text())
