@@ -23,7 +23,7 @@ from .training import Training
 #: Settings that suit this base; ``Backbone`` reads them from ``l2dm.json``.
 DEFAULTS = {
     "learn": {
-        "steps": 350, "batch": 4, "learning_rate": 2e-3, "token_learning_rate": 5e-3, "prior_weight": 0.5, "prior_pictures": 24,
+        "steps": 350, "batch": 4, "learning_rate": 2e-3, "token_learning_rate": 2e-2, "prior_weight": 0.5, "prior_pictures": 24,
         "prior_steps": 15,
     },
     "generate": {"steps": 20, "guidance_scale": 3.0, "guidance_step": 1.0},

@@ -17,11 +17,14 @@ from l2dm.world import store
 
 #: name -> method, and changes of the base's own learn settings
 VARIANTS = {
-    "steps-150": ("custom-diffusion", {"steps": 150}),
-    "steps-200": ("custom-diffusion", {"steps": 200}),
-    "steps-350": ("custom-diffusion", {"steps": 350}),
-    "rate-1e-3": ("custom-diffusion", {"steps": 200, "learning_rate": 1e-3}),
-    "rate-4e-3": ("custom-diffusion", {"steps": 200, "learning_rate": 4e-3}),
+    # how one concept is learnt: each in a world of its own
+    "steps-200": ("separate", {"steps": 200}),
+    "steps-350": ("separate", {"steps": 350}),
+    "token-5e-3": ("separate", {"steps": 200, "token_learning_rate": 5e-3}),
+    "token-5e-2": ("separate", {"steps": 200, "token_learning_rate": 5e-2}),
+    "rate-1e-3": ("separate", {"steps": 200, "learning_rate": 1e-3}),
+    "rate-4e-3": ("separate", {"steps": 200, "learning_rate": 4e-3}),
+    # how the past is kept: one after another
     "l2dm": ("l2dm", {"steps": 200}),
     "l2dm-distil-3": ("l2dm", {"steps": 200, "distil_weight": 3.0}),
     "l2dm-distil-10": ("l2dm", {"steps": 200, "distil_weight": 10.0}),
