@@ -27,7 +27,7 @@ def main() -> None:
     if "autoencoder" in wanted:
         from . import autoencoder
 
-        autoencoder.train(icons, options.work / "autoencoder")
+        autoencoder.sharpen(autoencoder.train(icons, options.work / "autoencoder"), icons, options.work / "decoder")
     if "clip" in wanted:
         from . import clip
 

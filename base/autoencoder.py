@@ -13,7 +13,7 @@ from .corpus import Icon
 from .scenes import Composer
 from .training import DEVICE, Training
 
-CROP, CROP_STEPS, STEPS = 32, 4000, 7000
+CROP, CROP_STEPS, STEPS, DECODER_STEPS = 32, 4000, 7000, 3000
 
 
 def build() -> AutoencoderTiny:
@@ -41,6 +41,29 @@ def likeness(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return 4 * (y - x).square().mean() + (y - x).abs().mean()
 
 
+def pictures(composer: Composer, rng: np.random.Generator) -> list[np.ndarray]:
+    """A pool of scenes and of textures that stand for photographs."""
+    return [composer.photo_like() if rng.random() < 0.4 else composer.scene(int(rng.integers(1, 4))).pixels for _ in range(2000)]
+
+
+def sharpen(model: AutoencoderTiny, icons: list[Icon], folder: Path, seed: int = 6) -> AutoencoderTiny:
+    """Train (or take up, or just load) the decoder alone on the finished encoder's latents as they are, with little noise: what
+    the denoiser has learnt of latents stays true."""
+    model.train().encoder.requires_grad_(False)
+    run = Training(folder, model, lr=1e-3, total=DECODER_STEPS, decay=0.998)
+    composer, rng = Composer(icons, seed=seed + run.step), np.random.default_rng(seed + run.step)
+    torch.manual_seed(seed + run.step)
+    pool: list[np.ndarray] = []
+    while not run.done:
+        if run.step % 400 == 0 or not pool:
+            pool = pictures(composer, rng)
+        x = to_model(np.stack([pool[i] for i in rng.integers(len(pool), size=8)]))
+        with torch.no_grad():
+            z = model.encode(x).latents
+        run.update((model.decode(z + 0.03 * torch.randn_like(z)).sample - x).square().mean(), len(x))
+    return run.averaged()
+
+
 def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
     """Train (or take up, or just load) the autoencoder.
 
@@ -56,7 +79,7 @@ def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
     while not run.done:
         small = run.step < CROP_STEPS
         if run.step % 400 == 0 or not pool:
-            pool = [composer.photo_like() if rng.random() < 0.4 else composer.scene(int(rng.integers(1, 4))).pixels for _ in range(2000)]
+            pool = pictures(composer, rng)
         picked = [pool[i] for i in rng.integers(len(pool), size=16 if small else 8)]
         if small:
             corners = rng.integers(0, 64 - CROP + 1, size=(len(picked), 2))

@@ -24,7 +24,7 @@ from .training import Training
 DEFAULTS = {
     "learn": {
         "steps": 350, "batch": 4, "learning_rate": 2e-3, "token_learning_rate": 2e-2, "prior_weight": 0.5, "prior_pictures": 24,
-        "prior_steps": 15,
+        "prior_steps": 15, "distil_weight": 30.0,
     },
     "generate": {"steps": 20, "guidance_scale": 3.0, "guidance_step": 1.0},
 }  # fmt: skip
@@ -32,7 +32,7 @@ DEFAULTS = {
 
 def assemble(icons: list[Icon], work: Path) -> StableDiffusionPipeline:
     """The pipeline of whatever training states lie in ``work``."""
-    vae = Training(work / "autoencoder", autoencoder.build(), 1e-3, autoencoder.STEPS).averaged()
+    vae = autoencoder.sharpen(autoencoder.train(icons, work / "autoencoder"), icons, work / "decoder").eval()
     networks = unet.Denoiser(unet.text_encoder(clip.train(icons, work)))
     networks = Training(work / "unet", networks, 1e-3, unet.STEPS).averaged()
     vae.register_to_config(scaling_factor=unet.latent_scale(icons, vae))
@@ -55,10 +55,9 @@ def adopt(work: Path, shipped: Path) -> None:
     pair = clip.Pair(CLIPModel.from_pretrained(shipped / "clip", dtype=torch.float32))
     networks = unet.Denoiser(CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32))
     networks.unet.load_state_dict(UNet2DConditionModel.from_pretrained(shipped / "unet", dtype=torch.float32).state_dict())
-    parts = {
-        "autoencoder": AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32), "clip": pair, "unet": networks, "match": pair,
-    }  # fmt: skip
-    for name, module in parts.items():
+    vae = AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32)
+    for name, module in {"autoencoder": vae, "decoder": vae, "clip": pair, "unet": networks, "match": pair}.items():
+        vae.encoder.requires_grad_(name != "decoder")
         folder = matched(work) if name == "match" else work / name
         if not (folder / "state.json").exists():
             run = Training(folder, module, 0.0, 0)
@@ -102,7 +101,7 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     tokens = pipe.tokenizer([s.caption for s in scenes], padding="max_length", truncation=True, return_tensors="pt")
     text = torch.nn.functional.normalize(pair.get_text_features(tokens.input_ids).pooler_output, dim=-1)
     r1 = float(((text @ image.T).argmax(1) == torch.arange(len(scenes))).float().mean())
-    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "clip", "unet")}
+    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "decoder", "clip", "unet")}
     states["match"] = json.loads((matched(work) / "state.json").read_text())
     sizes = {name: sum(p.numel() for p in getattr(pipe, name).parameters()) for name in ("vae", "text_encoder", "unet")}
     return {
@@ -166,7 +165,7 @@ Nouns: {", ".join(corpus.NOUNS)}.
 ## Parts
 | part | class | parameters | training |
 |---|---|---|---|
-| autoencoder | AutoencoderTiny, 64 px to 16 x 16 x 4 | {facts["parameters"]["vae"]:,} | {facts["training_steps"]["autoencoder"]:,} steps, {minutes["autoencoder"]} min |
+| autoencoder | AutoencoderTiny, 64 px to 16 x 16 x 4 | {facts["parameters"]["vae"]:,} | {facts["training_steps"]["autoencoder"]:,} steps, {minutes["autoencoder"]} min; then the decoder alone, {facts["training_steps"]["decoder"]:,} steps, {minutes["decoder"]} min |
 | text encoder | CLIPTextModel, 3 layers, 32 tokens | {facts["parameters"]["text_encoder"]:,} | as half of a CLIP pair {facts["training_steps"]["clip"]:,} steps of {clip.BATCH}, {minutes["clip"]} min; then with the denoiser |
 | denoiser | UNet2DConditionModel, pooled text in every block, v-prediction, zero terminal SNR | {facts["parameters"]["unet"]:,} | {facts["training_steps"]["unet"]:,} steps of {unet.BATCH} ({facts["training_pictures"]["unet"]:,} pictures), {minutes["unet"]} min |
 | image encoder of the CLIP pair (`clip/`) | CLIPModel | | towards the finished text encoder, {facts["training_steps"]["match"]:,} steps of {clip.BATCH}, {minutes["match"]} min |

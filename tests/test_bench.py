@@ -12,6 +12,7 @@ import torch
 from conftest import QUICK, describe
 from tiny import tiny_clip
 
+from l2dm.backbone import Backbone
 from l2dm.bench import lifelong, pool, runs
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
@@ -102,6 +103,13 @@ def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained,
     assert runs.run(plan, "sequential", 0, tmp_path, lambda text: None) == record
     with pytest.raises(SettingsError, match="made with other settings"):
         runs.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
+
+
+def test_a_base_that_brings_other_settings_along_is_another_benchmark(tmp_path, untrained, plan, monkeypatch):
+    runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    monkeypatch.setattr(Backbone, "own_defaults", lambda base: {"learn": {"learning_rate": 1e-3}})
+    with pytest.raises(SettingsError, match="made with other settings"):
+        runs.run(plan, "sequential", 0, tmp_path)
 
 
 def measured_apart(result):

@@ -66,9 +66,8 @@ class Backbone:
         pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         for part in (pipe.text_encoder, pipe.vae, pipe.unet):
             part.eval().requires_grad_(False)
-        own = folder / "l2dm.json"
-        defaults = json.loads(own.read_text()) if own.exists() else {}
-        backbone = cls(str(base), folder, pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler, defaults)
+        parts = pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler
+        backbone = cls(str(base), folder, *parts, cls.own_defaults(base))
         if len(backbone.tokenizer) != backbone.text_encoder.get_input_embeddings().num_embeddings:
             raise BaseModelError(f"base {str(base)!r}: tokenizer and text encoder disagree about the number of tokens; was it fine-tuned?")
         backbone.text_encoder.set_input_embeddings(PersonalTokens(backbone.text_encoder.get_input_embeddings()))
@@ -104,6 +103,12 @@ class Backbone:
         if kind != "StableDiffusionPipeline":
             raise BaseModelError(f"base {str(base)!r}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)")
         return folder
+
+    @classmethod
+    def own_defaults(cls, base: str | Path) -> dict[str, dict[str, Any]]:
+        """The settings that a base brings along in ``l2dm.json``, by kind; empty when it brings none."""
+        path = cls.locate(base) / "l2dm.json"
+        return json.loads(path.read_text()) if path.exists() else {}
 
     @cached_property
     def fingerprint(self) -> str:

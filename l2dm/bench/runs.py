@@ -19,7 +19,7 @@ from ..errors import SettingsError
 from ..evaluation import matrix
 from ..methods import METHODS
 from ..world import store
-from ..world.world import World
+from ..world.world import World, settings_for
 from .memory import peak_mb, reset_peak
 from .pool import each
 from .subjects import Subject
@@ -75,6 +75,12 @@ def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None 
     return record
 
 
+def resolved(plan: Plan, method: str) -> dict[str, Any]:
+    """The settings that the runs of ``method`` learn and draw with, the base's own among them."""
+    learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
+    return {"learn": learn.as_dict(), "generate": settings_for(plan.base, "generate").as_dict()}
+
+
 def spread(values: list[float]) -> dict[str, float]:
     """Mean and sample standard deviation (0 of one value)."""
     return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
@@ -84,7 +90,7 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
     """One method, one seed, one order; resumes. Returns its record."""
     folder = out / "runs" / f"{method}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed}
+    path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
     record = begun(path, identity, dataclasses.asdict(type(plan)()))
     if record.get("finished"):
         return record

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,12 @@ from .lesson import Lesson, OnProgress
 from .manifest import NAME, Manifest, Version, entry, folder_of, now
 from .past import copy_without
 from .tensors import read_tensors
+
+
+def settings_for(base: str, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
+    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then ``given``."""
+    cls = {"learn": LearnSettings, "generate": GenerateSettings}[kind]
+    return cls.of(Backbone.own_defaults(base).get(kind, {}), given or {}, place=place)
 
 
 class World:
@@ -112,10 +117,8 @@ class World:
     # ---------------------------------------------------------------- drawing
 
     def settings(self, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
-        """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then ``given``."""
-        own = json.loads(path.read_text()) if (path := Backbone.locate(self.manifest.base) / "l2dm.json").exists() else {}
-        cls = {"learn": LearnSettings, "generate": GenerateSettings}[kind]
-        return cls.of(own.get(kind, {}), given or {}, place=place)
+        """As ``settings_for`` this world's base."""
+        return settings_for(self.manifest.base, kind, given, place)
 
     def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
                  show_attention: tuple[int, ...] = (), **changes: Any) -> list[Picture]:  # fmt: skip
