@@ -125,11 +125,12 @@ class Shards:
 
     @torch.no_grad()
     def make(self, index: int, rank: int, size: int, shards: int) -> tuple[torch.Tensor, ...]:
-        """Shard ``index`` of ``shards``: large single objects of named style first, then freer ones, pairs and triples."""
+        """Shard ``index`` of ``shards``: large single objects of named style first, then freer ones, and mostly pairs and triples:
+        things at half their size are learnt anew."""
         rng = np.random.default_rng([50_000, index, rank])
-        grown = min(1.0, max(0.0, index / max(1, shards) - 0.6) / 0.2)
+        grown = min(1.0, max(0.0, index / max(1, shards) - 0.4) / 0.2)
         composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.2 * grown)
-        two, three = 0.1 + 0.2 * grown, 0.05 * grown
+        two, three = 0.1 + 0.4 * grown, 0.15 * grown
         scenes = [composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)]
         latents, texts, things = [], [], []
         for i in range(0, size, 64):

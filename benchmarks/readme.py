@@ -1,4 +1,4 @@
-"""Write the README's tables from results/*.json:  python -m benchmarks.readme"""
+"""Write the README's tables and its figure from results/*.json:  python -m benchmarks.readme"""
 
 from __future__ import annotations
 
@@ -86,6 +86,14 @@ def filled(text: str) -> str:
     return text
 
 
-if __name__ == "__main__":
+def main() -> None:
     path = ROOT / "README.md"
     path.write_text(filled(path.read_text()))
+    if (path := ROOT / "results" / "lifelong.json").exists():
+        found = json.loads(path.read_text())
+        runs = {method: [run for run in found["runs"] if run["method"] == method] for method in found["methods"]}
+        lifelong.curves(runs, "identification", lifelong.UNITS["identification"]).save(ROOT / "docs" / "lifelong.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from base import autoencoder
+from base.corpus import Icon
 from base.training import Training
 
 
@@ -33,3 +36,14 @@ def test_gradients_that_are_not_finite_are_left_out(tmp_path, capsys):
     run.update(run.module(torch.tensor([[1.0, float("nan"), 1.0]])).sum(), 1)
     assert all(torch.equal(weight, before[name]) for name, weight in run.named.items()) and run.step == 3
     assert "not finite" in capsys.readouterr().out
+
+
+def test_sharpening_leaves_the_latents_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(autoencoder, "DECODER_STEPS", 2)
+    monkeypatch.setattr(autoencoder, "pictures", lambda composer, rng: list(rng.integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)))
+    torch.manual_seed(0)
+    model = autoencoder.build()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    after = autoencoder.sharpen(model, [Icon("dog", "noto", "dog", np.zeros((8, 8, 4), np.uint8))], tmp_path).state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"decoder"}
