@@ -39,7 +39,7 @@ def test_gradients_that_are_not_finite_are_left_out(tmp_path, capsys):
 
 
 def test_sharpening_leaves_the_latents_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(autoencoder, "DECODER_STEPS", 2)
+    monkeypatch.setattr(autoencoder, "DECODER_STEPS", 4)
     monkeypatch.setattr(autoencoder, "pictures", lambda composer, rng: list(rng.integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)))
     torch.manual_seed(0)
     model = autoencoder.build()
