@@ -141,7 +141,7 @@ def _measure(
     """Run, write JSON and page, and answer with the table."""
     from ..bench import runs
     from ..methods import METHODS
-    from ..report.lifelong import table, write_page
+    from ..report.lifelong import BRIEF, table, write_page
 
     chosen = list(METHODS) if methods == "all" else [method.strip() for method in methods.split(",")]
     if unknown := [method for method in chosen if method not in METHODS]:
@@ -151,7 +151,7 @@ def _measure(
     at_once = workers or cores
     result = (bench or runs.bench)(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray)
     page = write_page(result, out / f"{name}.html", **({"title": title} if title else {}), note=result["judge"].get("note", ""))
-    answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"])), f"page: {page}")
+    answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"], BRIEF)), f"all figures: {page}")
 
 
 def _absolute(place: str) -> str:

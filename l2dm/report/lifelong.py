@@ -29,9 +29,17 @@ UNITS = {
 }  # fmt: skip
 
 
-def table(methods: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, mean ± spread over the runs."""
-    columns = {head: column for head, column in COLUMNS.items() if any(column[0] in found for found in methods.values())}
+#: what fits into a terminal
+BRIEF = ("identification", "forgetting", "image_alignment", "prior_drift")
+
+
+def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, mean ± spread over the runs. ``keys`` of the summaries: all where none is given."""
+    columns = {
+        head: column
+        for head, column in COLUMNS.items()
+        if any(column[0] in found for found in methods.values()) and (not keys or column[0] in keys)
+    }
 
     def cell(found: dict[str, Any], key: str, places: int, unit: float) -> str:
         return f"{found[key]['mean'] / unit:.{places}f} ± {found[key]['std'] / unit:.{places}f}" if key in found else "-"
