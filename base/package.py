@@ -59,7 +59,7 @@ def adopt(work: Path, shipped: Path) -> None:
     for name, module in {"autoencoder": vae, "decoder": vae, "clip": pair, "unet": networks, "match": pair}.items():
         vae.encoder.requires_grad_(name != "decoder")
         folder = matched(work) if name == "match" else work / name
-        if not (folder / "state.json").exists():
+        if name in facts["training_steps"] and not (folder / "state.json").exists():
             run = Training(folder, module, 0.0, 0)
             run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
             run.seconds = facts["training_seconds"][name]
