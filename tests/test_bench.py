@@ -77,6 +77,7 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     assert found["separate"]["forgetting"] == {"mean": 0.0, "std": 0.0}
     head, rows = table(found)
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
+    assert table(found, ("forgetting",)) == (["method", "runs", "forgetting"], [["separate", "1", "0.000 ± 0.000"]])
     result = {"methods": found, "runs": [record], "settings": record["plan"], "judge": {"identity_top1": 0.01}}
     page = write_page(result, tmp_path / "page.html").read_text()
     assert page.count("data:image/png") == 4 and "separate" in page

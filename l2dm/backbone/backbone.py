@@ -67,7 +67,7 @@ class Backbone:
         for part in (pipe.text_encoder, pipe.vae, pipe.unet):
             part.eval().requires_grad_(False)
         parts = pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler
-        backbone = cls(str(base), folder, *parts, cls.own_defaults(base))
+        backbone = cls(str(base), folder, *parts, cls.own_defaults(folder))
         if len(backbone.tokenizer) != backbone.text_encoder.get_input_embeddings().num_embeddings:
             raise BaseModelError(f"base {str(base)!r}: tokenizer and text encoder disagree about the number of tokens; was it fine-tuned?")
         backbone.text_encoder.set_input_embeddings(PersonalTokens(backbone.text_encoder.get_input_embeddings()))

@@ -30,7 +30,7 @@ UNITS = {
 
 
 #: what fits into a terminal
-BRIEF = ("identification", "forgetting", "image_alignment", "prior_drift")
+BRIEF = ("identification", "forgetting", "image_alignment", "text_alignment", "prior_drift")
 
 
 def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str], list[list[str]]]:
