@@ -1,7 +1,7 @@
 """The tokenizer and the CLIP pair: a byte-level BPE in CLIP's format, a small text and a small image encoder.
 
-Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with two helpers that know the
-scene exactly: which nouns are in it and which background. The text encoder then learns on with the UNet, which reads it;
+Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with helpers that know the scene
+exactly: which nouns are in it, which one is at each patch (as in token labeling, arXiv 2104.10858), which background. The text encoder then learns on with the UNet, which reads it;
 when that is done it is frozen, and ``match`` trains the image encoder towards it (LiT, Zhai et al., arXiv 2111.07991).
 """
 
@@ -19,12 +19,14 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 
 from .autoencoder import to_model
 from .corpus import NOUNS, Icon, fetch
-from .scenes import PLACES, PLAIN, Composer
+from .scenes import PLACES, PLAIN, Composer, Scene
 from .training import DEVICE, Training
 
 LENGTH, VOCABULARY, WIDTH = 32, 3072, 192
+SIDE, PATCH = 64, 8
 BATCH, STEPS, MATCH_STEPS, POOL = 64, 500, 400, 4096
 START, END = "<|startoftext|>", "<|endoftext|>"
+NOUN_PLACE = {noun: i for i, noun in enumerate(NOUNS)}
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -104,14 +106,14 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     vision = CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=4, image_size=64, patch_size=8,
+        hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH,
         projection_dim=128,
     )  # fmt: skip
     return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128))
 
 
 class Pair(torch.nn.Module):
-    """The CLIP pair and the two heads that help it learn; the heads are thrown away."""
+    """The CLIP pair and the heads that help it learn; the heads are thrown away."""
 
     def __init__(self, model: CLIPModel):
         super().__init__()
@@ -119,18 +121,29 @@ class Pair(torch.nn.Module):
         self.nouns = torch.nn.Linear(WIDTH, len(NOUNS))
         self.backgrounds = torch.nn.Linear(WIDTH, len(PLACES) + len(PLAIN))
 
-    def forward(self, ids, pixels, nouns, background):
-        seen = self.model.vision_model(pixel_values=pixels).pooler_output
+    def forward(self, ids, pixels, nouns, background, patches):
+        vision = self.model.vision_model(pixel_values=pixels, output_hidden_states=True)
+        seen = vision.pooler_output
         image = F.normalize(self.model.visual_projection(seen), dim=-1)
         read = self.model.text_model(input_ids=ids).pooler_output
         text = F.normalize(self.model.text_projection(read), dim=-1)
         logits = self.model.logit_scale.exp().clamp(max=100) * text @ image.T
         target = torch.arange(len(ids), device=ids.device)
         pair = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        helpers = 8 * F.binary_cross_entropy_with_logits(self.nouns(seen), nouns) + 0.3 * F.cross_entropy(
-            self.backgrounds(seen), background
-        )
-        return pair, helpers, logits
+        helpers = 8 * F.binary_cross_entropy_with_logits(self.nouns(seen), nouns)
+        helpers = helpers + 0.3 * F.cross_entropy(self.backgrounds(seen), background)
+        gathered = self.nouns(self.model.vision_model.post_layernorm(vision.hidden_states[-2][:, 1:]))  # what the last layer pools
+        named = F.cross_entropy(F.pad(gathered, (0, 1)).flatten(0, 1), patches.flatten())  # no noun: a logit of 0
+        return pair, helpers + named, logits
+
+
+def noun_of_patches(scene: Scene) -> torch.Tensor:
+    """Of each patch ``(8, 8)`` the noun whose box holds its centre, as its place in ``NOUNS``; ``len(NOUNS)`` where none is."""
+    nouns = torch.full((SIDE // PATCH, SIDE // PATCH), len(NOUNS))
+    for item in scene.items:
+        left, top, right, bottom = (max(0, round(edge / PATCH)) for edge in item.box)
+        nouns[top:bottom, left:right] = NOUN_PLACE[item.icon.noun]
+    return nouns
 
 
 def load_tokenizer(work: Path) -> CLIPTokenizer:
@@ -172,7 +185,6 @@ def _learn(icons: list[Icon], tokenizer: CLIPTokenizer, run: Training, seed: int
     pair = run.module
     composer = Composer(icons, seed=1000 + seed + run.step)
     rng = np.random.default_rng(seed + run.step)
-    noun_index = {n: i for i, n in enumerate(NOUNS)}
     kinds = [*PLACES, *PLAIN]
     pool: list = []
     while not run.done:
@@ -181,10 +193,11 @@ def _learn(icons: list[Icon], tokenizer: CLIPTokenizer, run: Training, seed: int
         picked = [pool[i] for i in rng.choice(len(pool), size=BATCH, replace=False)]
         there = torch.zeros(BATCH, len(NOUNS))
         for row, scene in enumerate(picked):
-            there[row, [noun_index[item.icon.noun] for item in scene.items]] = 1
+            there[row, [NOUN_PLACE[item.icon.noun] for item in scene.items]] = 1
         where = torch.tensor([kinds.index(s.background) for s in picked])
         ids, pixels = tokenize(tokenizer, [s.caption for s in picked]), to_model(np.stack([s.pixels for s in picked]))
-        loss, helpers, logits = pair(ids, pixels, there.to(DEVICE), where.to(DEVICE))
+        known = [part.to(DEVICE) for part in (there, where, torch.stack([noun_of_patches(s) for s in picked]))]
+        loss, helpers, logits = pair(ids, pixels, *known)
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
             print(f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}", flush=True)

@@ -162,7 +162,7 @@ class Composer:
             room = (1 - size) / 2 * self.spread
             return [(size, 0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))], "single"
         if count == 2:
-            sizes = rng.uniform(0.4, 0.52, size=2)
+            sizes = rng.uniform(0.44, 0.6, size=2)
             a, b = 0.26 + rng.uniform(-0.04, 0.03), 0.74 + rng.uniform(-0.03, 0.04)
             u, v = 0.5 + rng.uniform(-0.16, 0.16, size=2)
             if rng.random() < 0.25:

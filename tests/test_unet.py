@@ -1,4 +1,4 @@
-"""The denoiser's second term: where things are in a scene, which words name them, and what it asks of attention."""
+"""What the base's trainings read from a scene: where things are, which words name them, and what is asked of attention."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from base import unet
-from base.corpus import Icon
+from base import clip, unet
+from base.corpus import NOUNS, Icon
 from base.scenes import Item, Scene
 from l2dm.backbone import Backbone
 
@@ -27,6 +27,13 @@ def scene(*things: tuple[str, tuple[int, int, int, int]]) -> Scene:
 def words(tokenizer, caption: str, row: torch.Tensor) -> str:
     ids = tokenizer(caption).input_ids
     return tokenizer.decode([ids[int(k)] for k in row.nonzero().flatten()]).strip()
+
+
+def test_patches_know_the_noun_whose_box_holds_them():
+    bear, cat = NOUNS.index("bear"), NOUNS.index("cat")
+    named = clip.noun_of_patches(scene(("bear", (-3, 8, 20, 64)), ("cat", (36, 8, 70, 40))))
+    assert named[1:, :2].eq(bear).all() and named[1:5, 5:].eq(cat).all(), "edges go to the nearest patch; what sticks out is cut"
+    assert named[0].eq(len(NOUNS)).all() and named[:, 3:4].eq(len(NOUNS)).all() and named[5:, 5:].eq(len(NOUNS)).all()
 
 
 def test_things_are_found_by_their_own_words_and_boxes(tokenizer):
