@@ -27,7 +27,7 @@ from .corpus import Icon
 from .scenes import Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side
 
-BATCH, STEPS, SHARD, PASSES = 24, 21_000, 4096, 4
+BATCH, STEPS, SHARD, PASSES = 24, 28_500, 4096, 4
 PLACED, FELT, ENOUGH = 0.1, 0.03, 0.4  # weights of where attention is and of how much; how much of it is enough
 MAP_SIDE, MOST_THINGS = 8, 3
 

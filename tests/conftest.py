@@ -57,7 +57,7 @@ def untrained(tmp_path, monkeypatch):
     folder = tmp_path / "judge"
     folder.mkdir()
     save_file({k: v.half() for k, v in judge.JudgeNet(2, 2).state_dict().items()}, folder / "judge.safetensors")
-    facts = {"nouns": ["dog", "cat"], "backgrounds": ["c", "d"], "measured": {"identity_top1": 0.01}}
+    facts = {"nouns": ["dog", "cat"], "backgrounds": ["c", "d"], "found": 0.5, "measured": {"identity_top1": 0.01}}
     (folder / "judge.json").write_text(json.dumps(facts))
     monkeypatch.setattr(judge, "SHIPPED", folder)
 

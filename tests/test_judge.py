@@ -60,3 +60,5 @@ def test_calibration_finds_the_sigmoid():
     like = torch.rand(20_000) * 2 - 1
     truth = torch.rand(20_000) < torch.sigmoid(9 * like - 3)
     assert judge.calibrate(like, truth) == pytest.approx((9, 3), rel=0.1)
+    odds = float((~truth).sum() / truth.sum())
+    assert judge.calibrate(like, truth, even=True) == pytest.approx((9, 3 - np.log(odds)), rel=0.1)

@@ -25,7 +25,7 @@ def seen(*spots: tuple[int, int, int, float]) -> Verdict:
     like = NONE.clone()
     for p, y, x, value in spots:
         like[p, y, x] = value
-    return verdict(like, [0, 1], 0.5)
+    return verdict(like, [0, 1], found=0.5, sure=0.55)
 
 
 def test_verdicts_by_hand():
@@ -37,6 +37,7 @@ def test_verdicts_by_hand():
     assert seen(*good, (0, 6, 2, 0.4)).success, "which is not found there"
     assert seen(*good, (0, 6, 6, 0.6)) == Verdict(True, True, True, False), "the second wears the first's looks"
     assert not seen(*good, (0, 6, 6, 0.6)).success
+    assert seen(*good, (0, 6, 6, 0.52)).success, "of its kind, without its looks"
 
 
 def test_groups_of_cells():

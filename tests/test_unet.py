@@ -30,7 +30,7 @@ def words(tokenizer, caption: str, row: torch.Tensor) -> str:
 
 
 def test_patches_know_the_noun_whose_box_holds_them():
-    bear, cat = NOUNS.index("bear"), NOUNS.index("cat")
+    bear, cat = (clip.NOUN_PLACE[noun] for noun in ("bear", "cat"))
     named = clip.noun_of_patches(scene(("bear", (-3, 8, 20, 64)), ("cat", (36, 8, 70, 40))))
     assert named[1:, :2].eq(bear).all() and named[1:5, 5:].eq(cat).all(), "edges go to the nearest patch; what sticks out is cut"
     assert named[0].eq(len(NOUNS)).all() and named[:, 3:4].eq(len(NOUNS)).all() and named[5:, 5:].eq(len(NOUNS)).all()

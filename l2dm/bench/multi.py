@@ -155,9 +155,9 @@ def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...])
     cells = examiner.judge.look(images)[0]
     side = int(cells.shape[1] ** 0.5)
     like = torch.einsum("bcw,pw->bpc", cells, examiner.known).unflatten(-1, (side, side))
-    enough = float(examiner.judge.net.threshold / examiner.judge.net.sharpness)
+    judge = examiner.judge
     named = [examiner.tokens.index(s.token) for s in group]
-    return [verdict(row, named, enough).as_dict() for row in like]
+    return [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
 
 
 def judge_nouns(judge: Judge, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:

@@ -88,8 +88,12 @@ class Judge:
             raise BaseModelError(f"{folder}: no judge here; train one with: python -m base.judge")
         self.facts = json.loads((folder / "judge.json").read_text())
         self.nouns, self.backgrounds = self.facts["nouns"], self.facts["backgrounds"]
+        #: likenesses: above the first something of the kind is there (calibrated against things of other nouns, at even odds before
+        #: looking), above the second the thing itself (calibrated against look-alikes too)
+        self.found = self.facts["found"]
         self.net = JudgeNet(len(self.nouns), len(self.backgrounds)).eval().requires_grad_(False)
         self.net.load_state_dict({k: v.float() for k, v in load_file(folder / "judge.safetensors").items()})
+        self.sure = float(self.net.threshold / self.net.sharpness)
 
     @torch.no_grad()
     def look(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

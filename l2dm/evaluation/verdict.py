@@ -2,15 +2,16 @@
 
 All of it comes from the judge's 8 x 8 cells: L[p, u] in [-1, 1] is how much cell u looks like thing p, for every thing that the
 judge knows (the things named, the other concepts, look-alikes of the same nouns). A thing is found at cell u where
-L[p, u] >= enough, the likeness at which the judge's calibrated presence is 1/2; its place u_p is its best cell, argmax_u L[p, u].
+L[p, u] >= found, at which something of its kind is as likely there as not; the cell has its looks where L[p, u] >= sure, at
+which it itself is, look-alikes considered. Its place u_p is its best cell, argmax_u L[p, u].
 
     present        every thing named is found somewhere
     own looks      at its place each is the one that the cell looks most like, of all things known: no look-alike is nearer
     none doubled   of no thing named are there two groups of cells that are its own (found there, and nearest of all known);
                    cells up to two rows and columns apart are one group, so that a thing's own gaps do not count
-    no leak        at the place of no thing named is another thing named found too: each place has one thing's looks
+    no leak        the place of no thing named has another one's looks
 
-A picture succeeds when all four hold. What the cells cannot tell: cells see far beyond themselves, so things that touch may count as a
+A picture succeeds when all four hold. Which composed pictures do, right and wrong ones, is in the judge's card. What the cells cannot tell: cells see far beyond themselves, so things that touch may count as a
 leak, and of two things very close together a doubled one may count as one.
 """
 
@@ -51,15 +52,15 @@ def groups(cells: torch.Tensor, reach: int = 2) -> int:
     return count
 
 
-def verdict(like: torch.Tensor, named: list[int], enough: float) -> Verdict:
+def verdict(like: torch.Tensor, named: list[int], found: float, sure: float) -> Verdict:
     """Of one picture with cells' likeness ``like`` (known things, h, w); ``named``: which of them it is to hold, each once."""
     flat = like.flatten(1)
     nearest = flat.argmax(0)
     place = {p: int(flat[p].argmax()) for p in named}
-    own = {p: ((nearest == p) & (flat[p] >= enough)).view(like.shape[1:]) for p in named}
+    own = {p: ((nearest == p) & (flat[p] >= found)).view(like.shape[1:]) for p in named}
     return Verdict(
-        present=all(float(flat[p].amax()) >= enough for p in named),
+        present=all(float(flat[p].amax()) >= found for p in named),
         own_looks=all(int(nearest[place[p]]) == p for p in named),
         none_doubled=all(groups(own[p]) <= 1 for p in named),
-        no_leak=not any(float(flat[other, place[p]]) >= enough for p in named for other in named if other != p),
+        no_leak=not any(float(flat[other, place[p]]) >= sure for p in named for other in named if other != p),
     )

@@ -1,0 +1,82 @@
+"""What the verdict on several concepts (``l2dm.evaluation.verdict``) says of composed pictures, right ones and wrong ones.
+
+python -m base.verdicts [--work .work/base]      (adds "verdict" to the shipped judge's figures; ``base.judge`` ends with it)
+
+The benchmark's ten concepts, in pictures that hold what is named (how many of them succeed is the most that any guidance can
+reach) and in pictures that do not: one is missing, one is a look-alike of another style, one is there twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from l2dm.bench.examiner import Examiner
+from l2dm.bench.multi import groups, judge_concepts
+from l2dm.bench.subjects import Subject
+from l2dm.evaluation.judge import SHIPPED
+
+from .concepts import BENCHMARK, LIKE
+from .corpus import NOUNS, Icon, load_icons
+from .scenes import Composer
+from .wear import worn
+
+PICTURES = 3  # of every group
+
+
+def cases(work: Path, subjects: list[Subject]) -> dict[str, list[tuple[tuple[Subject, ...], list[Icon]]]]:
+    """Kind -> (what is named, what is in the picture)."""
+    own, like = {}, {}
+    for subject in subjects:
+        noun, style, icon = BENCHMARK[subject.name]
+        own[subject] = load_icons(work, (style,), {noun: [icon]})[0]
+        like[subject] = next(icon for style in LIKE for icon in load_icons(work, (style,), {noun: NOUNS[noun]})[:1])
+    kinds = {kind: groups(kind, subjects, 20, list(NOUNS)) for kind in ("two_concepts", "two_of_one_noun", "three_concepts")}
+    found = {kind: [(group, [own[s] for s in group]) for group in some] for kind, some in kinds.items()}
+    pairs = kinds["two_concepts"]
+    found["one_missing"] = [((a, b), [own[a]]) for pair in pairs for a, b in itertools.permutations(pair)]
+    found["one_look_alike"] = [((a, b), [own[a], like[b]]) for pair in pairs for a, b in itertools.permutations(pair)]
+    found["one_doubled"] = [((a, b), [own[a], own[b], own[b]]) for pair in pairs for a, b in itertools.permutations(pair)]
+    return found
+
+
+def measure(work: Path, seed: int = 31) -> dict[str, dict[str, float]]:
+    """Share of pictures that the verdict calls a success, by kind, of clean and of worn pictures."""
+    examiner, found = Examiner("shipped"), {}
+    for kind, some in cases(work, list(examiner.subjects.concepts)).items():
+        for wear in ("clean", "worn"):
+            composer, rng, said = (
+                Composer([icon for _, icons in some for icon in icons], seed=seed, spread=0.35),
+                np.random.default_rng(seed),
+                [],
+            )
+            for named, icons in some:
+                pixels = [composer.scene(icons=icons).pixels for _ in range(PICTURES)]
+                images = [Image.fromarray(worn(p, rng) if wear == "worn" else p) for p in pixels]
+                said += [v["success"] for v in judge_concepts(examiner, images, named)]
+            found.setdefault(wear, {})[kind] = round(float(np.mean(said)), 4)
+    return found
+
+
+def add(work: Path) -> dict[str, dict[str, float]]:
+    """Measure, and write the figures into the shipped judge's card."""
+    path = SHIPPED / "judge.json"
+    facts = json.loads(path.read_text())
+    facts["measured"]["verdict"] = measure(work)
+    path.write_text(json.dumps(facts, indent=1) + "\n")
+    return facts["measured"]["verdict"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".work/base"))
+    print(json.dumps(add(parser.parse_args().work)))
+
+
+if __name__ == "__main__":
+    main()
