@@ -54,7 +54,10 @@ def adopt(work: Path, shipped: Path) -> None:
     facts = json.loads((shipped / "facts.json").read_text())
     pair = clip.Pair(CLIPModel.from_pretrained(shipped / "clip", dtype=torch.float32))
     networks = unet.Denoiser(CLIPTextModel.from_pretrained(shipped / "text_encoder", dtype=torch.float32))
-    networks.unet.load_state_dict(UNet2DConditionModel.from_pretrained(shipped / "unet", dtype=torch.float32).state_dict())
+    known = UNet2DConditionModel.from_pretrained(shipped / "unet", dtype=torch.float32).state_dict()
+    found = networks.unet.load_state_dict(known, strict=False)
+    if found.unexpected_keys or not all(".attentions." in name for name in found.missing_keys):
+        raise SystemExit(f"{shipped}: a denoiser of another architecture; go on without --go-on")
     vae = AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32)
     for name, module in {"autoencoder": vae, "decoder": vae, "clip": pair, "unet": networks, "match": pair}.items():
         vae.encoder.requires_grad_(name != "decoder")

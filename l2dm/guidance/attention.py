@@ -106,9 +106,9 @@ def watched(unet: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMap
 
 
 def map_size(unet: torch.nn.Module, height: int, width: int, most: int = 16) -> tuple[int, int]:
-    """(height, width) of the largest cross-attention maps with sides up to ``most``, for latents of ``height`` x ``width``:
-    (16, 16) for Stable Diffusion at 512 px."""
+    """(height, width) of the largest cross-attention maps with sides up to ``most`` and coarser than the latents, which are
+    ``height`` x ``width``: (16, 16) for Stable Diffusion at 512 px. The finest maps follow edges more than things."""
     kinds = unet.config.down_block_types
-    levels = sorted({i for i, kind in enumerate(kinds) if "CrossAttn" in kind} | {len(kinds) - 1})
+    levels = sorted({i for i, kind in enumerate(kinds) if i and "CrossAttn" in kind} | {len(kinds) - 1})
     level = next((i for i in levels if max(height, width) >> i <= most), levels[-1])
     return height >> level, width >> level
