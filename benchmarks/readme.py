@@ -53,6 +53,7 @@ def tables() -> dict[str, str]:
         ("the judge, clean pictures: nouns of the drawings that the base learnt", f"{judge['noun_top1']:.1%}"),
         ("the judge, clean pictures: presence in two-object pictures of unseen things, F1", f"{judge['presence_f1']:.3f}"),
         ("the judge: background", f"{judge['background_top1']:.1%}"),
+        *verdicts(judge["verdict"]),
     ]
     base = "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
     found = {"main": measured, "base": base}
@@ -76,6 +77,18 @@ def judged(found: dict) -> list[tuple[str, str]]:
         ("two nouns: at least one right; both right", f"{found['pair_at_least_one']:.1%}; {found['pair_both']:.1%}"),
         ("drawing styles among 32 samples of a noun", f"{styles['mean']:.1f} of {styles['of']}"),
         ("one picture, 2 cores, batch of four", f"{found['seconds_per_picture']} s"),
+    ]  # fmt: skip
+
+
+def verdicts(found: dict) -> list[tuple[str, str]]:
+    """How many composed pictures the judge's verdict on several concepts calls a success: clean ones, worn ones."""
+    shown = {
+        "of two concepts, both there": "two_concepts", "of three, all there": "three_concepts", "one missing": "one_missing",
+        "one a look-alike": "one_look_alike", "one there twice": "one_doubled",
+    }  # fmt: skip
+    return [
+        (f"its verdict «all there, each itself», composed pictures, clean; worn: {what}", "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")))
+        for what, kind in shown.items()
     ]  # fmt: skip
 
 
