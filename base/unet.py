@@ -7,7 +7,8 @@ Shapes come from text through two doors: cross-attention, and the pooled text th
 With two doors cross-attention need not say where a noun is. A second term teaches it, from the boxes that a composed scene
 knows (as TokenCompose does from segmentations, arXiv 2312.03626): the share of a noun's attention outside its box, and how
 little of the attention inside goes to the noun. It counts by the share of signal in the noisy latents, since in pure noise
-there is no place yet.
+there is no place yet. And for every other picture the pooled door reads the empty prompt: what a thing looks like must come
+through cross-attention too, which alone can say it of two things in two places.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from .corpus import Icon
 from .scenes import Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side
 
-BATCH, STEPS, SHARD, PASSES = 24, 34_000, 4096, 4
+BATCH, STEPS, SHARD, PASSES = 24, 36_000, 4096, 4
 PLACED, FELT, ENOUGH = 0.1, 0.03, 0.4  # weights of where attention is and of how much; how much of it is enough
 MAP_SIDE, MOST_THINGS = 8, 3
+CLOSED = 0.5  # share of pictures whose pooled text is that of the empty prompt
 
 
 def build() -> UNet2DConditionModel:
@@ -70,12 +72,18 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         self.text, self.unet = text, build().to(memory_format=torch.channels_last)
 
-    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """v ``(B, 4, 16, 16)`` and the tokens' attention maps ``(B, LENGTH, 8, 8)``."""
-        maps = AttentionMaps((MAP_SIDE, MAP_SIDE))
-        with watched(self.unet, maps):
-            v = self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0]
-            return v, without_start(maps.probabilities())
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """v ``(B, 4, 16, 16)`` and the tokens' attention maps ``(B, LENGTH, 8, 8)`` of prompts ``ids`` (B or more, LENGTH).
+
+        ``pooled`` (B,): of each picture, which of the prompts the pooled door reads."""
+        maps, texts = AttentionMaps((MAP_SIDE, MAP_SIDE)), self.text(ids)[0]
+        door = self.unet.add_embedding.register_forward_pre_hook(lambda module, args: (texts[pooled],))
+        try:
+            with watched(self.unet, maps):
+                v = self.unet(noisy, t, texts[: len(noisy)], return_dict=False)[0]
+                return v, without_start(maps.probabilities())
+        finally:
+            door.remove()
 
 
 def text_encoder(pair: CLIPModel) -> CLIPTextModel:
@@ -174,7 +182,7 @@ def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, ste
     bars = scheduler.alphas_cumprod.to(DEVICE)
     snr = (bars / (1 - bars)).cpu()
     size, batch, per_shard = SHARD // workers, BATCH // workers, SHARD * PASSES // BATCH
-    forward = averaging(model, workers)
+    forward, nothing = averaging(model, workers), clip.tokenize(shards.tokenizer, [""])
     rng = torch.Generator().manual_seed(seed + run.step * workers + rank)
     shard, made = -1, ()
     while not run.done:
@@ -189,6 +197,8 @@ def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, ste
         noise = torch.randn(z.shape, generator=rng).to(DEVICE)
         a, s = bars[t].sqrt()[:, None, None, None], (1 - bars[t]).sqrt()[:, None, None, None]
         noisy = (a * z + s * noise).contiguous(memory_format=torch.channels_last)
-        predicted, maps = forward(noisy, t, ids)
+        closed = torch.rand(batch, generator=rng) < CLOSED
+        pooled = torch.where(closed, batch, torch.arange(batch)).to(DEVICE)
+        predicted, maps = forward(noisy, t, torch.cat([ids, nothing]), pooled)
         error = (predicted - (a * noise - s * z)).square().mean()
         run.update(error + misplaced(maps, tokens, cells, bars[t]), BATCH, told=error)
