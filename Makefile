@@ -16,7 +16,7 @@ demo: .venv/.ready  ## learn three personal concepts, draw them alone and togeth
 test: .venv/.ready  ## lint, architecture, the default tests (under two minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
-	$(BIN)/lint-imports --no-cache --quiet || $(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 test-slow: .venv/.ready  ## the tests that take minutes

@@ -134,7 +134,7 @@ def test_a_second_writer_is_turned_away(world, photos):
     ready, done = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(world.path / ".lock", ready, done))
     holder.start()
-    assert ready.wait(60)
+    assert ready.wait(300)
     with pytest.raises(WorldLocked, match="another process"):
         teach(world, photos)
     done.set()
