@@ -186,8 +186,9 @@ mottled: details at low noise are what is least learnt. What the project's judge
 It draws emoji-like things, not photographs; 64 px; the nouns above and little else. English captions of at most 30 tokens.
 It is not converged: after {facts["training_pictures"]["unet"]:,} pictures the loss was still falling. `python -m base --go-on --steps N` takes
 the training up from these very weights. The weights were trained with stops; while they were, the noise levels' share, how
-freely the later scenes vary, how many hold two or three things and how large these are were changed (more and larger pairs
-for the last 5,900 steps); cross-attention was taught where things are for the last 15,500 steps and to attend to them enough
-for the last 12,500; the image encoder was told each patch's noun in its last training only. `make base` runs the final recipe
+freely the later scenes vary, how many hold two or three things and how large these are were changed (more of them for the last
+15,000 steps, larger ones for 13,400); cross-attention was taught where things are for the last 23,000 steps and to attend to
+them enough for 20,000, is at the finest level too for 7,500, and had to do without the pooled text in every other picture for
+5,900; the image encoder was told each patch's noun in its last training only. `make base` runs the final recipe
 from the start, and will not give the same weights.
 """
