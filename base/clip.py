@@ -1,8 +1,9 @@
 """The tokenizer and the CLIP pair: a byte-level BPE in CLIP's format, a small text and a small image encoder.
 
 Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with helpers that know the scene
-exactly: which nouns are in it, which one is at each patch (as in token labeling, arXiv 2104.10858), which background. The text encoder then learns on with the UNet, which reads it;
-when that is done it is frozen, and ``match`` trains the image encoder towards it (LiT, Zhai et al., arXiv 2111.07991).
+exactly: which nouns are in it, which one is at each patch (as in token labeling, arXiv 2104.10858), which background. The
+text encoder then learns on with the UNet, which reads it; when that is done it is frozen, and ``match`` trains the image
+encoder towards it (LiT, Zhai et al., arXiv 2111.07991).
 """
 
 from __future__ import annotations
@@ -65,31 +66,8 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 def word_counts(work: Path) -> Counter:
     """The words the tokenizer must hold whole: the captions' own, often; every icon's name, once."""
     words: Counter = Counter()
-    captions = [
-        "a",
-        "an",
-        "and",
-        "of",
-        "the",
-        "on",
-        "in",
-        "at",
-        "to",
-        "next",
-        "left",
-        "right",
-        "above",
-        "below",
-        "photo",
-        "picture",
-        "small",
-        "big",
-        "drawing",
-        "background",
-        "floor",
-        "wall",
-    ]
-    for text in [*captions, *NOUNS, *PLAIN, *PLACES.values(), "soft glossy flat bold pale grass toy plushie style painting"]:
+    grammar = "a an and of the on in at to next left right above below photo picture small big drawing background floor wall"
+    for text in [grammar, *NOUNS, *PLAIN, *PLACES.values(), "soft glossy flat bold pale grass toy plushie style painting"]:
         for word in text.split():
             words[word] += 200
     for package in ("noto", "fluent-emoji-flat"):
@@ -138,11 +116,10 @@ class Pair(torch.nn.Module):
 
 
 def noun_of_patches(scene: Scene) -> torch.Tensor:
-    """Of each patch ``(8, 8)`` the noun whose box holds its centre, as its place in ``NOUNS``; ``len(NOUNS)`` where none is."""
+    """Of each patch ``(8, 8)`` the noun whose box covers half of it, as its place in ``NOUNS``; ``len(NOUNS)`` where none does."""
     nouns = torch.full((SIDE // PATCH, SIDE // PATCH), len(NOUNS))
     for item in scene.items:
-        left, top, right, bottom = (max(0, round(edge / PATCH)) for edge in item.box)
-        nouns[top:bottom, left:right] = NOUN_PLACE[item.icon.noun]
+        nouns[torch.from_numpy(item.cells(SIDE, SIDE // PATCH) >= 0.5)] = NOUN_PLACE[item.icon.noun]
     return nouns
 
 

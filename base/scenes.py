@@ -30,6 +30,13 @@ class Item:
     icon: Icon
     box: tuple[int, int, int, int]
 
+    def cells(self, side: int, count: int) -> np.ndarray:
+        """``(count, count)`` in [0, 1]: the share that the box covers of each cell of a picture ``side`` pixels square."""
+        low, high = np.arange(count) * side / count, np.arange(1, count + 1) * side / count
+        left, top, right, bottom = self.box
+        x, y = ((high.clip(max=b) - low.clip(min=a)).clip(min=0) * count / side for a, b in ((left, right), (top, bottom)))
+        return y[:, None] * x[None]
+
 
 @dataclass(frozen=True)
 class Scene:

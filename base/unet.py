@@ -98,8 +98,6 @@ def whereabouts(tokenizer, scene: Scene, caption: str) -> tuple[torch.Tensor, to
     tokens, cells = torch.zeros(MOST_THINGS, clip.LENGTH), torch.zeros(MOST_THINGS, MAP_SIDE, MAP_SIDE)
     offsets = tokenizer(caption, return_offsets_mapping=True)["offset_mapping"]
     taken: set[int] = set()
-    cell = scene.pixels.shape[0] / MAP_SIDE
-    edges = np.arange(MAP_SIDE) * cell
     for i, item in sorted(enumerate(scene.items), key=lambda pair: -len(pair[1].icon.noun)):  # "teddy bear" before "bear"
         for found in re.finditer(rf"\b{re.escape(item.icon.noun)}\b", caption):
             if taken & set(range(*found.span())):
@@ -107,11 +105,7 @@ def whereabouts(tokenizer, scene: Scene, caption: str) -> tuple[torch.Tensor, to
             taken.update(range(*found.span()))
             named = [k for k, (low, high) in enumerate(offsets) if low < high and low < found.end() and high > found.start()]
             tokens[i, [k for k in named if k < clip.LENGTH]] = 1
-            left, top, right, bottom = item.box
-            x, y = (
-                ((edges + cell).clip(max=high) - edges.clip(min=low)).clip(min=0) / cell for low, high in ((left, right), (top, bottom))
-            )
-            cells[i] = torch.from_numpy(y[:, None] * x[None])
+            cells[i] = torch.from_numpy(item.cells(len(scene.pixels), MAP_SIDE))
             break
     return tokens, cells
 

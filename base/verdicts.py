@@ -1,6 +1,6 @@
 """What the verdict on several concepts (``l2dm.evaluation.verdict``) says of composed pictures, right ones and wrong ones.
 
-python -m base.verdicts [--work .work/base]      (adds "verdict" to the shipped judge's figures; ``base.judge`` ends with it)
+python -m base.verdicts [--work .work/base] [--judge FOLDER]      (adds "verdict" to its figures; ``base.judge`` ends with it)
 
 The benchmark's ten concepts, in pictures that hold what is named (how many of them succeed is the most that any guidance can
 reach) and in pictures that do not: one is missing, one is a look-alike of another style, one is there twice.
@@ -45,16 +45,13 @@ def cases(work: Path, subjects: list[Subject]) -> dict[str, list[tuple[tuple[Sub
     return found
 
 
-def measure(work: Path, seed: int = 31) -> dict[str, dict[str, float]]:
+def measure(work: Path, judge: Path, seed: int = 31) -> dict[str, dict[str, float]]:
     """Share of pictures that the verdict calls a success, by kind, of clean and of worn pictures."""
-    examiner, found = Examiner("shipped"), {}
+    examiner, found = Examiner("shipped", judge=str(judge)), {}
     for kind, some in cases(work, list(examiner.subjects.concepts)).items():
         for wear in ("clean", "worn"):
-            composer, rng, said = (
-                Composer([icon for _, icons in some for icon in icons], seed=seed, spread=0.35),
-                np.random.default_rng(seed),
-                [],
-            )
+            composer = Composer([icon for _, icons in some for icon in icons], seed=seed, spread=0.35)
+            rng, said = np.random.default_rng(seed), []
             for named, icons in some:
                 pixels = [composer.scene(icons=icons).pixels for _ in range(PICTURES)]
                 images = [Image.fromarray(worn(p, rng) if wear == "worn" else p) for p in pixels]
@@ -63,11 +60,11 @@ def measure(work: Path, seed: int = 31) -> dict[str, dict[str, float]]:
     return found
 
 
-def add(work: Path) -> dict[str, dict[str, float]]:
-    """Measure, and write the figures into the shipped judge's card."""
-    path = SHIPPED / "judge.json"
+def add(work: Path, judge: Path = SHIPPED) -> dict[str, dict[str, float]]:
+    """Measure, and write the figures into the card of the judge in folder ``judge``."""
+    path = judge / "judge.json"
     facts = json.loads(path.read_text())
-    facts["measured"]["verdict"] = measure(work)
+    facts["measured"]["verdict"] = measure(work, judge)
     path.write_text(json.dumps(facts, indent=1) + "\n")
     return facts["measured"]["verdict"]
 
@@ -75,7 +72,9 @@ def add(work: Path) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".work/base"))
-    print(json.dumps(add(parser.parse_args().work)))
+    parser.add_argument("--judge", type=Path, default=SHIPPED)
+    options = parser.parse_args()
+    print(json.dumps(add(options.work, options.judge)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from l2dm.evaluation.judge import Judge
 BATCH = 16
 
 
-def draw(backbone: Backbone, prompts: list[str], seed: int) -> list[Image.Image]:
-    """One picture a prompt at the base's own settings, from seeds in a row."""
-    settings = GenerateSettings.of(backbone.defaults.get("generate", {}))
+def draw(backbone: Backbone, prompts: list[str], seed: int, **changes: Any) -> list[Image.Image]:
+    """One picture a prompt at the base's own settings or with ``changes`` of them, from seeds in a row."""
+    settings = GenerateSettings.of(backbone.defaults.get("generate", {}), changes)
     images = []
     for first in range(0, len(prompts), BATCH):
         part = prompts[first : first + BATCH]
@@ -35,8 +36,19 @@ def draw(backbone: Backbone, prompts: list[str], seed: int) -> list[Image.Image]
     return images
 
 
-def pairs(rng: np.random.Generator, nouns: list[str], count: int) -> list[tuple[str, str]]:
-    return [tuple(rng.choice(nouns, size=2, replace=False).tolist()) for _ in range(count)]
+def of_nouns(backbone: Backbone, judge: Judge, count: int, seed: int, **changes: Any) -> list[bool]:
+    """Of ``count`` pictures, every noun in turn, whether the judge names it."""
+    asked = [judge.nouns[i % len(judge.nouns)] for i in range(count)]
+    said = judge.name(draw(backbone, [f"a photo of {article(noun)}" for noun in asked], seed, **changes))
+    return [names[0] == noun for names, noun in zip(said, asked)]
+
+
+def of_pairs(backbone: Backbone, judge: Judge, count: int, seed: int, **changes: Any) -> list[int]:
+    """Of ``count`` pictures of two nouns, how many of them are among the two that the judge names first."""
+    rng = np.random.default_rng(seed)
+    two = [rng.choice(judge.nouns, size=2, replace=False).tolist() for _ in range(count)]
+    said = judge.name(draw(backbone, [f"a photo of {article(a)} and {article(b)}" for a, b in two], seed, **changes), 2)
+    return [len({a, b} & set(names)) for (a, b), names in zip(two, said)]
 
 
 def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
@@ -79,25 +91,23 @@ def main() -> None:
     rng, nouns = np.random.default_rng(0), judge.nouns
     phrases = {**PLACES, **{name: f"on {article(name)} background" for name in PLAIN}}
     asked = [nouns[i % len(nouns)] for i in range(n)]
-    alone = judge.name(draw(backbone, [f"a photo of {article(noun)}" for noun in asked], 10_000))
+    alone = of_nouns(backbone, judge, n, 10_000)
     places = [str(rng.choice(list(phrases))) for _ in range(n)]
     placed = draw(backbone, [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)], 20_000)
-    two = pairs(rng, nouns, n)
-    both = judge.name(draw(backbone, [f"a photo of {article(a)} and {article(b)}" for a, b in two], 30_000), 2)
-    hits = [len({a, b} & set(said)) for (a, b), said in zip(two, both)]
+    hits = of_pairs(backbone, judge, n, 30_000)
     began = time.monotonic()
     draw(backbone, ["a photo of a dog"] * 4, 0)
     seconds = (time.monotonic() - began) / 4
     card, shown = judge.card(), styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000)
     result = {
-        "nouns": len(nouns), "noun_accuracy": float(np.mean([said[0] == noun for said, noun in zip(alone, asked)])),
+        "nouns": len(nouns), "noun_accuracy": float(np.mean(alone)),
         "noun_accuracy_with_background": float(np.mean([said[0] == noun for said, noun in zip(judge.name(placed), asked)])),
         "background_accuracy": float(np.mean([said == p for said, p in zip(judge.background(placed), places)])),
         "pair_at_least_one": float(np.mean([h >= 1 for h in hits])), "pair_both": float(np.mean([h == 2 for h in hits])),
         "psnr_icons_db": facts["psnr_unseen_icons_db"], "retrieval_r1": facts["retrieval_r1_of_1000"],
         "judge_identity_top1": card["identity_top1"], "judge_presence_f1": card["presence_f1"], "seconds_per_picture": round(seconds, 3),
         "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": 5, "nouns": shown},
-        "per_noun": {noun: float(np.mean([said[0] == noun for said, a in zip(alone, asked) if a == noun])) for noun in nouns},
+        "per_noun": {noun: float(np.mean(alone[i :: len(nouns)])) for i, noun in enumerate(nouns)},
         "training": {"seconds": facts["training_seconds"], "pictures": facts["training_pictures"], "unet_step_loss_seconds": facts["unet_loss"]},
         "settings": {"pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "judge": card},
     }  # fmt: skip

@@ -59,9 +59,7 @@ def tables() -> dict[str, str]:
     found = {"main": measured, "base": base}
     if (path := ROOT / "results" / "lifelong.json").exists():
         methods = json.loads(path.read_text())["methods"]
-        found["lifelong"] = markdown(
-            *lifelong.table({m: {k: v for k, v in row.items() if k in ("runs", *LIFELONG)} for m, row in methods.items()})
-        )
+        found["lifelong"] = markdown(*lifelong.table(methods, LIFELONG))
     if (path := ROOT / "results" / "multi.json").exists():
         found["multi"] = markdown(*multi.table(json.loads(path.read_text())["guidance"]))
     return found
@@ -83,13 +81,13 @@ def judged(found: dict) -> list[tuple[str, str]]:
 def verdicts(found: dict) -> list[tuple[str, str]]:
     """How many composed pictures the judge's verdict on several concepts calls a success: clean ones, worn ones."""
     shown = {
-        "of two concepts, both there": "two_concepts", "of three, all there": "three_concepts", "one missing": "one_missing",
-        "one a look-alike": "one_look_alike", "one there twice": "one_doubled",
+        "of two concepts, both there (clean; worn)": "two_concepts", "of three, all there": "three_concepts",
+        "one missing": "one_missing", "one a look-alike": "one_look_alike", "one there twice": "one_doubled",
     }  # fmt: skip
     return [
-        (f"its verdict «all there, each itself», composed pictures, clean; worn: {what}", "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")))
+        (f"its verdict calls good: {what}", "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")))
         for what, kind in shown.items()
-    ]  # fmt: skip
+    ]
 
 
 def filled(text: str) -> str:

@@ -55,9 +55,6 @@ METHODS = {
     "l2dm-without-tame": Method("L2DM without rehearsal and earlier priors", prior="new", memory="rainbow", distil="memory"),
     "l2dm-without-rainbow": Method("L2DM, memory chosen at random", prior="all", memory="random", rehearse=True, distil="memory"),
     "l2dm-without-ecd": Method("L2DM without elastic concept distillation", prior="all", memory="rainbow", rehearse=True),
-    "l2dm-located": Method(
-        "L2DM at the concepts' own words only (ours)", tuner="located", rate=2.0, memory="rainbow", rehearse=True, distil="memory"
-    ),
     # the ceilings
     "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
     "joint": Method("Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True),

@@ -99,7 +99,6 @@ class LearnSettings(Checked):
     budget: int = setting(32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter")
     guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")
     flip: bool = setting(True, text="mirror photos by chance")
-    shrunken: int = setting(0, 0, 1000, text="shrunken copies of each photo, learnt as the small concept; 0: none")
     captions_only: bool = setting(False, text="a photo with a caption is learnt by it alone, not also by a plain sentence")
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
     precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +43,18 @@ def test_watching_changes_nothing_and_ends_even_with_an_error(backbone):
     assert all(backbone.unet.attn_processors[name] is processor for name, processor in own.items())
     with pytest.raises(RuntimeError, match="no cross-attention layer"):
         maps.probabilities()
+
+
+def test_maps_are_the_largest_up_to_16_pixels_that_are_coarser_than_the_latents():
+    def unet(*kinds):
+        return SimpleNamespace(config=SimpleNamespace(down_block_types=kinds))
+
+    crossed, plain = "CrossAttnDownBlock2D", "DownBlock2D"
+    assert map_size(unet(crossed, crossed, crossed, plain), 64, 64) == (16, 16), "Stable Diffusion at 512 px"
+    assert map_size(unet(crossed, crossed, crossed, plain), 64, 96) == (8, 12)
+    assert map_size(unet(crossed, crossed, crossed), 16, 16) == (8, 8), "not at the latents' own size"
+    assert map_size(unet(plain, crossed, crossed), 16, 16) == (8, 8)
+    assert map_size(unet(plain, plain, plain), 16, 16) == (4, 4), "the middle block alone has attention"
 
 
 @pytest.mark.parametrize("goal", [None, 0.0, 0.99])

@@ -10,7 +10,7 @@ from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
-from l2dm.learner import Learning, Rows, objective, shrunken_latents
+from l2dm.learner import Learning, Rows, objective
 from l2dm.retention import Past
 from l2dm.settings import LearnSettings
 from l2dm.tuners import TUNERS
@@ -50,35 +50,6 @@ def test_the_objective_is_its_literal_twin(backbone, kind):
         slow = literal_objective(other, parts, 9)
     assert fast.item() == pytest.approx(slow, rel=1e-4)
     assert fast.item() == pytest.approx(values["concept"] + 0.7 * values["prior"], rel=1e-5)
-
-
-def test_masked_rows_count_their_mask_alone(backbone):
-    g = torch.Generator().manual_seed(3)
-    z, elsewhere = torch.randn(2, 4, 16, 16, generator=g), torch.zeros(2, 1, 16, 16)
-    elsewhere[:, :, 4:10, 5:12] = 1
-    with torch.no_grad():
-        whole, masked, rest = (
-            objective(backbone, [Rows("concept", 1.0, z, ["a dog", ""], masks=mask)], torch.Generator().manual_seed(9))[0].item()
-            for mask in (torch.ones_like(elsewhere), elsewhere, 1 - elsewhere)
-        )
-        plain = objective(backbone, [Rows("concept", 1.0, z, ["a dog", ""])], torch.Generator().manual_seed(9))[0].item()
-    share = 6 * 7 / 256
-    assert whole == pytest.approx(plain, rel=1e-6)
-    assert whole == pytest.approx(share * masked + (1 - share) * rest, rel=1e-5) and masked != pytest.approx(rest, rel=1e-3)
-
-
-def test_shrunken_photos_are_learnt_as_the_small_concept_where_they_are(photos):
-    learning = start(photos, shrunken=2, batch=60)
-    rows = learning.rows(torch.Generator().manual_seed(1))[0]
-    small = torch.tensor(["small <rex> dog" in prompt for prompt in rows.prompts])
-    assert 10 <= small.sum() <= 30
-    assert (
-        (rows.masks[~small] == 1).all() and (rows.masks[small].mean((1, 2, 3)) < 0.65**2).all() and rows.masks[small].any((1, 2, 3)).all()
-    )
-    latents, masks = shrunken_latents(learning.backbone, learning.concept.photos, 2, seed=5)
-    again, _ = shrunken_latents(learning.backbone, learning.concept.photos, 2, seed=5)
-    assert latents.shape == (3, 2, 4, 16, 16) and masks.shape == (3, 2, 1, 16, 16) and torch.equal(latents, again)
-    list(learning.run())
 
 
 def test_key_value_tunes_keys_values_and_the_new_vector_only(photos):

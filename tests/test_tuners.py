@@ -185,22 +185,6 @@ def test_isolated_concepts_leave_every_other_prompt_alone_bit_for_bit(photos, pl
     assert torch.equal(predicted(World.open(world.path).backbone(), PLAIN, TOM, REX), mixed)
 
 
-def test_located_concepts_share_their_change_and_leave_the_base_alone_bit_for_bit(photos, plain, tmp_path):
-    world = World.create(tmp_path / "w", tuner="located")
-    options = {**QUICK, "method": "l2dm-located", "steps": 2, "rank": 2, "learning_rate": 0.01, "distil_weight": 1.0}
-    world.learn(photos, token="<tom>", noun="cat", **options)
-    tom = predicted(world.backbone(), TOM)
-    world.learn(photos, token="<rex>", noun="dog", **options)
-    backbone = world.backbone()
-    assert torch.equal(predicted(backbone, PLAIN), plain)
-    assert not torch.equal(predicted(backbone, TOM), tom), "what is shared has moved on"
-    again = World.open(world.path)
-    assert torch.equal(predicted(again.backbone(), f"{REX} and {TOM}"), predicted(backbone, f"{REX} and {TOM}"))
-    for token in ("<tom>", "<rex>"):
-        again.forget(token)
-    assert torch.equal(predicted(World.open(world.path).backbone(), PLAIN), plain)
-
-
 @pytest.mark.parametrize("method", ["den", "cidm"])
 def test_a_growing_tuner_taken_up_again_ends_with_the_same_bits(photos, method):
     first = learn(photos, method, "<rex>")

@@ -32,7 +32,7 @@ def words(tokenizer, caption: str, row: torch.Tensor) -> str:
 def test_patches_know_the_noun_whose_box_holds_them():
     bear, cat = (clip.NOUN_PLACE[noun] for noun in ("bear", "cat"))
     named = clip.noun_of_patches(scene(("bear", (-3, 8, 20, 64)), ("cat", (36, 8, 70, 40))))
-    assert named[1:, :2].eq(bear).all() and named[1:5, 5:].eq(cat).all(), "edges go to the nearest patch; what sticks out is cut"
+    assert named[1:, :3].eq(bear).all() and named[1:5, 4:].eq(cat).all(), "half a patch is enough; what sticks out is cut"
     assert named[0].eq(len(NOUNS)).all() and named[:, 3:4].eq(len(NOUNS)).all() and named[5:, 5:].eq(len(NOUNS)).all()
 
 
@@ -66,6 +66,23 @@ def test_misplaced_is_its_literal_twin():
             total += float(weights[b]) * (unet.PLACED * (1 - inside / float(own.sum())) + unet.FELT * short)
             counted += float(weights[b])
     assert float(unet.misplaced(maps, tokens, cells, weights)) == pytest.approx(total / counted, rel=1e-5)
+
+
+def test_a_closed_pooled_door_reads_the_empty_prompt_and_attention_its_own(tokenizer):
+    torch.manual_seed(0)
+    denoiser = unet.Denoiser(unet.text_encoder(clip.build(tokenizer))).eval()
+    ids = clip.tokenize(tokenizer, ["a photo of a dog", "a photo of a dog", "", ""])  # the last: what a closed door reads
+    noisy, t = torch.randn(1, 4, 16, 16).expand(3, -1, -1, -1), torch.full((3,), 500)
+    with torch.no_grad():
+        opened, closed, empty = denoiser(noisy, t, ids, torch.tensor([0, 3, 2]))[0]
+        assert torch.allclose(closed, empty, atol=1e-6), "attention adds nothing yet: only the door could tell them apart"
+        assert not torch.allclose(opened, closed, atol=1e-4)
+        for name, module in denoiser.unet.named_modules():
+            if name.endswith("proj_out"):
+                torch.nn.init.normal_(module.weight, std=0.1)
+        opened, closed, empty = denoiser(noisy, t, ids, torch.tensor([0, 3, 2]))[0]
+    assert not torch.allclose(closed, empty, atol=1e-4) and not torch.allclose(opened, closed, atol=1e-4)
+    assert not denoiser.unet.add_embedding._forward_pre_hooks
 
 
 def test_attention_that_is_in_place_and_enough_costs_nothing():

@@ -152,10 +152,10 @@ def _together(plan: Plan, examiner: Examiner, world: World, concepts: list[Subje
 
 def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
     """A ``Verdict`` of each picture of the learnt concepts ``group``."""
-    cells = examiner.judge.look(images)[0]
+    judge = examiner.judge
+    cells = judge.look(images)[0]
     side = int(cells.shape[1] ** 0.5)
     like = torch.einsum("bcw,pw->bpc", cells, examiner.known).unflatten(-1, (side, side))
-    judge = examiner.judge
     named = [examiner.tokens.index(s.token) for s in group]
     return [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
 

@@ -11,8 +11,9 @@ which it itself is, look-alikes considered. Its place u_p is its best cell, argm
                    cells up to two rows and columns apart are one group, so that a thing's own gaps do not count
     no leak        the place of no thing named has another one's looks
 
-A picture succeeds when all four hold. Which composed pictures do, right and wrong ones, is in the judge's card. What the cells cannot tell: cells see far beyond themselves, so things that touch may count as a
-leak, and of two things very close together a doubled one may count as one.
+A picture succeeds when all four hold. Which composed pictures do, right and wrong ones, is in the judge's card. What the cells
+cannot tell: cells see far beyond themselves, so things that touch may count as a leak, and of two things very close together
+a doubled one may count as one.
 """
 
 from __future__ import annotations

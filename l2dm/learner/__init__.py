@@ -3,17 +3,7 @@
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .loop import Learning, Step
 from .objective import Rows, objective
-from .photos import photo_latents, shrunken_latents
+from .photos import photo_latents
 from .stop import stop_signals
 
-__all__ = [
-    "Learning",
-    "Rows",
-    "Step",
-    "objective",
-    "pack_optimizer",
-    "photo_latents",
-    "shrunken_latents",
-    "stop_signals",
-    "unpack_optimizer",
-]
+__all__ = ["Learning", "Rows", "Step", "objective", "pack_optimizer", "photo_latents", "stop_signals", "unpack_optimizer"]

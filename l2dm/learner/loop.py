@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +17,7 @@ from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .objective import Rows, objective
-from .photos import photo_latents, shrunken_latents
+from .photos import photo_latents
 from .texts import Texts
 
 
@@ -67,24 +67,13 @@ class Learning:
         self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = photo_latents(backbone, concept.photos, settings.flip)
-        self._shrunken = shrunken_latents(backbone, concept.photos, settings.shrunken, settings.seed) if settings.shrunken else None
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
         """``size`` photos of the new concept, each with one of its prompts."""
         photo, view = draw(len(self._latents), size), draw(self._latents.shape[1], size)
         prompts = [self._prompts[p][int(draw(len(self._prompts[p]), 1))] for p in photo.tolist()]
-        rows = Rows("concept", 1.0, self._latents[photo, view], prompts)
-        return rows if self._shrunken is None else self._some_shrunken(rows, photo, draw)
-
-    def _some_shrunken(self, rows: Rows, photo: torch.Tensor, draw: DrawNumbers) -> Rows:
-        """``rows`` with every third one, by chance, of a shrunken copy of its ``photo``, and a prompt that says so."""
-        latents, masks = self._shrunken
-        chosen, view = draw(3, len(photo)) == 0, draw(latents.shape[1], len(photo))
-        pick = chosen[:, None, None, None]
-        prompts = [p.replace(self.concept.name, f"small {self.concept.name}") if c else p for p, c in zip(rows.prompts, chosen.tolist())]
-        counted = torch.where(pick, masks[photo, view], torch.ones(()))
-        return replace(rows, latents=torch.where(pick, latents[photo, view], rows.latents), prompts=prompts, masks=counted)
+        return Rows("concept", 1.0, self._latents[photo, view], prompts)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
         """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled."""

@@ -6,7 +6,6 @@ from .embedding import Embedding
 from .full import Full
 from .isolated import Isolated
 from .key_value import KeyValue
-from .located import Located
 from .low_rank import LowRank
 from .spectral import Spectral
 from .stacked import Stacked
@@ -18,7 +17,6 @@ from .widening import Widening
 TUNERS: dict[str, type[Tuner]] = {
     "key_value": KeyValue, "embedding": Embedding, "full": Full, "spectral": Spectral, "low_rank": LowRank, "stacked": Stacked,
     "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "isolated": Isolated,
-    "located": Located,
 }  # fmt: skip
 
 __all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "Tuner"]

@@ -54,7 +54,7 @@ class _Ungated(torch.nn.Module):
 
 
 class ByPrompt(LowRank):
-    """Adapters, by default one for each concept, named by its token; ``gates`` says where they act. ``now`` also has ``<token>/noun``, token ids.
+    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids.
 
     The tokenizer must know the tokens of a state before it is put in place.
     """
@@ -78,19 +78,12 @@ class ByPrompt(LowRank):
         return [(*self.factors(name, layer), gate[..., None]) for name, gate in pairs if gate.any()]
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
-        self.locate(concept)
-        self.train(self.fresh(concept.token, settings))
-
-    def locate(self, concept: Concept) -> None:
-        """From here on the words of ``concept`` are known."""
         noun = self.backbone.tokenizer(concept.noun, add_special_tokens=False).input_ids
         self.now = {**self.now, f"{concept.token}/noun": torch.tensor(noun)}
-
-    def concepts(self) -> list[str]:
-        """The tokens of the concepts, in the order of the last axis of ``words``."""
-        return self.adapters
+        self.train(self.fresh(concept.token, settings))
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B, length, concepts) of bool: each concept's own words."""
-        numbers = zip(self.concepts(), self.backbone.tokenizer.convert_tokens_to_ids(self.concepts()))
-        return torch.stack([own_words(ids, number, self.now[f"{token}/noun"].tolist()) for token, number in numbers], -1)
+        """(B, length, adapters) of bool: each concept's own words."""
+        tokens = self.backbone.tokenizer.convert_tokens_to_ids(self.adapters)
+        marks = [own_words(ids, token, self.now[f"{name}/noun"].tolist()) for name, token in zip(self.adapters, tokens)]
+        return torch.stack(marks, -1)
