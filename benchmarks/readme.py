@@ -1,9 +1,11 @@
-"""Write the README's tables and its figure from results/*.json:  python -m benchmarks.readme"""
+"""Write the README's tables and its figures from results/*.json:  python -m benchmarks.readme"""
 
 from __future__ import annotations
 
 import json
 import re
+
+from PIL import Image
 
 from benchmarks.main import ROOT
 from l2dm.report import lifelong, multi
@@ -90,6 +92,16 @@ def verdicts(found: dict) -> list[tuple[str, str]]:
     ]
 
 
+def training(found: dict) -> Image.Image:
+    """The denoiser's loss over the hours of its training."""
+    figure, axes = lifelong.plot(8, 3)
+    _, losses, seconds = zip(*found["training"]["unet_step_loss_seconds"])
+    axes.plot([s / 3600 for s in seconds], losses)
+    axes.set(xlabel="hours on 2 CPU cores", ylabel="error of v")
+    axes.grid(alpha=0.2)
+    return lifelong.image(figure)
+
+
 def filled(text: str) -> str:
     """``text`` with each ``<!-- name -->...<!-- /name -->`` holding its table."""
     for name, table in tables().items():
@@ -100,6 +112,8 @@ def filled(text: str) -> str:
 def main() -> None:
     path = ROOT / "README.md"
     path.write_text(filled(path.read_text()))
+    if (path := ROOT / "results" / "base.json").exists():
+        training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
     if (path := ROOT / "results" / "lifelong.json").exists():
         found = json.loads(path.read_text())
         runs = {method: [run for run in found["runs"] if run["method"] == method] for method in found["methods"]}

@@ -82,14 +82,16 @@ def _mean(runs: list[dict[str, Any]], name: str) -> np.ndarray:
     return np.mean([np.array(run["matrices"][name], dtype=float) for run in runs], axis=0)
 
 
-def _figure(width: float, height: float):
+def plot(width: float, height: float):
+    """A figure of ``width`` x ``height`` inches, and its axes."""
     from matplotlib.figure import Figure  # only pages with plots need it
 
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _image(figure) -> Image.Image:
+def image(figure) -> Image.Image:
+    """``figure``, drawn."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Image.open(buffer).convert("RGB")
@@ -97,7 +99,7 @@ def _image(figure) -> Image.Image:
 
 def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> Image.Image:
     """One line a method over the number of concepts, with the runs' spread as a band."""
-    figure, axes = _figure(8, 4)
+    figure, axes = plot(8, 4)
     for method, runs in by_method.items():
         lines = np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs])
         x = np.arange(1, lines.shape[1] + 1)
@@ -106,16 +108,16 @@ def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> 
     axes.set(xlabel="concepts learnt", ylabel=unit)
     axes.grid(alpha=0.2)
     axes.legend(fontsize=8, ncols=2)
-    return _image(figure)
+    return image(figure)
 
 
 def heat_map(runs: list[dict[str, Any]], name: str, span: tuple[float, float]) -> Image.Image:
     """The mean matrix M[t, j], coloured over ``span``: from left to right a concept's own life."""
     m = _mean(runs, name)
-    figure, axes = _figure(4.4, 3.6)
+    figure, axes = plot(4.4, 3.6)
     drawn = axes.imshow(m, vmin=span[0], vmax=span[1], cmap="viridis")
     axes.set(xlabel="after concept", ylabel="concept", xticks=range(len(m)), yticks=range(len(m)))
     axes.set_xticklabels(range(1, len(m) + 1))
     axes.set_yticklabels(range(1, len(m) + 1))
     figure.colorbar(drawn)
-    return _image(figure)
+    return image(figure)
