@@ -1,6 +1,6 @@
 """How many steps and how much guidance suit the shipped base?  results/sampling.json
 
-python -m benchmarks.sampling [--pictures 320]      (of one noun, and as many of two, for every choice; the judge says what it sees)
+python -m benchmarks.sampling [--pictures 192]      (of one noun, and as many of two, for every choice; the judge says what it sees)
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from l2dm.backbone import MINI, Backbone
 from l2dm.evaluation.judge import Judge
 from l2dm.world import store
 
-STEPS, GUIDANCE = (6, 8, 12, 20), (2.0, 3.0, 5.0)
+STEPS, GUIDANCE = (6, 8, 12), (2.0, 3.0, 5.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=320)
+    parser.add_argument("--pictures", type=int, default=192)
     n, backbone, judge, rows = parser.parse_args().pictures, Backbone.load(MINI), Judge(), []
     for steps, guidance in itertools.product(STEPS, GUIDANCE):
         changes = {"steps": steps, "guidance_scale": guidance}

@@ -98,6 +98,7 @@ class LearnSettings(Checked):
     candidates: int = setting(4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory")
     budget: int = setting(32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter")
     guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")
+    mixes: int = setting(0, 0, 256, text="rows a step of the concept beside another thing, for prompts of several; 0: none")
     flip: bool = setting(True, text="mirror photos by chance")
     captions_only: bool = setting(False, text="a photo with a caption is learnt by it alone, not also by a plain sentence")
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
 from l2dm.learner import Learning, Rows, objective
+from l2dm.learner.mixes import mixes, shrunken
 from l2dm.retention import Past
 from l2dm.settings import LearnSettings
 from l2dm.tuners import TUNERS
@@ -50,6 +53,48 @@ def test_the_objective_is_its_literal_twin(backbone, kind):
         slow = literal_objective(other, parts, 9)
     assert fast.item() == pytest.approx(slow, rel=1e-4)
     assert fast.item() == pytest.approx(values["concept"] + 0.7 * values["prior"], rel=1e-5)
+
+
+def test_masked_rows_count_their_mask_alone(backbone):
+    z, inside = latents(2, 3), torch.zeros(2, 1, 16, 16)
+    inside[:, :, 4:10, 5:12] = 1
+
+    def value(masks):
+        rows = [Rows("concept", 1.0, z, ["a dog", ""], masks=masks)]
+        return objective(backbone, rows, torch.Generator().manual_seed(9))[0].item()
+
+    with torch.no_grad():
+        plain, whole, here, elsewhere = (value(masks) for masks in (None, torch.ones_like(inside), inside, 1 - inside))
+    share = 6 * 7 / 256
+    assert whole == pytest.approx(plain, rel=1e-6)
+    assert whole == pytest.approx(share * here + (1 - share) * elsewhere, rel=1e-5) and here != pytest.approx(elsewhere, rel=1e-3)
+
+
+def test_a_shrunken_picture_counts_where_it_is_itself():
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8))
+    for size in (36, 48):
+        part, own = shrunken(image, size, (32, 64), rng)
+        rows, columns = own.any(1).nonzero()[0], own.any(0).nonzero()[0]
+        assert part.shape == (64, 32, 3) and own.sum() == len(rows) * len(columns)
+        assert len(rows) == size and len(columns) >= 30
+        small = np.asarray(image.resize((size, size), Image.LANCZOS))
+        top, left = rows[0], columns[0]
+        places = [x for x in range(size) if (small[0, x] == part[top, left]).all()]
+        assert any((small[:, x : x + len(columns)] == part[own].reshape(len(rows), -1, 3)).all() for x in places)
+        assert (part[:top] == part[top]).all(), "edges are drawn out"
+
+
+def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):
+    learning = start(photos, past=Past(companions={"a cat": latents(2, 1), "<tom> cat": latents(1, 2)}), mixes=3)
+    made = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
+    again = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
+    assert made.latents.shape == (12, 4, 16, 16) and torch.equal(made.latents, again.latents) and made.prompts == again.prompts
+    assert all("<rex> dog" in prompt and ("a cat" in prompt or "<tom> cat" in prompt) for prompt in made.prompts)
+    assert ((0.4 < made.masks.mean((1, 2, 3))) & (made.masks.mean((1, 2, 3)) < 0.9)).all()
+    rows = learning.rows(torch.Generator().manual_seed(1))[1]
+    assert rows.term == "mix" and len(rows.latents) == 3 and rows.weight == 3 / SETTINGS.batch
+    list(learning.run())
 
 
 def test_key_value_tunes_keys_values_and_the_new_vector_only(photos):

@@ -254,8 +254,9 @@ def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
     assert "memory" in stages and not (world.path / "learning").exists()
 
 
-def test_a_stopped_l2dm_finds_its_memory_again(world, photos, tmp_path):
-    options = {**QUICK, "method": "l2dm", "candidates": 1, "steps": 4}
+@pytest.mark.parametrize("changes", [{"method": "l2dm", "candidates": 1}, {"mixes": 1}])
+def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes):
+    options = {**QUICK, **changes, "prior_steps": 1, "steps": 4}
     teach(world, photos, **options)
     shutil.copytree(world.path, tmp_path / "unbroken")
     unbroken = World.open(tmp_path / "unbroken")

@@ -2,8 +2,9 @@
 
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .loop import Learning, Step
+from .mixes import COMPANIONS
 from .objective import Rows, objective
 from .photos import photo_latents
 from .stop import stop_signals
 
-__all__ = ["Learning", "Rows", "Step", "objective", "pack_optimizer", "photo_latents", "stop_signals", "unpack_optimizer"]
+__all__ = ["COMPANIONS", "Learning", "Rows", "Step", "objective", "pack_optimizer", "photo_latents", "stop_signals", "unpack_optimizer"]

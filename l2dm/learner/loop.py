@@ -16,6 +16,7 @@ from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, Pa
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
+from .mixes import mixes
 from .objective import Rows, objective
 from .photos import photo_latents
 from .texts import Texts
@@ -67,6 +68,7 @@ class Learning:
         self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = photo_latents(backbone, concept.photos, settings.flip)
+        self._mixes = mixes(backbone, concept, past.companions, settings.flip, settings.seed) if past.companions else None
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
@@ -79,6 +81,10 @@ class Learning:
         """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled."""
         s, draw = self.settings, drawing(generator)
         parts = [self.photo_rows(s.batch, draw)]
+        if self._mixes:
+            chosen = draw(len(self._mixes.prompts), s.mixes)
+            prompts = [self._mixes.prompts[k] for k in chosen.tolist()]
+            parts.append(Rows("mix", s.mixes / s.batch, self._mixes.latents[chosen], prompts, masks=self._mixes.masks[chosen]))
         if self.past.priors:
             prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
             parts.append(Rows("prior", s.prior_weight, latents, prompts))

@@ -26,7 +26,7 @@ ReadText = Callable[[list[str]], torch.Tensor]
 class Rows:
     """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose concept each is.
 
-    A term without weight is computed for its distillation alone.
+    A term without weight is computed for its distillation alone. ``masks`` (n, 1, h, w): where the error counts, if not everywhere.
     """
 
     term: str
@@ -34,6 +34,7 @@ class Rows:
     latents: torch.Tensor
     prompts: list[str]
     tasks: tuple[str, ...] = ()
+    masks: torch.Tensor | None = None
 
 
 def objective(
@@ -62,7 +63,11 @@ def objective(
         teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], context[-len(tasks) :])
     with distillation.attention() if teacher else nullcontext() as outputs:
         predicted = backbone.predict(noisy, timesteps, context)
-    errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square().mean((1, 2, 3))
+    errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square()
+    if any(part.masks is not None for part in parts):
+        counted = torch.cat([torch.ones_like(part.latents[:, :1]) if part.masks is None else part.masks for part in parts]).to(errors)
+        errors = errors * counted / counted.mean((1, 2, 3), keepdim=True)
+    errors = errors.mean((1, 2, 3))
     total, values, first = errors.new_zeros(()), {}, 0
     for part in parts:
         value = errors[first : first + len(part.latents)].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,9 +13,9 @@ import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
-from ..concept.words import class_prompt
+from ..concept.words import article, class_prompt
 from ..errors import SettingsError
-from ..learner import photo_latents
+from ..learner import COMPANIONS, photo_latents
 from ..memory import LongTerm, ShortTerm, rebuild
 from ..methods import METHODS
 from ..retention import Past, draw_prior, old_prompts
@@ -45,6 +46,8 @@ def gather(
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(world, noun, backbone, tuner, settings, guidance_scale, tell)
+    if settings.mixes:
+        past.companions = companions(world, concepts, concept, backbone, tuner, settings, guidance_scale, tell)
     short = ShortTerm()
     if method.distil == "new":
         past.prompts = old_prompts(concepts, concept.noun)
@@ -65,6 +68,25 @@ def gather(
         short = _renewed(world, long, short, len(concepts), backbone, settings, guidance_scale, tell)
         past.memory, past.prompts = short.latents, long.prompts
     return past, short
+
+
+def companions(
+    world: Path, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner, settings: LearnSettings,
+    guidance_scale: float, tell: Tell, pictures: int = 4,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """Words -> latents of ``pictures`` each: common nouns by the pretrained model, kept in the world, and as many earlier
+    concepts, chosen by the seed, by the present one."""
+    few, found = dataclasses.replace(settings, prior_pictures=pictures), {}
+    for noun in COMPANIONS:
+        if noun != concept.noun:
+            found[article(noun)] = prior_latents(world, noun, backbone, tuner, few, guidance_scale, tell)
+    order = torch.randperm(len(concepts), generator=torch.Generator().manual_seed(settings.seed))[: len(COMPANIONS)]
+    for i in order.tolist():
+        words = " ".join(list(concepts.items())[i])
+        found[words] = backbone.draw_latents(
+            [f"a photo of {words}"] * pictures, settings.prior_steps, guidance_scale, settings.seed + 100 * i
+        )
+    return found
 
 
 def photos_as_memory(
