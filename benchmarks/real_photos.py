@@ -13,7 +13,6 @@ from pathlib import Path
 from benchmarks.main import ROOT
 from l2dm import World
 from l2dm.generation import contact_sheet
-from l2dm.methods import METHODS
 
 CONCEPTS = {"dog": ("<dog1>", "dog"), "duck_toy": ("<duck1>", "duck"), "cat": ("<cat1>", "cat")}
 COLUMNS = 8
@@ -27,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     images = []
     with tempfile.TemporaryDirectory() as place:
-        world = World.create(Path(place) / "world", tuner=METHODS[options.method].tuner)
+        world = World.create(Path(place) / "world")
         for folder, (token, noun) in CONCEPTS.items():
             version = world.learn(options.photos / folder, token=token, noun=noun, method=options.method, previews=0)
             print(json.dumps({"concept": folder, "seconds": version.seconds, "photos": version.photos}), flush=True)

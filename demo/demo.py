@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from l2dm import World
-from l2dm.methods import METHODS
 from l2dm.report import Page
 from l2dm.report.card import card, row_cells
 
@@ -37,7 +36,7 @@ def main() -> None:
     out.mkdir(parents=True)
     console, began = Console(), time.monotonic()
     concepts = [(HERE / "photos" / name, about) for name, about in json.loads((HERE / "concepts.json").read_text()).items()]
-    world = World.create(out / "world", tuner=METHODS[options.method].tuner)
+    world = World.create(out / "world")
     rows: list[tuple[str, list[Image.Image]]] = []
     page = Page("l2dm demo", "Three personal concepts, learnt one after another on the shipped base, then drawn alone and together.")
     page.heading("Learning")

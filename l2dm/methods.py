@@ -16,6 +16,7 @@ class Method:
     ``rehearse``: learn from the memory's pictures (the first sum of L_TAME).
     ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos, or "nothing".
     ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its ``penalty_weight``.
+    ``mix``: learn the new concept beside another thing too.
     ``apart``: every concept has a world of its own, so nothing can be forgotten and nothing drawn together.
     """
 
@@ -28,6 +29,7 @@ class Method:
     distil: str = "nothing"
     penalty: str = "nothing"
     penalty_weight: float = 1.0
+    mix: bool = False
     apart: bool = False
 
 
@@ -48,7 +50,8 @@ METHODS = {
     "der": Method("DER (arXiv 2103.16788), carried over", tuner="stacked", rate=2.0, prior="new"),
     "dytox": Method("DyTox (arXiv 2111.11326), carried over", tuner="task_token", rate=2.0),
     "cidm": Method("CIDM's elastic weight aggregation (arXiv 2410.17594)", tuner="aggregated", rate=2.0),
-    "isolated": Method("each concept at its own words only (ours)", tuner="isolated", rate=2.0),
+    "isolated": Method("each concept at its own words only, learnt beside other things too (ours)", tuner="isolated", rate=2.0, mix=True),
+    "isolated-without-mixes": Method("each concept at its own words only", tuner="isolated", rate=2.0),
     # kept by rehearsal
     "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
     "l2dm": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),

@@ -86,12 +86,12 @@ def test_a_shrunken_picture_counts_where_it_is_itself():
 
 
 def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):
-    learning = start(photos, past=Past(companions={"a cat": latents(2, 1), "<tom> cat": latents(1, 2)}), mixes=3)
+    learning = start(photos, past=Past(companions={"a cat": latents(2, 1), "<tom> cat": latents(1, 2)}), method="isolated", mixes=3)
     made = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
     again = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
     assert made.latents.shape == (12, 4, 16, 16) and torch.equal(made.latents, again.latents) and made.prompts == again.prompts
     assert all("<rex> dog" in prompt and ("a cat" in prompt or "<tom> cat" in prompt) for prompt in made.prompts)
-    assert ((0.4 < made.masks.mean((1, 2, 3))) & (made.masks.mean((1, 2, 3)) < 0.9)).all()
+    assert ((made.masks.mean((1, 2, 3)) > 0.4) & (made.masks.mean((1, 2, 3)) < 0.9)).all()
     rows = learning.rows(torch.Generator().manual_seed(1))[1]
     assert rows.term == "mix" and len(rows.latents) == 3 and rows.weight == 3 / SETTINGS.batch
     list(learning.run())

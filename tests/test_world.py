@@ -49,7 +49,7 @@ def test_learning_commits_and_reopening_finds_the_same(world, photos):
 
 
 def test_two_concepts_then_undo_gives_the_first_back(world, photos, tmp_path):
-    teach(world, photos)
+    teach(world, photos, method="custom-diffusion")
     first, before = pixels(world), weights(world)
     world.learn(photos, token="<tom>", noun="cat", **QUICK)
     assert world.concepts == {"<rex>": "dog", "<tom>": "cat"}
@@ -65,7 +65,7 @@ def test_two_concepts_then_undo_gives_the_first_back(world, photos, tmp_path):
 
 def test_prior_pictures_are_drawn_once_for_a_noun(world, photos):
     stages = []
-    teach(world, photos, on_progress=lambda p: stages.append(p.stage))
+    teach(world, photos, method="custom-diffusion", on_progress=lambda p: stages.append(p.stage))
     world.learn(photos, token="<ada>", noun="dog", **QUICK, on_progress=lambda p: stages.append(p.stage + " again"))
     assert "prior" in stages and "prior again" not in stages
     assert len(list((world.path / "prior").iterdir())) == 1
@@ -254,7 +254,7 @@ def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
     assert "memory" in stages and not (world.path / "learning").exists()
 
 
-@pytest.mark.parametrize("changes", [{"method": "l2dm", "candidates": 1}, {"mixes": 1}])
+@pytest.mark.parametrize("changes", [{"method": "l2dm", "candidates": 1}, {"method": "isolated", "mixes": 1}])
 def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes):
     options = {**QUICK, **changes, "prior_steps": 1, "steps": 4}
     teach(world, photos, **options)
@@ -275,10 +275,13 @@ def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, change
 
 
 def test_a_method_of_another_tuner_is_refused(world, photos, tmp_path):
-    with pytest.raises(SettingsError, match="--tuner embedding"):
-        teach(world, photos, method="textual-inversion")
-    other = World.create(tmp_path / "other", tuner="embedding")
-    assert teach(other, photos, method="textual-inversion").settings["method"] == "textual-inversion"
+    world.generate("a photo of a dog", n=1, steps=1)
+    teach(world, photos, method="textual-inversion")
+    assert World.open(world.path).manifest.tuner == "embedding", "the first concept decides"
+    with pytest.raises(SettingsError, match="has learnt by embedding; choose one that tunes it too"):
+        world.learn(photos, token="<tom>", noun="cat", **QUICK, method="l2dm")
+    version = World.open(world.path).learn(photos, token="<tom>", noun="cat", **QUICK)
+    assert version.settings["method"] == "textual-inversion", "a world goes on as it began"
 
 
 REPORT = {**QUICK, "steps": 1, "previews": 1}

@@ -107,7 +107,7 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
             continue
         learnt = len(record["seconds"])
         if world is None or apart:
-            world = _world(folder / (f"world-{k}" if apart else "world"), plan, method, int(learnt > k) if apart else learnt)
+            world = _world(folder / (f"world-{k}" if apart else "world"), plan, int(learnt > k) if apart else learnt)
         if learnt == k:
             _teach(world, sequence[: k + 1], plan, method, seed, record)
             store.write_json(path, record)
@@ -123,9 +123,9 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
     return record
 
 
-def _world(place: Path, plan: Plan, method: str, known: int) -> World:
+def _world(place: Path, plan: Plan, known: int) -> World:
     """The run's world with the ``known`` concepts that its record knows: a lesson that was never recorded is taken back."""
-    world = World.open(place) if place.exists() else World.create(place, plan.base, METHODS[method].tuner)
+    world = World.open(place) if place.exists() else World.create(place, plan.base)
     while len(world.concepts) > known:
         world.undo()
     return world

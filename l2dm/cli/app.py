@@ -53,13 +53,12 @@ def check(
 def init(
     world: WorldPath,
     base: Annotated[str, typer.Option(help="The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder, or a hub id.")] = "mini",
-    tuner: Annotated[str, typer.Option(help="What learning tunes: a name from l2dm.tuners, such as key_value or isolated.")] = "key_value",
     as_json: AsJson = False,
 ) -> None:
     """Make a fresh world over a base model."""
     from ..world.world import World
 
-    made = World.create(world, base, tuner)
+    made = World.create(world, base)
     answer(as_json, {"world": str(world), "base": made.manifest.base, "version": 0}, f"{world}: a fresh world over {made.manifest.base}")
 
 

@@ -46,7 +46,7 @@ def gather(
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(world, noun, backbone, tuner, settings, guidance_scale, tell)
-    if settings.mixes:
+    if method.mix and settings.mixes:
         past.companions = companions(world, concepts, concept, backbone, tuner, settings, guidance_scale, tell)
     short = ShortTerm()
     if method.distil == "new":

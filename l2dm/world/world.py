@@ -48,19 +48,16 @@ class World:
     # ---------------------------------------------------------------- opening
 
     @classmethod
-    def create(cls, path: str | Path, base: str | Path = MINI, tuner: str = "key_value") -> World:
-        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id.
-
-        ``tuner`` says what learning will tune: a name from ``l2dm.tuners.TUNERS``.
-        """
-        if tuner not in TUNERS:
-            raise SettingsError(f"tuner {tuner!r}: expected one of {', '.join(TUNERS)}")
+    def create(cls, path: str | Path, base: str | Path = MINI) -> World:
+        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise WorldError(f"{path}: already exists" + ("; choose another path" if not (path / NAME).exists() else " and holds a world"))
         name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
         backbone = Backbone.load(base)
-        manifest = Manifest(base=name, fingerprint=backbone.fingerprint, tuner=tuner, journal=[entry("init", base=name)])
+        manifest = Manifest(
+            base=name, fingerprint=backbone.fingerprint, tuner=METHODS[LearnSettings.method].tuner, journal=[entry("init", base=name)]
+        )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
@@ -117,8 +114,10 @@ class World:
     # ---------------------------------------------------------------- drawing
 
     def settings(self, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
-        """As ``settings_for`` this world's base."""
-        return settings_for(self.manifest.base, kind, given, place)
+        """As ``settings_for`` this world's base; a world goes on with the method that its last concept was learnt by."""
+        present = self.manifest.present
+        before = {"method": present.settings["method"]} if kind == "learn" and present and present.settings else {}
+        return settings_for(self.manifest.base, kind, before | (given or {}), place)
 
     def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
                  show_attention: tuple[int, ...] = (), **changes: Any) -> list[Picture]:  # fmt: skip
@@ -171,12 +170,9 @@ class World:
         a method that learns from them; a world never keeps them. Raises ConceptError, SettingsError, WorldError.
         """
         settings = self._merge("learn", settings, changes)
-        if (tuner := METHODS[settings.method].tuner) != self.manifest.tuner:
-            raise SettingsError(
-                f"method {settings.method!r} tunes {tuner}, but {self.path} was made for {self.manifest.tuner}; make a world with --tuner {tuner}"
-            )
         concept = Concept.read(photos, token, noun, skip_bad)
         with self._writing():
+            self._tune(METHODS[settings.method].tuner, settings.method)
             if token in self.concepts:
                 raise TokenError(f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token")
             if METHODS[settings.method].apart and self.concepts:
@@ -185,6 +181,19 @@ class World:
                 raise TokenError(f"earlier={sorted(unknown)}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}")
             others = {other: Concept.read(folder, other, self.concepts[other], skip_bad) for other, folder in (earlier or {}).items()}
             return Lesson(self, concept, settings, on_progress, others).run(discard)
+
+    def _tune(self, tuner: str, method: str) -> None:
+        """The first concept decides what a world tunes; another ``tuner`` is refused from then on."""
+        if tuner == self.manifest.tuner:
+            return
+        if self.manifest.versions:
+            same = [name for name, row in METHODS.items() if row.tuner == self.manifest.tuner]
+            raise SettingsError(
+                f"method {method!r} tunes {tuner}, but {self.path} has learnt by {self.manifest.tuner}; "
+                f"choose one that tunes it too ({', '.join(same)}), or make another world"
+            )
+        self.manifest = dataclasses.replace(self.manifest, tuner=tuner)
+        self._backbone, self._loaded = None, -1
 
     def unload_unless(self, token: str) -> None:
         """Drop a backbone that holds something half-taught: unless ``token`` was committed it is loaded afresh when needed."""
