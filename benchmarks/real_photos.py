@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.main import ROOT
-from l2dm import World
+from l2dm import LearnSettings, World
 from l2dm.generation import contact_sheet
 
 CONCEPTS = {"dog": ("<dog1>", "dog"), "duck_toy": ("<duck1>", "duck"), "cat": ("<cat1>", "cat")}
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--sheet", type=Path, default=ROOT / "docs" / "real-photos.png")
-    parser.add_argument("--method", default="custom-diffusion", help="a row of l2dm/methods.py")
+    parser.add_argument("--method", default=LearnSettings.method, help="a row of l2dm/methods.py")
     options = parser.parse_args()
     images = []
     with tempfile.TemporaryDirectory() as place:

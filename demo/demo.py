@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from l2dm import World
+from l2dm import LearnSettings, World
 from l2dm.report import Page
 from l2dm.report.card import card, row_cells
 
@@ -29,7 +29,7 @@ CELL, GAP, MARGIN = 128, 4, 400
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "out", help="where the results go (emptied first)")
-    parser.add_argument("--method", default="l2dm", help="how the past is kept: a row of l2dm/methods.py")
+    parser.add_argument("--method", default=LearnSettings.method, help="how the past is kept: a row of l2dm/methods.py")
     options = parser.parse_args()
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
