@@ -10,6 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from l2dm import World
 from l2dm.backbone import Backbone
+from l2dm.backbone.tokens import PersonalTokens
 from l2dm.errors import WorldError
 
 PROMPT = "a photo of a dog on the beach"
@@ -89,3 +90,19 @@ def test_a_world_refuses_another_base_in_its_bases_place(tmp_path, backbone):
     tiny_base(folder, backbone)
     with pytest.raises(WorldError, match="made over another base"):
         World.open(tmp_path / "w").backbone()
+
+
+def test_a_tokens_gradient_is_the_same_every_time():
+    """Many prompts, several threads: nothing may be added up in an order of its own, or a resumed learning ends elsewhere."""
+    torch.manual_seed(0)
+    tokens = PersonalTokens(torch.nn.Embedding(50, 192))
+    vector = tokens.add(torch.randn(192)).requires_grad_(True)
+    ids, towards = torch.randint(52, (64, 32)).clamp(max=50), torch.randn(64, 32, 192)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found = [torch.autograd.grad((tokens(ids) * towards).sum(), vector)[0] for _ in range(20)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, found[0]) for gradient in found)
+    assert torch.allclose(found[0], towards[ids == 50].sum(0), atol=1e-4)
