@@ -23,7 +23,9 @@ def test_the_score_is_its_literal_twin(candidates, stored, others, guide, seed):
         for column in range(stored):
             slow = literal_score(a[row].tolist(), everything.tolist(), i[column].tolist(), guide)
             assert fast[row, column].item() == pytest.approx(slow, abs=1e-4)
-    assert select(a, everything, i, guide).tolist() == literal_select(a.tolist(), everything.tolist(), i.tolist(), guide)
+    chosen, best = select(a, everything, i, guide).tolist(), literal_select(a.tolist(), everything.tolist(), i.tolist(), guide)
+    for column in range(stored):  # the scores and not the candidates: there are ties, and rounding breaks them
+        assert fast[chosen[column], column].item() == pytest.approx(fast[best[column], column].item(), abs=1e-5)
 
 
 def test_a_worked_example():
