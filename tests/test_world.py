@@ -255,7 +255,8 @@ def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
 
 
 @pytest.mark.parametrize("changes", [{"method": "l2dm", "candidates": 1}, {"method": "isolated", "mixes": 1}])
-def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes):
+def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes, monkeypatch):
+    monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree", "cup"))
     options = {**QUICK, **changes, "prior_steps": 1, "steps": 4}
     teach(world, photos, **options)
     shutil.copytree(world.path, tmp_path / "unbroken")
