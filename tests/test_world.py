@@ -281,6 +281,7 @@ def test_a_method_of_another_tuner_is_refused(world, photos, tmp_path):
     assert World.open(world.path).manifest.tuner == "embedding", "the first concept decides"
     with pytest.raises(SettingsError, match="has learnt by embedding; choose one that tunes it too"):
         world.learn(photos, token="<tom>", noun="cat", **QUICK, method="l2dm")
+    world.forget("<rex>")
     version = World.open(world.path).learn(photos, token="<tom>", noun="cat", **QUICK)
     assert version.settings["method"] == "textual-inversion", "a world goes on as it began"
 

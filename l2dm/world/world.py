@@ -115,8 +115,8 @@ class World:
 
     def settings(self, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
         """As ``settings_for`` this world's base; a world goes on with the method that its last concept was learnt by."""
-        present = self.manifest.present
-        before = {"method": present.settings["method"]} if kind == "learn" and present and present.settings else {}
+        learnt = [v.settings["method"] for v in self.manifest.versions.values() if v.settings]  # a concept forgotten has none
+        before = {"method": learnt[-1]} if kind == "learn" and learnt else {}
         return settings_for(self.manifest.base, kind, before | (given or {}), place)
 
     def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
@@ -172,7 +172,7 @@ class World:
         settings = self._merge("learn", settings, changes)
         concept = Concept.read(photos, token, noun, skip_bad)
         with self._writing():
-            self._tune(METHODS[settings.method].tuner, settings.method)
+            self._tune(settings.method)
             if token in self.concepts:
                 raise TokenError(f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token")
             if METHODS[settings.method].apart and self.concepts:
@@ -182,8 +182,9 @@ class World:
             others = {other: Concept.read(folder, other, self.concepts[other], skip_bad) for other, folder in (earlier or {}).items()}
             return Lesson(self, concept, settings, on_progress, others).run(discard)
 
-    def _tune(self, tuner: str, method: str) -> None:
-        """The first concept decides what a world tunes; another ``tuner`` is refused from then on."""
+    def _tune(self, method: str) -> None:
+        """The first concept decides what a world tunes; a ``method`` that tunes something else is refused from then on."""
+        tuner = METHODS[method].tuner
         if tuner == self.manifest.tuner:
             return
         if self.manifest.versions:
