@@ -195,6 +195,7 @@ def measure_sd15() -> None:
         ROOT / "demo" / "photos" / "rex",
         token="<rex>",
         noun="dog",
+        method="custom-diffusion",  # a prior picture, and no companions to draw first
         steps=1,
         batch=1,
         prior_pictures=1,
