@@ -29,7 +29,7 @@ class Plan:
     base: str = MINI
     count: int = 10  # concepts of a run
     pictures: int = 2  # of each prompt
-    steps: int = 12  # sampling steps
+    steps: int = 8  # sampling steps
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
     judge: str = SHIPPED
 
