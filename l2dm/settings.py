@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from .errors import SettingsError
 from .methods import METHODS
 
-GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "auto")
+GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "collage", "auto")
 
 _S = TypeVar("_S", bound="Checked")
 
@@ -122,7 +122,7 @@ class GenerateSettings(Checked):
     height: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     width: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     batch: int = setting(4, 1, 256, text="pictures drawn at once")
-    guidance: str = setting("none", choices=GUIDANCES, text="what keeps several concepts apart; auto: l2dm for two and more, else none")
+    guidance: str = setting("auto", choices=GUIDANCES, text="what keeps several concepts apart; auto: l2dm for two and more, else none")
     guidance_step: float = setting(10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps")
     guidance_until: float = setting(0.4, 0.0, 1.0, text="share of the steps that are guided, from the first")
     guidance_every: int = setting(1, 1, 1000, text="every how many of these steps is guided")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
 from l2dm.learner import Learning, Rows, objective
-from l2dm.learner.mixes import mixes, shrunken
+from l2dm.learner.mixes import mixes
 from l2dm.retention import Past
 from l2dm.settings import LearnSettings
 from l2dm.tuners import TUNERS
@@ -68,21 +66,6 @@ def test_masked_rows_count_their_mask_alone(backbone):
     share = 6 * 7 / 256
     assert whole == pytest.approx(plain, rel=1e-6)
     assert whole == pytest.approx(share * here + (1 - share) * elsewhere, rel=1e-5) and here != pytest.approx(elsewhere, rel=1e-3)
-
-
-def test_a_shrunken_picture_counts_where_it_is_itself():
-    rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8))
-    for size in (36, 48):
-        part, own = shrunken(image, size, (32, 64), rng)
-        rows, columns = own.any(1).nonzero()[0], own.any(0).nonzero()[0]
-        assert part.shape == (64, 32, 3) and own.sum() == len(rows) * len(columns)
-        assert len(rows) == size and len(columns) >= 30
-        small = np.asarray(image.resize((size, size), Image.LANCZOS))
-        top, left = rows[0], columns[0]
-        places = [x for x in range(size) if (small[0, x] == part[top, left]).all()]
-        assert any((small[:, x : x + len(columns)] == part[own].reshape(len(rows), -1, 3)).all() for x in places)
-        assert (part[:top] == part[top]).all(), "edges are drawn out"
 
 
 def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):

@@ -17,6 +17,7 @@ from diffusers import (
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
     SchedulerMixin,
+    StableDiffusionImg2ImgPipeline,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )  # fmt: skip
@@ -232,11 +233,13 @@ class Backbone:
             on_batch(first + len(part))
         return torch.cat(drawn).float()
 
-    def pipeline(self, sampler: str = "base") -> StableDiffusionPipeline:
-        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas."""
+    def pipeline(self, sampler: str = "base", from_pictures: bool = False) -> StableDiffusionPipeline | StableDiffusionImg2ImgPipeline:
+        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas.
+
+        ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""
         changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
         kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)
-        pipe = StableDiffusionPipeline(
+        pipe = (StableDiffusionImg2ImgPipeline if from_pictures else StableDiffusionPipeline)(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
             scheduler=kind.from_config(self.scheduler.config, **changes), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,

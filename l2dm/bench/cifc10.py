@@ -95,7 +95,7 @@ class Course:
         plan = self.plan
         about = {
             "n": plan.images, "steps": plan.steps, "guidance_scale": plan.guidance_scale, "sampler": "dpm-solver", "seed": FIRST_SEED,
-            "batch": plan.batch, "negative_prompt": plan.negative_prompt,
+            "batch": plan.batch, "negative_prompt": plan.negative_prompt, "guidance": "none",
         }  # fmt: skip
         seen: dict[str, list[torch.Tensor]] = {"clip": [], "dino": []}
         texts = []

@@ -34,7 +34,7 @@ from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.
 ROWS: dict[str, dict[str, Any]] = {
-    **{name: {"guidance": name} for name in ("none", "caa", "oaa", "l2dm", "structure")},
+    **{name: {"guidance": name} for name in ("none", "caa", "oaa", "l2dm", "structure", "collage")},
     "attend-and-excite": {
         "guidance": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
         "guidance_refinements": 20, "guidance_enough": 0.0,

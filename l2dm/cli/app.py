@@ -153,7 +153,7 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
     guidance: Annotated[
-        str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure or auto.")
+        str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure, collage or auto.")
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,

@@ -95,7 +95,7 @@ def multi(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the parts and results; finished parts in it are not repeated.")],
     guidances: Annotated[
         str, typer.Option(help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa.")
-    ] = "none,l2dm,caa,oaa,attend-and-excite,structure",
+    ] = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
     seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0,1,2",
     triples: Annotated[int, typer.Option(help="Random triples of concepts; all pairs are drawn.", min=0)] = 20,
     pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 2,

@@ -138,3 +138,13 @@ def _caption(path: Path) -> str | None:
     except UnicodeDecodeError:
         raise PhotoError(f"{beside}: the caption is not UTF-8 text") from None
     return text[:500] or None
+
+
+def shrunken(image: Image.Image, side: int, room: tuple[int, int], middle: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """``image``, ``side`` pixels square, about ``middle`` (x, y) of ``room`` (width, height), its edges drawn out or cut off.
+
+    The pixels (height, width, 3), and where they are the image's own (height, width)."""
+    small = np.asarray(image.convert("RGB").resize((side, side), Image.LANCZOS))
+    x, y = (np.arange(length) - round(at - side / 2) for length, at in zip(room, middle))
+    own = ((y >= 0) & (y < side))[:, None] & ((x >= 0) & (x < side))
+    return small[y.clip(0, side - 1)][:, x.clip(0, side - 1)], own

@@ -106,10 +106,11 @@ class Guide:
 
 
 def chosen(guidance: str, things: list[Mention]) -> str:
-    """What "auto" stands for: "l2dm" where ``things`` has two concepts or more, else "none". Other names stand for themselves."""
-    if guidance != "auto":
-        return guidance
-    return "l2dm" if sum(bool(thing.personal) for thing in things) > 1 else "none"
+    """What ``guidance`` comes to: "auto" is "l2dm" where ``things`` has two concepts or more, else "none"; a "collage" of fewer than
+    two things is "none". Other names stand for themselves."""
+    if guidance == "auto":
+        return "l2dm" if sum(bool(thing.personal) for thing in things) > 1 else "none"
+    return "none" if guidance == "collage" and len(things) < 2 else guidance
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -11,22 +11,23 @@ from PIL import Image
 from ..backbone import Backbone
 from ..errors import SettingsError
 from ..settings import GenerateSettings
+from .collaged import collaged
 from .glances import Glances
-from .guided import guided
+from .guided import chosen, guided
 from .mentions import Mention
 
 
 @torch.no_grad()
 def draw(
     backbone: Backbone, prompt: str, settings: GenerateSettings, on_picture: Callable[[int], None] = lambda done: None,
-    things: list[Mention] | None = None, glances: Glances | None = None,
+    things: Sequence[Mention] = (), glances: Glances | None = None,
 ) -> list[Image.Image]:  # fmt: skip
     """``settings.n`` pictures of ``prompt``; picture i depends on seed + i alone, whatever the batch.
 
     ``things`` are what ``settings.guidance`` looks after; without it, or with none of them, sampling is plain. ``glances`` collects
     where they were looked for.
     """
-    size = {}
+    things, size = list(things), {}
     for name in ("height", "width"):
         value, grain = getattr(settings, name), backbone.factor * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
         if value % grain:
@@ -36,13 +37,16 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
-        with (
-            guided(pipe, backbone, prompt, things or [], settings, generators, size) as moving,
-            glances.during(backbone, things or [], moving, count, size) if glances else nullcontext(moving) as changes,
-        ):
-            images += pipe(
-                prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,
-                num_inference_steps=settings.steps, guidance_scale=settings.guidance_scale, **size, **changes,
-            ).images  # fmt: skip
+        if chosen(settings.guidance, things) == "collage":
+            images += collaged(backbone, prompt, things, settings, generators, size, glances)
+        else:
+            with (
+                guided(pipe, backbone, prompt, things, settings, generators, size) as moving,
+                glances.during(backbone, things, moving, count, size) if glances else nullcontext(moving) as changes,
+            ):
+                images += pipe(
+                    prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,
+                    num_inference_steps=settings.steps, guidance_scale=settings.guidance_scale, **size, **changes,
+                ).images  # fmt: skip
         on_picture(len(images))
     return images

@@ -52,10 +52,13 @@ def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
 
 def masks(maps: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
     """Zeros and ones (B, m, h, w): every pixel belongs to the concept whose anchor is nearest; no two overlap."""
-    _, m, h, w = maps.shape
-    x = torch.linspace(-1 + 1 / w, 1 - 1 / w, w, device=maps.device)
-    y = torch.linspace(-1 + 1 / h, 1 - 1 / h, h, device=maps.device)
+    return territories(torch.stack([anchors(row, wanted) for row in centroids(maps.detach())]), *maps.shape[2:]).to(maps)
+
+
+def territories(where: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    """Zeros and ones (B, m, h, w), of the anchors ``where`` (B, m, 2): every pixel belongs to the nearest one."""
+    x = torch.linspace(-1 + 1 / w, 1 - 1 / w, w, device=where.device)
+    y = torch.linspace(-1 + 1 / h, 1 - 1 / h, h, device=where.device)
     grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], -1)
-    where = torch.stack([anchors(row, wanted) for row in centroids(maps.detach())])
     nearest = (grid[None, None] - where[:, :, None, None]).square().sum(-1).argmin(1)
-    return torch.nn.functional.one_hot(nearest, m).permute(0, 3, 1, 2).to(maps)
+    return torch.nn.functional.one_hot(nearest, where.shape[1]).permute(0, 3, 1, 2)

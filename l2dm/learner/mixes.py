@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from ..backbone import Backbone
-from ..concept import Concept
+from ..concept import Concept, shrunken
 
 #: What stands beside the first concept, and beside later ones too.
 COMPANIONS = ("cat", "car", "tree", "apple", "cup", "book", "flower", "ball")
@@ -48,27 +48,15 @@ def mixes(backbone: Backbone, concept: Concept, companions: dict[str, torch.Tens
             things[0] = (things[0][0], things[0][1].transpose(Image.FLIP_LEFT_RIGHT))
         things = things[:: rng.choice([1, -1])]
         for left, (_, image) in zip((0, half), things):
-            part, counts = shrunken(image, round(side * rng.uniform(SMALLEST, LARGEST)), (half, side), rng)
+            size = round(side * rng.uniform(SMALLEST, LARGEST))
+            middle = half * (0.5 + rng.uniform(-0.06, 0.06)), side * (0.5 + rng.uniform(-0.12, 0.12))
+            part, counts = shrunken(image, size, (half, side), middle)
             pixels[k, :, left : left + half], inside[k, 0, :, left : left + half] = part, counts
         prompts.append(_sentence([name for name, _ in things], rng))
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = torch.cat([backbone.encode_pictures(part) for part in x.split(8)]).cpu()
     shares = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(inside), latents.shape[-2:])
     return Mixes(latents, prompts, (shares > 0.999).float())
-
-
-def shrunken(image: Image.Image, size: int, room: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """``image``, ``size`` pixels square, about the middle of ``room`` (width, height), its edges drawn out or cut off.
-
-    The pixels (height, width, 3), and where they are the image's own (height, width)."""
-    small = np.asarray(image.convert("RGB").resize((size, size), Image.LANCZOS))
-    places = []
-    for length, loose in zip(room, (0.06, 0.12)):
-        low = round(length * (0.5 + rng.uniform(-loose, loose)) - size / 2)
-        places.append(np.arange(length) - low)
-    x, y = places
-    own = ((y >= 0) & (y < size))[:, None] & ((x >= 0) & (x < size))
-    return small[y.clip(0, size - 1)][:, x.clip(0, size - 1)], own
 
 
 def _sentence(names: list[str], rng: np.random.Generator) -> str:

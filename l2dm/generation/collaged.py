@@ -1,0 +1,49 @@
+"""A collage drawn with diffusers' own pipelines: text to image for each thing alone, then image to image for all of them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..backbone import Backbone
+from ..guidance.collage import ALONE, collage, spots
+from ..settings import GenerateSettings
+from .glances import Glances
+from .mentions import Mention, alone
+
+
+def collaged(
+    backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
+    glances: Glances | None,
+) -> list[Image.Image]:  # fmt: skip
+    """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``."""
+    count, apart = len(generators), max(1, round(ALONE * settings.steps))
+    together = max(1, settings.steps - apart)
+    common = {
+        "negative_prompt": settings.negative_prompt or None, "num_images_per_prompt": count, "generator": generators,
+        "guidance_scale": settings.guidance_scale,
+    }  # fmt: skip
+    pipe, joint = backbone.pipeline(settings.sampler), backbone.pipeline(settings.sampler, from_pictures=True)
+    each = [pipe(text, num_inference_steps=apart, **common).images for text in alone(prompt, things)]
+    points = spots([thing.side for thing in things])
+    pixels, insides = zip(*(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each)))
+    x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = backbone.encode_pictures(x)
+    shares = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(insides[0])[None, None].float(), latents.shape[-2:])
+    inside = (shares > 0.999).to(latents.device)
+
+    def hold(pipe, index: int, timestep, tensors: dict) -> dict:
+        if index + 1 < together:
+            now = pipe.scheduler.timesteps[settings.steps - together + index + 1]
+            noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators]).to(latents)
+            tensors["latents"] = torch.where(inside, pipe.scheduler.add_noise(latents, noise, now[None]), tensors["latents"])
+        return tensors
+
+    changes = {"callback_on_step_end": hold}
+    with glances.during(backbone, things, changes, count, size, settings.steps - together) if glances else nullcontext(changes) as changes:
+        return joint(
+            prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps, **common, **changes
+        ).images

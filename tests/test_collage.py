@@ -1,0 +1,93 @@
+"""The collage: prompts of one thing each, where things go, and that nothing else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from l2dm.generation import Glances, chosen, draw, mentions
+from l2dm.generation.mentions import alone
+from l2dm.guidance.collage import collage, nearest, spots
+from l2dm.settings import GenerateSettings
+
+PLAIN = ("dog", "cat", "tree")
+COLLAGE = GenerateSettings(n=2, steps=4, guidance_scale=3.0, guidance="collage", batch=2)
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("a photo of a dog and a cat in the snow", ["a photo of a dog in the snow", "a photo of a cat in the snow"]),
+    ("A dog, the cat and a tree", ["A dog", "the cat", "a tree"]),
+    ("a dog on the left and a cat on the right at night", ["a dog at night", "a cat at night"]),
+    ("a dog to the left of a cat on the beach", ["a dog on the beach", "a cat on the beach"]),
+    ("a dog is above the cat", ["a dog", "the cat"]),
+    ("photo of dog in a red hat next to my cat, at night", ["photo of dog in a red hat, at night", "photo of my cat, at night"]),
+    ("a dog in a red hat to the right of a cat", ["a dog in a red hat", "a cat"]),
+    ("a dog with a cat with a hat", ["a dog with a hat", "a cat with a hat"]),
+])  # fmt: skip
+def test_each_thing_gets_the_prompt_without_the_others(backbone, prompt, expected):
+    assert alone(prompt, mentions(prompt, {}, backbone, PLAIN)) == expected
+
+
+def test_places():
+    row = torch.tensor([[-0.5, 0.0], [0.5, 0.0]])
+    assert spots([None, None]).allclose(row, atol=1e-6), "in the prompt's order"
+    assert spots(["right", None]).allclose(-row, atol=1e-6) and spots(["top", "bottom"])[0].tolist() == [0.0, -0.5]
+    assert spots(["left", "left"]).allclose(row, atol=1e-6), "there is no room for both"
+    for count in (3, 4, 5):
+        points = spots([None] * count)
+        assert points.shape == (count, 2) and nearest(points) > 0.5 and points[:, 0].sort().values.equal(points[:, 0])
+
+
+@pytest.mark.parametrize(
+    "sides, size", [([None, None], (64, 64)), ([None, None], (96, 64)), ([None] * 3, (64, 64)), (["top", None], (64, 64))]
+)
+def test_every_picture_lies_whole_about_its_spot(sides, size):
+    tones = [(250, 0, 0), (0, 250, 0), (0, 0, 250)][: len(sides)]
+    points = spots(sides)
+    pixels, inside = collage([Image.new("RGB", (64, 64), tone) for tone in tones], points, size)
+    assert pixels.shape == (size[1], size[0], 3) and inside.shape == pixels.shape[:2] and inside.mean() > 0.4
+    for (x, y), tone in zip(((points + 1) / 2 * torch.tensor(size)).int().tolist(), tones):
+        assert (pixels[y - 8 : y + 8, x - 8 : x + 8] == tone).all() and inside[y - 8 : y + 8, x - 8 : x + 8].all()
+    assert {tuple(c) for c in pixels.reshape(-1, 3).tolist()} == set(tones), "edges are drawn out, nothing is left empty"
+
+
+def test_a_collage_is_for_two_things_or_more(backbone):
+    prompt = "a photo of a dog on the beach"
+    things = mentions(prompt, {}, backbone, PLAIN)
+    assert chosen("collage", things) == "none" and chosen("collage", things * 2) == "collage"
+    plain, same = (
+        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), things=things) for g in ("none", "collage")
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(plain, same))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_each_picture_of_a_batch_is_its_own_and_glances_change_nothing(backbone, steps):
+    prompt = "a photo of a dog and a cat"
+    things = mentions(prompt, {}, backbone, PLAIN)
+    settings = GenerateSettings.of(COLLAGE.as_dict(), {"steps": steps})
+    both = draw(backbone, prompt, settings, things=things)
+    alone_ones = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"batch": 1}), things=things)
+    for a, b in zip(both, alone_ones):
+        assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 2
+    assert not np.array_equal(both[0], both[1])
+    glances = Glances((0, steps - 1))
+    seen = draw(backbone, prompt, settings, things=things, glances=glances)
+    assert all(np.array_equal(a, b) for a, b in zip(both, seen))
+    assert [g.name for g in glances.pictures[1]] == ["dog", "cat"] * len({max(0, steps - 2), steps - 1})
+
+
+def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
+    """Until the last step, and so very nearly to the end."""
+    from l2dm.generation import collaged
+
+    made = []
+    monkeypatch.setattr(collaged, "collage", lambda *about: made.append(collage(*about)) or made[-1])
+    prompt = "a photo of a dog and a cat"
+    (drawn,) = draw(backbone, prompt, GenerateSettings(n=1, steps=8, guidance_scale=3.0, guidance="collage"),
+                    things=mentions(prompt, {}, backbone, PLAIN))  # fmt: skip
+    ((pixels, inside),) = made
+    apart = np.abs(np.asarray(drawn, int) - pixels).mean(-1)
+    assert apart[inside].mean() < 25, "of 255"
