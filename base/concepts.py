@@ -20,7 +20,7 @@ from .scenes import Composer
 DEMO = {
     "rex": ("dog", "fluent-emoji", "dog-face"),
     "pip": ("penguin", "fluent-emoji", "penguin"),
-    "packy": ("backpack", "fluent-emoji", "backpack"),
+    "dash": ("car", "fluent-emoji", "automobile"),
 }
 #: the published protocol's classes (two dogs, two cats, a duck, a backpack, a teddy bear) and three more
 BENCHMARK = {

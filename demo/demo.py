@@ -75,11 +75,11 @@ def main() -> None:
             page.pictures(images, f"a photo of {name} in the grass")
         page.heading("Together")
         names = [f"{about['token']} {about['noun']}" for _, about in concepts]
-        for a, b in ((0, 1), (1, 2)):
-            prompt = f"a photo of {names[a]} on the left and {names[b]} on the right"
-            for guidance, label in (("none", "plain"), ("l2dm", "guided")):
+        for together in (names[:2], names[1:], names):
+            prompt = f"a photo of {', '.join(together[:-1])} and {together[-1]} on the beach"
+            for guidance, label in (("none", "plain"), ("collage", "collage")):
                 images = draw(prompt, 4, 200, guidance=guidance)
-                rows.append((f"{names[a]} and {names[b]}, {label}", images))
+                rows.append((f"{', '.join(n.split()[0] for n in together)} on the beach, {label}", images))
                 page.pictures(images, f"{prompt} ({label})")
         page.heading("What the base still draws")
         for noun in dict.fromkeys(about["noun"] for _, about in concepts):

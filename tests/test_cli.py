@@ -73,7 +73,7 @@ def test_the_main_job_for_people(run, quick, photos, tmp_path):
 def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     world, out = tmp_path / "w", tmp_path / "out"
     run("init", world)
-    draw = ("generate", world, "a dog and a cat", "--settings", quick, "--out", out, "--json")
+    draw = ("generate", world, "a dog and a cat", "--settings", quick, "--out", out, "--guidance", "l2dm", "--json")
     drawn = json.loads(run(*draw, "--show-attention")[1])
     assert [os.path.basename(f) for f in drawn["attention"]] == ["0000-attention.png", "0001-attention.png"]
     assert Image.open(drawn["attention"][0]).size == (2 * 128, 2 * (128 + 16)), "two steps, two things"

@@ -54,7 +54,7 @@ class Plan:
     """What every part shares; saved with every result."""
 
     concepts: str = "shipped"
-    pictures: int = 2  # of each prompt
+    pictures: int = 1  # of each prompt
     triples: int = 20
     timed: int = 3  # paired runs of a part that takes the time
     generate: dict[str, Any] = field(default_factory=dict)  # changes of the base's generate settings, for every row

@@ -98,7 +98,7 @@ def multi(
     ] = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
     seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0,1,2",
     triples: Annotated[int, typer.Option(help="Random triples of concepts; all pairs are drawn.", min=0)] = 20,
-    pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 2,
+    pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 1,
     concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
     settings: SettingsFile = None,
     workers: Annotated[int, typer.Option(help="Parts at a time; 0: one a core.", min=0)] = 0,

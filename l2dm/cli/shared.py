@@ -18,7 +18,9 @@ out, err = Console(), Console(stderr=True)
 
 WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="TOML file with a [learn] or [generate] table; options here win.")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="TOML file with a table \\[learn] or \\[generate]; options here win.")
+]
 
 
 def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
