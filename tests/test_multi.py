@@ -104,7 +104,9 @@ def test_the_comparison_adds_several_concepts_to_every_method_that_holds_them_to
     plan = lifelong.Plan(folder, count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1, "prior_weight": 0.0})
     result = comparison.bench(plan, ["sequential", "separate"], [0], tmp_path / "out", 0, 1)
     rows = result["methods"]
-    assert {"two_concepts", "two_concepts_guided"} <= set(rows["sequential"]) and not {"two_concepts"} & set(rows["separate"])
+    assert {"two_concepts", "two_concepts_guided", "two_concepts_collage"} <= set(rows["sequential"]) and not {"two_concepts"} & set(
+        rows["separate"]
+    )
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == result
     head, cells = lifelong_page.table(rows)
     assert cells[1][head.index("two together")] == "-" != cells[0][head.index("two together")]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -130,24 +131,14 @@ def test_the_looking_test_can_see():
 
 
 def test_a_second_writer_is_turned_away(world, photos):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(world.path / ".lock", ready, done))
-    holder.start()
-    assert ready.wait(300)
-    with pytest.raises(WorldLocked, match="another process"):
-        teach(world, photos)
-    done.set()
-    holder.join()
+    hold = "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    other = [sys.executable, "-c", hold, str(world.path / ".lock")]
+    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(WorldLocked, match="another process"):
+            teach(world, photos)
+        holder.communicate("")
     assert teach(world, photos).version == 1
-
-
-def _hold(path, ready, done):
-    from filelock import FileLock
-
-    with FileLock(path):
-        ready.set()
-        done.wait(60)
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_reaches_the_same_weights(world, photos, tmp_path):

@@ -12,7 +12,7 @@ from .lifelong import Plan
 from .runs import bench as learn_all
 
 #: how the pictures of several concepts are drawn -> what the figure's name ends with
-DRAWN = {"none": "", "l2dm": "_guided"}
+DRAWN = {"none": "", "l2dm": "_guided", "collage": "_collage"}
 KINDS = ("two_concepts", "three_concepts")
 
 
@@ -20,7 +20,7 @@ def bench(
     plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """``comparison.json``: each method's summary as in ``lifelong.json``, and ``two_concepts``, ``three_concepts`` (success in
-    [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists. A method that keeps its concepts apart has none of these."""
+    [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart has none of these."""
     pairs = multi.Plan(plan.concepts, pictures=1, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     for method in methods:

@@ -20,7 +20,9 @@ COLUMNS = {
     "DINO alignment": ("dino_alignment", 1, 1), "DINO forgetting": ("dino_forgetting", 1, 1), "prior drift": ("prior_drift", 3, 1),
     "drift rate": ("drift_rate", 3, 1), "s a concept": ("seconds_per_concept", 1, 1), "peak MB": ("peak_memory_mb", 0, 1),
     "MB a concept": ("bytes_per_concept", 2, 1e6), "two together": ("two_concepts", 3, 1), "two, guided": ("two_concepts_guided", 3, 1),
+    "two, collage": ("two_concepts_collage", 3, 1),
     "three together": ("three_concepts", 3, 1), "three, guided": ("three_concepts_guided", 3, 1),
+    "three, collage": ("three_concepts_collage", 3, 1),
 }  # fmt: skip
 #: matrix -> its unit
 UNITS = {
