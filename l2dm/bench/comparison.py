@@ -20,7 +20,8 @@ def bench(
     plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """``comparison.json``: each method's summary as in ``lifelong.json``, and ``two_concepts``, ``three_concepts`` (success in
-    [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart has none of these."""
+    [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart
+    has none of these."""
     pairs = multi.Plan(plan.concepts, pictures=1, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     for method in methods:
