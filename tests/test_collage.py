@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
 from l2dm.generation import Glances, chosen, draw, mentions
@@ -91,3 +94,11 @@ def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
     ((pixels, inside),) = made
     apart = np.abs(np.asarray(drawn, int) - pixels).mean(-1)
     assert apart[inside].mean() < 25, "of 255"
+
+
+@pytest.mark.parametrize("kind", [DDIMScheduler, PNDMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler])
+def test_every_scheduler_draws_a_collage(backbone, kind):
+    other = dataclasses.replace(backbone, scheduler=kind.from_config(backbone.scheduler.config, skip_prk_steps=True))
+    prompt = "a photo of a dog and a cat"
+    drawn = draw(other, prompt, COLLAGE, things=mentions(prompt, {}, backbone, PLAIN))
+    assert len(drawn) == 2 and all(np.asarray(image).std() > 5 for image in drawn)

@@ -36,10 +36,12 @@ def collaged(
     inside = (shares > 0.999).to(latents.device)
 
     def hold(pipe, index: int, timestep, tensors: dict) -> dict:
-        if index + 1 < together:
-            now = pipe.scheduler.timesteps[settings.steps - together + index + 1]
+        timesteps = pipe.scheduler.timesteps[(settings.steps - together) * pipe.scheduler.order :]
+        if index + 1 < len(timesteps):
             noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators]).to(latents)
-            tensors["latents"] = torch.where(inside, pipe.scheduler.add_noise(latents, noise, now[None]), tensors["latents"])
+            tensors["latents"] = torch.where(
+                inside, pipe.scheduler.add_noise(latents, noise, timesteps[index + 1 : index + 2]), tensors["latents"]
+            )
         return tensors
 
     changes = {"callback_on_step_end": hold}
