@@ -109,7 +109,10 @@ def main() -> None:
         "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": 5, "nouns": shown},
         "per_noun": {noun: float(np.mean(alone[i :: len(nouns)])) for i, noun in enumerate(nouns)},
         "training": {"seconds": facts["training_seconds"], "pictures": facts["training_pictures"], "unet_step_loss_seconds": facts["unet_loss"]},
-        "settings": {"pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "judge": card, "threads": torch.get_num_threads()},
+        "settings": {
+            "pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "guidance": "none", "judge": card,
+            "threads": torch.get_num_threads(),
+        },
     }  # fmt: skip
     if options.photos:
         files = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))

@@ -22,7 +22,7 @@ def bench(
     """``comparison.json``: each method's summary as in ``lifelong.json``, and ``two_concepts``, ``three_concepts`` (success in
     [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart
     has none of these."""
-    pairs = multi.Plan(plan.concepts, pictures=1, generate={"steps": plan.steps})
+    pairs = multi.Plan(plan.concepts, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     for method in methods:
         if METHODS[method].apart:

@@ -16,17 +16,17 @@ from .mentions import Mention, alone
 
 
 def collaged(
-    backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
+    pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
     glances: Glances | None,
 ) -> list[Image.Image]:  # fmt: skip
-    """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``."""
+    """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``. ``pipe`` draws from text alone."""
     count, apart = len(generators), max(1, round(ALONE * settings.steps))
     together = max(1, settings.steps - apart)
     common = {
         "negative_prompt": settings.negative_prompt or None, "num_images_per_prompt": count, "generator": generators,
         "guidance_scale": settings.guidance_scale,
     }  # fmt: skip
-    pipe, joint = backbone.pipeline(settings.sampler), backbone.pipeline(settings.sampler, from_pictures=True)
+    joint = backbone.pipeline(settings.sampler, from_pictures=True)
     each = [pipe(text, num_inference_steps=apart, **common).images for text in alone(prompt, things)]
     points = spots([thing.side for thing in things])
     pixels, insides = zip(*(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each)))

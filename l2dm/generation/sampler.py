@@ -38,7 +38,7 @@ def draw(
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
         if chosen(settings.guidance, things) == "collage":
-            images += collaged(backbone, prompt, things, settings, generators, size, glances)
+            images += collaged(pipe, backbone, prompt, things, settings, generators, size, glances)
         else:
             with (
                 guided(pipe, backbone, prompt, things, settings, generators, size) as moving,
