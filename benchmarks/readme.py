@@ -76,7 +76,7 @@ def judged(found: dict) -> list[tuple[str, str]]:
         ("with a background phrase: noun right; background right", f"{found['noun_accuracy_with_background']:.1%}; {found['background_accuracy']:.1%}"),
         ("two nouns: at least one right; both right", f"{found['pair_at_least_one']:.1%}; {found['pair_both']:.1%}"),
         ("drawing styles among 32 samples of a noun", f"{styles['mean']:.1f} of {styles['of']}"),
-        ("one picture, batch of four, other work beside it", f"{found['seconds_per_picture']} s"),
+        (f"one picture, batch of four, threads: {found['settings'].get('threads', 1)}", f"{found['seconds_per_picture']} s"),
     ]  # fmt: skip
 
 
