@@ -94,7 +94,7 @@ class LearnSettings(Checked):
     attention_weight: float = setting(0.0, 0.0, 1000.0, text="weight, within gamma, of distilling cross-attention outputs too")
     penalty_weight: float = setting(1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's")
     fisher_samples: int = setting(64, 1, 100_000, text="gradients from which EWC estimates a concept's Fisher diagonal")
-    rank: int = setting(8, 1, 1024, text="of a low-rank adapter; with lora it is the first concept's that counts")
+    rank: int = setting(32, 1, 1024, text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's counts")
     candidates: int = setting(4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory")
     budget: int = setting(32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter")
     guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")

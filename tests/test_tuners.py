@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -33,11 +35,11 @@ def weights(backbone):
 
 
 def test_the_table_names_what_exists():
-    wanted = "sequential dreambooth textual-inversion custom-diffusion svdiff lora ewc lwf den der dytox c-lora cidm replay l2dm isolated"
+    wanted = "sequential dreambooth textual-inversion custom-diffusion svdiff lora ewc lwf den der dytox c-lora cidm replay l2dm isolated switched"
     assert {*wanted.split(), "separate", "joint"} <= set(METHODS)
     assert {m.tuner for m in METHODS.values()} == set(TUNERS)
     assert {m.penalty for m in METHODS.values()} == {"nothing", *PENALTIES}
-    ours = {"sequential", "isolated", "replay", "separate", "joint"}
+    ours = {"sequential", "isolated", "switched", "replay", "separate", "joint"}
     assert all("arXiv" in m.text or name in ours or "-without-" in name for name, m in METHODS.items())
 
 
@@ -65,7 +67,7 @@ def test_svdiff_moves_singular_values_and_keeps_singular_vectors(photos, weights
 
 def test_loras_whole_change_has_its_rank(photos, weights):
     tuner = learn(photos, "lora", "<rex>", "<tom>", steps=2).tuner
-    kept = {n.replace(".linear.", "."): p for n, p in tuner.backbone.unet.named_parameters()}
+    kept = {n.replace(".layer.", "."): p for n, p in tuner.backbone.unet.named_parameters()}
     assert all(torch.equal(kept[n], p) for n, p in weights.items())
     for layer in tuner.layers:
         change = tuner.change(layer, tuner.adapters)
@@ -159,9 +161,10 @@ def test_own_words_are_the_token_and_the_noun_right_after_it():
     assert own_words(ids, 9, [5, 6]).int().tolist() == [[0, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1], [0] * 6, [0, 0, 0, 0, 0, 1]]
 
 
-def test_isolated_concepts_leave_every_other_prompt_alone_bit_for_bit(photos, plain, tmp_path):
+@pytest.mark.parametrize("method", ["isolated", "switched"])
+def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain, tmp_path, method):
     world = World.create(tmp_path / "w")
-    options = {**QUICK, "method": "isolated", "steps": 2, "rank": 2, "learning_rate": 0.01}
+    options = {**QUICK, "method": method, "steps": 2, "rank": 2, "learning_rate": 0.01}
     drawing = {"n": 1, "steps": 2, "negative_prompt": "a cat"}
     others = [world.generate(PLAIN, **drawing)[0].image]
     world.learn(photos, token="<tom>", noun="cat", **options)
@@ -183,6 +186,28 @@ def test_isolated_concepts_leave_every_other_prompt_alone_bit_for_bit(photos, pl
     assert torch.equal(predicted(World.open(world.path).backbone(), TOM), tom)
     again.undo()
     assert torch.equal(predicted(World.open(world.path).backbone(), PLAIN, TOM, REX), mixed)
+
+
+def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_their_negatives(photos):
+    learning = learn(photos, "switched", "<rex>", steps=2)
+    tuner, backbone = learning.tuner, learning.backbone
+    negative, named = backbone.encode_text([PLAIN]), backbone.encode_text([REX])
+    batch = torch.cat([negative, named, backbone.negatives(named, negative)])
+    noisy, seen = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1), {}
+    names = ["mid_block.resnets.0.conv1", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "up_blocks.1.resnets.0.time_emb_proj"]
+    for name in names:
+        watched = backbone.unet.get_submodule(name)
+        watched.register_forward_hook(lambda layer, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
+    backbone.predict(noisy, torch.full((3,), 500), batch)
+    for name in names:
+        x, out = seen[name]
+        layer, (down, up) = tuner.layers[name], tuner.factors("<rex>", name)
+        summed = copy.deepcopy(layer)
+        summed.weight += (up.flatten(1) @ down.flatten(1)).view_as(layer.weight)
+        assert torch.allclose(out[1:], summed(x[1:]), atol=1e-5) and torch.equal(out[0], layer(x)[0])
+        assert not torch.allclose(out[1:], layer(x[1:]), atol=1e-5)
+    words = backbone.unet.config.cross_attention_dim + 1
+    assert not batch[2, :, :words][..., -1].any(), "at no word of the negative"
 
 
 @pytest.mark.parametrize("method", ["den", "cidm"])

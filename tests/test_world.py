@@ -229,7 +229,7 @@ def test_the_manifest_tells_everything(world, photos):
     raw = json.loads((world.path / "manifest.json").read_text())
     assert raw["format"] == 1 and raw["head"] == 1 and re.fullmatch("[0-9a-f]{32}", raw["fingerprint"])
     assert raw["versions"]["1"] == json.loads(json.dumps(dataclasses.asdict(version)))
-    assert set(version.files) == {"weights.safetensors", "tokens.safetensors", "memory.safetensors", "memory.json"}
+    assert set(version.files) == {"weights.safetensors", "adapter-rex.safetensors", "tokens.safetensors", "memory.safetensors", "memory.json"}
 
 
 def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):

@@ -30,6 +30,7 @@ from .tokens import PersonalTokens
 
 #: Name of the base that ships with the package.
 MINI = "mini"
+Negatives = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _MINI_FOLDER = Path(__file__).parent / "mini"
 
 
@@ -37,7 +38,8 @@ _MINI_FOLDER = Path(__file__).parent / "mini"
 class Backbone:
     """A pretrained latent diffusion model: tokenizer, text encoder, autoencoder, denoiser, sampler.
 
-    Weights are frozen; tuners unfreeze what they tune. ``tokens`` holds the personal tokens' vectors.
+    Weights are frozen; tuners unfreeze what they tune. ``tokens`` holds the personal tokens' vectors. ``negatives`` is what a tuner makes
+    of negative prompts' features (B, length, width or more) beside those of their prompts.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Backbone:
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    negatives: Negatives = lambda prompts, negatives: negatives
 
     # ---------------------------------------------------------------- loading
 
@@ -245,4 +248,11 @@ class Backbone:
             requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
+        read = pipe.encode_prompt
+
+        def read_both(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+            prompts, negatives = read(*args, **kwargs)
+            return prompts, negatives if negatives is None else self.negatives(prompts, negatives)
+
+        pipe.encode_prompt = read_both
         return pipe

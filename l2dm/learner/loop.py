@@ -133,7 +133,7 @@ class Learning:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """Within the block what is tuned takes gradients."""
-        if self._fast:  # only together are bfloat16 and channels_last faster
+        if self.fast:  # only together are bfloat16 and channels_last faster
             self.backbone.unet.to(memory_format=torch.channels_last)
         for p in self.named.values():
             p.requires_grad_(True)
@@ -146,10 +146,10 @@ class Learning:
                 p.grad = None
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self._fast)
+        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self.fast)
 
     @property
-    def _fast(self) -> bool:
+    def fast(self) -> bool:
         """Whether to learn in bfloat16: faster where the hardware multiplies it, on recent GPUs and CPUs with AMX."""
         if self.settings.precision != "auto":
             return self.settings.precision == "bfloat16"

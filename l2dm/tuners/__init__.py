@@ -9,6 +9,7 @@ from .key_value import KeyValue
 from .low_rank import LowRank
 from .spectral import Spectral
 from .stacked import Stacked
+from .switched import Switched
 from .task_token import TaskToken
 from .tuner import Tuner
 from .widening import Widening
@@ -16,7 +17,7 @@ from .widening import Widening
 #: Tuners by the name that worlds and settings use.
 TUNERS: dict[str, type[Tuner]] = {
     "key_value": KeyValue, "embedding": Embedding, "full": Full, "spectral": Spectral, "low_rank": LowRank, "stacked": Stacked,
-    "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "isolated": Isolated,
+    "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "isolated": Isolated, "switched": Switched,
 }  # fmt: skip
 
 __all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "Tuner"]

@@ -9,6 +9,9 @@ row and word by word (``by_prompt``), which peft's named adapters, switched for 
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
@@ -20,36 +23,50 @@ from .key_value import key_value_layers
 
 
 class _Added(torch.nn.Module):
-    """A linear layer and what the tuner's adapters add to it: W x + sum_i g_i * U_i D_i x.
+    """A linear layer or a convolution, and what the tuner's adapters add to it: W x + sum_i g_i * U_i D_i x.
 
-    Columns of x beyond the layer's own width are the gates g_i, (B, length, adapters) in [0, 1]; without any all are 1.
+    Columns of a linear layer's x beyond its own width are gates, for ``tuner.acting`` to read. Beside a convolution stand one of the
+    same size, stride and padding (D), and one of 1 x 1 (U).
     """
 
-    def __init__(self, linear: torch.nn.Linear, name: str, tuner: LowRank):
+    def __init__(self, layer: torch.nn.Linear | torch.nn.Conv2d, name: str, tuner: LowRank):
         super().__init__()
-        self.linear, self.name, self.tuner = linear, name, tuner
+        self.layer, self.name, self.tuner = layer, name, tuner
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        width = self.linear.in_features
-        x, gates = x[..., :width].contiguous(), x[..., width:]
-        out = self.linear(x)
+        if isinstance(self.layer, torch.nn.Conv2d):
+            gates, through = x.new_empty(0), F.conv2d
+            into = partial(F.conv2d, stride=self.layer.stride, padding=self.layer.padding)
+        else:
+            width, into, through = self.layer.in_features, F.linear, F.linear
+            x, gates = x[..., :width].contiguous(), x[..., width:]
+        out = self.layer(x)
         for down, up, gate in self.tuner.acting(self.name, gates):
-            hidden = F.linear(x, down)
-            out = out + F.linear(hidden if gate is None else gate * hidden, up)
+            hidden = into(x, down)
+            if gate is not None:
+                hidden = gate.view(*gate.shape, *[1] * (hidden.dim() - gate.dim())) * hidden
+            out = out + through(hidden, up)
         return out
 
 
 class LowRank(Beside):
     """Adapters on the layers that read the prompt. ``now``: ``<adapter>/<layer>.down`` (rank, in), ``<adapter>/<layer>.up`` (out, rank).
 
-    This class has one adapter for all concepts, trained on and on: its whole change has at most its rank.
+    This class has one adapter for all concepts, trained on and on: its whole change has at most its rank, which is ``share`` of
+    settings.rank.
     """
 
+    share = 1.0
+
     def attach(self, backbone: Backbone) -> None:
-        self.layers = key_value_layers(backbone.unet)
+        self.layers = self.chosen(backbone.unet)
         for name, layer in self.layers.items():
             parent, _, own = name.rpartition(".")
             setattr(backbone.unet.get_submodule(parent), own, _Added(layer, name, self))
+
+    def chosen(self, unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
+        """The layers that adapters stand beside."""
+        return key_value_layers(unet)
 
     @property
     def now(self) -> dict[str, torch.Tensor]:
@@ -81,8 +98,9 @@ class LowRank(Beside):
         generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + len(self.adapters)) % 2**63)
         made = {}
         for name, layer in self.layers.items():
-            made[f"{adapter}/{name}.down"] = torch.randn(settings.rank, layer.in_features, generator=generator) / layer.in_features**0.5
-            made[f"{adapter}/{name}.up"] = torch.zeros(layer.out_features, settings.rank)
+            (out, *shape), rank = layer.weight.shape, max(1, round(settings.rank * self.share))
+            made[f"{adapter}/{name}.down"] = torch.randn(rank, *shape, generator=generator) / math.prod(shape) ** 0.5
+            made[f"{adapter}/{name}.up"] = torch.zeros(out, rank, *[1] * len(shape[1:]))
         return made
 
     def change(self, layer: str, adapters: list[str]) -> torch.Tensor:

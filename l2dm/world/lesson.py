@@ -26,6 +26,7 @@ from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
 from .past import KEPT, NOUNS, gather, remembered, write_long_term, write_short_term
 from .tensors import read_tensors, write_tensors
+from .weights import write_weights
 
 if TYPE_CHECKING:
     from .world import World
@@ -101,7 +102,7 @@ class Lesson:
             raise NotKept(concept.token, loss, most)
 
         def fill(folder: Path) -> None:
-            write_tensors(folder / "weights.safetensors", world.tuner.state())
+            write_weights(folder, world.tuner.state(), self.head)
             write_tensors(folder / "tokens.safetensors", vectors)
             write_long_term(folder, long)
             write_short_term(folder, short)

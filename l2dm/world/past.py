@@ -23,6 +23,7 @@ from ..settings import LearnSettings
 from ..tuners import Tuner
 from . import store
 from .tensors import read_tensors, write_tensors
+from .weights import read_weights, write_weights
 
 #: File of the pretrained model's features of each class noun, from the examination's seeds.
 NOUNS = "nouns.safetensors"
@@ -182,8 +183,8 @@ def copy_without(head: Path, target: Path, token: str) -> None:
     for name in (KEPT, NOUNS):
         if (head / name).exists():
             shutil.copyfile(head / name, target / name)
-    weights, vectors = read_tensors(head / "weights.safetensors"), read_tensors(head / "tokens.safetensors")
-    write_tensors(target / "weights.safetensors", {name: t for name, t in weights.items() if not name.startswith(f"{token}/")})
+    weights, vectors = read_weights(head), read_tensors(head / "tokens.safetensors")
+    write_weights(target, {name: t for name, t in weights.items() if not name.startswith(f"{token}/")}, head)
     write_tensors(target / "tokens.safetensors", {name: t for name, t in vectors.items() if name != token})
     long, short = read_long_term(head), read_short_term(head)
     for memory in (long.features, long.prompts, short.latents, short.features, short.drawn_in):

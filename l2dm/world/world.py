@@ -25,6 +25,7 @@ from .lesson import Lesson, OnProgress
 from .manifest import NAME, Manifest, Version, entry, folder_of, now
 from .past import copy_without
 from .tensors import read_tensors
+from .weights import read_weights
 
 
 def settings_for(base: str, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
@@ -107,7 +108,7 @@ class World:
             vectors = read_tensors(folder / "tokens.safetensors")
             for token in self.concepts:
                 backbone.add_token(token, vectors[token])
-            self.tuner.load(read_tensors(folder / "weights.safetensors"))
+            self.tuner.load(read_weights(folder))
         self._loaded = self.version
         return backbone
 

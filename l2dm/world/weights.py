@@ -1,0 +1,48 @@
+"""A version's tuned weights: what concepts share in one file, and each concept's own in a file of its own.
+
+A concept's own tensors (names that begin with ``<token>/``) stay as they are when others are learnt. So a version links the files that its
+parent has too, where the file system can, and a world on disk grows by one concept a lesson, not by all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from .tensors import read_tensors
+
+SHARED = "weights.safetensors"
+
+
+def own_file(token: str) -> str:
+    return f"adapter-{token[1:-1]}.safetensors"
+
+
+def write_weights(folder: Path, state: dict[str, torch.Tensor], head: Path | None) -> None:
+    """Into a ``folder`` that ``write_folder`` is filling; ``head``: the parent version's."""
+    files: dict[str, dict[str, torch.Tensor]] = {SHARED: {}}
+    for name, tensor in state.items():
+        token = name.split("/")[0]
+        file = own_file(token) if token.startswith("<") else SHARED
+        files.setdefault(file, {})[name] = tensor.detach().cpu().contiguous()
+    for file, tensors in files.items():
+        _put(folder / file, save(tensors), head and head / file)
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """A tuner's whole state."""
+    files = [folder / SHARED, *sorted(folder.glob("adapter-*.safetensors"))]
+    return {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+
+
+def _put(target: Path, content: bytes, before: Path | None) -> None:
+    if before and before.is_file() and before.read_bytes() == content:
+        try:
+            os.link(before, target)
+            return
+        except OSError:  # no hard links here
+            pass
+    target.write_bytes(content)
