@@ -23,14 +23,18 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "main.json"
 
 
+def made_by(settings: dict) -> dict:
+    """``settings``, with the machine and the commit."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    return {**settings, **machine, "git_commit": commit}
+
+
 def record(settings: dict, results: Path = RESULTS, /, **figures) -> None:
     """Put ``figures`` into ``results``, with the settings, machine and commit that made them."""
     results.parent.mkdir(exist_ok=True)
     known = json.loads(results.read_text()) if results.exists() else {}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    made_by = {name: {**settings, **machine, "git_commit": commit} for name in figures}
-    known = {**known, **figures, "settings": {**known.get("settings", {}), **made_by}}
+    known = {**known, **figures, "settings": {**known.get("settings", {}), **dict.fromkeys(figures, made_by(settings))}}
     results.write_text(json.dumps(known, indent=1) + "\n")
     print(json.dumps(figures))
 
@@ -81,8 +85,8 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
     learn = {"photos": ROOT / "demo" / "photos" / "rex", "token": "<rex>", "noun": "dog", **options}
 
     def weights(world: Path) -> dict:
-        folder = world / "versions" / "0001"
-        return {**load_file(folder / "weights.safetensors"), **load_file(folder / "tokens.safetensors")}
+        files = [file for name in ("weights", "adapter-*", "tokens") for file in (world / "versions/0001").glob(f"{name}.safetensors")]
+        return {name: array for file in files for name, array in load_file(file).items()}
 
     with tempfile.TemporaryDirectory() as place:
         fresh, whole = Path(place) / "fresh", Path(place) / "whole"

@@ -18,7 +18,6 @@ shorter one; its memory is the process's, so compare it on a CPU only. It needs 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.main import ROOT, record
+from benchmarks.main import ROOT, made_by
 from benchmarks.plain import Plain
 from l2dm import GenerateSettings, LearnSettings
 from l2dm.backbone import MINI, Backbone
@@ -41,6 +40,7 @@ from l2dm.guidance.attention import map_size
 from l2dm.learner import Learning, photo_latents
 from l2dm.retention import Past
 from l2dm.tuners import TUNERS
+from l2dm.world import store
 
 PHOTOS, OTHERS = ROOT / "demo" / "photos" / "rex", ROOT / "demo" / "photos" / "pip"
 TOKEN, NOUN, PAIR = "<rex>", "dog", ("dog", "cat")
@@ -248,8 +248,8 @@ def main() -> None:
         "peer": str(options.script.name) if options.script else "benchmarks/plain.py",
         "training": train.pop("details"), "sampling": sample.pop("details"),
     }  # fmt: skip
-    record(about, options.out, **train, **sample)
-    print(json.dumps(about))
+    store.write_json(options.out, {**train, **sample, "settings": made_by(about)})
+    print(options.out.read_text())
 
 
 if __name__ == "__main__":

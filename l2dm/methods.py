@@ -52,7 +52,7 @@ METHODS = {
     "cidm": Method("CIDM's elastic weight aggregation (arXiv 2410.17594)", tuner="aggregated", rate=2.0),
     "isolated": Method("each concept at its own words only, learnt beside other things too (ours)", tuner="isolated", rate=2.0, mix=True),
     "isolated-without-mixes": Method("each concept at its own words only", tuner="isolated", rate=2.0),
-    "switched": Method("each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=0.5, mix=True),
+    "switched": Method("each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=2.0, mix=True),
     # kept by rehearsal
     "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
     "l2dm": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),

@@ -88,7 +88,7 @@ class LearnSettings(Checked):
     prior_weight: float = setting(1.0, 0.0, 100.0, text="weight of prior preservation; 0 turns it off")
     prior_pictures: int = setting(32, 1, 10_000, text="pictures of the class noun drawn once by the pretrained model")
     prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
-    method: str = setting("isolated", choices=tuple(METHODS), text="a row of l2dm/methods.py: what is tuned, what keeps the past")
+    method: str = setting("switched", choices=tuple(METHODS), text="a row of l2dm/methods.py: what is tuned, what keeps the past")
     replay_weight: float = setting(1.0, 0.0, 100.0, text="alpha: weight of rehearsing earlier concepts")
     distil_weight: float = setting(1.0, 0.0, 1000.0, text="gamma: weight of distillation from the model as it was")
     attention_weight: float = setting(0.0, 0.0, 1000.0, text="weight, within gamma, of distilling cross-attention outputs too")

@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 
 from l2dm import GenerateSettings, LearnSettings
+from l2dm.backbone import Backbone
 from l2dm.errors import SettingsError
 from l2dm.settings import read_toml
+from l2dm.world.world import settings_for
 
 
 def test_later_layers_win_and_none_is_skipped():
@@ -46,3 +48,11 @@ def test_toml_tables(tmp_path):
     assert read_toml(path, "learn") == {"steps": 7} and read_toml(path, "generate") == {"n": 2}
     path.write_text("steps = 9\n")
     assert read_toml(path, "learn") == {"steps": 9}
+
+
+def test_a_base_has_its_own_settings_for_a_method_and_what_is_given_wins(monkeypatch):
+    own = {"learn": {"steps": 7, "batch": 3}, "methods": {"switched": {"steps": 5}}, "generate": {"steps": 4}}
+    monkeypatch.setattr(Backbone, "own_defaults", lambda base: own)
+    assert settings_for("any", "learn", {"method": "switched"}).steps == settings_for("any", "learn").steps == 5
+    assert settings_for("any", "learn", {"method": "l2dm"}).steps == 7 and settings_for("any", "generate").steps == 4
+    assert settings_for("any", "learn", {"method": "switched", "steps": 2}) == LearnSettings(method="switched", steps=2, batch=3)

@@ -24,6 +24,7 @@ from l2dm import LearningStopped, World
 from l2dm.errors import NotKept, PromptError, SettingsError, TokenError, WorldDamaged, WorldError, WorldLocked
 from l2dm.report.card import card, pictures
 from l2dm.world import store
+from l2dm.world.weights import read_weights
 
 PROMPT = "a photo of <rex> dog"
 
@@ -33,7 +34,7 @@ def teach(world, photos, **changes):
 
 
 def weights(world):
-    return load_file(world.path / "versions" / f"{world.version:04d}" / "weights.safetensors")
+    return read_weights(world.path / "versions" / f"{world.version:04d}")
 
 
 def pixels(world, **changes):
@@ -229,7 +230,37 @@ def test_the_manifest_tells_everything(world, photos):
     raw = json.loads((world.path / "manifest.json").read_text())
     assert raw["format"] == 1 and raw["head"] == 1 and re.fullmatch("[0-9a-f]{32}", raw["fingerprint"])
     assert raw["versions"]["1"] == json.loads(json.dumps(dataclasses.asdict(version)))
-    assert set(version.files) == {"weights.safetensors", "adapter-rex.safetensors", "tokens.safetensors", "memory.safetensors", "memory.json"}
+    assert set(version.files) == {
+        "weights.safetensors",
+        "adapter-rex.safetensors",
+        "tokens.safetensors",
+        "memory.safetensors",
+        "memory.json",
+    }
+
+
+def test_a_version_links_the_adapters_that_did_not_change(world, photos):
+    for token in ("<rex>", "<tom>"):
+        world.learn(photos, token=token, noun="dog", **QUICK)
+    first, second = (world.path / "versions" / name for name in ("0001", "0002"))
+    assert (first / "adapter-rex.safetensors").samefile(second / "adapter-rex.safetensors")
+    assert read_weights(second).keys() == world.tuner.state().keys()
+    assert all(torch.equal(t, world.tuner.state()[name]) for name, t in read_weights(second).items())
+    world.forget("<rex>")
+    third = world.path / "versions/0003"
+    assert {file.name for file in third.glob("adapter-*")} == {"adapter-tom.safetensors"}
+    assert (second / "adapter-tom.safetensors").samefile(third / "adapter-tom.safetensors")
+
+
+def test_a_file_system_without_links_gets_copies(world, photos, monkeypatch):
+    def refuse(*paths):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for token in ("<rex>", "<tom>"):
+        world.learn(photos, token=token, noun="dog", **QUICK)
+    assert not (world.path / "versions/0001/adapter-rex.safetensors").samefile(world.path / "versions/0002/adapter-rex.safetensors")
+    assert World.open(world.path).generate("<rex> dog", n=1, steps=1)
 
 
 def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):

@@ -29,9 +29,11 @@ from .weights import read_weights
 
 
 def settings_for(base: str, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
-    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then ``given``."""
-    cls = {"learn": LearnSettings, "generate": GenerateSettings}[kind]
-    return cls.of(Backbone.own_defaults(base).get(kind, {}), given or {}, place=place)
+    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then those it has for the method, then ``given``."""
+    cls, own = {"learn": LearnSettings, "generate": GenerateSettings}[kind], Backbone.own_defaults(base)
+    method = (given or {}).get("method") or own.get("learn", {}).get("method", LearnSettings.method)
+    of_method = own.get("methods", {}).get(method, {}) if kind == "learn" else {}
+    return cls.of(own.get(kind, {}), of_method, given or {}, place=place)
 
 
 class World:
