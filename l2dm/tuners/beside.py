@@ -29,15 +29,16 @@ class Beside(Tuner):
         raise NotImplementedError
 
     def train(self, fresh: dict[str, torch.Tensor]) -> None:
-        """Put ``fresh`` into ``now``; it is what is trained from here on."""
-        self.parameters = {n: torch.nn.Parameter(t.to(self.backbone.device), requires_grad=False) for n, t in fresh.items()}
+        """Put copies of ``fresh`` into ``now``; they are what is trained from here on, and nothing else ever changes in place."""
+        device = self.backbone.device
+        self.parameters = {n: torch.nn.Parameter(t.detach().to(device, copy=True), requires_grad=False) for n, t in fresh.items()}
         self.now = {**self.now, **self.parameters}
 
     def values(self) -> dict[str, torch.Tensor]:
-        return {name: t.detach().clone() for name, t in self.now.items()}
+        return {name: t.detach().clone() if name in self.parameters else t.detach() for name, t in self.now.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        self.now, self.parameters = {name: t.to(self.backbone.device, copy=True) for name, t in state.items()}, {}
+        self.now, self.parameters = {name: t.to(self.backbone.device) for name, t in state.items()}, {}
 
     @contextmanager
     def holding(self, state: dict[str, torch.Tensor]) -> Iterator[None]:
