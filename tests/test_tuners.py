@@ -206,6 +206,8 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
         summed.weight += (up.flatten(1) @ down.flatten(1)).view_as(layer.weight)
         assert torch.allclose(out[1:], summed(x[1:]), atol=1e-5) and torch.equal(out[0], layer(x)[0])
         assert not torch.allclose(out[1:], layer(x[1:]), atol=1e-5)
+    few, many = (backbone.predict(noisy[:1].expand(n, -1, -1, -1), torch.full((n,), 500), named.expand(n, -1, -1)) for n in (1, 4))
+    assert tuner.always == ["<rex>"] and torch.allclose(few[0], many[0], atol=1e-4), "added to what the weights give, or to the weights"
     words = backbone.unet.config.cross_attention_dim + 1
     assert not batch[2, :, :words][..., -1].any(), "at no word of the negative"
 

@@ -40,6 +40,8 @@ class _Added(torch.nn.Module):
         else:
             width, into, through = self.layer.in_features, F.linear, F.linear
             x, gates = x[..., :width].contiguous(), x[..., width:]
+        if adapters := self.tuner.everywhere(gates):
+            return into(x, self.layer.weight + self.tuner.change(self.name, adapters), self.layer.bias)
         out = self.layer(x)
         for down, up, gate in self.tuner.acting(self.name, gates):
             hidden = into(x, down)
@@ -89,8 +91,12 @@ class LowRank(Beside):
         pairs = [self.factors(name, layer) for name in self.adapters]
         return [(torch.cat([down for down, _ in pairs]), torch.cat([up for _, up in pairs], 1), None)]
 
+    def everywhere(self, gates: torch.Tensor) -> list[str]:
+        """Adapters that act throughout the batch and are not being trained, if it is quicker to add them to the weights."""
+        return []
+
     def factors(self, adapter: str, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """D (rank, in) and U (out, rank)."""
+        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1)."""
         return self.now[f"{adapter}/{layer}.down"], self.now[f"{adapter}/{layer}.up"]
 
     def fresh(self, adapter: str, settings: LearnSettings) -> dict[str, torch.Tensor]:
@@ -104,9 +110,9 @@ class LowRank(Beside):
         return made
 
     def change(self, layer: str, adapters: list[str]) -> torch.Tensor:
-        """(out, in): the sum of U_i D_i over ``adapters``."""
-        like = self.layers[layer].weight
-        return sum((up @ down for down, up in (self.factors(name, layer) for name in adapters)), torch.zeros_like(like))
+        """The sum of U_i D_i over ``adapters``, in the shape of the layer's weight."""
+        pairs, like = [self.factors(name, layer) for name in adapters], self.layers[layer].weight
+        return sum(((up.flatten(1) @ down.flatten(1)).view_as(like) for down, up in pairs), torch.zeros_like(like))
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train(dict(self.now) or self.fresh("shared", settings))

@@ -22,6 +22,7 @@ from .isolated import Isolated
 from .key_value import key_value_layers
 
 _BLOCKS = (".attentions.", ".resnets.")
+_MANY = 4  # rows of a batch from which on it is quicker to change the weights than to add to what they give
 
 
 class Switched(Isolated):
@@ -37,6 +38,7 @@ class Switched(Isolated):
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
         self.on: list[tuple[str, torch.Tensor]] = []
+        self.always: list[str] = []
         self.width = backbone.unet.config.cross_attention_dim
         backbone.unet.register_forward_pre_hook(self._switch, with_kwargs=True)
         backbone.negatives = self._negatives
@@ -50,15 +52,20 @@ class Switched(Isolated):
             return super().acting(layer, gates)
         return [(*self.factors(adapter, layer), gate) for adapter, gate in self.on]
 
+    def everywhere(self, gates: torch.Tensor) -> list[str]:
+        return [] if gates.numel() else self.always
+
     def _columns(self, features: torch.Tensor) -> int:
         """Where the gates of whole pictures begin."""
         return (self.width + features.shape[-1]) // 2
 
     def _switch(self, unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        """``on``: the adapters that act in this forward, and in which of its pictures, (B,)."""
+        """``on``: the adapters that act in this forward, and in which of its pictures, (B,); ``always``: those that go into the weights."""
         features = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
         gates = features[:, 0, self._columns(features) :]
         self.on = [(adapter, gate) for adapter, gate in zip(self.adapters, gates.unbind(-1)) if gate.any()]
+        training, alike = any(p.requires_grad for p in self.parameters.values()), all((gate == 1).all() for _, gate in self.on)
+        self.always = [adapter for adapter, _ in self.on] if alike and len(gates) >= _MANY and not training else []
 
     def _negatives(self, prompts: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
         first = self._columns(prompts)
