@@ -16,6 +16,7 @@ from l2dm.generation import contact_sheet
 
 CONCEPTS = {"dog": ("<dog1>", "dog"), "duck_toy": ("<duck1>", "duck"), "cat": ("<cat1>", "cat")}
 COLUMNS = 8
+LEARN = {"steps": 800, "mixes": 0}  # photographs are far from this base's drawings: more steps, and no scenes of two
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         world = World.create(Path(place) / "world")
         for folder, (token, noun) in CONCEPTS.items():
-            version = world.learn(options.photos / folder, token=token, noun=noun, method=options.method, previews=0)
+            version = world.learn(options.photos / folder, token=token, noun=noun, method=options.method, previews=0, **LEARN)
             print(json.dumps({"concept": folder, "seconds": version.seconds, "photos": version.photos}), flush=True)
             images += [p.image for p in world.generate(f"a photo of {token} {noun}", n=COLUMNS)]
         for token, noun in CONCEPTS.values():
