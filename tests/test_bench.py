@@ -135,6 +135,19 @@ def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
     assert apart["bytes"][1] == pytest.approx(2 * apart["bytes"][0], rel=0.1), "a world for each concept takes its own bytes"
 
 
+def test_a_results_file_grows_and_repeats_no_run_on_another_machine(tmp_path, untrained, plan, monkeypatch):
+    first = runs.bench(plan, ["sequential"], [0], tmp_path / "here", 0, 1)
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "lifelong.json").write_text((tmp_path / "here" / "lifelong.json").read_text())
+    both = runs.bench(plan, ["textual-inversion"], [0], there, 0, 1)
+    assert list(both["methods"]) == ["sequential", "textual-inversion"] and both["runs"][0] == first["runs"][0]
+    assert not (there / "runs" / "sequential-0").exists(), "its run was not repeated"
+    assert runs.bench(plan, ["sequential", "textual-inversion"], [0], there, 0, 1) == both
+    with pytest.raises(SettingsError, match="sequential, seed 0: made with other settings"):
+        runs.bench(dataclasses.replace(plan, pictures=2), ["lora"], [0], there, 0, 1)
+
+
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match=r"the package ray is not installed; pip install 'l2dm\[ray\]'"):

@@ -135,7 +135,7 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        return next(self.unet.parameters()).device  # diffusers' own property looks through all of them
 
     @property
     def factor(self) -> int:

@@ -10,6 +10,7 @@ from ..world import store
 from . import multi
 from .lifelong import Plan
 from .runs import bench as learn_all
+from .runs import summary
 
 #: how the pictures of several concepts are drawn -> what the figure's name ends with
 DRAWN = {"none": "", "l2dm": "_guided", "collage": "_collage"}
@@ -19,19 +20,21 @@ KINDS = ("two_concepts", "three_concepts")
 def bench(
     plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None
 ) -> dict[str, Any]:  # fmt: skip
-    """``comparison.json``: each method's summary as in ``lifelong.json``, and ``two_concepts``, ``three_concepts`` (success in
-    [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart
-    has none of these."""
+    """``comparison.json``: as ``lifelong.json``, and in each run's record ``two_concepts``, ``three_concepts`` (success in [0, 1],
+    plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart has none
+    of these, nor has a run whose world is not here any more."""
     pairs = multi.Plan(plan.concepts, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     for method in methods:
-        if METHODS[method].apart:
+        place = {seed: out / "runs" / f"{method}-{seed}" / "world" for seed in seeds}
+        wanted = {run["seed"]: run for run in result["runs"] if run["method"] == method and not METHODS[method].apart}
+        wanted = {seed: run for seed, run in wanted.items() if KINDS[0] not in run and seed in place and place[seed].exists()}
+        if not wanted:
             continue
-        worlds = [out / "runs" / f"{method}-{seed}" / "world" for seed in seeds]
-        found = multi.bench(pairs, list(DRAWN), seeds, worlds, out / "multi" / method, workers, threads, KINDS)["guidance"]
-        for guidance, ending in DRAWN.items():
-            for kind in KINDS:
-                if kind in found[guidance]:
-                    result["methods"][method][kind + ending] = found[guidance][kind]
+        worlds = [place[seed] for seed in wanted]
+        for found in multi.bench(pairs, list(DRAWN), list(wanted), worlds, out / "multi" / method, workers, threads, KINDS)["runs"]:
+            rates = {kind + DRAWN[found["guidance"]]: found[kind]["success"] for kind in KINDS if "success" in found.get(kind, {})}
+            wanted[found["seed"]].update(rates)
+        result["methods"][method] = summary([run for run in result["runs"] if run["method"] == method])
         store.write_json(out / "comparison.json", result)
     return result

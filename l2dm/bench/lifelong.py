@@ -44,7 +44,7 @@ class Course:
     """A permutation of the concepts for each seed; drift of the base's nouns at its end."""
 
     def __init__(self, plan: Plan):
-        self.examiner = Examiner(plan.concepts, plan.judge, n=plan.pictures, steps=plan.steps, batch=plan.pictures)
+        self.examiner = Examiner(plan.concepts, plan.judge, n=plan.pictures, steps=plan.steps, batch=plan.pictures, guidance="none")
         self.count, self.scores = plan.count, self.examiner.scores
 
     def sequence(self, seed: int) -> list[Subject]:

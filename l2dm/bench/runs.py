@@ -76,9 +76,10 @@ def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None 
 
 
 def resolved(plan: Plan, method: str) -> dict[str, Any]:
-    """The settings that the runs of ``method`` learn and draw with, the base's own among them."""
+    """The settings that the runs of ``method`` learn and draw with, the base's own among them. Drawn is one concept at a time,
+    without any guidance for several."""
     learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
-    return {"learn": learn.as_dict(), "generate": settings_for(plan.base, "generate").as_dict()}
+    return {"learn": learn.as_dict(), "generate": settings_for(plan.base, "generate", {"guidance": "none"}).as_dict()}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -145,7 +146,7 @@ def _teach(world: World, sequence: Sequence[Subject], plan: Plan, method: str, s
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over the runs of one method."""
+    """Mean and spread over the runs of one method: of its matrices, its costs, and whatever single figures its records hold."""
     found: dict[str, Any] = {"runs": len(records)}
     for name, rows in records[0]["matrices"].items():
         if rows[0][0] is None:
@@ -155,9 +156,8 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
         found[f"{name}_just_learned"] = spread([matrix.just_learned(m) for m in matrices])
         if name in FORGETTING:
             found[FORGETTING[name]] = spread([matrix.forgetting(m) for m in matrices])
-    for name in ("prior_drift", "drift_rate"):
-        if name in records[0]:
-            found[name] = spread([r[name] for r in records])
+    for name in {name: None for record in records for name, value in record.items() if isinstance(value, float)}:
+        found[name] = spread([record[name] for record in records if name in record])
     found["seconds_per_concept"] = spread([float(np.mean(r["seconds"])) for r in records])
     found["peak_memory_mb"] = spread([max(r["peak_mb"]) for r in records])
     found["bytes_per_concept"] = spread([r["bytes"][-1] / len(r["bytes"]) for r in records])
@@ -167,22 +167,38 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """The runs that the results file ``place`` holds, by method and seed; a SettingsError when one was made with other settings."""
+    result = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"runs": []}
+    records = {(record["method"], record["seed"]): record for record in result["runs"]}
+    for (method, seed), record in records.items():
+        identity = {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
+        made_with = {**record, "plan": dataclasses.asdict(type(plan)()) | record["plan"]}
+        if any(made_with[name] != value for name, value in identity.items()) or result["judge"] != plan.card():
+            raise SettingsError(f"{place}: {method}, seed {seed}: made with other settings; remove it or choose another --out")
+    return records
+
+
 def bench(
     plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None, name: str = ""
 ) -> dict[str, Any]:
-    """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default, after each finished run."""
-    keys = [(method, seed) for seed in seeds for method in methods]
-    records: dict[tuple[str, int], dict[str, Any]] = {}
+    """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default, after each finished run.
+
+    A run that is there already is kept and not repeated: a results file grows, and goes on on another machine without its worlds."""
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    card = plan.card()
+    place, card = out / f"{name or plan.name}.json", plan.card()
+    records = finished(plan, place)
+    keys = [(method, seed) for seed in seeds for method in methods if (method, seed) not in records]
+
+    def result() -> dict[str, Any]:
+        have = {method: [row for _, row in sorted(records.items()) if row["method"] == method] for method in METHODS}
+        return {
+            "methods": {method: summary(rows) for method, rows in have.items() if rows}, "runs": sum(have.values(), []),
+            "settings": dataclasses.asdict(plan), "judge": card, **plan.beside,
+        }  # fmt: skip
+
     for i, record in each(run, [(plan, *key, out) for key in keys], workers, threads, ray):
         records[keys[i]] = record
-        have = {m: [records[k] for k in keys if k in records and k[0] == m] for m in methods}
-        result = {
-            "methods": {m: summary(rows) for m, rows in have.items() if rows},
-            "runs": [records[k] for k in keys if k in records], "settings": dataclasses.asdict(plan), "judge": card,
-            **plan.beside,
-        }  # fmt: skip
-        store.write_json(out / f"{name or plan.name}.json", result)
-    return result
+        store.write_json(place, result())
+    return result()

@@ -38,7 +38,8 @@ class Beside(Tuner):
         return {name: t.detach().clone() if name in self.parameters else t.detach() for name, t in self.now.items()}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
-        self.now, self.parameters = {name: t.to(self.backbone.device) for name, t in state.items()}, {}
+        device = self.backbone.device
+        self.now, self.parameters = {name: t.to(device) for name, t in state.items()}, {}
 
     @contextmanager
     def holding(self, state: dict[str, torch.Tensor]) -> Iterator[None]:
