@@ -26,7 +26,7 @@ DEFAULTS = {
         "steps": 350, "batch": 4, "learning_rate": 2e-3, "token_learning_rate": 2e-2, "prior_weight": 0.5, "prior_pictures": 24,
         "prior_steps": 8, "distil_weight": 30.0, "rank": 32, "mixes": 4,
     },
-    "methods": {"switched": {"steps": 250, "learning_rate": 5e-4}},
+    "methods": {"switched": {"steps": 200, "learning_rate": 5e-4}},
     "generate": {"steps": 8, "guidance_scale": 3.0, "guidance_step": 1.0, "guidance": "collage"},
 }  # fmt: skip
 

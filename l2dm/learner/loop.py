@@ -63,7 +63,8 @@ class Learning:
             [
                 {"params": list(tuner.parameters.values()), "lr": settings.learning_rate * self.method.rate, "weight_decay": 0.0},
                 {"params": [vector], "lr": settings.token_learning_rate, "weight_decay": 0.0},
-            ]
+            ],
+            fused=True,
         )
         self.texts = Texts(backbone, concept.token)
         self.done = 0

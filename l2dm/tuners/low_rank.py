@@ -39,7 +39,9 @@ class _Added(torch.nn.Module):
             into = partial(F.conv2d, stride=self.layer.stride, padding=self.layer.padding)
         else:
             width, into, through = self.layer.in_features, F.linear, F.linear
-            x, gates = x[..., :width].contiguous(), x[..., width:]
+            gates = x[..., width:]
+            if gates.numel():
+                x = x[..., :width].contiguous()
         if adapters := self.tuner.everywhere(gates):
             return into(x, self.layer.weight + self.tuner.change(self.name, adapters), self.layer.bias)
         out = self.layer(x)
