@@ -79,8 +79,10 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
     assert table(found, ("forgetting",)) == (["method", "runs", "forgetting"], [["separate", "1", "0.000 ± 0.000"]])
     result = {"methods": found, "runs": [record], "settings": record["plan"], "judge": {"identity_top1": 0.01}}
-    page = write_page(result, tmp_path / "page.html").read_text()
-    assert page.count("data:image/png") == 4 and "separate" in page
+    samples = runs.samples(tmp_path, result)
+    assert len(samples["separate"]) == 2
+    page = write_page(result, tmp_path / "page.html", command="l2dm bench lifelong", samples=samples).read_text()
+    assert page.count("data:image/png") == 3 + 2 + 1 + 2 and "separate" in page and "l2dm bench lifelong" in page
 
 
 def test_joint_is_handed_the_earlier_photos_anew_each_time(tmp_path, untrained, plan, monkeypatch):
@@ -144,6 +146,7 @@ def test_a_results_file_grows_and_repeats_no_run_on_another_machine(tmp_path, un
     assert list(both["methods"]) == ["sequential", "textual-inversion"] and both["runs"][0] == first["runs"][0]
     assert not (there / "runs" / "sequential-0").exists(), "its run was not repeated"
     assert runs.bench(plan, ["sequential", "textual-inversion"], [0], there, 0, 1) == both
+    assert list(runs.samples(there, both)) == ["textual-inversion"], "what is elsewhere cannot be shown"
     with pytest.raises(SettingsError, match="sequential, seed 0: made with other settings"):
         runs.bench(dataclasses.replace(plan, pictures=2), ["lora"], [0], there, 0, 1)
 

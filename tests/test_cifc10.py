@@ -136,7 +136,7 @@ def test_the_command_by_the_bases_own_pair_is_labelled_a_check(place, tmp_path, 
     assert {"image_alignment", "text_alignment", "text_cosine", "image_forgetting", "peak_memory_mb"} <= set(found)
     assert "dino_alignment" not in found and "prior_drift" not in found and result["settings"]["learn"]["captions_only"]
     page = (tmp_path / "out" / "cifc10.html").read_text()
-    assert "check of the machinery" in page and "Published, for Stable Diffusion 1.5" in page and page.count("data:image/png") == 3
+    assert "check of the machinery" in page and "Published, for Stable Diffusion 1.5" in page and page.count("data:image/png") == 3 + 2 + 1
 
 
 def test_data_that_is_not_the_protocols_is_refused(place, tmp_path):

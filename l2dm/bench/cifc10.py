@@ -23,6 +23,7 @@ from ..backbone import MINI, Backbone, load_encoder
 from ..concept import check_photos
 from ..errors import SettingsError
 from ..evaluation.alignment import image_alignment, text_alignment, text_cosine
+from ..generation import Picture
 from ..world.world import World
 from .subjects import Subject
 
@@ -92,15 +93,10 @@ class Course:
 
     def scores(self, world: World, token: str, noun: str) -> dict[str, float]:
         """See ``evaluation.alignment``; ``dino_alignment`` is image alignment by DINO."""
-        plan = self.plan
-        about = {
-            "n": plan.images, "steps": plan.steps, "guidance_scale": plan.guidance_scale, "sampler": "dpm-solver", "seed": FIRST_SEED,
-            "batch": plan.batch, "negative_prompt": plan.negative_prompt, "guidance": "none",
-        }  # fmt: skip
         seen: dict[str, list[torch.Tensor]] = {"clip": [], "dino": []}
         texts = []
         for prompt in self.prompts[token]:  # a prompt at a time: a concept's thousand pictures need not be held at once
-            images = [p.image for p in world.generate(prompt.replace(PLACE, f"{token} {noun}"), **about)]
+            images = [p.image for p in self._drawn(world, prompt.replace(PLACE, f"{token} {noun}"), self.plan.images)]
             texts += [prompt.replace(PLACE, noun)] * len(images)
             for name, encoder in self._encoders():
                 seen[name].append(encoder.images(images))
@@ -114,8 +110,19 @@ class Course:
             found["dino_alignment"] = image_alignment(features["dino"], known["dino"])
         return {name: round(value, 4) for name, value in found.items()}
 
+    def sample(self, world: World, token: str, noun: str) -> Picture:
+        return self._drawn(world, self.prompts[token][0].replace(PLACE, f"{token} {noun}"), 1)[0]
+
     def after(self, world: World, tokens: list[str]) -> dict[str, float]:
         return {}
+
+    def _drawn(self, world: World, prompt: str, n: int) -> list[Picture]:
+        """``n`` pictures as the protocol draws them."""
+        plan = self.plan
+        return world.generate(
+            prompt, n=n, steps=plan.steps, guidance_scale=plan.guidance_scale, sampler="dpm-solver", seed=FIRST_SEED, batch=plan.batch,
+            negative_prompt=plan.negative_prompt, guidance="none",
+        )  # fmt: skip
 
     def _encoders(self):
         return [("clip", self.clip), *([("dino", self.dino)] if self.dino else [])]

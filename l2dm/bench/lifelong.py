@@ -12,6 +12,7 @@ import numpy as np
 
 from ..backbone import MINI
 from ..evaluation.judges import SHIPPED, find_judge
+from ..generation import Picture
 from ..world.world import World
 from .examiner import Examiner
 from .subjects import Subject, Subjects
@@ -49,6 +50,10 @@ class Course:
 
     def sequence(self, seed: int) -> list[Subject]:
         return [self.examiner.subjects.concepts[i] for i in order(self.examiner.subjects, self.count, seed)]
+
+    def sample(self, world: World, token: str, noun: str) -> Picture:
+        prompt = self.examiner.subjects.prompts[0].format(f"{token} {noun}")
+        return world.generate(prompt, seed=1000, **{**self.examiner.drawing, "n": 1})[0]
 
     def after(self, world: World, tokens: list[str]) -> dict[str, float]:
         world.backbone()

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import SettingsError
 from ..evaluation import matrix
+from ..generation import Picture
 from ..methods import METHODS
 from ..world import store
 from ..world.world import World, settings_for
@@ -39,6 +40,9 @@ class Course(Protocol):
 
     def scores(self, world: World, token: str, noun: str) -> dict[str, float]:
         """Of one concept as the world draws it now."""
+
+    def sample(self, world: World, token: str, noun: str) -> Picture:
+        """One picture of a concept, from a prompt and seed that are the same for every method."""
 
     def after(self, world: World, tokens: list[str]) -> dict[str, float]:
         """Figures of the whole run, from its last world."""
@@ -113,6 +117,8 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
             _teach(world, sequence[: k + 1], plan, method, seed, record)
             store.write_json(path, record)
         for t in missing:
+            if apart or k + 1 == len(sequence):
+                course.sample(world, sequence[t].token, sequence[t].noun).save(_sample(folder, sequence[t].token))
             for name, value in course.scores(world, sequence[t].token, sequence[t].noun).items():
                 for j in range(k, len(sequence)) if apart else [k]:
                     record["matrices"][name][t][j] = value
@@ -122,6 +128,21 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
     record |= course.after(world, tokens) | {"finished": True}
     store.write_json(path, record)
     return record
+
+
+def _sample(folder: Path, token: str) -> Path:
+    """Where the run in ``folder`` keeps the picture of ``token``, as it is at the end."""
+    return folder / f"{token.strip('<>')}.png"
+
+
+def samples(out: Path, result: dict[str, Any]) -> dict[str, list[Path]]:
+    """Method -> one picture of each concept, of the runs of the first seed; methods whose pictures are not in ``out`` are left out."""
+    first = min(run["seed"] for run in result["runs"])
+    found = {
+        run["method"]: [_sample(out / "runs" / f"{run['method']}-{first}", token) for token in run["order"]]
+        for run in result["runs"] if run["seed"] == first
+    }  # fmt: skip
+    return {method: files for method, files in found.items() if all(file.exists() for file in files)}
 
 
 def _world(place: Path, plan: Plan, known: int) -> World:
@@ -194,7 +215,7 @@ def bench(
     def result() -> dict[str, Any]:
         have = {method: [row for _, row in sorted(records.items()) if row["method"] == method] for method in METHODS}
         return {
-            "methods": {method: summary(rows) for method, rows in have.items() if rows}, "runs": sum(have.values(), []),
+            "methods": {method: summary(rows) for method, rows in have.items() if rows}, "runs": [row for rows in have.values() for row in rows],
             "settings": dataclasses.asdict(plan), "judge": card, **plan.beside,
         }  # fmt: skip
 

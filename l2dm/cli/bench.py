@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,7 +152,10 @@ def _measure(
     cores, name = os.cpu_count() or 1, name or plan.name
     at_once = workers or cores
     result = (bench or runs.bench)(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray)
-    page = write_page(result, out / f"{name}.html", **({"title": title} if title else {}), note=result["judge"].get("note", ""))
+    headed = {"title": title} if title else {}
+    page = write_page(
+        result, out / f"{name}.html", command=shlex.join(["l2dm", *sys.argv[1:]]), samples=runs.samples(out, result), **headed
+    )
     answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"], BRIEF)), f"all figures: {page}")
 
 

@@ -30,6 +30,9 @@ UNITS = {
     "dino_alignment": "100 x cosine by DINO",
 }  # fmt: skip
 
+#: cost -> how it is called in a plot; and what it is divided by
+COSTS = {"seconds_per_concept": "seconds a concept", "bytes_per_concept": "MB a concept"}
+COST_UNITS = {"bytes_per_concept": 1e6}
 
 #: what fits into a terminal
 BRIEF = ("identification", "forgetting", "image_alignment", "text_alignment", "prior_drift")
@@ -50,8 +53,11 @@ def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str
     return ["method", "runs", *columns], rows
 
 
-def write_page(result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", note: str = "") -> Path:
-    """The page of a benchmark's JSON; ``note`` is put before everything else that is said."""
+def write_page(
+    result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", command: str = "", samples: dict[str, list[Path]] | None = None
+) -> Path:  # fmt: skip
+    """The page of a benchmark's JSON. ``command`` made it; ``samples``: of each method one picture of each concept, as it is at the end."""
+    note = result["judge"].get("note", "")
     page = Page(title, f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after another, every method with the same "
                 "steps, photos, prompts and seeds. Mean ± standard deviation over the runs.")  # fmt: skip
     page.heading("After the last concept")
@@ -61,14 +67,21 @@ def write_page(result: dict[str, Any], target: Path, title: str = "Lifelong lear
         page.table(["method", "image alignment", "text alignment"], [[m, *row] for m, row in result["published"]["methods"].items()])
     by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in result["methods"]}
     names = [n for n in UNITS if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None]
-    for name in names:
-        page.heading(f"{name.replace('_', ' ').capitalize()} of all concepts so far")
-        page.pictures([curves(by_method, name, UNITS[name])], f"mean over the concepts so far, after each concept ({UNITS[name]})")
+    if samples:
+        page.heading("Every concept after the last, by each method")
+        page.text("The first picture of the first prompt of each concept, from the same seed for every method; none is chosen.")
+        for method, files in samples.items():
+            page.pictures([Image.open(file).convert("RGB") for file in files], method)
+    page.heading("All concepts so far, after each concept")
+    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": curves(by_method, name, UNITS[name]) for name in names})
+    page.heading("What it costs")
+    page.plots({f"{names[0].replace('_', ' ')} over {text}": costs(result["methods"], names[0], key, text) for key, text in COSTS.items()})
     page.heading(f"{names[0].replace('_', ' ').capitalize()}: each concept (row) after each concept (column)")
     span = (0, 1) if names[0] == "identification" else _span(by_method, names[0])
-    for method, runs in by_method.items():
-        page.pictures([heat_map(runs, names[0], span)], f"{method}, mean of {len(runs)} runs")
+    page.plots({f"{method}, mean of {len(runs)} runs": heat_map(runs, names[0], span) for method, runs in by_method.items()})
     page.heading("How it was measured")
+    if command:
+        page.text(f"Every figure of this page: {command}")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"].items()])
     page.table(["the judge", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in result["judge"].items()])
     return page.save(target)
@@ -110,6 +123,19 @@ def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> 
     axes.set(xlabel="concepts learnt", ylabel=unit)
     axes.grid(alpha=0.2)
     axes.legend(fontsize=8, ncols=2)
+    return image(figure)
+
+
+def costs(methods: dict[str, Any], name: str, key: str, text: str) -> Image.Image:
+    """Score ``name`` at the end over cost ``key``, with both spreads."""
+    figure, axes = plot(5.2, 3.6)
+    for method, found in methods.items():
+        x, y, unit = found[key], found[name], COST_UNITS.get(key, 1)
+        axes.errorbar(x["mean"] / unit, y["mean"], y["std"], x["std"] / unit, fmt="o", markersize=4, capsize=2, label=method)
+        axes.annotate(method, (x["mean"] / unit, y["mean"]), textcoords="offset points", xytext=(5, 4), fontsize=7)
+    axes.set(xlabel=text, ylabel=name.replace("_", " "))
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.2)
     return image(figure)
 
 

@@ -16,6 +16,7 @@ h1 { font-size: 2rem; line-height: 1.2; margin-bottom: .3rem } h2 { margin-top: 
 figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 0 1rem }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots img { width: auto; max-width: 100% } .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
 """
@@ -39,11 +40,19 @@ class Page:
         cells = "".join(f'<img alt="{escape(caption)}" src="{_embed(image)}">' for image in images)
         self.blocks.append(f'<figure><div class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>')
 
+    def plots(self, images: dict[str, Image.Image]) -> None:
+        """Pictures at their own size under their captions, as many in a row as there is room for."""
+        cells = "".join(
+            f'<figure><img alt="{escape(c)}" src="{_embed(i)}"><figcaption>{escape(c)}</figcaption></figure>' for c, i in images.items()
+        )
+        self.blocks.append(f'<div class="plots">{cells}</div>')
+
     def table(self, head: list[str], rows: list[list[str]]) -> None:
         def line(cells: list[str], tag: str) -> str:
             return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
-        self.blocks.append("<table>" + line(head, "th") + "".join(line(row, "td") for row in rows) + "</table>")
+        lines = line(head, "th") + "".join(line(row, "td") for row in rows)
+        self.blocks.append(f'<div class="wide"><table>{lines}</table></div>')
 
     def save(self, path: str | Path) -> Path:
         html = (
