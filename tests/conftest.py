@@ -15,7 +15,7 @@ from l2dm import World
 from l2dm.backbone import Backbone
 from l2dm.evaluation import judge
 
-QUICK = {"steps": 3, "batch": 2, "prior_pictures": 2, "prior_steps": 2, "previews": 0, "mixes": 0, "checkpoint_every": 1}
+QUICK = {"steps": 3, "batch": 2, "prior_pictures": 2, "prior_steps": 2, "previews": 0, "mixes": 0, "rank": 4, "checkpoint_every": 1}
 
 
 def paint(seed: int = 0, size: tuple[int, int] = (80, 72)) -> Image.Image:

@@ -88,7 +88,7 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
 
 def test_bench_multi_says_what_it_does_not_know(run, tmp_path):
     for option, value, message in (
-        ("--guidances", "none,l2md", "unknown guidance 'l2md'; known: none, caa"),
+        ("--guidances", "none,l2md", "unknown guidance 'l2md'; known: all, none, collage"),
         ("--seeds", "0,-1", "from 0 on"),
     ):
         code, _, err = run("bench", "multi", tmp_path / "w", "--out", tmp_path / "out", option, value, "--json")

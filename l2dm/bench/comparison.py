@@ -33,6 +33,8 @@ def bench(
             continue
         worlds = [place[seed] for seed in wanted]
         for found in multi.bench(pairs, list(DRAWN), list(wanted), worlds, out / "multi" / method, workers, threads, KINDS)["runs"]:
+            if found["seed"] not in wanted:
+                continue
             rates = {kind + DRAWN[found["guidance"]]: found[kind]["success"] for kind in KINDS if "success" in found.get(kind, {})}
             wanted[found["seed"]].update(rates)
         result["methods"][method] = summary([run for run in result["runs"] if run["method"] == method])

@@ -34,13 +34,14 @@ from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.
 ROWS: dict[str, dict[str, Any]] = {
-    **{name: {"guidance": name} for name in ("none", "caa", "oaa", "l2dm", "structure", "collage")},
+    **{name: {"guidance": name} for name in ("none", "collage", "l2dm", "caa", "oaa")},
+    "unmix": {"guidance": "caa", "attend_weight": 0.0},
+    "attend": {"guidance": "caa", "unmix_weight": 0.0},
     "attend-and-excite": {
         "guidance": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
         "guidance_refinements": 20, "guidance_enough": 0.0,
     },
-    "unmix": {"guidance": "caa", "attend_weight": 0.0},
-    "attend": {"guidance": "caa", "unmix_weight": 0.0},
+    "structure": {"guidance": "structure"},
 }  # fmt: skip
 
 #: kinds of prompts whose pictures get a verdict; the last is drawn by the pretrained base
@@ -211,18 +212,20 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def result(plan: Plan, parts: list[dict[str, Any]], names: list[str], seeds: list[int]) -> dict[str, Any]:
-    """``multi.json``'s content: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each row and seed), ``settings``."""
+def result(plan: Plan, out: Path) -> dict[str, Any]:
+    """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each
+    row and seed), ``settings``."""
+    parts = [json.loads(file.read_text(encoding="utf-8")) for file in (out / "parts").glob("*.json")]
+    parts = sorted((p for p in parts if p["plan"] == dataclasses.asdict(plan)), key=lambda p: (p["seed"], KINDS.index(p["kind"])))
     runs, rows = [], {}
-    for name in names:
+    for name in ROWS:
         own = [p for p in parts if p["guidance"] == name]
-        for seed in seeds:
+        for seed in dict.fromkeys(p["seed"] for p in own):
             kinds = {
                 p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
                 for p in own if p["seed"] == seed
             }  # fmt: skip
-            if kinds:
-                runs.append({"guidance": name, "seed": seed, **kinds})
+            runs.append({"guidance": name, "seed": seed, **kinds})
         if own:
             rows[name] = own[0]["settings"]
     return {
@@ -236,20 +239,17 @@ def bench(
     kinds: tuple[str, ...] = KINDS,
 ) -> dict[str, Any]:  # fmt: skip
     """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
-    times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part.
+    times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part: every part that the folder holds is in it.
     ``kinds``: of prompts, from KINDS. ``workers`` 0: all in this process."""
     Judge()  # where there is none it is said now, and not by each process
     for world in worlds:
         learnt(World.open(world), Subjects.read(plan.concepts))
     places = {seed: worlds[i % len(worlds)] for i, seed in enumerate(seeds)}
     jobs = [(plan, name, seed, kind, places[seed], out) for seed in seeds for kind in kinds for name in names]
-    parts: list[dict[str, Any]] = []
     out.mkdir(parents=True, exist_ok=True)
     for at_once, last in ((workers, False), (min(1, workers), True)):
-        for _, record in each(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
-            parts.append(record)
-            parts.sort(key=lambda p: (seeds.index(p["seed"]), KINDS.index(p["kind"]), names.index(p["guidance"])))
-            found = result(plan, parts, names, seeds)
+        for _ in each(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
+            found = result(plan, out)
             store.write_json(out / "multi.json", found)
     return found
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..errors import SettingsError
 from ..settings import read_toml
-from .shared import AsJson, SettingsFile, answer, whole_numbers
+from .shared import AsJson, SettingsFile, answer, names, whole_numbers
 
 bench_app = typer.Typer(help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True)
 
@@ -98,6 +98,7 @@ def multi(
     guidances: Annotated[
         str, typer.Option(help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa.")
     ] = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
+    kinds: Annotated[str, typer.Option(help="Of prompts: all, or two_concepts, two_of_one_noun and so on, with commas; time.")] = "all",
     seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0,1,2",
     triples: Annotated[int, typer.Option(help="Random triples of concepts; all pairs are drawn.", min=0)] = 20,
     pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 1,
@@ -107,12 +108,10 @@ def multi(
     as_json: AsJson = False,
 ) -> None:
     """Several concepts in one prompt, with every guidance: the judge's verdicts, JSON, one page. Resumes."""
-    from ..bench.multi import ROWS, Plan, bench, samples
+    from ..bench.multi import KINDS, ROWS, Plan, bench, samples
     from ..report.multi import table, write_page
 
-    chosen = [name.strip() for name in guidances.split(",")]
-    if unknown := [name for name in chosen if name not in ROWS]:
-        raise SettingsError(f"--guidances: unknown guidance {unknown[0]!r}; known: {', '.join(ROWS)}")
+    chosen, asked = names("--guidances", guidances, list(ROWS)), names("--kinds", kinds, list(KINDS))
     numbers = whole_numbers("--seeds", seeds)
     if min(numbers) < 0:
         raise SettingsError(f"--seeds {seeds}: expected numbers from 0 on")
@@ -121,8 +120,8 @@ def multi(
     plan = Plan(
         str(concepts.resolve()) if concepts else "shipped", pictures, triples, generate=read_toml(settings, "generate") if settings else {}
     )
-    result = bench(plan, chosen, numbers, worlds, out_folder, at_once, max(1, cores // at_once))
-    page = write_page(result, samples(out_folder, chosen, numbers[0]), out_folder / "multi.html")
+    result = bench(plan, chosen, numbers, worlds, out_folder, at_once, max(1, cores // at_once), asked)
+    page = write_page(result, samples(out_folder, list(result["guidance"]), numbers[0]), out_folder / "multi.html")
     answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
 
 
@@ -145,9 +144,7 @@ def _measure(
     from ..methods import METHODS
     from ..report.lifelong import BRIEF, table, write_page
 
-    chosen = list(METHODS) if methods == "all" else [method.strip() for method in methods.split(",")]
-    if unknown := [method for method in chosen if method not in METHODS]:
-        raise SettingsError(f"--methods: unknown method {unknown[0]!r}; known: all, {', '.join(METHODS)}")
+    chosen = names("--methods", methods, list(METHODS))
     numbers = whole_numbers("--seeds", seeds)
     cores, name = os.cpu_count() or 1, name or plan.name
     at_once = workers or cores

@@ -40,6 +40,14 @@ def whole_numbers(option: str, text: str) -> list[int]:
         raise SettingsError(f"{option} {text}: expected whole numbers with commas, such as 0,1,2") from None
 
 
+def names(option: str, text: str, known: list[str]) -> list[str]:
+    """``"a,b"`` -> ``["a", "b"]``, "all" -> ``known``; a SettingsError that names ``option`` for what is not known."""
+    chosen = known if text == "all" else [name.strip() for name in text.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
+        raise SettingsError(f"{option}: unknown {option.strip('-').rstrip('s')} {unknown[0]!r}; known: all, {', '.join(known)}")
+    return chosen
+
+
 @contextlib.contextmanager
 def bar(quiet: bool) -> Iterator[Any]:
     """A progress bar: ``move(label, done, total, note)``. Silent with ``quiet``."""

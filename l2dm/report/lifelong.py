@@ -114,7 +114,7 @@ def image(figure) -> Image.Image:
 
 def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> Image.Image:
     """One line a method over the number of concepts, with the runs' spread as a band."""
-    figure, axes = plot(8, 4)
+    figure, axes = plot(5.6, 4)
     for method, runs in by_method.items():
         lines = np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs])
         x = np.arange(1, lines.shape[1] + 1)
@@ -128,12 +128,13 @@ def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> 
 
 def costs(methods: dict[str, Any], name: str, key: str, text: str) -> Image.Image:
     """Score ``name`` at the end over cost ``key``, with both spreads."""
-    figure, axes = plot(5.2, 3.6)
+    figure, axes = plot(5.6, 4)
     for method, found in methods.items():
         x, y, unit = found[key], found[name], COST_UNITS.get(key, 1)
         axes.errorbar(x["mean"] / unit, y["mean"], y["std"], x["std"] / unit, fmt="o", markersize=4, capsize=2, label=method)
         axes.annotate(method, (x["mean"] / unit, y["mean"]), textcoords="offset points", xytext=(5, 4), fontsize=7)
     axes.set(xlabel=text, ylabel=name.replace("_", " "))
+    axes.margins(x=0.2)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.2)
     return image(figure)

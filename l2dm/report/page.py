@@ -11,12 +11,13 @@ from PIL import Image
 
 _STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 15%, transparent) }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 3rem auto; padding: 0 1.2rem }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 3rem auto; padding: 0 1.2rem }
 h1 { font-size: 2rem; line-height: 1.2; margin-bottom: .3rem } h2 { margin-top: 2.6rem } .quiet { opacity: .7 }
 figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 0 1rem }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots img { width: auto; max-width: 100% } .wide { overflow-x: auto }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem }
+.plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem } .wide td { white-space: nowrap }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
 """
