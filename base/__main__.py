@@ -8,7 +8,7 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["all", "corpus", "autoencoder", "clip", "unet", "package"], default="all", nargs="?")
+    parser.add_argument("step", choices=["all", "corpus", "autoencoder", "clip", "unet", "decoder", "package"], default="all", nargs="?")
     parser.add_argument("--work", type=Path, default=Path(".work/base"), help="folder for downloads and training state")
     parser.add_argument("--out", type=Path, default=Path("l2dm/backbone/mini"), help="where the finished base goes")
     parser.add_argument("--go-on", action="store_true", help="where --work holds no training state, begin from the weights in --out")
@@ -21,13 +21,13 @@ def main() -> None:
         from . import package
 
         package.adopt(options.work, options.out)
-    wanted = ["corpus", "autoencoder", "clip", "unet", "package"] if options.step == "all" else [options.step]
+    wanted = ["corpus", "autoencoder", "clip", "unet", "decoder", "package"] if options.step == "all" else [options.step]
     icons = corpus.load_icons(options.work)
     print(f"corpus: {len(icons)} icons of {len(corpus.NOUNS)} nouns")
     if "autoencoder" in wanted:
         from . import autoencoder
 
-        autoencoder.sharpen(autoencoder.train(icons, options.work / "autoencoder"), icons, options.work / "decoder")
+        autoencoder.train(icons, options.work / "autoencoder")
     if "clip" in wanted:
         from . import clip
 
@@ -36,6 +36,10 @@ def main() -> None:
         from . import unet
 
         unet.train(icons, options.work, steps=options.steps or unet.STEPS)
+    if "decoder" in wanted:
+        from . import decoder
+
+        decoder.train(icons, options.work)
     if "package" in wanted:
         from . import package
 

@@ -1,4 +1,6 @@
-"""The autoencoder: 64 px pictures to 16 x 16 x 4 latents and back (diffusers' AutoencoderTiny, factor 4)."""
+"""The autoencoder: 64 px pictures to 16 x 16 x 4 latents and back (diffusers' AutoencoderTiny, factor 4).
+
+Its decoder learns on when there is a denoiser (``decoder``)."""
 
 from __future__ import annotations
 
@@ -11,18 +13,18 @@ from diffusers import AutoencoderTiny
 
 from .corpus import Icon
 from .scenes import Composer
-from .training import DEVICE, Training
+from .training import DEVICE, Training, swift
 
-CROP, CROP_STEPS, STEPS, DECODER_STEPS = 32, 4000, 7000, 3000
+CROP, CROP_STEPS, STEPS = 32, 4000, 7000
 
 
 def build() -> AutoencoderTiny:
     return AutoencoderTiny(
         latent_channels=4,
         encoder_block_out_channels=(32, 32, 32),
-        decoder_block_out_channels=(32, 32, 32),
+        decoder_block_out_channels=(64, 64, 64),
         num_encoder_blocks=(0, 2, 4),
-        num_decoder_blocks=(5, 4, 0),
+        num_decoder_blocks=(6, 4, 1),
         upsampling_scaling_factor=2,
     )
 
@@ -46,24 +48,6 @@ def pictures(composer: Composer, rng: np.random.Generator) -> list[np.ndarray]:
     return [composer.photo_like() if rng.random() < 0.4 else composer.scene(int(rng.integers(1, 4))).pixels for _ in range(2000)]
 
 
-def sharpen(model: AutoencoderTiny, icons: list[Icon], folder: Path, seed: int = 6) -> AutoencoderTiny:
-    """Train (or take up, or just load) the decoder alone on the finished encoder's latents as they are, with little noise: what
-    the denoiser has learnt of latents stays true."""
-    model.train().encoder.requires_grad_(False)
-    run = Training(folder, model, lr=1e-3, total=DECODER_STEPS, decay=0.998)
-    composer, rng = Composer(icons, seed=seed + run.step), np.random.default_rng(seed + run.step)
-    torch.manual_seed(seed + run.step)
-    pool: list[np.ndarray] = []
-    while not run.done:
-        if run.step % 400 == 0 or not pool:
-            pool = pictures(composer, rng)
-        x = to_model(np.stack([pool[i] for i in rng.integers(len(pool), size=8)]))
-        with torch.no_grad():
-            z = model.encode(x).latents
-        run.update((model.decode(z + 0.03 * torch.randn_like(z)).sample - x).square().mean(), len(x))
-    return run.averaged()
-
-
 def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
     """Train (or take up, or just load) the autoencoder.
 
@@ -77,18 +61,19 @@ def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
     rng = np.random.default_rng(seed + run.step)
     pool: list[np.ndarray] = []
     while not run.done:
-        small = run.step < CROP_STEPS
+        crops = run.step < CROP_STEPS
         if run.step % 400 == 0 or not pool:
             pool = pictures(composer, rng)
-        picked = [pool[i] for i in rng.integers(len(pool), size=16 if small else 8)]
-        if small:
+        picked = [pool[i] for i in rng.integers(len(pool), size=16 if crops else 8)]
+        if crops:
             corners = rng.integers(0, 64 - CROP + 1, size=(len(picked), 2))
             picked = [p[y : y + CROP, x : x + CROP] for p, (y, x) in zip(picked, corners)]
         x = to_model(np.stack(picked))
-        z = model.encode(x).latents
-        loss = likeness(model.decode(z + 0.1 * torch.randn_like(z)).sample, x)
         scale = (0.5, 0.75)[run.step % 2]
-        loss = loss + likeness(model.decode(shrink(z, scale)).sample, shrink(x, scale))
+        with swift():
+            z = model.encode(x).latents.float()
+            y, small = (model.decode(part).sample.float() for part in (z + 0.1 * torch.randn_like(z), shrink(z, scale)))
+        loss = likeness(y, x) + likeness(small, shrink(x, scale))
         loss = loss + 2e-3 * (z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean())
         run.update(loss, len(picked))
     return run.averaged()

@@ -2,8 +2,7 @@
 
 Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with helpers that know the scene
 exactly: which nouns are in it, which one is at each patch (as in token labeling, arXiv 2104.10858), which background. The
-text encoder then learns on with the UNet, which reads it; when that is done it is frozen, and ``match`` trains the image
-encoder towards it (LiT, Zhai et al., arXiv 2111.07991).
+UNet begins with the pair's text encoder and trains a copy of it on; the pair itself, which measures, stays as it is.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 from .autoencoder import to_model
 from .corpus import NOUNS, Icon, fetch
 from .scenes import PLACES, PLAIN, Composer, Scene
-from .training import DEVICE, Training
+from .training import DEVICE, Training, swift
 
 LENGTH, VOCABULARY, WIDTH = 32, 3072, 192
 SIDE, PATCH = 64, 8
-BATCH, STEPS, MATCH_STEPS, POOL = 64, 500, 1200, 4096
+BATCH, STEPS, POOL = 64, 8000, 4096
 START, END = "<|startoftext|>", "<|endoftext|>"
 NOUN_PLACE = {noun: i for i, noun in enumerate(NOUNS)}
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -132,34 +131,12 @@ def load_tokenizer(work: Path) -> CLIPTokenizer:
 
 
 def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
-    """Train (or take up, or just load) the pair from scratch: both encoders learn."""
+    """Train (or take up, or just load) the pair, on scenes made a pool at a time."""
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(work)
     pair = Pair(build(tokenizer))
-    return _learn(icons, tokenizer, Training(work / "clip", pair, lr=1e-3, total=STEPS, warmup=100, decay=0.99, weight_decay=0.05), seed)
-
-
-def match(icons: list[Icon], work: Path, folder: Path, text: torch.nn.Module, seed: int = 4) -> CLIPModel:
-    """Train (or take up, or just load) the image encoder and both projections towards the finished ``text`` encoder.
-
-    ``folder`` is this text encoder's own; another one begins from where the last match in ``work`` ended."""
-    torch.manual_seed(seed)
-    tokenizer = load_tokenizer(work)
-    pair, pictures = Pair(train(icons, work)), 0
-    pair.model.text_model.load_state_dict(text.state_dict())
-    pair.model.text_model.requires_grad_(False)
-    earlier = [place.parent for place in work.glob("match-*/state.json") if place.parent != folder]
-    if earlier:
-        last = Training(max(earlier, key=lambda place: int(place.name.split("-")[1])), pair, lr=0.0, total=0)
-        pair, pictures = last.averaged().train(), last.pictures
-    run = Training(folder, pair, lr=1e-3, total=MATCH_STEPS, warmup=50, decay=0.99, weight_decay=0.05)
-    run.pictures = run.pictures or pictures
-    return _learn(icons, tokenizer, run, seed)
-
-
-def _learn(icons: list[Icon], tokenizer: CLIPTokenizer, run: Training, seed: int) -> CLIPModel:
-    """Contrastive steps until ``run`` is done, on scenes made a pool at a time."""
-    pair = run.module
+    pair.model.set_attn_implementation("eager")  # the fused one is slow in bfloat16 on CPUs
+    run = Training(work / "clip", pair, lr=1e-3, total=STEPS, warmup=100, decay=0.998, weight_decay=0.05)
     composer = Composer(icons, seed=1000 + seed + run.step)
     rng = np.random.default_rng(seed + run.step)
     kinds = [*PLACES, *PLAIN]
@@ -174,7 +151,8 @@ def _learn(icons: list[Icon], tokenizer: CLIPTokenizer, run: Training, seed: int
         where = torch.tensor([kinds.index(s.background) for s in picked])
         ids, pixels = tokenize(tokenizer, [s.caption for s in picked]), to_model(np.stack([s.pixels for s in picked]))
         known = [part.to(DEVICE) for part in (there, where, torch.stack([noun_of_patches(s) for s in picked]))]
-        loss, helpers, logits = pair(ids, pixels, *known)
+        with swift():
+            loss, helpers, logits = pair(ids, pixels, *known)
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
             print(f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}", flush=True)

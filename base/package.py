@@ -15,7 +15,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTextModel
 from l2dm.concept.words import article
 from l2dm.generation import contact_sheet
 
-from . import autoencoder, clip, corpus, unet
+from . import autoencoder, clip, corpus, decoder, unet
 from .corpus import Icon
 from .scenes import PLACES, Composer
 from .training import Training
@@ -27,27 +27,19 @@ DEFAULTS = {
         "prior_steps": 8, "distil_weight": 30.0, "rank": 32, "mixes": 4,
     },
     "methods": {"switched": {"steps": 200, "learning_rate": 5e-4}},
-    "generate": {"steps": 8, "guidance_scale": 3.0, "guidance_step": 1.0, "guidance": "collage"},
+    "generate": {**unet.DRAWING, "guidance_step": 1.0, "guidance": "collage"},
 }  # fmt: skip
 
 
 def assemble(icons: list[Icon], work: Path) -> StableDiffusionPipeline:
     """The pipeline of whatever training states lie in ``work``."""
-    vae = autoencoder.sharpen(autoencoder.train(icons, work / "autoencoder"), icons, work / "decoder").eval()
-    networks = unet.Denoiser(unet.text_encoder(clip.train(icons, work)))
-    networks = Training(work / "unet", networks, 1e-3, unet.STEPS).averaged()
-    vae.register_to_config(scaling_factor=unet.latent_scale(icons, vae))
+    vae, networks = decoder.train(icons, work).eval(), unet.finished(icons, work)
     pipe = StableDiffusionPipeline(
         vae=vae, text_encoder=networks.text, tokenizer=clip.load_tokenizer(work), unet=networks.unet, scheduler=unet.make_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def matched(work: Path) -> Path:
-    """Where the image encoder's training towards the text encoder lies, as the latter is after the UNet's last step."""
-    return work / f"match-{json.loads((work / 'unet' / 'state.json').read_text())['step']}"
 
 
 def adopt(work: Path, shipped: Path) -> None:
@@ -60,11 +52,10 @@ def adopt(work: Path, shipped: Path) -> None:
     if found.unexpected_keys or not all(".attentions." in name for name in found.missing_keys):
         raise SystemExit(f"{shipped}: a denoiser of another architecture; go on without --go-on")
     vae = AutoencoderTiny.from_pretrained(shipped / "vae", dtype=torch.float32)
-    for name, module in {"autoencoder": vae, "decoder": vae, "clip": pair, "unet": networks, "match": pair}.items():
+    for name, module in {"autoencoder": vae, "decoder": vae, "clip": pair, "unet": networks}.items():
         vae.encoder.requires_grad_(name != "decoder")
-        folder = matched(work) if name == "match" else work / name
-        if name in facts["training_steps"] and not (folder / "state.json").exists():
-            run = Training(folder, module, 0.0, 0)
+        if not (work / name / "state.json").exists():
+            run = Training(work / name, module, 0.0, 0)
             run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
             run.seconds = facts["training_seconds"][name]
             run.save()
@@ -102,12 +93,12 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     scenes = [composer.scene(1 + i % 3) for i in range(1000)]
     pixels = autoencoder.to_model(np.stack([s.pixels for s in scenes]))
     image = torch.nn.functional.normalize(pair.get_image_features(pixels).pooler_output, dim=-1)
-    tokens = pipe.tokenizer([s.caption for s in scenes], padding="max_length", truncation=True, return_tensors="pt")
-    text = torch.nn.functional.normalize(pair.get_text_features(tokens.input_ids).pooler_output, dim=-1)
+    ids = clip.tokenize(pipe.tokenizer, [s.caption for s in scenes])
+    text = torch.nn.functional.normalize(pair.get_text_features(ids).pooler_output, dim=-1)
     r1 = float(((text @ image.T).argmax(1) == torch.arange(len(scenes))).float().mean())
     states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "decoder", "clip", "unet")}
-    states["match"] = json.loads((matched(work) / "state.json").read_text())
-    sizes = {name: sum(p.numel() for p in getattr(pipe, name).parameters()) for name in ("vae", "text_encoder", "unet")}
+    networks = {"clip": pair, **{name: getattr(pipe, name) for name in ("vae", "text_encoder", "unet")}}
+    sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     return {
         "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(psnr, 2), "retrieval_r1_of_1000": round(r1, 3),
         **{f"training_{what}": {part: round(state[key]) for part, state in states.items()}
@@ -119,7 +110,7 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
 def write(icons: list[Icon], work: Path, out: Path) -> None:
     """Write the whole base to ``out`` (replacing it) and its card and sheet into it."""
     pipe = assemble(icons, work)
-    pair = clip.match(icons, work, matched(work), pipe.text_encoder)
+    pair = clip.train(icons, work)
     facts = measure(icons, work, pipe, pair)
     images = sample(pipe, sheet_prompts())
     pipe.register_modules(tokenizer=clip.load_tokenizer(work))  # the used one would save how it was used
@@ -169,12 +160,13 @@ Nouns: {", ".join(corpus.NOUNS)}.
 ## Parts
 | part | class | parameters | training |
 |---|---|---|---|
-| autoencoder | AutoencoderTiny, 64 px to 16 x 16 x 4 | {facts["parameters"]["vae"]:,} | {facts["training_steps"]["autoencoder"]:,} steps, {minutes["autoencoder"]} min; then the decoder alone, {facts["training_steps"]["decoder"]:,} steps, {minutes["decoder"]} min |
-| text encoder | CLIPTextModel, 3 layers, 32 tokens | {facts["parameters"]["text_encoder"]:,} | as half of a CLIP pair {facts["training_steps"]["clip"]:,} steps of {clip.BATCH}, {minutes["clip"]} min; then with the denoiser |
+| autoencoder | AutoencoderTiny, 64 px to 16 x 16 x 4 | {facts["parameters"]["vae"]:,} | {facts["training_steps"]["autoencoder"]:,} steps, {minutes["autoencoder"]} min; then the decoder alone, half on what the finished denoiser makes of latents, {facts["training_steps"]["decoder"]:,} steps of {decoder.BATCH}, {minutes["decoder"]} min |
+| text encoder | CLIPTextModel, 3 layers, 32 tokens | {facts["parameters"]["text_encoder"]:,} | begun as the CLIP pair's, then with the denoiser |
 | denoiser | UNet2DConditionModel, pooled text in every block, v-prediction, zero terminal SNR | {facts["parameters"]["unet"]:,} | {facts["training_steps"]["unet"]:,} steps of {unet.BATCH} ({facts["training_pictures"]["unet"]:,} pictures), {minutes["unet"]} min |
-| image encoder of the CLIP pair (`clip/`) | CLIPModel | | towards the finished text encoder, {facts["training_steps"]["match"]:,} steps of {clip.BATCH}, {minutes["match"]} min |
+| CLIP pair (`clip/`) | CLIPModel, its own text encoder | {facts["parameters"]["clip"]:,} | {facts["training_steps"]["clip"]:,} steps of {clip.BATCH}, {minutes["clip"]} min |
 
-All on two CPU cores (x86-64, float32), shared with other work; seeds 1 (autoencoder), 2 (CLIP), 3 (UNet), 4 (image encoder). Made by `make base`.
+All on two CPU cores (x86-64), shared with other work: in float32, the last {facts["training_steps"]["unet"] - 36000:,} steps of the denoiser
+and all that came after in bfloat16 on newer cores; seeds 1 (autoencoder), 2 (CLIP), 3 (UNet), 6 (decoder). Made by `make base`.
 
 ## Measured
 Autoencoder on scenes of held-out icons: {facts["psnr_unseen_icons_db"]} dB PSNR. CLIP pair: caption-to-picture R@1 among 1,000 unseen
@@ -187,9 +179,10 @@ soft, and things at half size (two in one picture) are coarse. What the project'
 It draws emoji-like things, not photographs; 64 px; the nouns above and little else. English captions of at most 30 tokens.
 It is not converged: after {facts["training_pictures"]["unet"]:,} pictures the loss was still falling. `python -m base --go-on --steps N` takes
 the training up from these very weights. The weights were trained with stops; while they were, the noise levels' share, how
-freely the later scenes vary, how many hold two or three things and how large these are were changed (more of them for the last
-15,000 steps, larger ones for 13,400); cross-attention was taught where things are for the last 23,000 steps and to attend to
-them enough for 20,000, is at the finest level too for 7,500, and had to do without the pooled text in every other picture for
-5,900; the image encoder was told each patch's noun in its last training only. `make base` runs the final recipe
-from the start, and will not give the same weights.
+freely the later scenes vary, how many hold two or three things and how large these are were changed (more of them from step
+21,000 on, larger ones from 22,600); cross-attention was taught where things are from step 13,000 on and to attend to
+them enough from 16,000, is at the finest level too since 28,500, and has done without the pooled text in every other picture since
+30,100; the learning rate fell twice, to step 36,000 and to the end; the text encoder left the CLIP pair, and the image encoder was
+matched to it until that pair learnt on by itself; the decoder was narrower before its last training. `make base` runs the
+final recipe from the start, and will not give the same weights.
 """

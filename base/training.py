@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from l2dm.backbone import multiplies_bfloat16
 from l2dm.learner import pack_optimizer, unpack_optimizer
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FALL = 0.3  # share of a "stable" training's steps in which its learning rate falls
 
 
 def side_by_side(work: Callable[..., None], *args: Any) -> None:
@@ -37,6 +39,11 @@ def _enter(rank: int, workers: int, address: str, work: Callable[..., None], arg
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=workers)
     work(rank, workers, *args)
+
+
+def swift() -> torch.autocast:
+    """Within the block networks compute in bfloat16 where the hardware multiplies it."""
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=multiplies_bfloat16(torch.device(DEVICE)))
 
 
 def averaging(module: torch.nn.Module, workers: int) -> torch.nn.Module:
@@ -72,8 +79,8 @@ class Training:
         at = min(1.0, self.step / self.total)
         if self.shape == "cosine":
             rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * at))
-        elif at > 0.8:  # "stable": level, then down over the last fifth; a longer total takes up an unfinished run
-            rate *= 0.02 + 0.98 * (1 - at) / 0.2
+        elif at > 1 - FALL:  # "stable": level, then down; a longer total takes up an unfinished run
+            rate *= 0.02 + 0.98 * (1 - at) / FALL
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss.backward()

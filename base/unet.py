@@ -21,16 +21,18 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
+from l2dm.backbone import fast_attention
 from l2dm.guidance.attention import AttentionMaps, watched, without_start
 
 from . import autoencoder, clip
 from .corpus import Icon
 from .scenes import Composer, Scene
-from .training import DEVICE, Training, averaging, side_by_side
+from .training import DEVICE, Training, averaging, side_by_side, swift
 
-BATCH, STEPS, SHARD, PASSES = 24, 36_000, 4096, 4
+BATCH, STEPS, SHARD, PASSES = 24, 47_000, 4096, 4
 PLACED, FELT, ENOUGH = 0.1, 0.03, 0.4  # weights of where attention is and of how much; how much of it is enough
 MAP_SIDE, MOST_THINGS = 8, 3
+DRAWING = {"steps": 8, "guidance_scale": 3.0}  # what suits it
 CLOSED = 0.5  # share of pictures whose pooled text is that of the empty prompt
 
 
@@ -79,9 +81,9 @@ class Denoiser(torch.nn.Module):
         maps, texts = AttentionMaps((MAP_SIDE, MAP_SIDE)), self.text(ids)[0]
         door = self.unet.add_embedding.register_forward_pre_hook(lambda module, args: (texts[pooled],))
         try:
-            with watched(self.unet, maps):
+            with fast_attention(self.unet), watched(self.unet, maps):
                 v = self.unet(noisy, t, texts[: len(noisy)], return_dict=False)[0]
-                return v, without_start(maps.probabilities())
+                return v.float(), without_start(maps.probabilities())
         finally:
             door.remove()
 
@@ -158,6 +160,11 @@ def latent_scale(icons: list[Icon], vae) -> float:
     return round(float(1 / latents.std()), 4)
 
 
+def finished(icons: list[Icon], work: Path) -> Denoiser:
+    """The averaged networks of whatever training state lies in ``work``."""
+    return Training(work / "unet", Denoiser(text_encoder(clip.train(icons, work))), 0.0, 0).averaged()
+
+
 def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> None:
     """Train (or take up) the UNet and its text encoder."""
     autoencoder.train(icons, work / "autoencoder")
@@ -193,6 +200,7 @@ def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, ste
         noisy = (a * z + s * noise).contiguous(memory_format=torch.channels_last)
         closed = torch.rand(batch, generator=rng) < CLOSED
         pooled = torch.where(closed, batch, torch.arange(batch)).to(DEVICE)
-        predicted, maps = forward(noisy, t, torch.cat([ids, nothing]), pooled)
+        with swift():
+            predicted, maps = forward(noisy, t, torch.cat([ids, nothing]), pooled)
         error = (predicted - (a * noise - s * z)).square().mean()
         run.update(error + misplaced(maps, tokens, cells, bars[t]), BATCH, told=error)

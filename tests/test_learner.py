@@ -11,6 +11,7 @@ from reference.objective import literal_distillation, literal_objective
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
 from l2dm.learner import Learning, Rows, objective
+from l2dm.learner.loop import falling
 from l2dm.learner.mixes import mixes
 from l2dm.retention import Past
 from l2dm.settings import LearnSettings
@@ -114,17 +115,26 @@ def test_same_seed_same_weights_other_seed_other_weights(photos):
     assert any(not torch.equal(ends[0][n], ends[2][n]) for n in ends[0])
 
 
-def test_taking_up_a_checkpoint_changes_nothing(photos):
-    whole = start(photos)
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_taking_up_a_checkpoint_changes_nothing(photos, kind):
+    whole = start(photos, lr_scheduler=kind)
     list(whole.run())
-    first = start(photos)
+    first = start(photos, lr_scheduler=kind)
     next(steps := first.run())
     saved, done = first.state(), first.done
     steps.close()
-    second = start(photos)
+    second = start(photos, lr_scheduler=kind)
     second.load_state(saved, done)
     list(second.run())
     assert all(torch.equal(whole.state()[n], second.state()[n]) for n in saved)
+
+
+def test_rates_fall_as_told(photos):
+    assert [falling(kind, 0.0) for kind in ("constant", "linear", "cosine")] == [1.0] * 3
+    assert [round(falling(kind, 0.75), 3) for kind in ("constant", "linear", "cosine")] == [1.0, 0.25, 0.146]
+    learning = start(photos, lr_scheduler="linear")
+    rates = [[group["lr"] for group in learning.optimizer.param_groups] for _ in learning.run()]
+    assert rates == [[pytest.approx(rate * (1 - k / 3)) for rate in learning.rates] for k in range(3)]
 
 
 def test_steps_report_their_terms(photos):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
-from base import autoencoder
+from base import autoencoder, decoder, unet
 from base.corpus import Icon
 from base.training import Training
 
@@ -38,12 +41,45 @@ def test_gradients_that_are_not_finite_are_left_out(tmp_path, capsys):
     assert "not finite" in capsys.readouterr().out
 
 
-def test_sharpening_leaves_the_latents_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(autoencoder, "DECODER_STEPS", 4)
-    monkeypatch.setattr(autoencoder, "pictures", lambda composer, rng: list(rng.integers(0, 255, (8, 16, 16, 3), dtype=np.uint8)))
+class Untouched:
+    """In place of the denoiser: what it draws is a shade darker, and it remembers what it was asked."""
+
+    def __init__(self, vae):
+        self.vae, self.unet, self.asked = vae, torch.nn.Linear(1, 1), []
+
+    def __call__(self, captions, image, **options):
+        self.asked.append((captions, options["strength"]))
+        return SimpleNamespace(images=image - 0.5)
+
+
+def test_the_decoder_learns_from_drawn_latents_and_the_pictures_meant(tmp_path, monkeypatch):
+    icons = [Icon("dog", "noto", "dog", np.full((8, 8, 4), 200, np.uint8)), Icon("cat", "noto", "cat", np.full((8, 8, 4), 90, np.uint8)),
+             Icon("car", "noto", "car", np.full((8, 8, 4), 9, np.uint8))]  # fmt: skip
     torch.manual_seed(0)
-    model = autoencoder.build()
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    after = autoencoder.sharpen(model, [Icon("dog", "noto", "dog", np.zeros((8, 8, 4), np.uint8))], tmp_path).state_dict()
-    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"decoder"}
+    model = autoencoder.build().eval()
+    model.register_to_config(scaling_factor=0.5)
+    pipe = Untouched(model)
+    latents, pixels = decoder.Pools(icons, icons, pipe, seed=0).make(20)
+    own = model.encode(pixels).latents
+    assert latents.shape == (20, 4, 16, 16) and pixels.shape == (20, 3, 64, 64) and pixels.abs().max() <= 1
+    assert torch.allclose(latents[:10], own[:10] - 1.0, atol=1e-5) and torch.allclose(latents[10:], own[10:], atol=1e-5)
+    (captions, strength), *rest = pipe.asked
+    assert len(captions) == 10 and not rest and int(strength * unet.DRAWING["steps"]) in decoder.LAST_STEPS
+
+
+def test_the_decoder_learns_and_the_latents_stay(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    before = autoencoder.build()
+    monkeypatch.setattr(decoder, "STEPS", 4)
+    monkeypatch.setattr(decoder, "load_things", lambda work, styles: [])
+    monkeypatch.setattr(decoder, "Composer", lambda icons, **options: None)
+    monkeypatch.setattr(decoder.Pools, "make", lambda self: (torch.randn(8, 4, 16, 16), torch.zeros(8, 3, 64, 64)))
+    monkeypatch.setattr(decoder.unet, "finished", lambda icons, work: SimpleNamespace(text=None, unet=None))
+    monkeypatch.setattr(decoder.unet, "latent_scale", lambda icons, vae: 0.5)
+    monkeypatch.setattr(decoder.clip, "load_tokenizer", lambda work: None)
+    monkeypatch.setattr(
+        decoder, "StableDiffusionImg2ImgPipeline", lambda **parts: SimpleNamespace(set_progress_bar_config=lambda **o: None)
+    )
+    monkeypatch.setattr(decoder.autoencoder, "train", lambda icons, folder: copy.deepcopy(before))
+    after = decoder.train([], tmp_path).state_dict()
+    assert {name.split(".")[0] for name, weight in before.state_dict().items() if not torch.equal(weight, after[name])} == {"decoder"}

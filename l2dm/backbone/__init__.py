@@ -15,6 +15,17 @@ transformers.utils.logging.disable_progress_bar()
 from .backbone import MINI, Backbone
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import ImageFeatures
+from .precision import fast_attention, multiplies_bfloat16
 from .tokens import PersonalTokens
 
-__all__ = ["MINI", "Backbone", "ClipEncoder", "DinoEncoder", "ImageFeatures", "PersonalTokens", "load_encoder"]
+__all__ = [
+    "MINI",
+    "Backbone",
+    "ClipEncoder",
+    "DinoEncoder",
+    "ImageFeatures",
+    "PersonalTokens",
+    "fast_attention",
+    "load_encoder",
+    "multiplies_bfloat16",
+]

@@ -36,12 +36,12 @@ def collaged(
     inside = (shares > 0.999).to(latents.device)
 
     def hold(pipe, index: int, timestep, tensors: dict) -> dict:
-        timesteps = pipe.scheduler.timesteps[(settings.steps - together) * pipe.scheduler.order :]
-        if index + 1 < len(timesteps):
+        following = pipe.scheduler.timesteps[(settings.steps - together) * pipe.scheduler.order :][index + 1 : index + 2]
+        held = latents
+        if len(following):
             noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators]).to(latents)
-            tensors["latents"] = torch.where(
-                inside, pipe.scheduler.add_noise(latents, noise, timesteps[index + 1 : index + 2]), tensors["latents"]
-            )
+            held = pipe.scheduler.add_noise(latents, noise, following)
+        tensors["latents"] = torch.where(inside, held, tensors["latents"])
         return tensors
 
     changes = {"callback_on_step_end": hold}

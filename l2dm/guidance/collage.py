@@ -2,9 +2,9 @@
 
 A denoiser that draws one thing well and two things badly is asked for one thing at a time. For the first ``ALONE`` of the steps
 each thing of the prompt has a picture of its own; these are shrunken and put side by side, each in its own part of the picture;
-noise is added and the prompt itself is denoised from there, so that seams close and light agrees (SDEdit, Meng et al.,
-arXiv 2108.01073). Until the last step, what lies inside a shrunken picture is held to it (RePaint, Lugmayr et al.,
-arXiv 2201.09865). Nothing is trained, no gradient is taken, and two things of one noun are no harder than others.
+noise is added and the prompt itself is denoised from there, so that what lies between them fits (SDEdit, Meng et al.,
+arXiv 2108.01073), while what lies inside a shrunken picture is held to it, to the end (RePaint, Lugmayr et al., arXiv 2201.09865):
+one step of the whole prompt alone, and concepts mingle. Nothing is trained, no gradient is taken, and two things of one noun are no harder than others.
 
 What it costs: m things take m * ALONE + (1 - ALONE) of a plain picture's forwards (1.6 for two). What it cannot do: things that
 touch or hold each other.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, fast_attention, multiplies_bfloat16
 from ..concept import Concept
 from ..methods import METHODS
 from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, Past, old_rows, past_rows
@@ -38,6 +39,11 @@ def drawing(generator: torch.Generator) -> DrawNumbers:
     return lambda high, size: torch.randint(high, (size,), generator=generator)
 
 
+def falling(kind: str, at: float) -> float:
+    """The share of a learning rate that is left when a share ``at`` of the steps, in [0, 1), is done."""
+    return {"constant": 1.0, "linear": 1 - at, "cosine": (1 + math.cos(math.pi * at)) / 2}[kind]
+
+
 class Learning:
     """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what ``past`` holds.
 
@@ -59,13 +65,10 @@ class Learning:
             weight = settings.penalty_weight * self.method.penalty_weight
             self.penalty = PENALTIES[self.method.penalty](tuner, past.kept, weight)
         self.named = {**tuner.parameters, "token": vector}
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": list(tuner.parameters.values()), "lr": settings.learning_rate * self.method.rate, "weight_decay": 0.0},
-                {"params": [vector], "lr": settings.token_learning_rate, "weight_decay": 0.0},
-            ],
-            fused=True,
-        )
+        self.rates = settings.learning_rate * self.method.rate, settings.token_learning_rate
+        tuned = list(tuner.parameters.values()), [vector]
+        groups = [{"params": params, "lr": rate} for params, rate in zip(tuned, self.rates)]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
         self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = photo_latents(backbone, concept.photos, settings.flip)
@@ -108,6 +111,8 @@ class Learning:
                 with self._autocast():
                     loss, terms = objective(self.backbone, parts, generator, self.distillation, self.texts, self.penalty)
                 loss.backward()
+                for group, rate in zip(self.optimizer.param_groups, self.rates):
+                    group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
                 self.done += 1
@@ -134,14 +139,16 @@ class Learning:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """Within the block what is tuned takes gradients."""
+        unet = self.backbone.unet
         if self.fast:  # only together are bfloat16 and channels_last faster
-            self.backbone.unet.to(memory_format=torch.channels_last)
+            unet.to(memory_format=torch.channels_last)
         for p in self.named.values():
             p.requires_grad_(True)
         try:
-            yield
+            with fast_attention(unet) if self.fast else nullcontext():
+                yield
         finally:
-            self.backbone.unet.to(memory_format=torch.contiguous_format)
+            unet.to(memory_format=torch.contiguous_format)
             for p in self.named.values():
                 p.requires_grad_(False)
                 p.grad = None
@@ -151,11 +158,10 @@ class Learning:
 
     @property
     def fast(self) -> bool:
-        """Whether to learn in bfloat16: faster where the hardware multiplies it, on recent GPUs and CPUs with AMX."""
+        """Whether to learn in bfloat16: faster where the hardware multiplies it."""
         if self.settings.precision != "auto":
             return self.settings.precision == "bfloat16"
-        kind = self.backbone.device.type
-        return torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.cpu._is_amx_tile_supported()
+        return multiplies_bfloat16(self.backbone.device)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""

@@ -1,0 +1,59 @@
+"""Attention written out is the fused one, and everything is as before afterwards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
+from l2dm.backbone import fast_attention, multiplies_bfloat16, precision
+
+
+def noisy(backbone, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 4, side, side, generator=generator), torch.tensor([10, 900]), backbone.encode_text(["a dog", "a cat at night"])
+
+
+def test_written_out_is_fused(backbone):
+    given = noisy(backbone)
+    with torch.no_grad():
+        fused = backbone.predict(*given)
+        with fast_attention(backbone.unet):
+            written = backbone.predict(*given)
+    assert not torch.equal(fused, written), "another way of adding up"
+    assert torch.allclose(fused, written, atol=1e-4)
+
+
+def test_pictures_of_many_pixels_stay_fused(backbone, monkeypatch):
+    seen = []
+    for kind in (AttnProcessor, AttnProcessor2_0):
+        own = kind.__call__
+        monkeypatch.setattr(
+            kind, "__call__", lambda self, attn, x, *a, own=own, **k: seen.append((type(self), x.shape[1])) or own(self, attn, x, *a, **k)
+        )
+    monkeypatch.setattr(precision, "MOST_PIXELS", 64)
+    with fast_attention(backbone.unet), torch.no_grad():
+        backbone.predict(*noisy(backbone))
+    assert {pixels for kind, pixels in seen if kind is AttnProcessor2_0} == {256}
+    assert {pixels for kind, pixels in seen if kind is AttnProcessor} == {64, 16}
+
+
+def test_processors_come_back_after_an_error_and_foreign_ones_stay(backbone):
+    layers = [m for m in backbone.unet.modules() if hasattr(m, "processor")]
+    own, foreign = [layer.processor for layer in layers], AttnProcessor()
+    layers[0].processor = foreign
+    try:
+        with pytest.raises(RuntimeError, match="stop"), fast_attention(backbone.unet):
+            assert layers[0].processor is foreign and type(layers[1].processor) is precision._WrittenOut
+            raise RuntimeError("stop")
+        assert [layer.processor for layer in layers[1:]] == own[1:]
+    finally:
+        layers[0].processor = own[0]
+
+
+@pytest.mark.parametrize("amx, avx, fast", [(False, False, False), (True, False, True), (False, True, True)])
+def test_bfloat16_is_for_hardware_that_multiplies_it(monkeypatch, amx, avx, fast):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    assert multiplies_bfloat16(torch.device("cpu")) is fast
+    assert not multiplies_bfloat16(torch.device("meta"))
