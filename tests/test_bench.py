@@ -108,9 +108,10 @@ def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained,
         runs.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
 
 
-def test_a_base_that_brings_other_settings_along_is_another_benchmark(tmp_path, untrained, plan, monkeypatch):
+@pytest.mark.parametrize("what, now", [("own_defaults", {"learn": {"learning_rate": 1e-3}}), ("fingerprint_of", "retrained")])
+def test_a_base_of_other_settings_or_weights_is_another_benchmark(tmp_path, untrained, plan, monkeypatch, what, now):
     runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
-    monkeypatch.setattr(Backbone, "own_defaults", lambda base: {"learn": {"learning_rate": 1e-3}})
+    monkeypatch.setattr(Backbone, what, lambda base: now)
     with pytest.raises(SettingsError, match="made with other settings"):
         runs.run(plan, "sequential", 0, tmp_path)
 

@@ -116,10 +116,14 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies the weights: a hash of every weight file's name, size, first and last MiB."""
-        digest = hashlib.sha256()
-        for path in sorted(p for p in self.folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]):
-            digest.update(f"{path.relative_to(self.folder)} {path.stat().st_size}".encode())
+        return self.fingerprint_of(self.folder)
+
+    @classmethod
+    def fingerprint_of(cls, base: str | Path) -> str:
+        """Identifies a base's weights: a hash of every weight file's name, size, first and last MiB."""
+        digest, folder = hashlib.sha256(), cls.locate(base)
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]):
+            digest.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
             with path.open("rb") as file:
                 digest.update(file.read(1 << 20))
                 file.seek(max(0, path.stat().st_size - (1 << 20)))

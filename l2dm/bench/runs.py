@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ..backbone import Backbone
 from ..errors import SettingsError
 from ..evaluation import matrix
 from ..generation import Picture
@@ -80,10 +81,11 @@ def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None 
 
 
 def resolved(plan: Plan, method: str) -> dict[str, Any]:
-    """The settings that the runs of ``method`` learn and draw with, the base's own among them. Drawn is one concept at a time,
-    without any guidance for several."""
+    """What the runs of ``method`` learn and draw with: the base's weights, and all settings, the base's own among them. Drawn is one
+    concept at a time, without any guidance for several."""
     learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
-    return {"learn": learn.as_dict(), "generate": settings_for(plan.base, "generate", {"guidance": "none"}).as_dict()}
+    generate = settings_for(plan.base, "generate", {"guidance": "none"})
+    return {"weights": Backbone.fingerprint_of(plan.base), "learn": learn.as_dict(), "generate": generate.as_dict()}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -195,7 +197,7 @@ def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
     for (method, seed), record in records.items():
         identity = {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
         made_with = {**record, "plan": dataclasses.asdict(type(plan)()) | record["plan"]}
-        if any(made_with[name] != value for name, value in identity.items()) or result["judge"] != plan.card():
+        if any(made_with.get(name) != value for name, value in identity.items()) or result["judge"] != plan.card():
             raise SettingsError(f"{place}: {method}, seed {seed}: made with other settings; remove it or choose another --out")
     return records
 
