@@ -24,7 +24,7 @@ from .training import DEVICE, Training, swift
 
 LENGTH, VOCABULARY, WIDTH = 32, 3072, 192
 SIDE, PATCH = 64, 8
-BATCH, STEPS, POOL = 64, 8000, 4096
+BATCH, STEPS, POOL = 64, 6000, 4096
 START, END = "<|startoftext|>", "<|endoftext|>"
 NOUN_PLACE = {noun: i for i, noun in enumerate(NOUNS)}
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"

@@ -2,9 +2,10 @@
 
 What a small denoiser paints is right at large and blotched at small: its latents are not those that the encoder gives, and a decoder
 that has only seen the encoder's shows every flaw. So half of the latents that it learns from here were noised and drawn to
-their end by the denoiser, as in drawing (prompt, sampler, guidance); beside them is the picture that was meant. The others are the
-encoder's own, of more things than the base can name and of textures that stand for photographs: what comes in whole must come
-out whole. The encoder stays as it is, so what the denoiser has learnt of latents stays true.
+their end by the denoiser, as in drawing (prompt, sampler, guidance); beside them is the picture that was meant. Many are of things that
+the base cannot name, drawn from less noise: what is learnt is how pictures are drawn, not which there are. The others are the
+encoder's own, some of textures that stand for photographs: what comes in whole must come out whole. The encoder stays as it is, so
+what the denoiser has learnt of latents stays true.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from .scenes import Composer
 from .training import Training, swift
 
 BATCH, STEPS, POOL, PASSES = 16, 4000, 1536, 6
-DRAWN, FREE, TEXTURES = 0.5, 0.2, 0.15  # of a pool: drawn by the denoiser, scenes of any thing, textures; the rest: of its nouns
-LAST_STEPS = (1, 2, 3, 4)  # how many of the sampler's steps the denoiser takes, from as much noise
+KNOWN, ANY, TEXTURES = 0.45, 0.4, 0.15  # of a pool: scenes of the base's nouns, of any thing, textures
+# of a pool: what the denoiser draws; how many of its sampler's steps, from as much noise as there is before them
+KNOWN_DRAWN, KNOWN_LAST = 0.3, (1, 2, 3, 4)
+ANY_DRAWN, ANY_LAST = 0.2, (1, 2)
 
 
 def redrawn(pipe: StableDiffusionImg2ImgPipeline, captions: list[str], latents: torch.Tensor, last: int, seed: int) -> torch.Tensor:
@@ -48,18 +51,18 @@ class Pools:
     @torch.no_grad()
     def make(self, size: int = POOL) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents (size, 4, 16, 16), not scaled, and pixels (size, 3, 64, 64) in [-1, 1]."""
-        drawn, free, textures = (round(share * size) for share in (DRAWN, FREE, TEXTURES))
-        scenes = [self.known.scene(int(self.rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))) for _ in range(size - free - textures)]
-        pixels = [s.pixels for s in scenes]
-        pixels += [self.any.scene(int(self.rng.integers(1, 4))).pixels for _ in range(free)]
-        pixels += [self.any.photo_like() for _ in range(textures)]
-        x, vae = to_model(np.stack(pixels)), self.pipe.vae
-        z = torch.cat([vae.encode(part).latents for part in x.split(64)])
-        for first in range(0, drawn, 32):
-            rows = slice(first, min(first + 32, drawn))
-            last, seed = int(self.rng.choice(LAST_STEPS)), int(self.rng.integers(2**31))
-            captions, factor = [s.caption for s in scenes[rows]], vae.config.scaling_factor
-            z[rows] = redrawn(self.pipe, captions, z[rows] * factor, last, seed) / factor
+        known, free, textures = (round(share * size) for share in (KNOWN, ANY, TEXTURES))
+        scenes = [self.known.scene(int(self.rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))) for _ in range(known)]
+        scenes += [self.any.scene(int(self.rng.integers(1, 4))) for _ in range(free)]
+        x = to_model(np.stack([s.pixels for s in scenes] + [self.any.photo_like() for _ in range(textures)]))
+        vae = self.pipe.vae
+        factor, z = vae.config.scaling_factor, torch.cat([vae.encode(part).latents for part in x.split(64)])
+        for begin, share, last in ((0, KNOWN_DRAWN, KNOWN_LAST), (known, ANY_DRAWN, ANY_LAST)):
+            end = begin + round(share * size)
+            for first in range(begin, end, 32):
+                rows = slice(first, min(first + 32, end))
+                steps, seed = int(self.rng.choice(last)), int(self.rng.integers(2**31))
+                z[rows] = redrawn(self.pipe, [s.caption for s in scenes[rows]], z[rows] * factor, steps, seed) / factor
         return z, x
 
 
@@ -71,7 +74,7 @@ def train(icons: list[Icon], work: Path, seed: int = 6) -> AutoencoderTiny:
     run = Training(work / "decoder", model, lr=1e-3, total=STEPS, decay=0.998, warmup=100)
     if run.done:
         return run.averaged()
-    networks = unet.finished(icons, work)
+    networks = unet.finished(work)
     pipe = StableDiffusionImg2ImgPipeline(
         vae=model, text_encoder=networks.text, tokenizer=clip.load_tokenizer(work), unet=networks.unet, scheduler=unet.make_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

@@ -33,7 +33,7 @@ DEFAULTS = {
 
 def assemble(icons: list[Icon], work: Path) -> StableDiffusionPipeline:
     """The pipeline of whatever training states lie in ``work``."""
-    vae, networks = decoder.train(icons, work).eval(), unet.finished(icons, work)
+    vae, networks = decoder.train(icons, work).eval(), unet.finished(work)
     pipe = StableDiffusionPipeline(
         vae=vae, text_encoder=networks.text, tokenizer=clip.load_tokenizer(work), unet=networks.unet, scheduler=unet.make_scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,

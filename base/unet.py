@@ -160,9 +160,9 @@ def latent_scale(icons: list[Icon], vae) -> float:
     return round(float(1 / latents.std()), 4)
 
 
-def finished(icons: list[Icon], work: Path) -> Denoiser:
+def finished(work: Path) -> Denoiser:
     """The averaged networks of whatever training state lies in ``work``."""
-    return Training(work / "unet", Denoiser(text_encoder(clip.train(icons, work))), 0.0, 0).averaged()
+    return Training(work / "unet", Denoiser(text_encoder(clip.build(clip.load_tokenizer(work)))), 0.0, 0).averaged()
 
 
 def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> None:

@@ -62,9 +62,11 @@ def test_the_decoder_learns_from_drawn_latents_and_the_pictures_meant(tmp_path, 
     latents, pixels = decoder.Pools(icons, icons, pipe, seed=0).make(20)
     own = model.encode(pixels).latents
     assert latents.shape == (20, 4, 16, 16) and pixels.shape == (20, 3, 64, 64) and pixels.abs().max() <= 1
-    assert torch.allclose(latents[:10], own[:10] - 1.0, atol=1e-5) and torch.allclose(latents[10:], own[10:], atol=1e-5)
-    (captions, strength), *rest = pipe.asked
-    assert len(captions) == 10 and not rest and int(strength * unet.DRAWING["steps"]) in decoder.LAST_STEPS
+    drawn = [*range(6), *range(9, 13)]
+    assert all(torch.allclose(latents[i], own[i] - 1.0 if i in drawn else own[i], atol=1e-5) for i in range(20))
+    (known, strong), (free, weak) = pipe.asked
+    assert (len(known), len(free)) == (6, 4)
+    assert int(strong * unet.DRAWING["steps"]) in decoder.KNOWN_LAST and int(weak * unet.DRAWING["steps"]) in decoder.ANY_LAST
 
 
 def test_the_decoder_learns_and_the_latents_stay(tmp_path, monkeypatch):
@@ -74,7 +76,7 @@ def test_the_decoder_learns_and_the_latents_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder, "load_things", lambda work, styles: [])
     monkeypatch.setattr(decoder, "Composer", lambda icons, **options: None)
     monkeypatch.setattr(decoder.Pools, "make", lambda self: (torch.randn(8, 4, 16, 16), torch.zeros(8, 3, 64, 64)))
-    monkeypatch.setattr(decoder.unet, "finished", lambda icons, work: SimpleNamespace(text=None, unet=None))
+    monkeypatch.setattr(decoder.unet, "finished", lambda work: SimpleNamespace(text=None, unet=None))
     monkeypatch.setattr(decoder.unet, "latent_scale", lambda icons, vae: 0.5)
     monkeypatch.setattr(decoder.clip, "load_tokenizer", lambda work: None)
     monkeypatch.setattr(
