@@ -57,7 +57,7 @@ def adopt(work: Path, shipped: Path) -> None:
         if not (work / name / "state.json").exists():
             run = Training(work / name, module, 0.0, 0)
             run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
-            run.seconds = facts["training_seconds"][name]
+            run.seconds, run.log = facts["training_seconds"][name], facts["unet_loss"] if name == "unet" else []
             run.save()
     if not (work / "tokenizer").exists():
         shutil.copytree(shipped / "tokenizer", work / "tokenizer")
@@ -103,7 +103,7 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
         "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(psnr, 2), "retrieval_r1_of_1000": round(r1, 3),
         **{f"training_{what}": {part: round(state[key]) for part, state in states.items()}
            for what, key in (("steps", "step"), ("pictures", "pictures"), ("seconds", "seconds"))},
-        "parameters": sizes, "unet_loss": states["unet"]["log"][::5],
+        "parameters": sizes, "unet_loss": [entry for entry in states["unet"]["log"] if entry[0] % 500 == 100],
     }  # fmt: skip
 
 
