@@ -1,7 +1,7 @@
 """bfloat16 where the hardware multiplies it, and attention in the form that is then the fastest.
 
-On CPUs torch's fused attention loses in bfloat16 what matrix products gain: its backward takes three times as long as in float32
-(AVX512_BF16, 256 pixels). Written out, softmax(Q Kᵀ) V is two matrix products.
+On CPUs torch's fused attention over few pixels and narrow heads loses in bfloat16 what matrix products gain: on the shipped base its
+backward takes three times as long as in float32 (AVX512_BF16). Written out, softmax(Q Kᵀ) V is two matrix products.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-#: Written out up to so many pixels: the probabilities of more take too much memory.
-MOST_PIXELS = 1024
+#: Written out up to so many pixels; over 1024 and more the fused form was the faster one, and takes less memory.
+MOST_PIXELS = 256
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
