@@ -185,6 +185,7 @@ def measure_sd15() -> None:
             subprocess.run([sys.executable, "-m", "benchmarks.main", "sd15", "--inside", place], cwd=ROOT, check=True)
         return
     from l2dm import World
+    from l2dm.backbone import multiplies_bfloat16
 
     place = Path(sys.argv[-1])
     world = World.create(place / "world", place / "base")
@@ -208,10 +209,11 @@ def measure_sd15() -> None:
         on_progress=watch,
     )
     learning = time.monotonic() - began
+    precision = "bfloat16" if multiplies_bfloat16(world.backbone().device) else "float32"
     began = time.monotonic()
     world.generate("a photo of <rex> dog", n=1, steps=1)
     record(
-        {"size": 512, "photos": 5, "batch": "1 photo + 1 prior picture", "precision": "float32", "whole_learning_seconds": round(learning, 1),
+        {"size": 512, "photos": 5, "batch": "1 photo + 1 prior picture", "precision": precision, "whole_learning_seconds": round(learning, 1),
          "sampling_step_seconds": round(time.monotonic() - began, 1), "sampling_step": "one step with guidance, decoding included",
          "sd15_step_seconds": "from the drawn prior picture to the end of the step, photos' encoding included"},
         sd15_step_seconds=round(timed[1] - timed[0], 1),

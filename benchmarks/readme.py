@@ -33,7 +33,7 @@ def tables() -> dict[str, str]:
         ("killed and taken up again against never killed: largest difference of any weight", f"{main['resume_max_difference']:g}", "kills"),
         ("malformed inputs answered with one clear error, nothing changed", f"{main['clear_errors']} of {main['malformed_inputs']}", "malformed"),
         ("SD 1.5's architecture at 512 px (random weights): one learning step, encoding of 5 photos included", f"{main['sd15_step_seconds']} s", "sd15"),
-        ("the same, peak memory of the whole process, float32", f"{main['sd15_peak_gib']} GiB", "sd15"),
+        (f"the same, peak memory of the whole process, {main['settings']['sd15_peak_gib']['precision']}", f"{main['sd15_peak_gib']} GiB", "sd15"),
     ]  # fmt: skip
     measured = "| on 2 CPU cores | measured | `python -m benchmarks.main` |\n|---|---|---|\n"
     measured += "\n".join(f"| {what} | {figure} | `{command}` |" for what, figure, command in rows)
