@@ -172,7 +172,7 @@ and all that came after in bfloat16 on newer cores; seeds 1 (autoencoder), 2 (CL
 Autoencoder on scenes of held-out icons: {facts["psnr_unseen_icons_db"]} dB PSNR. CLIP pair: caption-to-picture R@1 among 1,000 unseen
 scenes {facts["retrieval_r1_of_1000"]:.1%}. By eye, on `samples.png`
 (every noun once, seeds 0 to {facts["nouns"] - 1}, nothing chosen): places, colours, size and layout follow the
-prompt, and a person recognises about 47 of the 64 nouns; the others keep their colours and lose their shape. Edges are
+prompt, and a person recognises about 50 of the 64 nouns; the others keep their colours and lose their shape. Edges are
 soft, and things at half size (two in one picture) are coarse. What the project's judge says is in `results/base.json`, where that exists.
 
 ## Limits
