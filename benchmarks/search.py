@@ -31,6 +31,10 @@ VARIANTS = {
     "l2dm-distil-30": ("l2dm", {"steps": 200, "distil_weight": 30.0}),
     "l2dm-replay-2": ("l2dm", {"steps": 200, "replay_weight": 2.0}),
     "l2dm-attention-1": ("l2dm", {"steps": 200, "attention_weight": 1.0}),
+    # the default method: one seed, and none of these apart by more than chance
+    "switched": ("switched", {"steps": 200}),
+    "switched-cosine": ("switched", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),
+    "switched-400-cosine": ("switched", {"steps": 400, "lr_scheduler": "cosine"}),
 }
 FIGURES = ("identification", "identification_just_learned", "image_alignment", "image_alignment_just_learned", "prior_drift")
 
