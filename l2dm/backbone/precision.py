@@ -36,7 +36,8 @@ class _WrittenOut:
 
 @contextmanager
 def fast_attention(unet: torch.nn.Module) -> Iterator[None]:
-    """Within the block attention is fast in bfloat16, forward and backward; processors that are not diffusers' default stay."""
+    """Within the block attention is fast in bfloat16 on a CPU, forward and backward; on other devices nothing changes. Processors that
+    are not diffusers' default stay."""
     layers = [m for m in unet.modules() if type(getattr(m, "processor", None)) is AttnProcessor2_0]
     own = [layer.processor for layer in layers]
     on_cpu = next(unet.parameters()).device.type == "cpu"
