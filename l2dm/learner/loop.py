@@ -154,14 +154,16 @@ class Learning:
                 p.grad = None
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self.fast)
+        """Casted weights are not kept: autocast would hand those of the teacher's forward to the student's, which comes after."""
+        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self.fast, cache_enabled=False)
 
     @property
     def fast(self) -> bool:
-        """Whether to learn in bfloat16: faster where the hardware multiplies it."""
+        """Whether to learn in bfloat16: faster where the hardware multiplies it. Not with a teacher: of the little
+        that it and the student differ in at first, a tenth and more would be bfloat16's rounding, and it is weighted many times."""
         if self.settings.precision != "auto":
             return self.settings.precision == "bfloat16"
-        return multiplies_bfloat16(self.backbone.device)
+        return self.distillation is None and multiplies_bfloat16(self.backbone.device)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""
