@@ -183,6 +183,7 @@ freely the later scenes vary, how many hold two or three things and how large th
 21,000 on, larger ones from 22,600); cross-attention was taught where things are from step 13,000 on and to attend to
 them enough from 16,000, is at the finest level too since 28,500, and has done without the pooled text in every other picture since
 30,100; the learning rate fell twice, to step 36,000 and to the end; the text encoder left the CLIP pair, and the image encoder was
-matched to it until that pair learnt on by itself; the decoder was narrower before its last training. `make base` runs the
+matched to it until that pair learnt on by itself; the decoder was narrower before its last training, and
+3,000 steps that it learnt alone then are in the autoencoder's minutes. `make base` runs the
 final recipe from the start, and will not give the same weights.
 """

@@ -52,7 +52,7 @@ class Untouched:
         return SimpleNamespace(images=image - 0.5)
 
 
-def test_the_decoder_learns_from_drawn_latents_and_the_pictures_meant(tmp_path, monkeypatch):
+def test_the_decoder_learns_from_drawn_latents_and_the_pictures_meant():
     icons = [Icon("dog", "noto", "dog", np.full((8, 8, 4), 200, np.uint8)), Icon("cat", "noto", "cat", np.full((8, 8, 4), 90, np.uint8)),
              Icon("car", "noto", "car", np.full((8, 8, 4), 9, np.uint8))]  # fmt: skip
     torch.manual_seed(0)
