@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +159,33 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match=r"the package ray is not installed; pip install 'l2dm\[ray\]'"):
         list(pool.each(print, [], 1, 1, "local"))
+
+
+def test_workers_end_with_whoever_started_them(tmp_path):
+    told = tmp_path / "worker"
+    work = f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    main = tmp_path / "main.py"
+    main.write_text(f"from l2dm.bench import pool\nif __name__ == '__main__':\n    list(pool.each(exec, [({work!r},)], 1, 1))\n")
+    parent = subprocess.Popen([sys.executable, str(main)])
+    try:
+        assert until(lambda: told.exists() and told.read_text(), 60)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert until(lambda: ended(int(told.read_text())), 10)
+
+
+def until(true, seconds: float) -> bool:
+    """Whether ``true()`` came to hold in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(true())
+
+
+def ended(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
@@ -23,9 +25,20 @@ def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str
     elif not workers:
         yield from ((i, work(*job)) for i, job in enumerate(jobs))
     else:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
             waiting = {pool.submit(_with_threads, threads, work, job): i for i, job in enumerate(jobs)}
             yield from ((waiting[done], done.result()) for done in as_completed(waiting))
+
+
+def _end_with_parent() -> None:
+    """Of a worker: end when the process that started it ends, however that ended; all that a job finished is on disk."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _with_threads(threads: int, work: Callable, job: tuple) -> Any:
