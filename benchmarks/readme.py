@@ -8,7 +8,7 @@ import re
 from PIL import Image
 
 from benchmarks.main import ROOT
-from l2dm.report import lifelong, multi
+from l2dm.report import lifelong, multi, plots
 
 #: a summary's keys that the README shows, of a benchmark that has many more
 LIFELONG = (
@@ -109,12 +109,12 @@ def verdicts(found: dict) -> list[tuple[str, str]]:
 
 def training(found: dict) -> Image.Image:
     """The denoiser's loss over the hours of its training."""
-    figure, axes = lifelong.plot(8, 3)
+    figure, axes = plots.plot(8, 3)
     _, losses, seconds = zip(*found["training"]["unet_step_loss_seconds"])
     axes.plot([s / 3600 for s in seconds], losses)
     axes.set(xlabel="hours on 2 CPU cores", ylabel="error of v")
     axes.grid(alpha=0.2)
-    return lifelong.image(figure)
+    return plots.image(figure)
 
 
 def filled(text: str) -> str:
@@ -132,7 +132,7 @@ def main() -> None:
     if (path := ROOT / "results" / "lifelong.json").exists():
         found = json.loads(path.read_text())
         runs = {method: [run for run in found["runs"] if run["method"] == method] for method in found["methods"]}
-        lifelong.curves(runs, "identification", lifelong.UNITS["identification"]).save(ROOT / "docs" / "lifelong.png", optimize=True)
+        plots.curves(runs, "identification", lifelong.UNITS["identification"]).save(ROOT / "docs" / "lifelong.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from l2dm.backbone import Backbone
 from l2dm.bench import lifelong, pool, runs
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
-from l2dm.evaluation import judge
-from l2dm.report.lifelong import table, write_page
+from l2dm.evaluation import judge, summary
+from l2dm.report.lifelong import ablations, standing, table, write_page
 
 
 @pytest.fixture
@@ -76,16 +76,42 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     record = runs.run(plan, "separate", 0, tmp_path, lambda text: None)
     m = np.array(record["matrices"]["image_alignment"], dtype=float)
     assert m[0, 0] == m[0, 1] and np.isnan(m[1, 0])
-    found = {"separate": runs.summary([record])}
+    found = {"separate": summary.summary([record])}
     assert found["separate"]["forgetting"] == {"mean": 0.0, "std": 0.0}
     head, rows = table(found)
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
     assert table(found, ("forgetting",)) == (["method", "runs", "forgetting"], [["separate", "1", "0.000 ± 0.000"]])
     result = {"methods": found, "runs": [record], "settings": record["plan"], "judge": {"identity_top1": 0.01}}
-    samples = runs.samples(tmp_path, result)
+    samples = runs.samples(plan, tmp_path, result)
     assert len(samples["separate"]) == 2
     page = write_page(result, tmp_path / "page.html", command="l2dm bench lifelong", samples=samples).read_text()
-    assert page.count("data:image/png") == 3 + 2 + 1 + 2 and "separate" in page and "l2dm bench lifelong" in page
+    assert page.count("data:image/png") == 3 + 2 + 2 + 4 and "separate" in page and "l2dm bench lifelong" in page
+
+
+def test_the_page_says_who_leads_and_what_each_part_does():
+    def of(identification, std=0.0, forgetting=0.1):
+        return {"identification": {"mean": identification, "std": std}, "forgetting": {"mean": forgetting, "std": 0.0}}
+
+    lines = standing({"l2dm": of(0.6, 0.05), "sequential": of(0.3, 0.05), "separate": of(0.9, forgetting=0.0)})
+    assert lines[0].endswith("l2dm (0.600 ± 0.050) leads before sequential (0.300 ± 0.050), beyond the spreads; it is number 1 of 2.")
+    assert "ties with sequential" in lines[1], "a ceiling is no rival"
+    (behind, _) = standing({"l2dm": of(0.6, 0.05), "switched": of(0.65, 0.02)})
+    assert "is behind switched" in behind and "within the spreads; it is number 2 of 2" in behind
+
+    def run(method, seed, value):
+        return {
+            "method": method, "seed": seed, "matrices": {"identification": [[value]]}, "prior_drift": value, "seconds": [1.0], "peak_mb": [1.0],
+            "bytes": [1],
+        }  # fmt: skip
+
+    records = [run("l2dm", 0, 0.5), run("l2dm", 1, 0.7), run("l2dm-without-ecd", 0, 0.4), run("l2dm-without-ecd", 1, 0.4)]
+    result = {
+        "runs": records,
+        "methods": {m: summary.summary([r for r in records if r["method"] == m]) for m in ("l2dm", "l2dm-without-ecd")},
+    }
+    head, rows = ablations(result, ("identification", "prior_drift"))
+    assert head == ["less L2DM's own", "runs", "identification", "prior drift"]
+    assert rows == [["l2dm-without-ecd", "2", "-0.200 ± 0.141", "-0.200 ± 0.141"]]
 
 
 def test_joint_is_handed_the_earlier_photos_anew_each_time(tmp_path, untrained, plan, monkeypatch):
@@ -150,7 +176,7 @@ def test_a_results_file_grows_and_repeats_no_run_on_another_machine(tmp_path, un
     assert list(both["methods"]) == ["sequential", "textual-inversion"] and both["runs"][0] == first["runs"][0]
     assert not (there / "runs" / "sequential-0").exists(), "its run was not repeated"
     assert runs.bench(plan, ["sequential", "textual-inversion"], [0], there, 0, 1) == both
-    assert list(runs.samples(there, both)) == ["textual-inversion"], "what is elsewhere cannot be shown"
+    assert list(runs.samples(plan, there, both)) == ["photos", "textual-inversion"], "what is elsewhere cannot be shown"
     with pytest.raises(SettingsError, match="sequential, seed 0: made with other settings"):
         runs.bench(dataclasses.replace(plan, pictures=2), ["lora"], [0], there, 0, 1)
 

@@ -10,7 +10,7 @@ from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
-from l2dm.learner import Learning, Rows, loop, objective
+from l2dm.learner import Learning, Rows, objective
 from l2dm.learner.loop import falling
 from l2dm.learner.mixes import mixes
 from l2dm.retention import Past
@@ -176,14 +176,6 @@ def test_a_step_is_one_forward_and_the_teacher_sees_the_replayed_rows_only(photo
     assert sizes == [3, 9], "the teacher on 3 replayed rows, then the student on 3 new, 3 prior, 3 replayed"
     assert set(terms) == {"concept", "prior", "replay", "distillation"}
     assert terms["distillation"] < 1e-9, "at the first step the student is the teacher"
-
-
-def test_with_a_teacher_precision_is_float32_unless_told(photos, monkeypatch):
-    monkeypatch.setattr(loop, "multiplies_bfloat16", lambda device: True)
-    memory = Past(PAST.priors, **MEMORY)
-    assert start(photos, past=memory, method="replay", precision="auto").fast
-    assert not start(photos, past=memory, method="l2dm", precision="auto").fast
-    assert start(photos, past=memory, method="l2dm", precision="bfloat16").fast
 
 
 def test_in_bfloat16_the_student_computes_with_its_own_weights(photos):

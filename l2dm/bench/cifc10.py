@@ -67,6 +67,11 @@ class Plan:
     batch: int = 5
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
 
+    def sequence(self, seed: int) -> list[Subject]:
+        subjects, _ = read(Path(self.data), self.prompts)
+        turns = range(len(subjects)) if self.order == "published" else np.random.default_rng(seed).permutation(len(subjects)).tolist()
+        return [subjects[i] for i in turns][: self.count]
+
     def course(self) -> Course:
         return Course(self)
 
@@ -85,11 +90,6 @@ class Course:
         self.dino = load_encoder(plan.dino, "vit", "--dino") if plan.dino else None
         self.subjects, self.prompts = read(self.data, plan.prompts)
         self.references: dict[str, dict[str, torch.Tensor]] = {}  # token -> encoder -> features of its photos
-
-    def sequence(self, seed: int) -> list[Subject]:
-        count = len(self.subjects)
-        turns = range(count) if self.plan.order == "published" else np.random.default_rng(seed).permutation(count).tolist()
-        return [self.subjects[i] for i in turns][: self.plan.count]
 
     def scores(self, world: World, token: str, noun: str) -> dict[str, float]:
         """See ``evaluation.alignment``; ``dino_alignment`` is image alignment by DINO."""

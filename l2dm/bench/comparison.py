@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.summary import summary
 from ..methods import METHODS
 from ..world import store
 from . import multi
 from .lifelong import Plan
 from .runs import bench as learn_all
-from .runs import summary
 
 #: how the pictures of several concepts are drawn -> what the figure's name ends with
 DRAWN = {"none": "", "l2dm": "_guided", "collage": "_collage"}

@@ -34,6 +34,11 @@ class Plan:
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
     judge: str = SHIPPED
 
+    def sequence(self, seed: int) -> list[Subject]:
+        """The seed's own permutation of the concepts."""
+        subjects = Subjects.read(self.concepts)
+        return [subjects.concepts[i] for i in order(subjects, self.count, seed)]
+
     def course(self) -> Course:
         return Course(self)
 
@@ -42,14 +47,11 @@ class Plan:
 
 
 class Course:
-    """A permutation of the concepts for each seed; drift of the base's nouns at its end."""
+    """The judge's figures of a concept; drift of the base's nouns at the run's end."""
 
     def __init__(self, plan: Plan):
         self.examiner = Examiner(plan.concepts, plan.judge, n=plan.pictures, steps=plan.steps, batch=plan.pictures, guidance="none")
-        self.count, self.scores = plan.count, self.examiner.scores
-
-    def sequence(self, seed: int) -> list[Subject]:
-        return [self.examiner.subjects.concepts[i] for i in order(self.examiner.subjects, self.count, seed)]
+        self.scores = self.examiner.scores
 
     def sample(self, world: World, token: str, noun: str) -> Picture:
         prompt = self.examiner.subjects.prompts[0].format(f"{token} {noun}")

@@ -23,13 +23,14 @@ import torch
 from ..concept.words import article
 from ..errors import SettingsError
 from ..evaluation.judge import Judge
+from ..evaluation.summary import spread
 from ..evaluation.verdict import Verdict, verdict
 from ..report import attention
 from ..world import store
 from ..world.world import World
 from .examiner import Examiner
 from .pool import each
-from .runs import begun, spread, tell
+from .runs import begun, tell
 from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.

@@ -14,30 +14,22 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from PIL import Image
 
 from ..backbone import Backbone
 from ..errors import SettingsError
-from ..evaluation import matrix
+from ..evaluation.summary import summary
 from ..generation import Picture
 from ..methods import METHODS
 from ..world import store
 from ..world.world import World, settings_for
 from .memory import peak_mb, reset_peak
 from .pool import each
-from .subjects import Subject
-
-#: a matrix of scores -> what its forgetting is called
-FORGETTING = {
-    "identification": "forgetting", "image_alignment": "image_forgetting", "text_alignment": "text_forgetting",
-    "dino_alignment": "dino_forgetting",
-}  # fmt: skip
+from .subjects import Subject, pictures
 
 
 class Course(Protocol):
-    """What is learnt in a run, and how it is scored: the same for every method."""
-
-    def sequence(self, seed: int) -> Sequence[Subject]:
-        """The concepts of a run, in its order."""
+    """How a run is scored: the same for every method."""
 
     def scores(self, world: World, token: str, noun: str) -> dict[str, float]:
         """Of one concept as the world draws it now."""
@@ -57,6 +49,9 @@ class Plan(Protocol):
     beside: ClassVar[dict[str, Any]]  # what the result holds besides the runs
     base: str
     learn: dict[str, Any]
+
+    def sequence(self, seed: int) -> Sequence[Subject]:
+        """The concepts of a run, in its order."""
 
     def course(self) -> Course: ...
 
@@ -88,11 +83,6 @@ def resolved(plan: Plan, method: str) -> dict[str, Any]:
     return {"weights": Backbone.fingerprint_of(plan.base), "learn": learn.as_dict(), "generate": generate.as_dict()}
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean and sample standard deviation (0 of one value)."""
-    return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
-
-
 def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
     """One method, one seed, one order; resumes. Returns its record."""
     folder = out / "runs" / f"{method}-{seed}"
@@ -102,7 +92,7 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
     if record.get("finished"):
         return record
     course, apart = plan.course(), METHODS[method].apart
-    sequence = course.sequence(seed)
+    sequence = plan.sequence(seed)
     tokens = [s.token for s in sequence]
     if not record:
         empty = {name: [[None] * len(sequence) for _ in sequence] for name in plan.scores}
@@ -137,14 +127,16 @@ def _sample(folder: Path, token: str) -> Path:
     return folder / f"{token.strip('<>')}.png"
 
 
-def samples(out: Path, result: dict[str, Any]) -> dict[str, list[Path]]:
-    """Method -> one picture of each concept, of the runs of the first seed; methods whose pictures are not in ``out`` are left out."""
+def samples(plan: Plan, out: Path, result: dict[str, Any]) -> dict[str, list[Image.Image]]:
+    """ "photos" and each method -> one picture of each concept, of the runs of the first seed; methods whose pictures are not in ``out``
+    are left out."""
     first = min(run["seed"] for run in result["runs"])
     found = {
         run["method"]: [_sample(out / "runs" / f"{run['method']}-{first}", token) for token in run["order"]]
         for run in result["runs"] if run["seed"] == first
     }  # fmt: skip
-    return {method: files for method, files in found.items() if all(file.exists() for file in files)}
+    drawn = {m: [Image.open(file).convert("RGB") for file in files] for m, files in found.items() if all(file.exists() for file in files)}
+    return {"photos": [pictures(s.learn)[0] for s in plan.sequence(first)], **drawn} if drawn else {}
 
 
 def _world(place: Path, plan: Plan, known: int) -> World:
@@ -166,28 +158,6 @@ def _teach(world: World, sequence: Sequence[Subject], plan: Plan, method: str, s
     record["seconds"].append(version.seconds)
     record["peak_mb"].append(peak_mb())
     record["bytes"].append(others + store.size(world.path / "versions" / f"{version.version:04d}"))
-
-
-def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over the runs of one method: of its matrices, its costs, and whatever single figures its records hold."""
-    found: dict[str, Any] = {"runs": len(records)}
-    for name, rows in records[0]["matrices"].items():
-        if rows[0][0] is None:
-            continue
-        matrices = [np.array(r["matrices"][name], dtype=float) for r in records]
-        found[name] = spread([matrix.average(m) for m in matrices])
-        found[f"{name}_just_learned"] = spread([matrix.just_learned(m) for m in matrices])
-        if name in FORGETTING:
-            found[FORGETTING[name]] = spread([matrix.forgetting(m) for m in matrices])
-    for name in {name: None for record in records for name, value in record.items() if isinstance(value, float)}:
-        found[name] = spread([record[name] for record in records if name in record])
-    found["seconds_per_concept"] = spread([float(np.mean(r["seconds"])) for r in records])
-    found["peak_memory_mb"] = spread([max(r["peak_mb"]) for r in records])
-    found["bytes_per_concept"] = spread([r["bytes"][-1] / len(r["bytes"]) for r in records])
-    if len(records[0]["seconds"]) >= 10:
-        found["seconds_k10_over_k2"] = spread([r["seconds"][9] / r["seconds"][1] for r in records])
-        found["peak_memory_k10_over_k2"] = spread([r["peak_mb"][9] / r["peak_mb"][1] for r in records])
-    return found
 
 
 def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:

@@ -151,7 +151,7 @@ def _measure(
     result = (bench or runs.bench)(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray)
     headed = {"title": title} if title else {}
     page = write_page(
-        result, out / f"{name}.html", command=shlex.join(["l2dm", *sys.argv[1:]]), samples=runs.samples(out, result), **headed
+        result, out / f"{name}.html", command=shlex.join(["l2dm", *sys.argv[1:]]), samples=runs.samples(plan, out, result), **headed
     )
     answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"], BRIEF)), f"all figures: {page}")
 

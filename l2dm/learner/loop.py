@@ -159,11 +159,10 @@ class Learning:
 
     @property
     def fast(self) -> bool:
-        """Whether to learn in bfloat16: faster where the hardware multiplies it. Not with a teacher: of the little
-        that it and the student differ in at first, a tenth and more would be bfloat16's rounding, and it is weighted many times."""
+        """Whether to learn in bfloat16: faster where the hardware multiplies it."""
         if self.settings.precision != "auto":
             return self.settings.precision == "bfloat16"
-        return self.distillation is None and multiplies_bfloat16(self.backbone.device)
+        return multiplies_bfloat16(self.backbone.device)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""

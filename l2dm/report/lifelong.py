@@ -1,15 +1,16 @@
-"""A benchmark of sequences as one HTML page: the table, curves over the concepts, a matrix for each method. Reads its JSON alone."""
+"""A benchmark of sequences as one HTML page: who is best, the tables, pictures, curves, a matrix for each method. Reads its JSON alone."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..evaluation import matrix
+from ..evaluation.summary import summary
+from ..methods import METHODS
+from . import plots
 from .page import Page
 
 #: heading -> key of a method's summary, how many decimals, and what it is divided by; what no method has is left out
@@ -18,11 +19,12 @@ COLUMNS = {
     "image alignment": ("image_alignment", 1, 1), "image forgetting": ("image_forgetting", 1, 1),
     "text alignment": ("text_alignment", 1, 1), "text forgetting": ("text_forgetting", 1, 1), "text cosine": ("text_cosine", 1, 1),
     "DINO alignment": ("dino_alignment", 1, 1), "DINO forgetting": ("dino_forgetting", 1, 1), "prior drift": ("prior_drift", 3, 1),
-    "drift rate": ("drift_rate", 3, 1), "s a concept": ("seconds_per_concept", 1, 1), "peak MB": ("peak_memory_mb", 0, 1),
-    "MB a concept": ("bytes_per_concept", 2, 1e6), "two together": ("two_concepts", 3, 1), "two, guided": ("two_concepts_guided", 3, 1),
+    "drift rate": ("drift_rate", 3, 1), "two together": ("two_concepts", 3, 1), "two, guided": ("two_concepts_guided", 3, 1),
     "two, collage": ("two_concepts_collage", 3, 1),
     "three together": ("three_concepts", 3, 1), "three, guided": ("three_concepts_guided", 3, 1),
     "three, collage": ("three_concepts_collage", 3, 1),
+    "s a concept": ("seconds_per_concept", 1, 1), "tenth over second": ("seconds_k10_over_k2", 2, 1), "peak MB": ("peak_memory_mb", 0, 1),
+    "its tenth over second": ("peak_memory_k10_over_k2", 2, 1), "MB a concept": ("bytes_per_concept", 2, 1e6),
 }  # fmt: skip
 #: matrix -> its unit
 UNITS = {
@@ -30,12 +32,22 @@ UNITS = {
     "dino_alignment": "100 x cosine by DINO",
 }  # fmt: skip
 
-#: cost -> how it is called in a plot; and what it is divided by
-COSTS = {"seconds_per_concept": "seconds a concept", "bytes_per_concept": "MB a concept"}
-COST_UNITS = {"bytes_per_concept": 1e6}
-
+#: the page's tables
+KEPT = (
+    "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "text_alignment", "prior_drift",
+    "drift_rate", "dino_alignment", "dino_forgetting",
+)  # fmt: skip
+COST = ("seconds_per_concept", "seconds_k10_over_k2", "peak_memory_mb", "peak_memory_k10_over_k2", "bytes_per_concept")
+TOGETHER = tuple(key for key, *_ in COLUMNS.values() if key.startswith(("two_", "three_")))
 #: what fits into a terminal
 BRIEF = ("identification", "forgetting", "image_alignment", "text_alignment", "prior_drift")
+#: figures by which L2DM and the best method are held against each other -> whether more is better
+STANDING = {
+    "identification": True, "image_alignment": True, "forgetting": False, "prior_drift": False, "two_concepts_collage": True,
+    "three_concepts_collage": True,
+}  # fmt: skip
+CEILINGS = ("separate", "joint")
+WHOLE = "l2dm"
 
 
 def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str], list[list[str]]]:
@@ -45,108 +57,93 @@ def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str
         for head, column in COLUMNS.items()
         if any(column[0] in found for found in methods.values()) and (not keys or column[0] in keys)
     }
-
-    def cell(found: dict[str, Any], key: str, places: int, unit: float) -> str:
-        return f"{found[key]['mean'] / unit:.{places}f} ± {found[key]['std'] / unit:.{places}f}" if key in found else "-"
-
-    rows = [[name, str(found["runs"]), *(cell(found, *column) for column in columns.values())] for name, found in methods.items()]
+    rows = [[name, str(found["runs"]), *(_cell(found.get(key), *how) for key, *how in columns.values())] for name, found in methods.items()]
     return ["method", "runs", *columns], rows
 
 
+def _cell(value: dict[str, float] | None, places: int, unit: float = 1) -> str:
+    return f"{value['mean'] / unit:.{places}f} ± {value['std'] / unit:.{places}f}" if value else "-"
+
+
+def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: of each method "l2dm-without-..." its figures less L2DM's own on the same seed and order, mean ± spread."""
+    alone = {(run["method"], run["seed"]): summary([run]) for run in result["runs"] if run["method"].startswith(WHOLE)}
+    columns = {head: column for head, column in COLUMNS.items() if column[0] in keys and column[0] in result["methods"].get(WHOLE, {})}
+    rows = []
+    for method in (m for m in result["methods"] if m.startswith(f"{WHOLE}-without-")):
+        seeds = [seed for name, seed in alone if name == method and (WHOLE, seed) in alone]
+        cells = []
+        for key, places, unit in columns.values():
+            apart = [alone[method, seed][key]["mean"] - alone[WHOLE, seed][key]["mean"] for seed in seeds]
+            spread = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
+            cells.append(f"{np.mean(apart) / unit:+.{places}f} ± {spread / unit:.{places}f}" if apart else "-")
+        rows.append([method, str(len(seeds)), *cells])
+    return ["less L2DM's own", "runs", *columns], rows
+
+
+def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
+    """Of each figure of STANDING a sentence: who leads of all that are no ceilings, and whether ``ours`` does, beyond both spreads."""
+    lines = []
+    for key, more in STANDING.items():
+        have = {m: found[key] for m, found in methods.items() if key in found and m not in CEILINGS}
+        if ours not in have or len(have) < 2:
+            continue
+        order = sorted(have, key=lambda m: have[m]["mean"], reverse=more)
+        rival = next(m for m in order if m != ours)
+        gap = abs(have[ours]["mean"] - have[rival]["mean"])
+        clear = "beyond" if gap > have[ours]["std"] + have[rival]["std"] else "within"
+        tied = have[ours]["mean"] == have[rival]["mean"]
+        place = "ties with" if tied else "leads before" if order[0] == ours else "is behind"
+        places = 3 if have[ours]["mean"] < 2 else 1
+        lines.append(
+            f"{key.replace('_', ' ')}: {ours} ({_cell(have[ours], places)}) {place} {rival} ({_cell(have[rival], places)})"
+            + ("" if tied else f", {clear} the spreads") + f"; it is number {order.index(ours) + 1} of {len(order)}."
+        )  # fmt: skip
+    return lines
+
+
 def write_page(
-    result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", command: str = "", samples: dict[str, list[Path]] | None = None
+    result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", command: str = "", samples: dict[str, list[Image.Image]] | None = None
 ) -> Path:  # fmt: skip
     """The page of a benchmark's JSON. ``command`` made it; ``samples``: of each method one picture of each concept, as it is at the end."""
     note = result["judge"].get("note", "")
     page = Page(title, f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after another, every method with the same "
-                "steps, photos, prompts and seeds. Mean ± standard deviation over the runs.")  # fmt: skip
+                "steps, photos, prompts and seeds. Mean ± standard deviation over the runs, the best at the end first.")  # fmt: skip
+    lead = next(iter(result["runs"][0]["matrices"]))
+    methods = dict(sorted(result["methods"].items(), key=lambda row: -row[1][lead]["mean"]))
     page.heading("After the last concept")
-    page.table(*table(result["methods"]))
+    page.table(*table(methods, KEPT))
+    for line in standing(methods):
+        page.text(line)
     if "published" in result:
         page.text(result["published"]["source"])
         page.table(["method", "image alignment", "text alignment"], [[m, *row] for m, row in result["published"]["methods"].items()])
-    by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in result["methods"]}
-    names = [n for n in UNITS if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None]
+    if any(key in found for found in methods.values() for key in TOGETHER):
+        page.heading("Several concepts in one prompt")
+        page.text("Share of pictures in which the judge finds everything named, each with its own looks, nothing twice: plainly sampled, "
+                  "guided by L2DM's attention artists, as a collage.")  # fmt: skip
+        page.table(*table(methods, TOGETHER))
     if samples:
         page.heading("Every concept after the last, by each method")
         page.text("The first picture of the first prompt of each concept, from the same seed for every method; none is chosen.")
-        for method, files in samples.items():
-            page.pictures([Image.open(file).convert("RGB") for file in files], method)
+        page.rows({m: samples[m] for m in ["photos", *methods] if m in samples})
+    by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in methods}
+    names = [n for n in UNITS if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None]
     page.heading("All concepts so far, after each concept")
-    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": curves(by_method, name, UNITS[name]) for name in names})
+    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.curves(by_method, name, UNITS[name]) for name in names})
+    if len((rows := ablations(result))[1]):
+        page.heading("What each part of L2DM does")
+        page.table(*rows)
     page.heading("What it costs")
-    page.plots({f"{names[0].replace('_', ' ')} over {text}": costs(result["methods"], names[0], key, text) for key, text in COSTS.items()})
-    page.heading(f"{names[0].replace('_', ' ').capitalize()}: each concept (row) after each concept (column)")
-    span = (0, 1) if names[0] == "identification" else _span(by_method, names[0])
-    page.plots({f"{method}, mean of {len(runs)} runs": heat_map(runs, names[0], span) for method, runs in by_method.items()})
+    page.table(*table(methods, COST))
+    page.plots({f"{lead.replace('_', ' ')} over {text}": plots.costs(methods, lead, key) for key, (text, _) in plots.COSTS.items()})
+    page.heading(f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the runs")
+    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names[:2]})
+    page.heading("What the methods are")
+    page.table(["method", ""], [[method, METHODS[method].text] for method in methods])
     page.heading("How it was measured")
     if command:
         page.text(f"Every figure of this page: {command}")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"].items()])
     page.table(["the judge", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in result["judge"].items()])
     return page.save(target)
-
-
-def _span(by_method: dict[str, list[dict[str, Any]]], name: str) -> tuple[float, float]:
-    """The least and the greatest entry of all methods: one scale of colours for all."""
-    means = [_mean(runs, name) for runs in by_method.values()]
-    return float(np.nanmin(means)), float(np.nanmax(means))
-
-
-def _mean(runs: list[dict[str, Any]], name: str) -> np.ndarray:
-    return np.mean([np.array(run["matrices"][name], dtype=float) for run in runs], axis=0)
-
-
-def plot(width: float, height: float):
-    """A figure of ``width`` x ``height`` inches, and its axes."""
-    from matplotlib.figure import Figure  # only pages with plots need it
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def image(figure) -> Image.Image:
-    """``figure``, drawn."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
-
-
-def curves(by_method: dict[str, list[dict[str, Any]]], name: str, unit: str) -> Image.Image:
-    """One line a method over the number of concepts, with the runs' spread as a band."""
-    figure, axes = plot(5.6, 4)
-    for method, runs in by_method.items():
-        lines = np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs])
-        x = np.arange(1, lines.shape[1] + 1)
-        (drawn,) = axes.plot(x, lines.mean(0), marker="o", markersize=3, label=method)
-        axes.fill_between(x, lines.min(0), lines.max(0), alpha=0.15, color=drawn.get_color())
-    axes.set(xlabel="concepts learnt", ylabel=unit)
-    axes.grid(alpha=0.2)
-    axes.legend(fontsize=8, ncols=2)
-    return image(figure)
-
-
-def costs(methods: dict[str, Any], name: str, key: str, text: str) -> Image.Image:
-    """Score ``name`` at the end over cost ``key``, with both spreads."""
-    figure, axes = plot(5.6, 4)
-    for method, found in methods.items():
-        x, y, unit = found[key], found[name], COST_UNITS.get(key, 1)
-        axes.errorbar(x["mean"] / unit, y["mean"], y["std"], x["std"] / unit, fmt="o", markersize=4, capsize=2, label=method)
-        axes.annotate(method, (x["mean"] / unit, y["mean"]), textcoords="offset points", xytext=(5, 4), fontsize=7)
-    axes.set(xlabel=text, ylabel=name.replace("_", " "))
-    axes.margins(x=0.2)
-    axes.set_xlim(left=0)
-    axes.grid(alpha=0.2)
-    return image(figure)
-
-
-def heat_map(runs: list[dict[str, Any]], name: str, span: tuple[float, float]) -> Image.Image:
-    """The mean matrix M[t, j], coloured over ``span``: from left to right a concept's own life."""
-    m = _mean(runs, name)
-    figure, axes = plot(4.4, 3.6)
-    drawn = axes.imshow(m, vmin=span[0], vmax=span[1], cmap="viridis")
-    axes.set(xlabel="after concept", ylabel="concept", xticks=range(len(m)), yticks=range(len(m)))
-    axes.set_xticklabels(range(1, len(m) + 1))
-    axes.set_yticklabels(range(1, len(m) + 1))
-    figure.colorbar(drawn)
-    return image(figure)

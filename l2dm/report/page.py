@@ -17,7 +17,8 @@ figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem }
-.plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem } .wide td { white-space: nowrap }
+.plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap }
+.rows th { font-weight: normal; white-space: nowrap; border: 0 } .rows td { padding: 1px; border: 0; min-width: 3.5rem } .rows img { border-radius: 0 }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
 """
@@ -37,9 +38,17 @@ class Page:
         self.blocks.append(f"<p>{escape(text)}</p>")
 
     def pictures(self, images: list[Image.Image], caption: str) -> None:
-        """A row of pictures under one caption; small ones are enlarged smoothly."""
+        """A row of pictures under one caption."""
         cells = "".join(f'<img alt="{escape(caption)}" src="{_embed(image)}">' for image in images)
         self.blocks.append(f'<figure><div class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>')
+
+    def rows(self, rows: dict[str, list[Image.Image]]) -> None:
+        """As many pictures in every row, each row under its name at the left."""
+        lines = "".join(
+            f"<tr><th>{escape(name)}</th>" + "".join(f'<td><img alt="{escape(name)}" src="{_embed(i)}"></td>' for i in images) + "</tr>"
+            for name, images in rows.items()
+        )
+        self.blocks.append(f'<div class="wide"><table class="rows">{lines}</table></div>')
 
     def plots(self, images: dict[str, Image.Image]) -> None:
         """Pictures at their own size under their captions, as many in a row as there is room for."""
@@ -66,6 +75,5 @@ class Page:
 
 def _embed(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    scale = max(1, 256 // max(image.size))
-    image.resize((image.width * scale, image.height * scale), Image.BICUBIC).save(buffer, "PNG")
+    image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
