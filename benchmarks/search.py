@@ -15,23 +15,21 @@ from l2dm.bench.lifelong import Plan
 from l2dm.bench.runs import bench
 from l2dm.world import store
 
+#: of keys and values, as the base had them and as it has them: of each variant all that it is about is told
+_AS_BEFORE = {"steps": 200, "learning_rate": 2e-3, "lr_scheduler": "constant"}
+_FALLING = {"steps": 200, "learning_rate": 4e-3, "lr_scheduler": "cosine", "precision": "bfloat16"}
 #: name -> method, and changes of the base's own learn settings
 VARIANTS = {
-    # how one concept is learnt: each in a world of its own
-    "steps-200": ("separate", {"steps": 200}),
-    "steps-350": ("separate", {"steps": 350}),
-    "token-5e-3": ("separate", {"steps": 200, "token_learning_rate": 5e-3}),
-    "token-5e-2": ("separate", {"steps": 200, "token_learning_rate": 5e-2}),
-    "rate-1e-3": ("separate", {"steps": 200, "learning_rate": 1e-3}),
-    "rate-4e-3": ("separate", {"steps": 200, "learning_rate": 4e-3}),
-    # how the past is kept: one after another
-    "l2dm": ("l2dm", {"steps": 200}),
-    "l2dm-distil-3": ("l2dm", {"steps": 200, "distil_weight": 3.0}),
-    "l2dm-distil-10": ("l2dm", {"steps": 200, "distil_weight": 10.0}),
-    "l2dm-distil-30": ("l2dm", {"steps": 200, "distil_weight": 30.0}),
-    "l2dm-replay-2": ("l2dm", {"steps": 200, "replay_weight": 2.0}),
-    "l2dm-attention-1": ("l2dm", {"steps": 200, "attention_weight": 1.0}),
-    # the default method: one seed, and none of these apart by more than chance
+    # keys and values: each concept in a world of its own, and how the past is kept
+    "separate-2e-3": ("separate", _AS_BEFORE),
+    "separate-cosine-4e-3": ("separate", _FALLING),
+    "l2dm-2e-3-distil-3": ("l2dm", {**_AS_BEFORE, "distil_weight": 3.0, "precision": "float32"}),
+    "l2dm-2e-3-distil-10": ("l2dm", {**_AS_BEFORE, "distil_weight": 10.0, "precision": "float32"}),
+    "l2dm-cosine-4e-3-distil-3": ("l2dm", {**_FALLING, "distil_weight": 3.0}),
+    "l2dm-cosine-4e-3-distil-10": ("l2dm", {**_FALLING, "distil_weight": 10.0}),
+    "l2dm-cosine-4e-3-distil-30": ("l2dm", {**_FALLING, "distil_weight": 30.0}),
+    "l2dm-cosine-6e-3-distil-30": ("l2dm", {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3}),
+    # the default method: none of these apart by more than chance
     "switched": ("switched", {"steps": 200}),
     "switched-cosine": ("switched", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),
     "switched-400-cosine": ("switched", {"steps": 400, "lr_scheduler": "cosine"}),
@@ -45,7 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--count", type=int, default=6)
+    parser.add_argument("--count", type=int, default=4)
     options = parser.parse_args()
     seeds, place = [int(seed) for seed in options.seeds.split(",")], ROOT / "results" / "search.json"
     found = json.loads(place.read_text()) if place.exists() else {"variants": {}}
