@@ -24,6 +24,22 @@ def test_written_out_is_fused(backbone):
     assert torch.allclose(fused, written, atol=1e-4)
 
 
+def test_in_bfloat16_it_keeps_no_float32_copy_and_rounds_as_autocast_does(backbone):
+    kept = []
+    layer = next(m for m in backbone.unet.modules() if hasattr(m, "get_attention_scores"))
+    query, key = torch.randn(2, 8, 16, 4, generator=torch.Generator().manual_seed(1)).bfloat16().requires_grad_(True)
+    with torch.autocast("cpu", torch.bfloat16):
+        own = layer.get_attention_scores(query, key)
+        with fast_attention(backbone.unet), torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.dtype) or t, lambda t: t):
+            ours = layer.get_attention_scores(query, key)
+    assert torch.equal(ours, own) and set(kept) == {torch.bfloat16}
+    mask = torch.zeros(8, 16, 16)
+    mask[..., 8:] = -1e4
+    with fast_attention(backbone.unet):
+        assert torch.allclose(layer.get_attention_scores(query, key, mask.bfloat16())[..., 8:].float(), torch.zeros(()))
+    assert "get_attention_scores" not in vars(layer)
+
+
 def test_pictures_of_many_pixels_stay_fused(backbone, monkeypatch):
     seen = []
     for kind in (AttnProcessor, AttnProcessor2_0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -21,6 +22,14 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def _scores(attn, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """As ``attn.get_attention_scores``, in the precision of the product: autocast would have the softmax in float32 and keep both."""
+    added, beta = (query.new_zeros(1), 0) if mask is None else (mask.to(query), 1)
+    scores = torch.baddbmm(added, query, key.transpose(-1, -2), beta=beta, alpha=attn.scale)
+    with torch.autocast(scores.device.type, enabled=False):
+        return scores.softmax(-1)
 
 
 class _WrittenOut:
@@ -44,7 +53,9 @@ def fast_attention(unet: torch.nn.Module) -> Iterator[None]:
     try:
         for layer in layers if on_cpu else ():
             layer.processor = _WrittenOut()
+            layer.get_attention_scores = partial(_scores, layer)
         yield
     finally:
         for layer, processor in zip(layers, own):
             layer.processor = processor
+            vars(layer).pop("get_attention_scores", None)
