@@ -104,6 +104,7 @@ class LearnSettings(Checked):
     captions_only: bool = setting(False, text="a photo with a caption is learnt by it alone, not also by a plain sentence")
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
     precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")
+    compile: bool = setting(False, text="compile the denoiser: minutes before the first step, then faster; for thousands of steps")
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
     previews: int = setting(4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report")
     report_concepts: int = setting(6, 0, 100_000, text="earlier concepts examined after a concept, those longest not examined first")

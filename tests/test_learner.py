@@ -10,6 +10,7 @@ from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept
+from l2dm.errors import SettingsError
 from l2dm.learner import Learning, Rows, objective
 from l2dm.learner.loop import falling
 from l2dm.learner.mixes import mixes
@@ -186,6 +187,40 @@ def test_in_bfloat16_the_student_computes_with_its_own_weights(photos):
         told[precision] = [step.terms["distillation"] for step in learning.run()]
     assert told["bfloat16"][0] == pytest.approx(0, abs=1e-6) and told["float32"][1] > 1e-5
     assert told["bfloat16"][1:] == pytest.approx(told["float32"][1:], rel=0.5)
+
+
+def test_a_compiled_denoiser_learns_and_is_gone_afterwards(photos, monkeypatch):
+    class Compiled(torch.nn.Module):
+        def __init__(self, own):
+            super().__init__()
+            self.own, self.calls = own, 0
+            made.append(self)
+
+        def forward(self, *args, **kwargs):
+            self.calls += 1
+            return self.own(*args, **kwargs)
+
+    made: list[Compiled] = []
+    monkeypatch.setattr(torch, "compile", Compiled)
+    learning = start(photos, compile=True)
+    unet = learning.backbone.unet
+    losses = [step.loss for step in learning.run()]
+    assert [(c.own, c.calls) for c in made] == [(unet, 3)] and learning.backbone.unet is unet
+    assert losses == [step.loss for step in start(photos).run()]
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_is_learnt(photos, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    learning = start(photos, compile=True)
+    with pytest.raises(SettingsError, match=r"compile = true needs a C\+\+ compiler"):
+        next(learning.run())
+    assert learning.done == 0 and not any(p.requires_grad for p in learning.named.values())
+
+
+@pytest.mark.slow
+def test_compiled_steps_are_the_plain_ones(photos):
+    told = [[step.loss for step in start(photos, compile=how).run()] for how in (False, True)]
+    assert told[1] == pytest.approx(told[0], rel=1e-3)
 
 
 def test_distillation_is_its_literal_twin(photos):

@@ -13,6 +13,7 @@ diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
 
 from .backbone import MINI, Backbone
+from .compiling import compiled
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import ImageFeatures
 from .precision import fast_attention, multiplies_bfloat16
@@ -25,6 +26,7 @@ __all__ = [
     "DinoEncoder",
     "ImageFeatures",
     "PersonalTokens",
+    "compiled",
     "fast_attention",
     "load_encoder",
     "multiplies_bfloat16",

@@ -21,6 +21,7 @@ from ..errors import SettingsError
 from ..evaluation.summary import summary
 from ..generation import Picture
 from ..methods import METHODS
+from ..settings import GenerateSettings, LearnSettings
 from ..world import store
 from ..world.world import World, settings_for
 from .memory import peak_mb, reset_peak
@@ -67,12 +68,22 @@ def tell(text: str) -> None:
 def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
     """The record at ``path``, or an empty one; a SettingsError when it tells of something else than ``identity`` (JSON values).
 
-    ``defaults``: of the plan's settings, which hold for those that came later than the record."""
+    ``defaults``: see ``same``."""
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    made_with = {k: record.get(k) for k in identity}
-    if record and {**made_with, "plan": (defaults or {}) | record["plan"]} != identity:
+    if record and not same(record, identity, defaults or {}):
         raise SettingsError(f"{path}: made with other settings; remove it or choose another --out")
     return record
+
+
+def same(record: dict[str, Any], identity: dict[str, Any], defaults: dict[str, Any]) -> bool:
+    """Whether ``record`` tells of ``identity``. ``defaults``: of groups of settings, which hold for those that came later than the record."""
+    return all({**defaults[name], **record.get(name, {})} == value if name in defaults else record.get(name) == value
+               for name, value in identity.items())  # fmt: skip
+
+
+def later(plan: Plan) -> dict[str, Any]:
+    """The defaults of all settings that a run's record tells of: a setting that is new leaves, by its default, all as it was."""
+    return {"plan": dataclasses.asdict(type(plan)()), "learn": LearnSettings().as_dict(), "generate": GenerateSettings().as_dict()}
 
 
 def resolved(plan: Plan, method: str) -> dict[str, Any]:
@@ -88,7 +99,7 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
     folder = out / "runs" / f"{method}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
-    record = begun(path, identity, dataclasses.asdict(type(plan)()))
+    record = begun(path, identity, later(plan))
     if record.get("finished"):
         return record
     course, apart = plan.course(), METHODS[method].apart
@@ -166,8 +177,7 @@ def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
     records = {(record["method"], record["seed"]): record for record in result["runs"]}
     for (method, seed), record in records.items():
         identity = {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
-        made_with = {**record, "plan": dataclasses.asdict(type(plan)()) | record["plan"]}
-        if any(made_with.get(name) != value for name, value in identity.items()) or result["judge"] != plan.card():
+        if not same(record, identity, later(plan)) or result["judge"] != plan.card():
             raise SettingsError(f"{place}: {method}, seed {seed}: made with other settings; remove it or choose another --out")
     return records
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..backbone import Backbone, fast_attention, multiplies_bfloat16
+from ..backbone import Backbone, compiled, fast_attention, multiplies_bfloat16
 from ..concept import Concept
 from ..methods import METHODS
 from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, Past, old_rows, past_rows
@@ -104,7 +104,7 @@ class Learning:
     def run(self) -> Iterator[Step]:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         began, first, settings = time.monotonic(), self.done, self.settings
-        with self._training():
+        with self._training(), compiled(self.backbone) if settings.compile else nullcontext():
             while self.done < settings.steps:
                 generator = self._generator(self.done)
                 parts = self.rows(generator)
