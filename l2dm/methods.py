@@ -16,6 +16,7 @@ class Method:
     ``rehearse``: learn from the memory's pictures (the first sum of L_TAME).
     ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos, or "nothing".
     ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its ``penalty_weight``.
+    ``directions``: keys and values move at right angles only to what earlier prompts and class nouns look at (``kept_directions``).
     ``mix``: learn the new concept beside another thing too.
     ``apart``: every concept has a world of its own, so nothing can be forgotten and nothing drawn together.
     """
@@ -29,6 +30,7 @@ class Method:
     distil: str = "nothing"
     penalty: str = "nothing"
     penalty_weight: float = 1.0
+    directions: bool = False
     mix: bool = False
     apart: bool = False
 
@@ -55,10 +57,22 @@ METHODS = {
     "switched": Method("each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=2.0, mix=True),
     # kept by rehearsal
     "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
-    "l2dm": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),
-    "l2dm-without-tame": Method("L2DM without rehearsal and earlier priors", prior="new", memory="rainbow", distil="memory"),
-    "l2dm-without-rainbow": Method("L2DM, memory chosen at random", prior="all", memory="random", rehearse=True, distil="memory"),
-    "l2dm-without-ecd": Method("L2DM without elastic concept distillation", prior="all", memory="rainbow", rehearse=True),
+    "l2dm": Method(
+        "L2DM (arXiv 2309.04430), with kept directions (ours)",
+        prior="all",
+        memory="rainbow",
+        rehearse=True,
+        distil="memory",
+        directions=True,
+    ),
+    "l2dm-without-tame": Method(
+        "L2DM without rehearsal and earlier priors", prior="new", memory="rainbow", distil="memory", directions=True
+    ),
+    "l2dm-without-rainbow": Method(
+        "L2DM, memory chosen at random", prior="all", memory="random", rehearse=True, distil="memory", directions=True
+    ),
+    "l2dm-without-ecd": Method("L2DM without elastic concept distillation", prior="all", memory="rainbow", rehearse=True, directions=True),
+    "l2dm-without-directions": Method("L2DM as published", prior="all", memory="rainbow", rehearse=True, distil="memory"),
     # the ceilings
     "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
     "joint": Method("Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True),

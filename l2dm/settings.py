@@ -93,6 +93,9 @@ class LearnSettings(Checked):
     replay_weight: float = setting(1.0, 0.0, 100.0, text="alpha: weight of rehearsing earlier concepts")
     distil_weight: float = setting(1.0, 0.0, 1000.0, text="gamma: weight of distillation from the model as it was")
     attention_weight: float = setting(0.0, 0.0, 1000.0, text="weight, within gamma, of distilling cross-attention outputs too")
+    kept_share: float = setting(
+        0.999, 0.0, 1.0, text="of what earlier prompts look at, how much keys and values keep, in squares; 0: nothing"
+    )
     penalty_weight: float = setting(1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's")
     fisher_samples: int = setting(64, 1, 100_000, text="gradients from which EWC estimates a concept's Fisher diagonal")
     rank: int = setting(32, 1, 1024, text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's counts")

@@ -159,7 +159,7 @@ def test_the_pretrained_weights_come_back_within_the_block(photos):
 
 def test_l2dm_without_memory_and_teacher_is_custom_diffusion_bit_for_bit(photos):
     ends = []
-    for method in ("custom-diffusion", "l2dm"):
+    for method in ("custom-diffusion", "l2dm-without-directions"):
         learning = start(photos, method=method)
         list(learning.run())
         ends.append(learning.state())

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUICK
-from learning import NAMES, TOM, begin, fresh
+from learning import NAMES, TOM, begin, fresh, learn
 from reference.keeping import (
+    literal_correlations,
     literal_ewc,
     literal_fisher,
+    literal_hold,
     literal_new_data_distillation,
     literal_self_regularization,
 )
@@ -18,8 +20,9 @@ from safetensors.torch import load_file
 from l2dm import World
 from l2dm.errors import SettingsError, TokenError
 from l2dm.learner import Learning, objective
-from l2dm.retention import Past, attention_errors, attention_outputs, old_prompts
+from l2dm.retention import KeptDirections, Past, attention_errors, attention_outputs, old_prompts
 from l2dm.retention.fisher import diagonal
+from l2dm.retention.kept_directions import KEY, SENTENCES, correlations, leading
 
 
 def test_ewc_is_its_literal_twin_and_0_at_the_old_weights(photos):
@@ -134,3 +137,55 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
     slow = [[float((t[row] - s[row]).square().sum() / t[row].square().sum()) for row in range(2)] for t, s in zip(*outputs.values())]
     assert attention_errors(*outputs.values()).tolist() == pytest.approx(np.mean(slow, 0), rel=1e-4)
     assert found[0.5]["distillation"] - found[0.0]["distillation"] == pytest.approx(0.5 * np.mean(slow), rel=1e-3)
+
+
+def test_kept_directions_are_their_literal_twin(photos):
+    learning = begin(photos, "l2dm", kept_share=0.99, learning_rate=0.05, steps=2)
+    held, words = learning.directions, "a dog"
+    with torch.no_grad():
+        features = learning.backbone.encode_text([sentence.format(words) for sentence in SENTENCES])
+    assert torch.allclose(correlations(learning.backbone, words), literal_correlations(features), atol=1e-8)
+    basis = leading(held.sum, 0.99)
+    assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=basis.dtype), atol=1e-8) and basis.shape[1] < 50
+    left = held.sum - basis @ basis.T @ held.sum
+    assert (
+        float(left.trace() / held.sum.trace())
+        <= 0.01
+        < float((held.sum - basis[:, :-1] @ basis[:, :-1].T @ held.sum).trace() / held.sum.trace())
+    )
+    assert len(held.before) == len(learning.tuner.parameters), "all of them read the prompt"
+    p, before = held.before[0]
+    with torch.no_grad():
+        p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+    slow = literal_hold(p, before, basis.float())
+    held.hold()
+    assert torch.allclose(p, slow, atol=1e-5) and not torch.equal(p, before)
+
+
+def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
+    how, shares = {"learning_rate": 0.05, "steps": 3, "kept_share": 0.999}, {}
+    for method in ("l2dm", "l2dm-without-directions"):
+        first = learn(photos, method, "<rex>", **how)
+        kept = KeptDirections(first.backbone, first.tuner, first.concept, {}, 0.999).keep()
+        old = first.tuner.values()
+        second = begin(photos, method, "<tom>", first.backbone, first.tuner, Past(kept=kept), **how)
+        list(second.run())
+        moves = [p - old[name] for name, p in second.tuner.parameters.items()]
+        assert max(float(move.abs().max()) for move in moves) > 0.1
+        with torch.no_grad():
+            features = first.backbone.encode_text(["a photo of <rex> dog", "a photo of <tom> cat"])
+            moved = torch.stack([(features @ move.T).square().mean((1, 2)) for move in moves]).mean(0)
+        shares[method] = float(moved[0] / moved[1])
+        if method == "l2dm":
+            basis = leading(second.directions.sum, 0.999).float()
+            assert all(float((move @ basis).abs().max()) < 1e-4 for move in moves)
+            both = second.directions.keep()[KEY]
+            assert both.shape == kept[KEY].shape and float(both.trace()) > float(kept[KEY].trace())
+    assert shares["l2dm"] < 0.5 * shares["l2dm-without-directions"], "the new concept's own prompt moves, the earlier one's less"
+
+
+def test_nothing_kept_is_l2dm_as_published(photos):
+    told = [learn(photos, method, "<rex>", **changes).tuner.values() for method, changes in
+            (("l2dm", {"kept_share": 0.0}), ("l2dm-without-directions", {}), ("l2dm", {}))]  # fmt: skip
+    assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
+    assert not all(torch.equal(told[0][name], told[2][name]) for name in told[0])

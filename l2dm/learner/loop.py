@@ -13,7 +13,7 @@ import torch
 from ..backbone import Backbone, compiled, fast_attention, multiplies_bfloat16
 from ..concept import Concept
 from ..methods import METHODS
-from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, Past, old_rows, past_rows
+from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, KeptDirections, Past, old_rows, past_rows
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
@@ -64,6 +64,9 @@ class Learning:
         if self.method.penalty != "nothing":
             weight = settings.penalty_weight * self.method.penalty_weight
             self.penalty = PENALTIES[self.method.penalty](tuner, past.kept, weight)
+        self.directions = None
+        if self.method.directions and settings.kept_share:
+            self.directions = KeptDirections(backbone, tuner, concept, past.kept, settings.kept_share)
         self.named = {**tuner.parameters, "token": vector}
         self.rates = settings.learning_rate * self.method.rate, settings.token_learning_rate
         tuned = list(tuner.parameters.values()), [vector]
@@ -114,6 +117,8 @@ class Learning:
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
                 self.optimizer.step()
+                if self.directions:
+                    self.directions.hold()
                 self.optimizer.zero_grad(set_to_none=True)
                 self.done += 1
                 pace = (self.done - first) / (time.monotonic() - began)
@@ -124,6 +129,8 @@ class Learning:
         """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""
         with self._training():
             kept = self.penalty.keep(self._photo_losses()) if self.penalty else self.past.kept
+        if self.directions:
+            kept = {**kept, **self.directions.keep()}
         self.tuner.finish()
         return kept
 

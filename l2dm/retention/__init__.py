@@ -3,6 +3,7 @@
 from .attention_distillation import attention_errors, attention_outputs
 from .elastic_distillation import Distillation, ElasticWeights, distillation_errors
 from .fisher import Fisher
+from .kept_directions import KeptDirections
 from .new_data_distillation import old_prompts, old_rows
 from .penalty import Penalty
 from .prior import draw_prior
@@ -13,6 +14,6 @@ from .task_aware_memory import DrawNumbers, Past, past_rows
 PENALTIES: dict[str, type[Penalty]] = {"fisher": Fisher, "self-regularization": SelfRegularization}
 
 __all__ = [
-    "PENALTIES", "Distillation", "DrawNumbers", "ElasticWeights", "Past", "Penalty", "attention_errors", "attention_outputs", "distillation_errors",
+    "PENALTIES", "Distillation", "DrawNumbers", "ElasticWeights", "KeptDirections", "Past", "Penalty", "attention_errors", "attention_outputs", "distillation_errors",
     "draw_prior", "old_prompts", "old_rows", "past_rows",
 ]  # fmt: skip

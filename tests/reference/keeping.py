@@ -65,3 +65,22 @@ def literal_new_data_distillation(learning, rows, generator, count: int) -> floa
         learning.tuner.load(now)
         total += float(((old - new) ** 2).mean())
     return total / len(rows.prompts)
+
+
+def literal_correlations(features: torch.Tensor) -> torch.Tensor:
+    """C = mean of c c^T over every position of every text of ``features`` (texts, length, d)."""
+    width, total = features.shape[-1], torch.zeros(features.shape[-1], features.shape[-1], dtype=torch.float64)
+    places = [c.double() for text in features for c in text]
+    for c in places:
+        for i in range(width):
+            total[i] += float(c[i]) * c
+    return total / len(places)
+
+
+def literal_hold(now: torch.Tensor, before: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """``now`` less what its rows have gained along each of ``basis``' columns, one at a time."""
+    held = now.clone()
+    for row in range(len(now)):
+        for b in basis.T:
+            held[row] -= ((now[row] - before[row]) @ b) * b
+    return held

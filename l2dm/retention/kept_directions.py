@@ -1,0 +1,68 @@
+"""Kept directions (ours; after gradient projection memory, Saha et al., arXiv 2103.09762): keys and values stay where others look.
+
+A layer that reads the prompt is W c, with c a text feature (d,). What a learning adds to W along the features of other prompts changes
+those; what it adds at right angles to them does not. Text features lie in few directions, and a new token's own are partly apart
+from them. So after every step each tuned W (d_out, d), before the learning W', becomes
+
+    W  <-  W' + (W - W') (1 - B Bᵀ)
+
+with B (d, r), orthonormal: the leading eigenvectors of C = sum of c cᵀ over what is to be kept, as many as hold a ``share`` of its trace.
+C, (d, d), adds up over the concepts: everyday sentences about each class noun from before its concept is learnt, about the concept
+from then on. It is all that is remembered, so a step and a lesson cost the same at every k, and nothing of a photo is in it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..backbone import Backbone
+from ..concept import Concept
+from ..concept.words import TEMPLATES, article
+from ..tuners import Tuner
+
+#: What one may say of a thing; ``{}`` is the thing.
+SENTENCES = (
+    *TEMPLATES, "{} in the grass", "{} in a room", "{} on a street", "{} under a blue sky", "{} in the water", "{} and a ball",
+    "a painting of {}", "a small {}",
+)  # fmt: skip
+KEY = "directions"
+
+
+@torch.no_grad()
+def correlations(backbone: Backbone, words: str) -> torch.Tensor:
+    """C of SENTENCES about ``words``: (d, d), the mean over all their positions."""
+    width = backbone.unet.config.cross_attention_dim
+    features = backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width].flatten(0, 1).double()
+    return (features.T @ features / len(features)).cpu()
+
+
+def leading(correlations: torch.Tensor, share: float) -> torch.Tensor:
+    """B (d, r) of C (d, d): the fewest leading eigenvectors with ``share`` of the trace, in (0, 1]."""
+    values, vectors = torch.linalg.eigh(correlations)
+    held = values.flip(0).cumsum(0) / values.sum()
+    return vectors.flip(1)[:, : int((held < share).sum()) + 1]
+
+
+class KeptDirections:
+    """Made when ``concept`` begins, over the tuned weights as they are before it; those that do not read text features are left alone."""
+
+    def __init__(self, backbone: Backbone, tuner: Tuner, concept: Concept, kept: dict[str, torch.Tensor], share: float):
+        self.backbone, self.concept, self.kept = backbone, concept, kept
+        self.sum = correlations(backbone, article(concept.noun))
+        if KEY in kept:
+            self.sum = self.sum + kept[KEY].double()
+        basis = leading(self.sum, share).float().to(backbone.device)
+        self.shadow = basis @ basis.T
+        width = backbone.unet.config.cross_attention_dim
+        self.before = [(p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width]
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """After an optimizer step: take back what it added along B."""
+        for p, before in self.before:
+            p.sub_((p - before) @ self.shadow.to(p))
+
+    def keep(self) -> dict[str, torch.Tensor]:
+        """What the next concept needs: ``kept``, with this concept's own sentences; call it when the token is learnt."""
+        own = correlations(self.backbone, f"{self.concept.token} {self.concept.noun}")
+        return {**self.kept, KEY: (self.sum + own).float()}
