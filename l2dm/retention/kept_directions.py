@@ -7,8 +7,8 @@ from them. So after every step each tuned W (d_out, d), before the learning W', 
     W  <-  W' + (W - W') (1 - B Bᵀ)
 
 with B (d, r), orthonormal: the leading eigenvectors of C = sum of c cᵀ over what is to be kept, as many as hold a ``share`` of its trace.
-C, (d, d), adds up over the concepts: everyday sentences about each class noun from before its concept is learnt, about the concept
-from then on. It is all that is remembered, so a step and a lesson cost the same at every k, and nothing of a photo is in it.
+C, (d, d), adds up: everyday sentences about everyday things, about each class noun from before its concept is learnt, about the
+concept from then on. It is all that is remembered, so a step and a lesson cost the same at every k, and nothing of a photo is in it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from ..tuners import Tuner
 SENTENCES = (
     *TEMPLATES, "{} in the grass", "{} in a room", "{} on a street", "{} under a blue sky", "{} in the water", "{} and a ball",
     "a painting of {}", "a small {}",
+)  # fmt: skip
+#: What the base is to keep in any case.
+THINGS = (
+    "person", "dog", "cat", "bird", "horse", "fish", "butterfly", "flower", "tree", "mountain", "house", "car", "boat", "airplane", "chair",
+    "cup", "book", "clock", "shoe", "hat", "ball", "apple", "cake", "guitar",
 )  # fmt: skip
 KEY = "directions"
 
@@ -48,9 +53,8 @@ class KeptDirections:
 
     def __init__(self, backbone: Backbone, tuner: Tuner, concept: Concept, kept: dict[str, torch.Tensor], share: float):
         self.backbone, self.concept, self.kept = backbone, concept, kept
-        self.sum = correlations(backbone, article(concept.noun))
-        if KEY in kept:
-            self.sum = self.sum + kept[KEY].double()
+        earlier = kept[KEY].double() if KEY in kept else sum(correlations(backbone, article(thing)) for thing in THINGS)
+        self.sum = earlier + correlations(backbone, article(concept.noun))
         basis = leading(self.sum, share).float().to(backbone.device)
         self.shadow = basis @ basis.T
         width = backbone.unet.config.cross_attention_dim
