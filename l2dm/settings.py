@@ -94,7 +94,7 @@ class LearnSettings(Checked):
     distil_weight: float = setting(1.0, 0.0, 1000.0, text="gamma: weight of distillation from the model as it was")
     attention_weight: float = setting(0.0, 0.0, 1000.0, text="weight, within gamma, of distilling cross-attention outputs too")
     kept_share: float = setting(
-        0.999, 0.0, 1.0, text="of what earlier prompts look at, how much keys and values keep, in squares; 0: nothing"
+        0.99, 0.0, 1.0, text="of what earlier prompts look at, how much keys and values keep, in squares; 0: nothing"
     )
     penalty_weight: float = setting(1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's")
     fisher_samples: int = setting(64, 1, 100_000, text="gradients from which EWC estimates a concept's Fisher diagonal")
