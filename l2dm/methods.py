@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Method:
     directions: bool = False
     mix: bool = False
     apart: bool = False
+
+    def choices(self) -> dict[str, Any]:
+        """All of the row but its text."""
+        return {name: value for name, value in asdict(self).items() if name != "text"}
 
 
 METHODS = {

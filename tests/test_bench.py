@@ -20,6 +20,7 @@ from l2dm.bench import lifelong, pool, runs
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
 from l2dm.evaluation import judge, summary
+from l2dm.methods import METHODS
 from l2dm.report.lifelong import ablations, standing, table, write_page
 
 
@@ -141,6 +142,15 @@ def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained,
 def test_a_base_of_other_settings_or_weights_is_another_benchmark(tmp_path, untrained, plan, monkeypatch, what, now):
     runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
     monkeypatch.setattr(Backbone, what, lambda base: now)
+    with pytest.raises(SettingsError, match="made with other settings"):
+        runs.run(plan, "sequential", 0, tmp_path)
+
+
+def test_a_method_of_another_row_is_another_method(tmp_path, untrained, plan, monkeypatch):
+    runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    monkeypatch.setitem(METHODS, "sequential", dataclasses.replace(METHODS["sequential"], text="only said otherwise"))
+    runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    monkeypatch.setitem(METHODS, "sequential", dataclasses.replace(METHODS["sequential"], directions=True))
     with pytest.raises(SettingsError, match="made with other settings"):
         runs.run(plan, "sequential", 0, tmp_path)
 

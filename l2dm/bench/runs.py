@@ -20,7 +20,7 @@ from ..backbone import Backbone
 from ..errors import SettingsError
 from ..evaluation.summary import summary
 from ..generation import Picture
-from ..methods import METHODS
+from ..methods import METHODS, Method
 from ..settings import GenerateSettings, LearnSettings
 from ..world import store
 from ..world.world import World, settings_for
@@ -83,15 +83,17 @@ def same(record: dict[str, Any], identity: dict[str, Any], defaults: dict[str, A
 
 def later(plan: Plan) -> dict[str, Any]:
     """The defaults of all settings that a run's record tells of: a setting that is new leaves, by its default, all as it was."""
-    return {"plan": dataclasses.asdict(type(plan)()), "learn": LearnSettings().as_dict(), "generate": GenerateSettings().as_dict()}
+    settings = {"learn": LearnSettings().as_dict(), "generate": GenerateSettings().as_dict()}
+    return {"plan": dataclasses.asdict(type(plan)()), "row": Method("").choices(), **settings}
 
 
 def resolved(plan: Plan, method: str) -> dict[str, Any]:
-    """What the runs of ``method`` learn and draw with: the base's weights, and all settings, the base's own among them. Drawn is one
-    concept at a time, without any guidance for several."""
+    """What the runs of ``method`` learn and draw with: the base's weights, the method's row, and all settings, the base's own among
+    them. Drawn is one concept at a time, without any guidance for several."""
     learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
     generate = settings_for(plan.base, "generate", {"guidance": "none"})
-    return {"weights": Backbone.fingerprint_of(plan.base), "learn": learn.as_dict(), "generate": generate.as_dict()}
+    row = METHODS[method].choices()
+    return {"weights": Backbone.fingerprint_of(plan.base), "row": row, "learn": learn.as_dict(), "generate": generate.as_dict()}
 
 
 def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
