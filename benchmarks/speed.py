@@ -4,7 +4,8 @@ python -m benchmarks.speed [--base FOLDER] [--script train_custom_diffusion.py] 
 
 throughput_ratio       training pictures a second, ours over the plain loop's (benchmarks/plain.py): what diffusers' Custom Diffusion
                        script does, on the same base, photos, class pictures and batch, each at its own default precision.
-                       Beside it: with photos and class pictures in two forwards; and both in our precision.
+                       Beside it: with photos and class pictures in two forwards; both in our precision; and ours compiled
+                       (compile = true), after the first step, whose seconds are in the details.
 memory_ratio           peak memory of a process that trains (resident; on a GPU, allocated there), ours over the plain loop's
 matrix_rate_fraction   operations of one of our steps, forward and backward, a second, over the best matrix product measured here in the
                        precision of our step; ..._of_fastest: over the best in any precision
@@ -44,20 +45,20 @@ from l2dm.world import store
 
 PHOTOS, OTHERS = ROOT / "demo" / "photos" / "rex", ROOT / "demo" / "photos" / "pip"
 TOKEN, NOUN, PAIR = "<rex>", "dog", ("dog", "cat")
-LOOPS = ("ours", "plain", "plain, two forwards", "plain, our precision")
+LOOPS = ("ours", "plain", "plain, two forwards", "plain, our precision", "ours, compiled")
 BLOCK = 3  # steps timed together
 SHORT, LONG = 4, 20  # steps of the published script
 
 
-def settings(backbone: Backbone) -> LearnSettings:
+def settings(backbone: Backbone, **changes: bool) -> LearnSettings:
     """The base's own; more steps than are ever taken."""
-    return LearnSettings.of(backbone.defaults.get("learn", {}), {"steps": 100_000, "method": "custom-diffusion"})
+    return LearnSettings.of(backbone.defaults.get("learn", {}), {"steps": 100_000, "method": "custom-diffusion", **changes})
 
 
-def ours(base: str) -> tuple[Iterator, Learning]:
+def ours(base: str, compiled: bool = False) -> tuple[Iterator, Learning]:
     """Our loop, over the same class pictures."""
     backbone = Backbone.load(base)
-    chosen, others = settings(backbone), Concept.read(OTHERS, "<other>", NOUN)
+    chosen, others = settings(backbone, compile=compiled), Concept.read(OTHERS, "<other>", NOUN)
     tuner = TUNERS["key_value"](backbone)
     prior = photo_latents(backbone, others.photos, flip=False)[:, 0]
     vector = backbone.add_token(TOKEN, backbone.word_vector(NOUN))
@@ -68,8 +69,8 @@ def ours(base: str) -> tuple[Iterator, Learning]:
 
 def loop(name: str, base: str) -> Iterator:
     """A training loop of LOOPS over a base of its own."""
-    if name == "ours":
-        return ours(base)[0]
+    if name.startswith("ours"):
+        return ours(base, name == "ours, compiled")[0]
     backbone = Backbone.load(base)
     chosen = settings(backbone)
     precision = "bfloat16" if name == "plain, our precision" and ours(base)[1].fast else "float32"
@@ -163,6 +164,7 @@ def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float
 def training(base: str, rounds: int, block: int, published: Path | None) -> dict:
     """The figures of training; ``details`` has what they were made from."""
     running = {name: loop(name, base) for name in LOOPS}
+    compiling = steps(running["ours, compiled"], 1)
     seconds = rounds_of({name: lambda name=name: steps(running[name], block) / block for name in LOOPS}, rounds)
     rates, work, precision = matrix_rate(), operations(base), "bfloat16" if ours(base)[1].fast else "float32"
     step = statistics.median(seconds["ours"])
@@ -170,11 +172,13 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
         "throughput_ratio": ratio(seconds, "plain", "ours"),
         "throughput_ratio_two_forwards": ratio(seconds, "plain, two forwards", "ours"),
         "throughput_ratio_same_precision": ratio(seconds, "plain, our precision", "ours"),
+        "throughput_ratio_compiled": ratio(seconds, "plain", "ours, compiled"),
+        "matrix_rate_fraction_compiled": round(work / statistics.median(seconds["ours, compiled"]) / rates[precision], 3),
         "matrix_rate_fraction": round(work / step / rates[precision], 3),
         "matrix_rate_fraction_of_fastest": round(work / step / max(rates.values()), 3),
     }
     mb = {name: peak(name, base, 2 * block) for name in LOOPS[:2]}
-    details = {"seconds_a_step": {n: round(statistics.median(s), 4) for n, s in seconds.items()}, "peak_mb": mb,
+    details = {"seconds_a_step": {n: round(statistics.median(s), 4) for n, s in seconds.items()}, "peak_mb": mb, "compiling_seconds": round(compiling, 1),
                "step_gigaflop": round(work, 2), "precision": precision, "matrix_gigaflop_a_second": rates}  # fmt: skip
     if published:
         with tempfile.TemporaryDirectory() as place:
