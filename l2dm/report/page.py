@@ -17,7 +17,7 @@ figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem }
-.plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap }
+.plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap } .wide .long { white-space: normal }
 .rows th { font-weight: normal; white-space: nowrap; border: 0 } .rows td { padding: 1px; border: 0; min-width: 3.5rem } .rows img { border-radius: 0 }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
@@ -59,7 +59,7 @@ class Page:
 
     def table(self, head: list[str], rows: list[list[str]]) -> None:
         def line(cells: list[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+            return "<tr>" + "".join(f"<{tag}{_kind(str(cell))}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
         lines = line(head, "th") + "".join(line(row, "td") for row in rows)
         self.blocks.append(f'<div class="wide"><table>{lines}</table></div>')
@@ -71,6 +71,11 @@ class Page:
         )
         Path(path).write_text(html, encoding="utf-8")
         return Path(path)
+
+
+def _kind(text: str) -> str:
+    """Figures stay on one line, sentences do not."""
+    return ' class="long"' if len(text) > 60 else ""
 
 
 def _embed(image: Image.Image) -> str:
