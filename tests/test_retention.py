@@ -160,6 +160,11 @@ def test_kept_directions_are_their_literal_twin(photos):
     slow = literal_hold(p, before, basis.float())
     held.hold()
     assert torch.allclose(p, slow, atol=1e-5) and not torch.equal(p, before)
+    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    slow = literal_hold(p.grad, torch.zeros_like(p), basis.float())
+    held.turn()
+    assert torch.allclose(p.grad, slow, atol=1e-5)
+    p.grad = None
 
 
 def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):

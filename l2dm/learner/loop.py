@@ -116,6 +116,8 @@ class Learning:
                 loss.backward()
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
+                if self.directions:
+                    self.directions.turn()
                 self.optimizer.step()
                 if self.directions:
                     self.directions.hold()

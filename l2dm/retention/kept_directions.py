@@ -2,9 +2,9 @@
 
 A layer that reads the prompt is W c, with c a text feature (d,). What a learning adds to W along the features of other prompts changes
 those; what it adds at right angles to them does not. Text features lie in few directions, and a new token's own are partly apart
-from them. So after every step each tuned W (d_out, d), before the learning W', becomes
+from them. So in every step the gradient G of each tuned W (d_out, d), before the learning W', is turned, and the step's result held:
 
-    W  <-  W' + (W - W') (1 - B Bᵀ)
+    G  <-  G (1 - B Bᵀ),      W  <-  W' + (W - W') (1 - B Bᵀ)
 
 with B (d, r), orthonormal: the leading eigenvectors of C = sum of c cᵀ over what is to be kept, as many as hold a ``share`` of its trace.
 C, (d, d), adds up: everyday sentences about everyday things, about each class noun from before its concept is learnt, about the
@@ -61,8 +61,16 @@ class KeptDirections:
         self.before = [(p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width]
 
     @torch.no_grad()
+    def turn(self) -> None:
+        """Before an optimizer step: take out of the gradients what lies along B. Most of them does, and AdamW would measure its
+        steps by that, so that little would be learnt of what remains."""
+        for p, _ in self.before:
+            if p.grad is not None:
+                p.grad.sub_(p.grad @ self.shadow.to(p))
+
+    @torch.no_grad()
     def hold(self) -> None:
-        """After an optimizer step: take back what it added along B."""
+        """After an optimizer step: take back what it added along B; AdamW's scales differ from weight to weight."""
         for p, before in self.before:
             p.sub_((p - before) @ self.shadow.to(p))
 
