@@ -31,7 +31,6 @@ VARIANTS = {
     "l2dm-cosine-6e-3-distil-30": ("l2dm-without-directions", {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3}),
     # how much of the earlier prompts' directions is kept, with a weight of distillation of 20
     "l2dm-kept-0.99": ("l2dm", {"steps": 200, "precision": "bfloat16", "kept_share": 0.99}),
-    "l2dm-kept-0.995": ("l2dm", {"steps": 200, "precision": "bfloat16", "kept_share": 0.995}),
     # the default method: none of these apart by more than chance
     "switched": ("switched", {"steps": 200}),
     "switched-cosine": ("switched", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),
