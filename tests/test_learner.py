@@ -224,7 +224,7 @@ def test_compiled_steps_are_the_plain_ones(photos):
 
 
 def test_distillation_is_its_literal_twin(photos):
-    learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm", distil_weight=2.5, steps=2)
+    learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-without-directions", distil_weight=2.5, steps=2)
     next(learning.run())
     learning.distillation.elastic.drift = torch.tensor([0.5, 1.5])
     generator = torch.Generator().manual_seed(4)

@@ -72,6 +72,9 @@ class Learning:
         tuned = list(tuner.parameters.values()), [vector]
         groups = [{"params": params, "lr": rate} for params, rate in zip(tuned, self.rates)]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
+        if self.directions:
+            self.optimizer.register_step_pre_hook(lambda *_: self.directions.turn())
+            self.optimizer.register_step_post_hook(lambda *_: self.directions.hold())
         self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = photo_latents(backbone, concept.photos, settings.flip)
@@ -116,11 +119,7 @@ class Learning:
                 loss.backward()
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
-                if self.directions:
-                    self.directions.turn()
                 self.optimizer.step()
-                if self.directions:
-                    self.directions.hold()
                 self.optimizer.zero_grad(set_to_none=True)
                 self.done += 1
                 pace = (self.done - first) / (time.monotonic() - began)
