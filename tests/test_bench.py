@@ -93,9 +93,9 @@ def test_the_page_says_who_leads_and_what_each_part_does():
     def of(identification, std=0.0, forgetting=0.1):
         return {"identification": {"mean": identification, "std": std}, "forgetting": {"mean": forgetting, "std": 0.0}}
 
-    lines = standing({"l2dm": of(0.6, 0.05), "sequential": of(0.3, 0.05), "separate": of(0.9, forgetting=0.0)})
+    lines = standing({"l2dm": of(0.6, 0.05), "sequential": of(0.3, 0.05), "separate": of(0.9, forgetting=0.0), "l2dm-without-ecd": of(0.7)})
     assert lines[0].endswith("l2dm (0.600 ± 0.050) leads before sequential (0.300 ± 0.050), beyond the spreads; it is number 1 of 2.")
-    assert "ties with sequential" in lines[1], "a ceiling is no rival"
+    assert "ties with sequential" in lines[1], "a ceiling is no rival, nor is a part"
     (behind, _) = standing({"l2dm": of(0.6, 0.05), "switched": of(0.65, 0.02)})
     assert "is behind switched" in behind and "within the spreads; it is number 2 of 2" in behind
 

@@ -82,10 +82,12 @@ def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[li
 
 
 def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
-    """Of each figure of STANDING a sentence: who leads of all that are no ceilings, and whether ``ours`` does, beyond both spreads."""
+    """Of each figure of STANDING a sentence: whether ``ours`` leads, and by more than both spreads. Ceilings and ``ours`` without a part
+    are no rivals."""
     lines = []
     for key, more in STANDING.items():
-        have = {m: found[key] for m, found in methods.items() if key in found and m not in CEILINGS}
+        rivals = [m for m in methods if m not in CEILINGS and not m.startswith(f"{ours}-without-")]
+        have = {m: methods[m][key] for m in rivals if key in methods[m]}
         if ours not in have or len(have) < 2:
             continue
         order = sorted(have, key=lambda m: have[m]["mean"], reverse=more)
