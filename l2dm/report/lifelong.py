@@ -133,9 +133,10 @@ def write_page(
     names = [n for n in UNITS if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None]
     page.heading("All concepts so far, after each concept")
     page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.curves(by_method, name, UNITS[name]) for name in names})
-    if len((rows := ablations(result))[1]):
+    head, rows = ablations(result)
+    if rows:
         page.heading("What each part of L2DM does")
-        page.table(*rows)
+        page.table(head, rows)
     page.heading("What it costs")
     page.table(*table(methods, COST))
     page.plots({f"{lead.replace('_', ' ')} over {text}": plots.costs(methods, lead, key) for key, (text, _) in plots.COSTS.items()})

@@ -37,8 +37,8 @@ KEY = "directions"
 def correlations(backbone: Backbone, words: str) -> torch.Tensor:
     """C of SENTENCES about ``words``: (d, d), the mean over all their positions."""
     width = backbone.unet.config.cross_attention_dim
-    features = backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width].flatten(0, 1).double()
-    return (features.T @ features / len(features)).cpu()
+    features = backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width].flatten(0, 1).cpu().double()
+    return features.T @ features / len(features)
 
 
 def leading(correlations: torch.Tensor, share: float) -> torch.Tensor:
@@ -55,8 +55,7 @@ class KeptDirections:
         self.backbone, self.concept, self.kept = backbone, concept, kept
         earlier = kept[KEY].double() if KEY in kept else sum(correlations(backbone, article(thing)) for thing in THINGS)
         self.sum = earlier + correlations(backbone, article(concept.noun))
-        basis = leading(self.sum, share).float().to(backbone.device)
-        self.shadow = basis @ basis.T
+        self.basis = leading(self.sum, share).float().to(backbone.device)
         width = backbone.unet.config.cross_attention_dim
         self.before = [(p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width]
 
@@ -66,13 +65,18 @@ class KeptDirections:
         steps by that, so that little would be learnt of what remains."""
         for p, _ in self.before:
             if p.grad is not None:
-                p.grad.sub_(p.grad @ self.shadow.to(p))
+                p.grad.sub_(self._along(p.grad))
 
     @torch.no_grad()
     def hold(self) -> None:
         """After an optimizer step: take back what it added along B; AdamW's scales differ from weight to weight."""
         for p, before in self.before:
-            p.sub_((p - before) @ self.shadow.to(p))
+            p.sub_(self._along(p - before))
+
+    def _along(self, change: torch.Tensor) -> torch.Tensor:
+        """The part of ``change`` (d_out, d) along B; r is far below d, so by way of (d_out, r)."""
+        basis = self.basis.to(change)
+        return (change @ basis) @ basis.T
 
     def keep(self) -> dict[str, torch.Tensor]:
         """What the next concept needs: ``kept``, with this concept's own sentences; call it when the token is learnt."""
