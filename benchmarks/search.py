@@ -23,12 +23,12 @@ VARIANTS = {
     # keys and values: each concept in a world of its own, and how the past is kept
     "separate-2e-3": ("separate", _AS_BEFORE),
     "separate-cosine-4e-3": ("separate", _FALLING),
-    "l2dm-2e-3-distil-3": ("l2dm-without-directions", {**_AS_BEFORE, "distil_weight": 3.0, "precision": "float32"}),
-    "l2dm-2e-3-distil-10": ("l2dm-without-directions", {**_AS_BEFORE, "distil_weight": 10.0, "precision": "float32"}),
-    "l2dm-cosine-4e-3-distil-3": ("l2dm-without-directions", {**_FALLING, "distil_weight": 3.0}),
-    "l2dm-cosine-4e-3-distil-10": ("l2dm-without-directions", {**_FALLING, "distil_weight": 10.0}),
-    "l2dm-cosine-4e-3-distil-30": ("l2dm-without-directions", {**_FALLING, "distil_weight": 30.0}),
-    "l2dm-cosine-6e-3-distil-30": ("l2dm-without-directions", {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3}),
+    "l2dm-2e-3-distil-3": ("l2dm-published", {**_AS_BEFORE, "distil_weight": 3.0, "precision": "float32"}),
+    "l2dm-2e-3-distil-10": ("l2dm-published", {**_AS_BEFORE, "distil_weight": 10.0, "precision": "float32"}),
+    "l2dm-cosine-4e-3-distil-3": ("l2dm-published", {**_FALLING, "distil_weight": 3.0}),
+    "l2dm-cosine-4e-3-distil-10": ("l2dm-published", {**_FALLING, "distil_weight": 10.0}),
+    "l2dm-cosine-4e-3-distil-30": ("l2dm-published", {**_FALLING, "distil_weight": 30.0}),
+    "l2dm-cosine-6e-3-distil-30": ("l2dm-published", {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3}),
     # how much of the earlier prompts' directions is kept, with a weight of distillation of 20
     "l2dm-kept-0.99": ("l2dm", {"steps": 200, "precision": "bfloat16", "kept_share": 0.99}),
     # the default method: none of these apart by more than chance

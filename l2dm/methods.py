@@ -18,7 +18,7 @@ class Method:
     ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos, or "nothing".
     ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its ``penalty_weight``.
     ``directions``: keys and values move at right angles only to what earlier prompts and class nouns look at (``kept_directions``).
-    ``mix``: learn the new concept beside another thing too.
+    ``mix``: learn the new concept beside another thing too; what is rehearsed or distilled then stands beside it.
     ``apart``: every concept has a world of its own, so nothing can be forgotten and nothing drawn together.
     """
 
@@ -39,6 +39,9 @@ class Method:
         """All of the row but its text."""
         return {name: value for name, value in asdict(self).items() if name != "text"}
 
+
+#: Where each concept has an adapter of its own, prompts of one concept cannot be forgotten: L2DM's parts act where concepts meet.
+_MEETING = {"tuner": "switched", "rate": 2.0, "mix": True, "memory": "rainbow", "rehearse": True, "distil": "memory"}
 
 METHODS = {
     # one tuner each, with prior pairs at most: what the later rows are measured against
@@ -62,22 +65,14 @@ METHODS = {
     "switched": Method("each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=2.0, mix=True),
     # kept by rehearsal
     "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
-    "l2dm": Method(
-        "L2DM (arXiv 2309.04430), with kept directions (ours)",
-        prior="all",
-        memory="rainbow",
-        rehearse=True,
-        distil="memory",
-        directions=True,
+    "l2dm-published": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),
+    "l2dm-directions": Method(
+        "L2DM (arXiv 2309.04430), with kept directions (ours)", prior="all", memory="rainbow", rehearse=True, distil="memory", directions=True
     ),
-    "l2dm-without-tame": Method(
-        "L2DM without rehearsal and earlier priors", prior="new", memory="rainbow", distil="memory", directions=True
-    ),
-    "l2dm-without-rainbow": Method(
-        "L2DM, memory chosen at random", prior="all", memory="random", rehearse=True, distil="memory", directions=True
-    ),
-    "l2dm-without-ecd": Method("L2DM without elastic concept distillation", prior="all", memory="rainbow", rehearse=True, directions=True),
-    "l2dm-without-directions": Method("L2DM as published", prior="all", memory="rainbow", rehearse=True, distil="memory"),
+    "l2dm": Method("L2DM's parts where concepts meet, over switched adapters (ours)", **_MEETING),
+    "l2dm-without-tame": Method("L2DM over adapters, without rehearsal", **{**_MEETING, "rehearse": False}),
+    "l2dm-without-rainbow": Method("L2DM over adapters, memory chosen at random", **{**_MEETING, "memory": "random"}),
+    "l2dm-without-ecd": Method("L2DM over adapters, without elastic concept distillation", **{**_MEETING, "distil": "nothing"}),
     # the ceilings
     "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
     "joint": Method("Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True),

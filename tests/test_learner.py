@@ -82,6 +82,56 @@ def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):
     list(learning.run())
 
 
+def meeting(photos, method="l2dm", **changes):
+    """A learning of <rex> over adapters, with two concepts in its memory."""
+    past = Past(companions={"a cat": latents(2, 1)}, names={"<tom>": "<tom> cat", "<ada>": "<ada> owl"}, **MEMORY)
+    return start(photos, "switched", past=past, method=method, **{"mixes": 4, **changes})
+
+
+def test_over_adapters_the_memory_is_rehearsed_and_held_beside_the_new_concept(photos, monkeypatch):
+    learning, sizes = meeting(photos), []
+    _, mix, replay = learning.rows(torch.Generator().manual_seed(1))
+    assert (mix.term, len(mix.latents), mix.weight, mix.tasks) == ("mix", 2, 2 / SETTINGS.batch, ())
+    assert (replay.term, len(replay.latents), replay.weight) == ("replay", 2, 2 / SETTINGS.batch)
+    for prompt, task in zip(replay.prompts, replay.tasks):
+        assert task in ("<tom>", "<ada>") and "<rex> dog" in prompt and learning.past.names[task] in prompt
+    assert (replay.held <= replay.masks).all()
+    halves = replay.held.view(2, 16, 2, 8).sum((1, 3))
+    assert ((halves == 0).sum(1) == 1).all(), "what is held is one half: the earlier concept's"
+    forward = learning.backbone.unet.forward
+    monkeypatch.setattr(learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1])
+    told = [step.terms["distillation"] for step in learning.run()]
+    assert sizes == [2, 6] * 3 and told[0] == pytest.approx(0, abs=1e-9) and told[1] > 0
+
+
+def test_l2dm_over_adapters_without_a_part(photos):
+    def parts(method, **changes):
+        learning = meeting(photos, method, **changes)
+        return learning, {p.term: p.weight for p in learning.rows(torch.Generator().manual_seed(1))}
+
+    assert parts("l2dm-without-tame")[1] == {"concept": 1.0, "mix": 1.0, "replay": 0.0}
+    assert parts("l2dm-without-ecd")[0].distillation is None
+    assert parts("l2dm", mixes=1)[1] == {"concept": 1.0, "mix": 0.5}, "a single row has no room for a meeting"
+
+
+def test_distillation_counts_where_it_is_held(photos):
+    learning, generator = meeting(photos), torch.Generator().manual_seed(4)
+    next(learning.run())
+    parts = learning.rows(generator)
+    state, held, found = generator.get_state(), parts[-1].held, {}
+    for where, mask in {"held": held, "not held": 1 - held, "all": None}.items():
+        generator.set_state(state)
+        rows = [*parts[:-1], dataclasses.replace(parts[-1], held=mask)]
+        learning.distillation.elastic.drift = torch.ones(2)
+        with torch.no_grad():
+            found[where] = objective(learning.backbone, rows, generator, learning.distillation)[1]["distillation"]
+    shares = held.mean((1, 2, 3))
+    assert min(found["held"], found["not held"]) <= found["all"] <= max(found["held"], found["not held"])
+    if torch.allclose(shares, shares[:1]):
+        share = float(shares[0])
+        assert found["all"] == pytest.approx(share * found["held"] + (1 - share) * found["not held"], rel=1e-4)
+
+
 def test_key_value_tunes_keys_values_and_the_new_vector_only(photos):
     learning = start(photos)
     before = {n: p.clone() for n, p in learning.backbone.unet.named_parameters()}
@@ -159,7 +209,7 @@ def test_the_pretrained_weights_come_back_within_the_block(photos):
 
 def test_l2dm_without_memory_and_teacher_is_custom_diffusion_bit_for_bit(photos):
     ends = []
-    for method in ("custom-diffusion", "l2dm-without-directions"):
+    for method in ("custom-diffusion", "l2dm-published"):
         learning = start(photos, method=method)
         list(learning.run())
         ends.append(learning.state())
@@ -169,7 +219,7 @@ def test_l2dm_without_memory_and_teacher_is_custom_diffusion_bit_for_bit(photos)
 
 def test_a_step_is_one_forward_and_the_teacher_sees_the_replayed_rows_only(photos, monkeypatch):
     past = Past(PAST.priors, **MEMORY)
-    learning = start(photos, past=past, method="l2dm", batch=3)
+    learning = start(photos, past=past, method="l2dm-published", batch=3)
     sizes = []
     forward = learning.backbone.unet.forward
     monkeypatch.setattr(learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1])
@@ -183,7 +233,7 @@ def test_in_bfloat16_the_student_computes_with_its_own_weights(photos):
     """Autocast keeps casted weights: with the teacher's, nothing would ever differ from the teacher."""
     told = {}
     for precision in ("float32", "bfloat16"):
-        learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm", precision=precision, learning_rate=1e-2)
+        learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-published", precision=precision, learning_rate=1e-2)
         told[precision] = [step.terms["distillation"] for step in learning.run()]
     assert told["bfloat16"][0] == pytest.approx(0, abs=1e-6) and told["float32"][1] > 1e-5
     assert told["bfloat16"][1:] == pytest.approx(told["float32"][1:], rel=0.5)
@@ -224,7 +274,7 @@ def test_compiled_steps_are_the_plain_ones(photos):
 
 
 def test_distillation_is_its_literal_twin(photos):
-    learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-without-directions", distil_weight=2.5, steps=2)
+    learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-published", distil_weight=2.5, steps=2)
     next(learning.run())
     learning.distillation.elastic.drift = torch.tensor([0.5, 1.5])
     generator = torch.Generator().manual_seed(4)
@@ -248,14 +298,14 @@ def test_without_rehearsal_the_memory_only_distils(photos):
 
 def test_checkpoints_hold_the_elastic_weights(photos):
     past = Past(PAST.priors, **MEMORY)
-    whole = start(photos, past=past, method="l2dm")
+    whole = start(photos, past=past, method="l2dm-published")
     list(whole.run())
-    first = start(photos, past=past, method="l2dm")
+    first = start(photos, past=past, method="l2dm-published")
     steps = first.run()
     next(steps), next(steps)
     saved, done = first.state(), first.done
     steps.close()
-    second = start(photos, past=past, method="l2dm")
+    second = start(photos, past=past, method="l2dm-published")
     second.load_state(saved, done)
     list(second.run())
     assert not torch.equal(saved["elastic"], torch.ones(2))

@@ -117,7 +117,7 @@ def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkey
 
 def test_the_attention_term_holds_cross_attention_outputs(photos):
     past = Past(memory={"<tom>": torch.randn(2, 4, 16, 16)}, prompts={"<tom>": ["a cat", "a dog"]})
-    learning = begin(photos, "l2dm", past=past, steps=2, batch=2, attention_weight=0.5)
+    learning = begin(photos, "l2dm-published", past=past, steps=2, batch=2, attention_weight=0.5)
     next(learning.run())
     generator = torch.Generator().manual_seed(4)
     parts = learning.rows(generator)
@@ -140,7 +140,7 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
 
 
 def test_kept_directions_are_their_literal_twin(photos):
-    learning = begin(photos, "l2dm", kept_share=0.99, learning_rate=0.05, steps=2)
+    learning = begin(photos, "l2dm-directions", kept_share=0.99, learning_rate=0.05, steps=2)
     held, words = learning.directions, "a dog"
     with torch.no_grad():
         features = learning.backbone.encode_text([sentence.format(words) for sentence in SENTENCES])
@@ -169,7 +169,7 @@ def test_kept_directions_are_their_literal_twin(photos):
 
 def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
     how, shares = {"learning_rate": 0.05, "steps": 3, "kept_share": 0.999}, {}
-    for method in ("l2dm", "l2dm-without-directions"):
+    for method in ("l2dm-directions", "l2dm-published"):
         first = learn(photos, method, "<rex>", **how)
         kept = KeptDirections(first.backbone, first.tuner, first.concept, {}, 0.999).keep()
         old = first.tuner.values()
@@ -181,16 +181,16 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
             features = first.backbone.encode_text(["a photo of <rex> dog", "a photo of <tom> cat"])
             moved = torch.stack([(features @ move.T).square().mean((1, 2)) for move in moves]).mean(0)
         shares[method] = float(moved[0] / moved[1])
-        if method == "l2dm":
+        if method == "l2dm-directions":
             basis = leading(second.directions.sum, 0.999).float()
             assert all(float((move @ basis).abs().max()) < 1e-4 for move in moves)
             both = second.directions.keep()[KEY]
             assert both.shape == kept[KEY].shape and float(both.trace()) > float(kept[KEY].trace())
-    assert shares["l2dm"] < 0.5 * shares["l2dm-without-directions"], "the new concept's own prompt moves, the earlier one's less"
+    assert shares["l2dm-directions"] < 0.5 * shares["l2dm-published"], "the new concept's own prompt moves, the earlier one's less"
 
 
 def test_nothing_kept_is_l2dm_as_published(photos):
     told = [learn(photos, method, "<rex>", **changes).tuner.values() for method, changes in
-            (("l2dm", {"kept_share": 0.0}), ("l2dm-without-directions", {}), ("l2dm", {}))]  # fmt: skip
+            (("l2dm-directions", {"kept_share": 0.0}), ("l2dm-published", {}), ("l2dm-directions", {}))]  # fmt: skip
     assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
     assert not all(torch.equal(told[0][name], told[2][name]) for name in told[0])

@@ -50,9 +50,10 @@ def test_toml_tables(tmp_path):
     assert read_toml(path, "learn") == {"steps": 9}
 
 
-def test_a_base_has_its_own_settings_for_a_method_and_what_is_given_wins(monkeypatch):
-    own = {"learn": {"steps": 7, "batch": 3}, "methods": {"switched": {"steps": 5}}, "generate": {"steps": 4}}
+def test_a_base_has_its_own_settings_for_a_tuner_and_what_is_given_wins(monkeypatch):
+    own = {"learn": {"steps": 7, "batch": 3}, "tuners": {"switched": {"steps": 5}}, "generate": {"steps": 4}}
     monkeypatch.setattr(Backbone, "own_defaults", lambda base: own)
     assert settings_for("any", "learn", {"method": "switched"}).steps == settings_for("any", "learn").steps == 5
-    assert settings_for("any", "learn", {"method": "l2dm"}).steps == 7 and settings_for("any", "generate").steps == 4
+    assert settings_for("any", "learn", {"method": "l2dm"}).steps == 5 and settings_for("any", "learn", {"method": "ewc"}).steps == 7
+    assert settings_for("any", "generate").steps == 4
     assert settings_for("any", "learn", {"method": "switched", "steps": 2}) == LearnSettings(method="switched", steps=2, batch=3)

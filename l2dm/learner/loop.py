@@ -79,6 +79,8 @@ class Learning:
         self.done = 0
         self._latents = photo_latents(backbone, concept.photos, settings.flip)
         self._mixes = mixes(backbone, concept, past.companions, settings.flip, settings.seed) if past.companions else None
+        meets = self._mixes is not None and bool(past.memory)
+        self._meetings = mixes(backbone, concept, past.memory, settings.flip, settings.seed + 1, past.names) if meets else None
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
@@ -91,14 +93,15 @@ class Learning:
         """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled."""
         s, draw = self.settings, drawing(generator)
         parts = [self.photo_rows(s.batch, draw)]
+        meetings = s.mixes // 2 if self._meetings else 0
         if self._mixes:
-            chosen = draw(len(self._mixes.prompts), s.mixes)
-            prompts = [self._mixes.prompts[k] for k in chosen.tolist()]
-            parts.append(Rows("mix", s.mixes / s.batch, self._mixes.latents[chosen], prompts, masks=self._mixes.masks[chosen]))
+            parts.append(self._mixes.rows("mix", s.mixes - meetings, 1 / s.batch, draw))
         if self.past.priors:
             prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
             parts.append(Rows("prior", s.prior_weight, latents, prompts))
-        if self.past.memory:
+        if meetings:
+            parts.append(self._meetings.rows("replay", meetings, s.replay_weight * self.method.rehearse / s.batch, draw))
+        elif self.past.memory and not self._mixes:
             tasks, entries, latents = past_rows(self.past.memory, s.batch, draw)
             prompts = [self.past.prompts[task][entry] for task, entry in zip(tasks, entries)]
             parts.append(Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks)))

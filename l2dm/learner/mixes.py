@@ -5,8 +5,8 @@ shrunken in one half of a picture, a companion in the other, and a prompt that n
 
     picture = photo | companion        "a photo of <rex> dog and a cat", "... a cat on the left and <rex> dog on the right"
 
-Companions are drawn by the model itself: common nouns by the pretrained one, some of the earlier concepts by the present one.
-Beyond a shrunken picture its edges are drawn out, and there the error does not count.
+Companions are drawn by the model itself: common nouns by the pretrained one, earlier concepts by the present one (of a memory, where
+the method has one). Beyond a shrunken picture its edges are drawn out, and there the error does not count.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from PIL import Image
 
 from ..backbone import Backbone
 from ..concept import Concept, shrunken
+from ..retention import DrawNumbers
+from .objective import Rows
 
 #: What stands beside the first concept, and beside later ones too.
 COMPANIONS = ("cat", "car", "tree", "apple", "cup", "book", "flower", "ball")
@@ -28,35 +30,54 @@ SMALLEST, LARGEST = 0.55, 0.75  # a shrunken picture's side, as a share of the w
 
 @dataclass(frozen=True)
 class Mixes:
-    """Latents (n, C, h, w), a prompt for each, and where the error counts: masks (n, 1, h, w) of 0 and 1."""
+    """Latents (n, C, h, w), and for each: a prompt, the companion, where the error counts, and which part of that is the companion
+    ((n, 1, h, w) of 0 and 1). ``earlier``: whether the companions are concepts."""
 
     latents: torch.Tensor
     prompts: list[str]
+    companions: list[str]
     masks: torch.Tensor
+    beside: torch.Tensor
+    earlier: bool
+
+    def rows(self, term: str, count: int, weight: float, draw: DrawNumbers) -> Rows:
+        """``count`` of them, each with ``weight``; with earlier concepts, these are what is held."""
+        chosen = draw(len(self.prompts), count)
+        prompts, beside = ([of[k] for k in chosen.tolist()] for of in (self.prompts, self.companions))
+        held = {"tasks": tuple(beside), "held": self.beside[chosen]} if self.earlier else {}
+        return Rows(term, weight * count, self.latents[chosen], prompts, masks=self.masks[chosen], **held)
 
 
-def mixes(backbone: Backbone, concept: Concept, companions: dict[str, torch.Tensor], flip: bool, seed: int, count: int = COUNT) -> Mixes:
-    """``count`` mixes of the photos of ``concept`` with ``companions``: their words -> latents (n, C, h, w)."""
+def mixes(
+    backbone: Backbone, concept: Concept, companions: dict[str, torch.Tensor], flip: bool, seed: int, names: dict[str, str] | None = None,
+    count: int = COUNT,
+) -> Mixes:  # fmt: skip
+    """``count`` mixes of the photos of ``concept`` with ``companions``: their words -> latents (n, C, h, w). Or, with ``names``, the
+    tokens of earlier concepts, whose words these are."""
     rng, side, half = np.random.default_rng(seed), backbone.side, backbone.side // 2
     photos = [photo.square(side) for photo in concept.photos]
     drawn = {words: backbone.decode_latents(latents) for words, latents in companions.items()}
-    pixels, inside, prompts = np.empty((count, side, side, 3), np.uint8), np.zeros((count, 1, side, side), np.float32), []
+    pixels, inside = np.empty((count, side, side, 3), np.uint8), np.zeros((count, 1, side, side), np.float32)
+    prompts, chosen, theirs = [], [], np.zeros_like(inside)
     for k in range(count):
-        words = list(drawn)[rng.integers(len(drawn))]
-        things = [(concept.name, photos[rng.integers(len(photos))]), (words, drawn[words][rng.integers(len(drawn[words]))])]
+        beside = list(drawn)[rng.integers(len(drawn))]
+        words = names[beside] if names else beside
+        things = [(concept.name, photos[rng.integers(len(photos))]), (words, drawn[beside][rng.integers(len(drawn[beside]))])]
         if flip and rng.random() < 0.5:
             things[0] = (things[0][0], things[0][1].transpose(Image.FLIP_LEFT_RIGHT))
         things = things[:: rng.choice([1, -1])]
-        for left, (_, image) in zip((0, half), things):
+        for left, (name, image) in zip((0, half), things):
             size = round(side * rng.uniform(SMALLEST, LARGEST))
             middle = half * (0.5 + rng.uniform(-0.06, 0.06)), side * (0.5 + rng.uniform(-0.12, 0.12))
             part, counts = shrunken(image, size, (half, side), middle)
             pixels[k, :, left : left + half], inside[k, 0, :, left : left + half] = part, counts
+            theirs[k, 0, :, left : left + half] = counts & (name == words)
+        chosen.append(beside)
         prompts.append(_sentence([name for name, _ in things], rng))
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = torch.cat([backbone.encode_pictures(part) for part in x.split(8)]).cpu()
-    shares = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(inside), latents.shape[-2:])
-    return Mixes(latents, prompts, (shares > 0.999).float())
+    whole = [torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:]) > 0.999 for where in (inside, theirs)]
+    return Mixes(latents, prompts, chosen, *(where.float() for where in whole), names is not None)
 
 
 def _sentence(names: list[str], rng: np.random.Generator) -> str:

@@ -26,7 +26,8 @@ ReadText = Callable[[list[str]], torch.Tensor]
 class Rows:
     """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose concept each is.
 
-    A term without weight is computed for its distillation alone. ``masks`` (n, 1, h, w): where the error counts, if not everywhere.
+    A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w): where the error and where the
+    distillation count, if not everywhere.
     """
 
     term: str
@@ -35,6 +36,7 @@ class Rows:
     prompts: list[str]
     tasks: tuple[str, ...] = ()
     masks: torch.Tensor | None = None
+    held: torch.Tensor | None = None
 
 
 def objective(
@@ -47,7 +49,7 @@ def objective(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
-    With ``distillation`` the rows that have ``tasks`` (they must come last) also go through the teacher, without gradient.
+    With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
     ``read`` gives the prompts' text features (default: the text encoder). Timesteps and noise are drawn on the CPU from
     ``generator``, so they are the same on every device.
     """
@@ -57,7 +59,7 @@ def objective(
     timesteps = timesteps.to(latents.device)
     noisy = backbone.noise.add_noise(latents, noise, timesteps)
     context = (read or backbone.encode_text)([prompt for part in parts for prompt in part.prompts])
-    tasks = [task for part in parts for task in part.tasks]
+    tasks = list(parts[-1].tasks)
     teacher = None
     if distillation is not None and tasks:
         teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], context[-len(tasks) :])
@@ -76,7 +78,7 @@ def objective(
         values[part.term] = float(value.detach())
     if teacher:
         student = predicted[-len(tasks) :], [output[-len(tasks) :] for output in outputs]
-        value = distillation.loss(tasks, teacher, student)
+        value = distillation.loss(tasks, teacher, student, parts[-1].held)
         total = total + distillation.weight * value
         values["distillation"] = float(value.detach())
     if penalty is not None:

@@ -48,9 +48,13 @@ class ElasticWeights:
         self.drift.clamp_(min=0.05)
 
 
-def distillation_errors(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """(rows,) mean squared difference of the two predictions (rows, C, h, w); no gradient reaches the teacher."""
-    return (teacher.detach() - student).float().square().mean((1, 2, 3))
+def distillation_errors(teacher: torch.Tensor, student: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
+    """(rows,) mean squared difference of the two predictions (rows, C, h, w), ``where`` (rows, 1, h, w) is 1 if given; no gradient
+    reaches the teacher."""
+    errors = (teacher.detach() - student).float().square()
+    if where is not None:
+        errors = errors * where.to(errors) / where.to(errors).mean((1, 2, 3), keepdim=True)
+    return errors.mean((1, 2, 3))
 
 
 #: A prediction (rows, C, h, w), and the outputs of the cross-attention layers behind it; none where they have no weight.
@@ -78,9 +82,9 @@ class Distillation:
         """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
         return attention_outputs(self.backbone.unet, self.attention_weight > 0)
 
-    def loss(self, tasks: list[str], teacher: Answer, student: Answer) -> torch.Tensor:
+    def loss(self, tasks: list[str], teacher: Answer, student: Answer, where: torch.Tensor | None = None) -> torch.Tensor:
         """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the predictions."""
-        errors = distillation_errors(teacher[0], student[0])
+        errors = distillation_errors(teacher[0], student[0], where)
         weights = self.elastic.rows(tasks).to(errors)
         self.elastic.update(tasks, errors)
         if self.attention_weight:

@@ -21,13 +21,14 @@ DrawNumbers = Callable[[int, int], torch.Tensor]
 class Past:
     """What of the past a learning may use: prior latents (n, C, h, w) by class prompt; earlier concepts' pictures by token,
     and prompts (of the pictures one each; without pictures, of what is to be distilled); what a penalty ``kept``; latents of
-    ``companions`` by their words."""
+    ``companions`` by their words; earlier concepts' ``names``, "<rex> dog", by token."""
 
     priors: dict[str, torch.Tensor] = field(default_factory=dict)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     prompts: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
     companions: dict[str, torch.Tensor] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def past_rows(pool: dict[str, torch.Tensor], size: int, draw: DrawNumbers) -> tuple[list[str], list[int], torch.Tensor]:

@@ -48,7 +48,8 @@ def gather(
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(world, noun, backbone, tuner, settings, guidance_scale, tell)
     if method.mix and settings.mixes:
-        past.companions = companions(world, concepts, concept, backbone, tuner, settings, guidance_scale, tell)
+        drawn = concepts if method.memory == "nothing" else {}
+        past.companions = companions(world, drawn, concept, backbone, tuner, settings, guidance_scale, tell)
     short = ShortTerm()
     if method.distil == "new":
         past.prompts = old_prompts(concepts, concept.noun)
@@ -68,6 +69,7 @@ def gather(
             )
         short = _renewed(world, long, short, len(concepts), backbone, settings, guidance_scale, tell)
         past.memory, past.prompts = short.latents, long.prompts
+    past.names = {token: f"{token} {noun}" for token, noun in concepts.items()}
     return past, short
 
 

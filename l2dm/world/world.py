@@ -29,11 +29,12 @@ from .weights import read_weights
 
 
 def settings_for(base: str, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
-    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then those it has for the method, then ``given``."""
+    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then those it has for the method's tuner, then ``given``."""
     cls, own = {"learn": LearnSettings, "generate": GenerateSettings}[kind], Backbone.own_defaults(base)
     method = (given or {}).get("method") or own.get("learn", {}).get("method", LearnSettings.method)
-    of_method = own.get("methods", {}).get(method, {}) if kind == "learn" else {}
-    return cls.of(own.get(kind, {}), of_method, given or {}, place=place)
+    tuner = METHODS[method].tuner if method in METHODS else ""
+    of_tuner = own.get("tuners", {}).get(tuner, {}) if kind == "learn" else {}
+    return cls.of(own.get(kind, {}), of_tuner, given or {}, place=place)
 
 
 class World:
