@@ -67,7 +67,12 @@ METHODS = {
     "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
     "l2dm-published": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),
     "l2dm-directions": Method(
-        "L2DM (arXiv 2309.04430), with kept directions (ours)", prior="all", memory="rainbow", rehearse=True, distil="memory", directions=True
+        "L2DM (arXiv 2309.04430), with kept directions (ours)",
+        prior="all",
+        memory="rainbow",
+        rehearse=True,
+        distil="memory",
+        directions=True,
     ),
     "l2dm": Method("L2DM's parts where concepts meet, over switched adapters (ours)", **_MEETING),
     "l2dm-without-tame": Method("L2DM over adapters, without rehearsal", **{**_MEETING, "rehearse": False}),
