@@ -12,7 +12,7 @@ from PIL import Image
 
 from l2dm.generation import Glances, chosen, draw, mentions
 from l2dm.generation.mentions import alone
-from l2dm.guidance.collage import collage, nearest, spots
+from l2dm.guidance.collage import collage, grid, spots
 from l2dm.settings import GenerateSettings
 
 PLAIN = ("dog", "cat", "tree")
@@ -38,9 +38,11 @@ def test_places():
     assert spots([None, None]).allclose(row, atol=1e-6), "in the prompt's order"
     assert spots(["right", None]).allclose(-row, atol=1e-6) and spots(["top", "bottom"])[0].tolist() == [0.0, -0.5]
     assert spots(["left", "left"]).allclose(row, atol=1e-6), "there is no room for both"
-    for count in (3, 4, 5):
+    assert [grid(count) for count in (2, 3, 4, 5, 7)] == [[2], [2, 1], [2, 2], [3, 2], [3, 2, 2]]
+    assert spots([None] * 3).tolist() == [[-0.5, -0.5], [0.5, -0.5], [0.0, 0.5]], "as one writes"
+    for count in (3, 4, 5, 7):
         points = spots([None] * count)
-        assert points.shape == (count, 2) and nearest(points) > 0.5 and points[:, 0].sort().values.equal(points[:, 0])
+        assert points.shape == (count, 2) and torch.pdist(points).min() > 0.5
 
 
 @pytest.mark.parametrize(

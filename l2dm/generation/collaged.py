@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ..backbone import Backbone
-from ..guidance.collage import ALONE, collage, spots
+from ..guidance.collage import ALONE, GUIDANCE, collage, spots
 from ..settings import GenerateSettings
 from .glances import Glances
 from .mentions import Mention, alone
@@ -22,12 +22,12 @@ def collaged(
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``. ``pipe`` draws from text alone."""
     count, apart = len(generators), max(1, round(ALONE * settings.steps))
     together = max(1, settings.steps - apart)
-    common = {
-        "negative_prompt": settings.negative_prompt or None, "num_images_per_prompt": count, "generator": generators,
-        "guidance_scale": settings.guidance_scale,
-    }  # fmt: skip
+    common = {"negative_prompt": settings.negative_prompt or None, "num_images_per_prompt": count, "generator": generators}
     joint = backbone.pipeline(settings.sampler, from_pictures=True)
-    each = [pipe(text, num_inference_steps=apart, **common).images for text in alone(prompt, things)]
+    scales = [settings.guidance_scale * (GUIDANCE if thing.personal else 1.0) for thing in things]
+    each = [
+        pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images for text, scale in zip(alone(prompt, things), scales)
+    ]
     points = spots([thing.side for thing in things])
     pixels, insides = zip(*(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each)))
     x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -47,5 +47,11 @@ def collaged(
     changes = {"callback_on_step_end": hold}
     with glances.during(backbone, things, changes, count, size, settings.steps - together) if glances else nullcontext(changes) as changes:
         return joint(
-            prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps, **common, **changes
+            prompt,
+            latents,
+            strength=min(1.0, (together + 0.5) / settings.steps),
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            **common,
+            **changes,
         ).images

@@ -13,30 +13,34 @@ touch or hold each other.
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import torch
 from PIL import Image
 
 from ..concept import shrunken
-from .regions import anchors, layouts, territories
+from .regions import anchors, territories
 
 ALONE = 0.6  # share of the steps
-OVERLAP = 1.4  # a shrunken picture's side, as a multiple of the distance between the nearest two
+GUIDANCE = 2 / 3  # of a concept alone, as a share of ``guidance_scale``: it has one look only, and needs less to come out
+SIZE = 1.05  # a shrunken picture's area, as a multiple of a place's; in sides
+
+
+def grid(count: int) -> list[int]:
+    """How many of ``count`` places each row has, about as many as there are rows: 2; 2, 1; 2, 2; 3, 2."""
+    rows = round(math.sqrt(count))
+    return [len(range(row, count, rows)) for row in range(rows)]
 
 
 def spots(sides: list[str | None]) -> torch.Tensor:
-    """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order from left to right, unless
+    """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order, as one writes, unless
     ``sides`` (left, right, top, bottom) say otherwise; sides that leave two things on one spot say nothing."""
-    layout = layouts(len(sides))[0 if len(sides) == 2 else -1]
-    points = torch.tensor(sorted(layout))
-    wanted = anchors(points, sides)
-    return wanted if nearest(wanted) > 0.1 else points
-
-
-def nearest(points: torch.Tensor) -> float:
-    """The distance between the nearest two of ``points`` (m, 2)."""
-    return min(float((a - b).norm()) for a, b in itertools.combinations(points, 2))
+    rows = grid(len(sides))
+    places = [((2 * i + 1) / n - 1, (2 * row + 1) / len(rows) - 1) for row, n in enumerate(rows) for i in range(n)]
+    points = torch.tensor(places)
+    wanted = anchors(points, sides) if any(sides) else points
+    return wanted if all(float((a - b).norm()) > 0.1 for a, b in itertools.combinations(wanted, 2)) else points
 
 
 def collage(pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -44,8 +48,8 @@ def collage(pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, 
 
     The pixels (height, width, 3), uint8, and where they are a picture's own (height, width), bool: elsewhere its edges are drawn out."""
     width, height = size
-    middles = (points.double() + 1) / 2 * torch.tensor(size)
-    side = max(1, round(OVERLAP * nearest(middles)))
+    middles, rows = (points.double() + 1) / 2 * torch.tensor(size), grid(len(points))
+    side = max(1, round(SIZE * math.sqrt(width * height / (len(rows) * rows[0]))))
     pixels, inside = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool)
     for picture, middle, own in zip(pictures, middles.tolist(), territories(points[None], height, width)[0].bool().numpy()):
         part, counts = shrunken(picture, side, size, middle)
