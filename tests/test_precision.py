@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from l2dm.backbone import fast_attention, multiplies_bfloat16, precision
+from l2dm.backbone import fast_attention, frozen_in_bfloat16, multiplies_bfloat16, precision
 
 
 def noisy(backbone, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -65,6 +65,28 @@ def test_processors_come_back_after_an_error_and_foreign_ones_stay(backbone):
         assert [layer.processor for layer in layers[1:]] == own[1:]
     finally:
         layers[0].processor = own[0]
+
+
+def test_frozen_weights_in_bfloat16_are_autocasts_own_to_the_last_bit(backbone):
+    unet, given, told = backbone.unet, noisy(backbone), []
+    tuned = next(m for name, m in unet.named_modules() if name.endswith("attn2.to_k")).weight
+    own = {name: (p.data, p.dtype) for name, p in unet.named_parameters()}
+    tuned.requires_grad_(True)
+    try:
+        for held in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, cache_enabled=False), frozen_in_bfloat16(*[unet] * held):
+                loss = backbone.predict(*given).float().square().mean()
+                (grad,) = torch.autograd.grad(loss, tuned)
+                conv = unet.conv_out.weight
+                assert (conv.dtype == torch.bfloat16) is held and tuned.dtype == torch.float32
+            told.append((float(loss.detach()), grad))
+    finally:
+        tuned.requires_grad_(False)
+    assert told[0][0] == told[1][0] and torch.equal(told[0][1], told[1][1])
+    assert all(p.data.data_ptr() == own[name][0].data_ptr() and p.dtype == own[name][1] for name, p in unet.named_parameters())
+    with pytest.raises(RuntimeError, match="stop"), frozen_in_bfloat16(unet):
+        raise RuntimeError("stop")
+    assert unet.conv_out.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("amx, avx, fast", [(False, False, False), (True, False, True), (False, True, True)])

@@ -16,7 +16,7 @@ from .backbone import MINI, Backbone
 from .compiling import compiled
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import ImageFeatures
-from .precision import fast_attention, multiplies_bfloat16
+from .precision import fast_attention, frozen_in_bfloat16, multiplies_bfloat16
 from .tokens import PersonalTokens
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "PersonalTokens",
     "compiled",
     "fast_attention",
+    "frozen_in_bfloat16",
     "load_encoder",
     "multiplies_bfloat16",
 ]

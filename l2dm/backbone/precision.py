@@ -24,6 +24,22 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+@contextmanager
+def frozen_in_bfloat16(*networks: torch.nn.Module) -> Iterator[None]:
+    """Within the block the weights of matrix products and convolutions that take no gradient are bfloat16: what autocast makes of them,
+    to the last bit, but once and not in every forward, which would also keep its own copy of each for the backward."""
+    kinds = torch.nn.Linear, torch.nn.Conv2d  # and no subclass: a parametrized weight is worked out in its own precision
+    layers = [m for network in networks for m in network.modules() if type(m) in kinds]
+    frozen = {p: p.data for m in layers for p in m.parameters(recurse=False) if not p.requires_grad}
+    try:
+        for p, own in frozen.items():
+            p.data = own.to(torch.bfloat16)
+        yield
+    finally:
+        for p, own in frozen.items():
+            p.data = own
+
+
 def _scores(attn, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """As ``attn.get_attention_scores``, in the precision of the product: autocast would have the softmax in float32 and keep both."""
     added, beta = (query.new_zeros(1), 0) if mask is None else (mask.to(query), 1)
