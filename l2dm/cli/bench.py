@@ -27,7 +27,7 @@ Workers = Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min
 Ray = Annotated[str | None, typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local.")]
 ConceptsFolder = Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")]
 JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
-COMPARED = "sequential,custom-diffusion,replay,l2dm,isolated,switched,separate"
+COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,isolated,switched,separate"
 
 
 @bench_app.command()

@@ -37,7 +37,7 @@ class Switched(Isolated):
 
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
-        self.on: list[tuple[str, torch.Tensor | None]] = []
+        self.on: list[tuple[int, str, torch.Tensor | None]] = []
         self.always: list[str] = []
         self.width = backbone.unet.config.cross_attention_dim
         backbone.unet.register_forward_pre_hook(self._switch, with_kwargs=True)
@@ -48,9 +48,7 @@ class Switched(Isolated):
         return torch.cat([words, words.any(1, keepdim=True).expand_as(words)], -1)
 
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        if gates.numel():
-            return super().acting(layer, gates)
-        return [(*self.factors(adapter, layer), gate) for adapter, gate in self.on]
+        return [(*self.factors(adapter, layer), gates[..., i, None] if gates.numel() else gate) for i, adapter, gate in self.on]
 
     def everywhere(self, gates: torch.Tensor) -> list[str]:
         return [] if gates.numel() else self.always
@@ -60,14 +58,14 @@ class Switched(Isolated):
         return (self.width + features.shape[-1]) // 2
 
     def _switch(self, unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        """``on``: the adapters that act in this forward, and in which of its pictures, (B,), or None for all of them; ``always``:
-        those that go into the weights."""
+        """``on``: the adapters that act in this forward, by number and name, and in which of its pictures, (B,), or None for all of them;
+        ``always``: those that go into the weights. Found once a forward, so that no layer asks all the others."""
         features = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
         gates = features[:, 0, self._columns(features) :]
-        on = [(adapter, gate) for adapter, gate in zip(self.adapters, gates.unbind(-1)) if gate.any()]
-        self.on = [(adapter, None if (gate == 1).all() else gate) for adapter, gate in on]
-        training, alike = any(p.requires_grad for p in self.parameters.values()), all(gate is None for _, gate in self.on)
-        self.always = [adapter for adapter, _ in self.on] if alike and len(gates) >= _MANY and not training else []
+        on = [(i, adapter, gate) for i, (adapter, gate) in enumerate(zip(self.adapters, gates.unbind(-1))) if gate.any()]
+        self.on = [(i, adapter, None if (gate == 1).all() else gate) for i, adapter, gate in on]
+        training, alike = any(p.requires_grad for p in self.parameters.values()), all(gate is None for *_, gate in self.on)
+        self.always = [adapter for _, adapter, _ in self.on] if alike and len(gates) >= _MANY and not training else []
 
     def _negatives(self, prompts: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
         first = self._columns(prompts)
