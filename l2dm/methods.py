@@ -74,7 +74,7 @@ METHODS = {
         distil="memory",
         directions=True,
     ),
-    "l2dm": Method("L2DM's parts where concepts meet, over switched adapters (ours)", **_MEETING),
+    "l2dm": Method("L2DM (arXiv 2309.04430) over switched adapters (ours): its parts act where concepts meet", **_MEETING),
     "l2dm-without-tame": Method("L2DM over adapters, without rehearsal", **{**_MEETING, "rehearse": False}),
     "l2dm-without-rainbow": Method("L2DM over adapters, memory chosen at random", **{**_MEETING, "memory": "random"}),
     "l2dm-without-ecd": Method("L2DM over adapters, without elastic concept distillation", **{**_MEETING, "distil": "nothing"}),
