@@ -47,11 +47,6 @@ def collaged(
     changes = {"callback_on_step_end": hold}
     with glances.during(backbone, things, changes, count, size, settings.steps - together) if glances else nullcontext(changes) as changes:
         return joint(
-            prompt,
-            latents,
-            strength=min(1.0, (together + 0.5) / settings.steps),
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance_scale,
-            **common,
-            **changes,
-        ).images
+            prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance_scale, **common, **changes,
+        ).images  # fmt: skip
