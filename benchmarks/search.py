@@ -30,7 +30,7 @@ VARIANTS = {
     "l2dm-cosine-4e-3-distil-30": ("l2dm-published", {**_FALLING, "distil_weight": 30.0}),
     "l2dm-cosine-6e-3-distil-30": ("l2dm-published", {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3}),
     # how much of the earlier prompts' directions is kept, with a weight of distillation of 20
-    "l2dm-kept-0.99": ("l2dm", {"steps": 200, "precision": "bfloat16", "kept_share": 0.99}),
+    "l2dm-kept-0.99": ("l2dm-directions", {"steps": 200, "precision": "bfloat16", "kept_share": 0.99}),
     # the default method: none of these apart by more than chance
     "switched": ("switched", {"steps": 200}),
     "switched-cosine": ("switched", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..concept.words import article
+from ..concept.words import TOKEN_LIKE, article
 from ..errors import SettingsError
 from ..evaluation.judge import Judge
 from ..evaluation.summary import spread
@@ -196,7 +196,7 @@ def _time(plan: Plan, world: World, subjects: Subjects, concepts: list[Subject],
 
 
 def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row's figures over its seeds. ``verdicts`` has every flag of ``Verdict`` by itself; rates are in [0, 1]."""
+    """One row's figures over its seeds. ``verdicts`` has every flag of ``Verdict`` by itself; rates are in [0, 1]. ``with_each``: see there."""
     found: dict[str, Any] = {}
     of = {kind: [p for p in parts if p["kind"] == kind and p["rates"]] for kind in KINDS}
     for kind in TOGETHER:
@@ -208,9 +208,23 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
         found["time_over_plain"] = round(float(np.median([ratio for r in rows for ratio in r["ratios"]])), 4)
     if rows := of["one_concept"]:
         found["one_concept"] = {name: spread([r["rates"][name] for r in rows]) for name in rows[0]["rates"]}
+    found["with_each"] = {kind: with_each(of[kind]) for kind in TOGETHER[:3] if of[kind]}
     flags = [f.name for f in dataclasses.fields(Verdict)]
     found["verdicts"] = {kind: {f: spread([r["rates"][f] for r in of[kind]]) for f in flags} for kind in TOGETHER[:3] if of[kind]}
     return found
+
+
+def with_each(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Token -> how many of the pictures that were to hold it succeed, over the seeds: which concepts it is that fail."""
+    rates: dict[str, list[float]] = {}
+    for part in parts:
+        said: dict[str, list[bool]] = {}
+        for v in part["verdicts"]:
+            for token in TOKEN_LIKE.findall(v["prompt"]):
+                said.setdefault(token, []).append(v["success"])
+        for token, successes in said.items():
+            rates.setdefault(token, []).append(float(np.mean(successes)))
+    return {token: spread(values) for token, values in sorted(rates.items())}
 
 
 def result(plan: Plan, out: Path) -> dict[str, Any]:
