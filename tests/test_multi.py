@@ -110,3 +110,11 @@ def test_the_comparison_adds_several_concepts_to_every_method_that_holds_them_to
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == result
     head, cells = lifelong_page.table(rows)
     assert cells[1][head.index("two together")] == "-" != cells[0][head.index("two together")]
+
+
+def test_success_is_told_of_each_concept():
+    said = [("<rex> dog and <tom> cat", True), ("<rex> dog and <ada> owl", False), ("<ada> owl and <tom> cat", True)]
+    one = {"verdicts": [{"prompt": f"a photo of {prompt}", "success": success} for prompt, success in said]}
+    other = {"verdicts": [{"prompt": "a photo of <rex> dog and <tom> cat", "success": True}]}
+    rates = multi.with_each([one, other])
+    assert {token: rate["mean"] for token, rate in rates.items()} == {"<ada>": 0.5, "<rex>": 0.75, "<tom>": 1.0}
