@@ -33,11 +33,12 @@ COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,isolated,
 @bench_app.command()
 def lifelong(
     out_folder: OutFolder, methods: Methods = COMPARED, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
-    base: Base = "mini", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None,
-    as_json: AsJson = False,
+    base: Base = "mini", judge: JudgeOption = "shipped",
+    pictures: Annotated[int, typer.Option(help="Pictures of each prompt; a run of many concepts needs fewer.", min=1)] = 2,
+    settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
-    _measure(_lifelong(count, concepts, base, judge, settings), methods, seeds, out_folder, workers, ray, as_json)
+    _measure(_lifelong(count, concepts, base, judge, settings, pictures), methods, seeds, out_folder, workers, ray, as_json)
 
 
 @bench_app.command(name="all")
@@ -125,14 +126,14 @@ def multi(
     answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
 
 
-def _lifelong(count: int, concepts: Path | None, base: str, judge: str, settings: Path | None) -> Any:
+def _lifelong(count: int, concepts: Path | None, base: str, judge: str, settings: Path | None, pictures: int = 2) -> Any:
     from ..bench.lifelong import Plan
     from ..bench.subjects import Subjects
 
     folder = str(concepts.resolve()) if concepts else "shipped"
     if count > (have := len(Subjects.read(folder).concepts)):
         raise SettingsError(f"--count {count}: {folder} holds {have} concepts")
-    return Plan(folder, _absolute(base), count, learn=read_toml(settings, "learn") if settings else {}, judge=_absolute(judge))
+    return Plan(folder, _absolute(base), count, pictures, learn=read_toml(settings, "learn") if settings else {}, judge=_absolute(judge))
 
 
 def _measure(

@@ -48,5 +48,5 @@ def collaged(
     with glances.during(backbone, things, changes, count, size, settings.steps - together) if glances else nullcontext(changes) as changes:
         return joint(
             prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance_scale, **common, **changes,
+            guidance_scale=1.0, **common, **changes,
         ).images  # fmt: skip
