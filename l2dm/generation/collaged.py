@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from ..backbone import Backbone
-from ..guidance.collage import ALONE, GUIDANCE, collage, spots
+from ..guidance import collage as how
+from ..guidance.collage import collage, spots
 from ..settings import GenerateSettings
 from .glances import Glances
 from .mentions import Mention, alone
@@ -20,11 +21,11 @@ def collaged(
     glances: Glances | None,
 ) -> list[Image.Image]:  # fmt: skip
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``. ``pipe`` draws from text alone."""
-    count, apart = len(generators), max(1, round(ALONE * settings.steps))
+    count, apart = len(generators), max(1, round(how.ALONE * settings.steps))
     together = max(1, settings.steps - apart)
     common = {"negative_prompt": settings.negative_prompt or None, "num_images_per_prompt": count, "generator": generators}
     joint = backbone.pipeline(settings.sampler, from_pictures=True)
-    scales = [settings.guidance_scale * (GUIDANCE if thing.personal else 1.0) for thing in things]
+    scales = [settings.guidance_scale * (how.GUIDANCE if thing.personal else 1.0) for thing in things]
     each = [
         pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images for text, scale in zip(alone(prompt, things), scales)
     ]
@@ -48,5 +49,5 @@ def collaged(
     with glances.during(backbone, things, changes, count, size, settings.steps - together) if glances else nullcontext(changes) as changes:
         return joint(
             prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
-            guidance_scale=1.0, **common, **changes,
+            guidance_scale=settings.guidance_scale * how.TOGETHER, **common, **changes,
         ).images  # fmt: skip

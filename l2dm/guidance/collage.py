@@ -8,7 +8,7 @@ one step of the whole prompt alone, and concepts mingle. Nothing is trained, no 
 
 So late, where nothing but the ground is drawn, classifier-free guidance only makes colours hard (of little noise: Kynkäänniemi et al.,
 arXiv 2404.07724): the whole is drawn without it, at half the cost. m things take m * ALONE + (1 - ALONE) / 2 of a plain picture's
-forwards (1.4 for two). What a collage cannot do: things that touch or hold each other.
+forwards (1.25 for two). What a collage cannot do: things that touch or hold each other.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from PIL import Image
 from ..concept import shrunken
 from .regions import anchors, territories
 
-ALONE = 0.6  # share of the steps
+ALONE = 0.5  # share of the steps
 GUIDANCE = 2 / 3  # of a concept alone, as a share of ``guidance_scale``: it has one look only, and needs less to come out
+TOGETHER = 0.0  # of the whole, likewise
 SIZE = 1.05  # a shrunken picture's area, as a multiple of a place's; in sides
 
 
