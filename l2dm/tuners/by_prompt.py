@@ -61,8 +61,11 @@ class ByPrompt(LowRank):
 
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
+        self.on: list[tuple[int, str]] = []
+        self.width = backbone.unet.config.cross_attention_dim
+        backbone.unet.register_forward_pre_hook(self._look, with_kwargs=True)
         if getattr(backbone.unet, "add_embedding", None) is not None:  # reads the features beside the cross-attention
-            backbone.unet.add_embedding = _Ungated(backbone.unet.add_embedding, backbone.unet.config.cross_attention_dim)
+            backbone.unet.add_embedding = _Ungated(backbone.unet.add_embedding, self.width)
         on_reading(backbone, lambda ids, x: torch.cat([x, self.gates(ids, x).to(x)], -1) if self.adapters else x)
 
     def age(self, adapter: str) -> int | str:
@@ -72,10 +75,18 @@ class ByPrompt(LowRank):
         """(B, length, adapters) in [0, 1] for prompts ``ids`` (B, length) with ``features`` (B, length, width)."""
         raise NotImplementedError
 
+    def _look(self, unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        features = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
+        self.switch(features[..., self.width :])
+
+    def switch(self, gates: torch.Tensor) -> None:
+        """Before a forward with these ``gates`` (B, length, adapters). ``on``: the adapters that act in it, by number and name; found
+        here, so that no layer asks all the others. Gates of adapters that are not in ``now`` fall away."""
+        self.on = [(i, name) for i, (name, acts) in enumerate(zip(self.adapters, gates.flatten(0, 1).any(0).tolist())) if acts]
+
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """Each alone, so that no other adapter can change the order in which an adapter's products are added up."""
-        pairs = zip(self.adapters, gates.unbind(-1))  # gates of adapters that are not in ``now`` fall away
-        return [(*self.factors(name, layer), gate[..., None]) for name, gate in pairs if gate.any()]
+        return [(*self.factors(name, layer), gates[..., i, None]) for i, name in self.on]
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         noun = self.backbone.tokenizer(concept.noun, add_special_tokens=False).input_ids

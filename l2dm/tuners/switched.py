@@ -13,8 +13,6 @@ multiply the whole adapter, and not what the prompt says: pictures turn hard, an
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from ..backbone import Backbone
@@ -37,36 +35,29 @@ class Switched(Isolated):
 
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
-        self.on: list[tuple[int, str, torch.Tensor | None]] = []
+        self.whole: dict[int, torch.Tensor | None] = {}
         self.always: list[str] = []
-        self.width = backbone.unet.config.cross_attention_dim
-        backbone.unet.register_forward_pre_hook(self._switch, with_kwargs=True)
         backbone.negatives = self._negatives
 
     def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         words = super().gates(ids, features)
         return torch.cat([words, words.any(1, keepdim=True).expand_as(words)], -1)
 
+    def switch(self, gates: torch.Tensor) -> None:
+        """``whole``: of the adapters that are on, the pictures in which they are, (B,), or None for all of them; ``always``: those that go
+        into the weights."""
+        whole = gates[:, 0, gates.shape[-1] // 2 :]
+        super().switch(whole[:, None])
+        self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i] for i, _ in self.on}
+        training, alike = any(p.requires_grad for p in self.parameters.values()), not any(gate is not None for gate in self.whole.values())
+        self.always = [name for _, name in self.on] if alike and len(gates) >= _MANY and not training else []
+
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        return [(*self.factors(adapter, layer), gates[..., i, None] if gates.numel() else gate) for i, adapter, gate in self.on]
+        return [(*self.factors(name, layer), gates[..., i, None] if gates.numel() else self.whole[i]) for i, name in self.on]
 
     def everywhere(self, gates: torch.Tensor) -> list[str]:
         return [] if gates.numel() else self.always
 
-    def _columns(self, features: torch.Tensor) -> int:
-        """Where the gates of whole pictures begin."""
-        return (self.width + features.shape[-1]) // 2
-
-    def _switch(self, unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        """``on``: the adapters that act in this forward, by number and name, and in which of its pictures, (B,), or None for all of them;
-        ``always``: those that go into the weights. Found once a forward, so that no layer asks all the others."""
-        features = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
-        gates = features[:, 0, self._columns(features) :]
-        on = [(i, adapter, gate) for i, (adapter, gate) in enumerate(zip(self.adapters, gates.unbind(-1))) if gate.any()]
-        self.on = [(i, adapter, None if (gate == 1).all() else gate) for i, adapter, gate in on]
-        training, alike = any(p.requires_grad for p in self.parameters.values()), all(gate is None for *_, gate in self.on)
-        self.always = [adapter for _, adapter, _ in self.on] if alike and len(gates) >= _MANY and not training else []
-
     def _negatives(self, prompts: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-        first = self._columns(prompts)
+        first = (self.width + prompts.shape[-1]) // 2  # where the gates of whole pictures begin
         return torch.cat([negatives[..., :first], prompts[..., first:]], -1)
