@@ -73,6 +73,13 @@ def learnt(world: World, subjects: Subjects) -> list[Subject]:
     return found
 
 
+def described(world: World) -> dict[str, Any]:
+    """Which world it is, and with which settings its last concept was learnt."""
+    present = world.manifest.present if world.version else None
+    files, learn = (present.files, present.settings) if present else ({}, {})
+    return {"version": world.version, "concepts": world.concepts, "files": files, "learn": learn}
+
+
 def groups(kind: str, concepts: list[Subject], triples: int, nouns: list[str]) -> list[tuple[Subject, ...]]:
     """What is to be together in one picture: all pairs, or ``triples`` of all triples, the same for every guidance and seed.
 
@@ -98,7 +105,7 @@ def run(plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tel
     drawing = {**plan.generate, **ROWS[name]}
     identity = {
         "plan": dataclasses.asdict(plan), "guidance": name, "seed": seed, "kind": kind,
-        "world": {"version": world.version, "concepts": world.concepts, "files": world.manifest.present.files if world.version else {}},
+        "world": described(world),
         "settings": world.settings("generate", drawing).as_dict(), "judge": Judge().card(),
     }  # fmt: skip
     path = out / "parts" / f"{name}-{seed}-{kind}.json"
@@ -229,7 +236,7 @@ def with_each(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def result(plan: Plan, out: Path) -> dict[str, Any]:
     """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each
-    row and seed), ``settings``."""
+    row and seed), ``settings``, with those that each seed's world was learnt with."""
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in (out / "parts").glob("*.json")]
     parts = sorted((p for p in parts if p["plan"] == dataclasses.asdict(plan)), key=lambda p: (p["seed"], KINDS.index(p["kind"])))
     runs, rows = [], {}
@@ -245,7 +252,9 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
             rows[name] = own[0]["settings"]
     return {
         "guidance": {name: summary([p for p in parts if p["guidance"] == name]) for name in rows}, "runs": runs,
-        "settings": {"plan": dataclasses.asdict(plan), "generate": rows, "judge": Judge().card()},
+        "settings": {
+            "plan": dataclasses.asdict(plan), "generate": rows, "judge": Judge().card(), "worlds": {str(p["seed"]): p["world"]["learn"] for p in parts},
+        },
     }  # fmt: skip
 
 
