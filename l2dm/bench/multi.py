@@ -253,7 +253,7 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
     return {
         "guidance": {name: summary([p for p in parts if p["guidance"] == name]) for name in rows}, "runs": runs,
         "settings": {
-            "plan": dataclasses.asdict(plan), "generate": rows, "judge": Judge().card(), "worlds": {str(p["seed"]): p["world"]["learn"] for p in parts},
+            "plan": dataclasses.asdict(plan), "generate": rows, "judge": Judge().card(), "worlds": {str(p["seed"]): p["world"].get("learn") for p in parts},
         },
     }  # fmt: skip
 
