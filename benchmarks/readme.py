@@ -13,7 +13,7 @@ from l2dm.report import lifelong, multi, plots
 #: a summary's keys that the README shows, of a benchmark that has many more
 LIFELONG = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift",
-    "seconds_per_concept", "bytes_per_concept",
+    "two_concepts", "seconds_per_concept", "bytes_per_concept",
 )  # fmt: skip
 
 
