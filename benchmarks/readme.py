@@ -15,6 +15,7 @@ LIFELONG = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift",
     "two_concepts", "seconds_per_concept", "bytes_per_concept",
 )  # fmt: skip
+FIFTY = ("identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift")
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -64,6 +65,8 @@ def tables() -> dict[str, str]:
     if (path := ROOT / "results" / "lifelong.json").exists():
         methods = json.loads(path.read_text())["methods"]
         found["lifelong"] = markdown(*lifelong.table(methods, LIFELONG))
+    if (path := ROOT / "results" / "fifty.json").exists():
+        found["fifty"] = markdown(*lifelong.table(json.loads(path.read_text())["methods"], FIFTY))
     if (path := ROOT / "results" / "multi.json").exists():
         found["multi"] = markdown(*multi.table(json.loads(path.read_text())["guidance"]))
     return found
@@ -131,10 +134,11 @@ def main() -> None:
     path.write_text(filled(path.read_text()))
     if (path := ROOT / "results" / "base.json").exists():
         training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
-    if (path := ROOT / "results" / "lifelong.json").exists():
-        found = json.loads(path.read_text())
-        runs = {method: [run for run in found["runs"] if run["method"] == method] for method in found["methods"]}
-        plots.curves(runs, "identification", lifelong.UNITS["identification"]).save(ROOT / "docs" / "lifelong.png", optimize=True)
+    for name in ("lifelong", "fifty"):
+        if (path := ROOT / "results" / f"{name}.json").exists():
+            found = json.loads(path.read_text())
+            runs = {method: [run for run in found["runs"] if run["method"] == method] for method in found["methods"]}
+            plots.curves(runs, "identification", lifelong.UNITS["identification"]).save(ROOT / "docs" / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

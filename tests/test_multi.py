@@ -108,6 +108,8 @@ def test_the_comparison_adds_several_concepts_to_every_method_that_holds_them_to
         rows["separate"]
     )
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == result
+    parts = [json.loads(path.read_text()) for path in (tmp_path / "out" / "multi" / "sequential" / "parts").glob("*-two_concepts.json")]
+    assert len(parts) == 3 and all(part["pictures"] == comparison.CONTEXTS for part in parts), "the one pair, in the first contexts"
     head, cells = lifelong_page.table(rows)
     assert cells[1][head.index("two together")] == "-" != cells[0][head.index("two together")]
 

@@ -179,6 +179,7 @@ def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain
     with world.tuner.holding({n: t for n, t in world.tuner.now.items() if not n.startswith("<rex>/")}):
         without = predicted(backbone, PLAIN, TOM, REX)
     assert torch.equal(mixed[:2], without[:2]) and not torch.equal(mixed[2], without[2]), "also within one batch"
+    assert {t.dtype for n, t in world.tuner.state().items() if "/noun" not in n} == {torch.float16}
     again = World.open(world.path)
     assert torch.equal(predicted(again.backbone(), f"{REX} and {TOM}"), predicted(backbone, f"{REX} and {TOM}"))
     again.forget("<rex>")

@@ -27,17 +27,20 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 @contextmanager
 def frozen_in_bfloat16(*networks: torch.nn.Module) -> Iterator[None]:
     """Within the block the weights of matrix products and convolutions that take no gradient are bfloat16: what autocast makes of them,
-    to the last bit, but once and not in every forward, which would also keep its own copy of each for the backward."""
+    to the last bit, but once and not in every forward, which would also keep its own copy of each for the backward. What they were is
+    kept meanwhile, in half the bytes where that loses nothing: most bases are shipped in float16."""
     kinds = torch.nn.Linear, torch.nn.Conv2d  # and no subclass: a parametrized weight is worked out in its own precision
     layers = [m for network in networks for m in network.modules() if type(m) in kinds]
-    frozen = {p: p.data for m in layers for p in m.parameters(recurse=False) if not p.requires_grad}
+    frozen = {}
     try:
-        for p, own in frozen.items():
-            p.data = own.to(torch.bfloat16)
+        for p in (p for m in layers for p in m.parameters(recurse=False) if not p.requires_grad and p not in frozen):
+            half = p.data.half()
+            frozen[p] = (half if torch.equal(half.to(p.dtype), p.data) else p.data), p.dtype
+            p.data = p.data.to(torch.bfloat16)
         yield
     finally:
-        for p, own in frozen.items():
-            p.data = own
+        for p, (own, dtype) in frozen.items():
+            p.data = own.to(dtype)
 
 
 def _scores(attn, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -15,6 +15,7 @@ from .runs import bench as learn_all
 #: how the pictures of several concepts are drawn -> what the figure's name ends with
 DRAWN = {"none": "", "l2dm": "_guided", "collage": "_collage"}
 KINDS = ("two_concepts", "three_concepts")
+CONTEXTS = 1  # of the prompts' four: 43 pictures of pairs and 20 of triples for a run and a way of drawing
 
 
 def bench(
@@ -23,7 +24,7 @@ def bench(
     """``comparison.json``: as ``lifelong.json``, and in each run's record ``two_concepts``, ``three_concepts`` (success in [0, 1],
     plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart has none
     of these, nor has a run whose world is not here any more."""
-    pairs = multi.Plan(plan.concepts, generate={"steps": plan.steps})
+    pairs = multi.Plan(plan.concepts, contexts=CONTEXTS, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     for method in methods:
         place = {seed: out / "runs" / f"{method}-{seed}" / "world" for seed in seeds}

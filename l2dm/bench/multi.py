@@ -58,6 +58,7 @@ class Plan:
     concepts: str = "shipped"
     pictures: int = 1  # of each prompt
     triples: int = 20
+    contexts: int = 0  # of the concepts' prompts, the first ones; 0: all
     timed: int = 3  # paired runs of a part that takes the time
     generate: dict[str, Any] = field(default_factory=dict)  # changes of the base's generate settings, for every row
 
@@ -109,7 +110,7 @@ def run(plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tel
         "settings": world.settings("generate", drawing).as_dict(), "judge": Judge().card(),
     }  # fmt: skip
     path = out / "parts" / f"{name}-{seed}-{kind}.json"
-    if record := begun(path, identity):
+    if record := begun(path, identity, {"plan": dataclasses.asdict(Plan())}):
         return record
     path.parent.mkdir(parents=True, exist_ok=True)
     examiner = Examiner(plan.concepts, **{**drawing, "n": plan.pictures, "batch": plan.pictures})
@@ -130,7 +131,8 @@ def _together(plan: Plan, examiner: Examiner, world: World, concepts: list[Subje
     """Draws and judges every group in every context; keeps a few pictures beside ``path``."""
     judge, plain = examiner.judge, kind == "two_plain_nouns"
     steps = world.settings("generate", examiner.drawing).steps
-    cases = list(itertools.product(groups(kind, concepts, plan.triples, judge.nouns), examiner.subjects.prompts))
+    contexts = examiner.subjects.prompts[: plan.contexts or None]
+    cases = list(itertools.product(groups(kind, concepts, plan.triples, judge.nouns), contexts))
     kept = sorted(np.random.default_rng(seed).permutation(len(cases))[:SAMPLES].tolist())
     verdicts, alignments, samples = [], [], []
     world.backbone()
@@ -238,7 +240,7 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
     """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each
     row and seed), ``settings``, with those that each seed's world was learnt with."""
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in (out / "parts").glob("*.json")]
-    parts = sorted((p for p in parts if p["plan"] == dataclasses.asdict(plan)), key=lambda p: (p["seed"], KINDS.index(p["kind"])))
+    parts = sorted((p for p in parts if {**dataclasses.asdict(Plan()), **p["plan"]} == dataclasses.asdict(plan)), key=lambda p: (p["seed"], KINDS.index(p["kind"])))
     runs, rows = [], {}
     for name in ROWS:
         own = [p for p in parts if p["guidance"] == name]

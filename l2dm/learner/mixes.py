@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..backbone import Backbone
 from ..concept import Concept, shrunken
+from ..concept.words import article
 from ..retention import DrawNumbers
 from .objective import Rows
 
@@ -30,11 +31,12 @@ SMALLEST, LARGEST = 0.55, 0.75  # a shrunken picture's side, as a share of the w
 
 @dataclass(frozen=True)
 class Mixes:
-    """Latents (n, C, h, w), and for each: a prompt, the companion, where the error counts, and which part of that is the companion
-    ((n, 1, h, w) of 0 and 1). ``earlier``: whether the companions are concepts."""
+    """Latents (n, C, h, w), and for each: a prompt, the same with a plain noun for the concept, the companion, where the error counts, and
+    which part of that is the companion ((n, 1, h, w) of 0 and 1). ``earlier``: whether the companions are concepts."""
 
     latents: torch.Tensor
     prompts: list[str]
+    known: list[str]
     companions: list[str]
     masks: torch.Tensor
     beside: torch.Tensor
@@ -43,8 +45,8 @@ class Mixes:
     def rows(self, term: str, count: int, weight: float, draw: DrawNumbers) -> Rows:
         """``count`` of them, each with ``weight``; with earlier concepts, these are what is held."""
         chosen = draw(len(self.prompts), count)
-        prompts, beside = ([of[k] for k in chosen.tolist()] for of in (self.prompts, self.companions))
-        held = {"tasks": tuple(beside), "held": self.beside[chosen]} if self.earlier else {}
+        prompts, known, beside = ([of[k] for k in chosen.tolist()] for of in (self.prompts, self.known, self.companions))
+        held = {"tasks": tuple(beside), "held": self.beside[chosen], "known": known} if self.earlier else {}
         return Rows(term, weight * count, self.latents[chosen], prompts, masks=self.masks[chosen], **held)
 
 
@@ -76,8 +78,9 @@ def mixes(
         prompts.append(_sentence([name for name, _ in things], rng))
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = torch.cat([backbone.encode_pictures(part) for part in x.split(8)]).cpu()
+    known = [prompt.replace(concept.name, article(concept.noun)) for prompt in prompts]
     whole = [torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:]) > 0.999 for where in (inside, theirs)]
-    return Mixes(latents, prompts, chosen, *(where.float() for where in whole), names is not None)
+    return Mixes(latents, prompts, known, chosen, *(where.float() for where in whole), names is not None)
 
 
 def _sentence(names: list[str], rng: np.random.Generator) -> str:

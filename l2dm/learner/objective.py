@@ -27,7 +27,7 @@ class Rows:
     """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose concept each is.
 
     A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w): where the error and where the
-    distillation count, if not everywhere.
+    distillation count, if not everywhere. ``known``: prompts for the teacher, where ``prompts`` have words that it does not know.
     """
 
     term: str
@@ -37,6 +37,7 @@ class Rows:
     tasks: tuple[str, ...] = ()
     masks: torch.Tensor | None = None
     held: torch.Tensor | None = None
+    known: list[str] | None = None
 
 
 def objective(
@@ -58,11 +59,13 @@ def objective(
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = timesteps.to(latents.device)
     noisy = backbone.noise.add_noise(latents, noise, timesteps)
-    context = (read or backbone.encode_text)([prompt for part in parts for prompt in part.prompts])
+    read = read or backbone.encode_text
+    context = read([prompt for part in parts for prompt in part.prompts])
     tasks = list(parts[-1].tasks)
     teacher = None
     if distillation is not None and tasks:
-        teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], context[-len(tasks) :])
+        theirs = context[-len(tasks) :] if parts[-1].known is None else read(parts[-1].known)
+        teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], theirs)
     with distillation.attention() if teacher else nullcontext() as outputs:
         predicted = backbone.predict(noisy, timesteps, context)
     errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square()

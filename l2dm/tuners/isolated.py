@@ -5,7 +5,7 @@
 Its words are the token V* and the class noun right after it. Every weight is the pretrained one and every other concept's adapter
 is frozen, so a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero
 by construction, at every k, and a forward costs what the concepts in its prompts cost. What has to be measured is the price in
-likeness.
+likeness. Adapters are what grows with k, so they are kept in float16, in memory and on disk.
 """
 
 from __future__ import annotations
@@ -20,3 +20,6 @@ class Isolated(ByPrompt):
 
     def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         return self.words(ids)
+
+    def finish(self) -> None:
+        self.now, self.parameters = {**self.now, **{name: p.detach().half() for name, p in self.parameters.items()}}, {}

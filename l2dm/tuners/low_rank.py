@@ -98,8 +98,8 @@ class LowRank(Beside):
         return []
 
     def factors(self, adapter: str, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1)."""
-        return self.now[f"{adapter}/{layer}.down"], self.now[f"{adapter}/{layer}.up"]
+        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1). In float32, however kept."""
+        return self.now[f"{adapter}/{layer}.down"].float(), self.now[f"{adapter}/{layer}.up"].float()
 
     def fresh(self, adapter: str, settings: LearnSettings) -> dict[str, torch.Tensor]:
         """A new adapter that changes nothing yet."""

@@ -27,24 +27,28 @@ def literal_objective(backbone, parts, seed: int) -> float:
 
 
 def literal_distillation(learning, parts, generator, drift: dict[str, float]) -> float:
-    """L_ECD: mean over the replayed rows of w_l * ||teacher - student||^2 / size, one row and one forward at a time."""
+    """L_ECD: mean over the replayed rows of w_l * ||teacher - student||^2, the mean of what counts; the teacher reads what it knows.
+
+    One row and one forward at a time."""
     backbone = learning.backbone
     count = sum(len(part.latents) for part in parts)
     times = torch.randint(backbone.noise.config.num_train_timesteps, (count,), generator=generator)
     noises = torch.randn((count, *parts[0].latents.shape[1:]), generator=generator)
     mean, total, rows = sum(drift.values()) / len(drift), 0.0, parts[-1]
+
+    def context(prompt: str) -> torch.Tensor:
+        ids = backbone.tokenizer(prompt, padding="max_length", max_length=backbone.longest_prompt + 2, return_tensors="pt").input_ids
+        return backbone.text_encoder(ids)[0]
+
     for i, task in enumerate(rows.tasks):
         t, noise = times[count - len(rows.tasks) + i], noises[count - len(rows.tasks) + i]
         alpha_bar = backbone.noise.alphas_cumprod[t]
         noisy = (alpha_bar.sqrt() * rows.latents[i] + (1 - alpha_bar).sqrt() * noise)[None]
-        ids = backbone.tokenizer(
-            rows.prompts[i], padding="max_length", max_length=backbone.longest_prompt + 2, return_tensors="pt"
-        ).input_ids
-        context = backbone.text_encoder(ids)[0]
-        student = backbone.unet(noisy, t[None], context).sample
-        now = learning.tuner.state()
-        learning.tuner.load(learning.distillation.previous)
-        teacher = backbone.unet(noisy, t[None], context).sample
-        learning.tuner.load(now)
-        total += drift[task] / mean * float(((teacher - student) ** 2).mean())
+        asked, answered = context((rows.known or rows.prompts)[i]), context(rows.prompts[i])
+        student = backbone.unet(noisy, t[None], answered).sample
+        with learning.tuner.holding(learning.distillation.previous):
+            teacher = backbone.unet(noisy, t[None], asked).sample
+        apart = ((teacher - student) ** 2)[0]
+        counts = apart if rows.held is None else apart[:, rows.held[i, 0] == 1]
+        total += drift[task] / mean * float(counts.mean())
     return total / len(rows.tasks)
