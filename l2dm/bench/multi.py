@@ -240,7 +240,10 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
     """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each
     row and seed), ``settings``, with those that each seed's world was learnt with."""
     parts = [json.loads(file.read_text(encoding="utf-8")) for file in (out / "parts").glob("*.json")]
-    parts = sorted((p for p in parts if {**dataclasses.asdict(Plan()), **p["plan"]} == dataclasses.asdict(plan)), key=lambda p: (p["seed"], KINDS.index(p["kind"])))
+    parts = sorted(
+        (p for p in parts if {**dataclasses.asdict(Plan()), **p["plan"]} == dataclasses.asdict(plan)),
+        key=lambda p: (p["seed"], KINDS.index(p["kind"])),
+    )
     runs, rows = [], {}
     for name in ROWS:
         own = [p for p in parts if p["guidance"] == name]
