@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -195,6 +197,23 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match=r"the package ray is not installed; pip install 'l2dm\[ray\]'"):
         list(pool.each(print, [], 1, 1, "local"))
+
+
+def test_workers_take_the_gpus_in_turn(monkeypatch):
+    cores = os.cpu_count()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert pool.visible_gpus() == [] and pool.at_once(0) == (cores, 1) and pool.at_once(1) == (1, cores)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pool.visible_gpus() == ["0", "1"] and pool.at_once(0)[0] == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    turn, gpus, taken = multiprocessing.Value("i"), pool.visible_gpus(), []
+    for _ in range(3):
+        pool._take_gpu(turn, gpus)
+        taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert taken == ["3", "5", "3"]
+    pool._take_gpu(turn, [])
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3", "without GPUs nothing is set"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -17,17 +17,45 @@ from ..errors import SettingsError
 def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None) -> Iterator[tuple[int, Any]]:
     """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
 
-    ``workers`` at a time, each in a fresh process; 0: here. ``ray``: on the cluster at that address instead, "local" for one of its
-    own. ``work`` is a module's function, and what it is given and gives can be pickled.
+    ``workers`` at a time, each in a fresh process, on a GPU of its own as far as there are several; 0: here. ``ray``: on the cluster at
+    that address instead, "local" for one of its own. ``work`` is a module's function, and what it is given and gives can be pickled.
     """
     if ray is not None:
         yield from _on_ray(work, jobs, threads, ray, workers)
     elif not workers:
         yield from ((i, work(*job)) for i, job in enumerate(jobs))
     else:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, _begin, (spawn.Value("i"), visible_gpus())) as pool:
             waiting = {pool.submit(_with_threads, threads, work, job): i for i, job in enumerate(jobs)}
             yield from ((waiting[done], done.result()) for done in as_completed(waiting))
+
+
+def at_once(wanted: int) -> tuple[int, int]:
+    """How many workers, and the cores of each: ``wanted``, or 0 for one a GPU, and where there is none one a core."""
+    cores = os.cpu_count() or 1
+    workers = wanted or len(visible_gpus()) or cores
+    return workers, max(1, cores // workers)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return named.split(",")[:count] if named else [str(k) for k in range(count)]
+
+
+def _begin(turn: Any, gpus: list[str]) -> None:
+    """Of a worker, before its first job."""
+    _end_with_parent()
+    _take_gpu(turn, gpus)
+
+
+def _take_gpu(turn: Any, gpus: list[str]) -> None:
+    """Each worker sees the next of ``gpus`` alone; ``turn`` is what they count with."""
+    with turn.get_lock():
+        mine, turn.value = turn.value, turn.value + 1
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[mine % len(gpus)]
 
 
 def _end_with_parent() -> None:

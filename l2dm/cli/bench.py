@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ Methods = Annotated[str, typer.Option(help="Rows of l2dm/methods.py, with commas
 Seeds = Annotated[str, typer.Option(help="One run each, with commas.")]
 Count = Annotated[int, typer.Option(help="Concepts of a run.", min=1)]
 Base = Annotated[str, typer.Option(help="As for init.")]
-Workers = Annotated[int, typer.Option(help="Runs at a time; 0: one a core.", min=0)]
+Workers = Annotated[int, typer.Option(help="Runs at a time; 0: one a GPU, or one a core.", min=0)]
 Ray = Annotated[str | None, typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local.")]
 ConceptsFolder = Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")]
 JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
@@ -105,23 +104,22 @@ def multi(
     pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 1,
     concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
     settings: SettingsFile = None,
-    workers: Annotated[int, typer.Option(help="Parts at a time; 0: one a core.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Parts at a time; 0: one a GPU, or one a core.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Several concepts in one prompt, with every guidance: the judge's verdicts, JSON, one page. Resumes."""
     from ..bench.multi import KINDS, ROWS, Plan, bench, samples
+    from ..bench.pool import at_once
     from ..report.multi import table, write_page
 
     chosen, asked = names("--guidances", guidances, list(ROWS)), names("--kinds", kinds, list(KINDS))
     numbers = whole_numbers("--seeds", seeds)
     if min(numbers) < 0:
         raise SettingsError(f"--seeds {seeds}: expected numbers from 0 on")
-    cores = os.cpu_count() or 1
-    at_once = workers or cores
     plan = Plan(
         str(concepts.resolve()) if concepts else "shipped", pictures, triples, generate=read_toml(settings, "generate") if settings else {}
     )
-    result = bench(plan, chosen, numbers, worlds, out_folder, at_once, max(1, cores // at_once), asked)
+    result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
     page = write_page(result, samples(out_folder, list(result["guidance"]), numbers[0]), out_folder / "multi.html")
     answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
 
@@ -142,14 +140,14 @@ def _measure(
 ) -> None:  # fmt: skip
     """Run, write JSON and page, and answer with the table."""
     from ..bench import runs
+    from ..bench.pool import at_once
     from ..methods import METHODS
     from ..report.lifelong import BRIEF, table, write_page
 
     chosen = names("--methods", methods, list(METHODS))
     numbers = whole_numbers("--seeds", seeds)
-    cores, name = os.cpu_count() or 1, name or plan.name
-    at_once = workers or cores
-    result = (bench or runs.bench)(plan, chosen, numbers, out, at_once, max(1, cores // at_once), ray)
+    name = name or plan.name
+    result = (bench or runs.bench)(plan, chosen, numbers, out, *at_once(workers), ray)
     headed = {"title": title} if title else {}
     page = write_page(
         result, out / f"{name}.html", command=shlex.join(["l2dm", *sys.argv[1:]]), samples=runs.samples(plan, out, result), **headed
