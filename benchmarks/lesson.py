@@ -10,29 +10,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.main import ROOT, made_by
+from l2dm.bench.lifelong import Plan
+from l2dm.bench.memory import peak_mb
 from l2dm.evaluation.summary import spread
 from l2dm.world import store
+from l2dm.world.world import World
 
 LESSONS = 2, 10
 
 
 def learn(run: Path, lesson: int, steps: int) -> float:
     """Peak MB of this process, which learns the ``lesson``-th concept of ``run`` again."""
-    import shutil
-
-    import torch
-
-    from l2dm.bench.lifelong import Plan
-    from l2dm.bench.memory import peak_mb
-    from l2dm.world.world import World
-
     torch.set_num_threads(1)
     record = json.loads((run / "run.json").read_text())
     with tempfile.TemporaryDirectory() as place:
