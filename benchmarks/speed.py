@@ -6,7 +6,8 @@ throughput_ratio       training pictures a second, ours over the plain loop's (b
                        script does, on the same base, photos, class pictures and batch, each at its own default precision.
                        Beside it: with photos and class pictures in two forwards; both in our precision; and ours compiled
                        (compile = true), after the first step, whose seconds are in the details.
-memory_ratio           peak memory of a process that trains (resident; on a GPU, allocated there), ours over the plain loop's
+                       Each loop has a process of its own, and they take turns.
+memory_ratio           peak memory of these processes (resident; on a GPU, allocated there), ours over the plain loop's
 matrix_rate_fraction   operations of one of our steps, forward and backward, a second, over the best matrix product measured here in the
                        precision of our step; ..._of_fastest: over the best in any precision
 guided_time_ratio_...  time of guided over plain sampling, of our guidance "l2dm" and of diffusers' Attend-and-Excite pipeline
@@ -34,7 +35,7 @@ from benchmarks.main import ROOT, made_by
 from benchmarks.plain import Plain
 from l2dm import GenerateSettings, LearnSettings
 from l2dm.backbone import MINI, Backbone
-from l2dm.bench.memory import peak_mb, reset_peak, resident_mb
+from l2dm.bench.memory import peak_mb, resident_mb
 from l2dm.concept import Concept
 from l2dm.generation import draw, mentions
 from l2dm.guidance.attention import map_size
@@ -46,7 +47,7 @@ from l2dm.world import store
 PHOTOS, OTHERS = ROOT / "demo" / "photos" / "rex", ROOT / "demo" / "photos" / "pip"
 TOKEN, NOUN, PAIR = "<rex>", "dog", ("dog", "cat")
 LOOPS = ("ours", "plain", "plain, two forwards", "plain, our precision", "ours, compiled")
-BLOCK = 3  # steps timed together
+BLOCK = 10  # steps timed together
 SHORT, LONG = 4, 20  # steps of the published script
 
 
@@ -78,12 +79,31 @@ def loop(name: str, base: str) -> Iterator:
     return Plain(backbone, PHOTOS, OTHERS, TOKEN, NOUN, chosen.batch, chosen.learning_rate, forwards, precision).run()
 
 
-def steps(running: Iterator, count: int) -> float:
-    """Seconds of ``count`` steps."""
-    began = time.perf_counter()
-    for _ in range(count):
-        next(running)
-    return time.perf_counter() - began
+def answer(running: Iterator) -> None:
+    """Of a loop's own process: takes as many steps as each line of standard input says, and tells the seconds; at the end its peak MB."""
+    for line in sys.stdin:
+        began = time.perf_counter()
+        for _ in range(int(line)):
+            next(running)
+        print(time.perf_counter() - began, flush=True)
+    print(peak_mb())
+
+
+class Apart:
+    """A loop of LOOPS in a process of its own: none has its memory laid out, or kept, by another."""
+
+    def __init__(self, name: str, base: str):
+        command = [sys.executable, "-m", "benchmarks.speed", "--inside", name, "--base", base]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def seconds(self, count: int) -> float:
+        """Of ``count`` steps."""
+        print(count, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def end(self) -> float:
+        """MB at the peak."""
+        return float(self.process.communicate()[0])
 
 
 def rounds_of(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -130,12 +150,6 @@ def operations(base: str) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def peak(name: str, base: str, count: int) -> float:
-    """MB at the peak of a process that takes ``count`` steps of loop ``name``."""
-    command = [sys.executable, "-m", "benchmarks.speed", "--inside", name, "--base", base, "--steps", str(count)]
-    return float(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-
-
 def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float]:
     """Seconds and peak MB of the published script, taking ``count`` steps."""
     backbone = Backbone.load(base)
@@ -163,9 +177,10 @@ def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float
 
 def training(base: str, rounds: int, block: int, published: Path | None) -> dict:
     """The figures of training; ``details`` has what they were made from."""
-    running = {name: loop(name, base) for name in LOOPS}
-    compiling = steps(running["ours, compiled"], 1)
-    seconds = rounds_of({name: lambda name=name: steps(running[name], block) / block for name in LOOPS}, rounds)
+    loops = {name: Apart(name, base) for name in LOOPS}
+    compiling = loops["ours, compiled"].seconds(1)
+    seconds = rounds_of({name: lambda own=own: own.seconds(block) / block for name, own in loops.items()}, rounds)
+    mb = {name: own.end() for name, own in loops.items()}
     rates, work, precision = matrix_rate(), operations(base), "bfloat16" if ours(base)[1].fast else "float32"
     step = statistics.median(seconds["ours"])
     figures = {
@@ -177,7 +192,6 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
         "matrix_rate_fraction": round(work / step / rates[precision], 3),
         "matrix_rate_fraction_of_fastest": round(work / step / max(rates.values()), 3),
     }
-    mb = {name: peak(name, base, 2 * block) for name in LOOPS[:2]}
     details = {"seconds_a_step": {n: round(statistics.median(s), 4) for n, s in seconds.items()}, "peak_mb": mb, "compiling_seconds": round(compiling, 1),
                "step_gigaflop": round(work, 2), "precision": precision, "matrix_gigaflop_a_second": rates}  # fmt: skip
     if published:
@@ -237,13 +251,9 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one round of the least; only to see that it runs")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.json")
     parser.add_argument("--inside", choices=LOOPS, help=argparse.SUPPRESS)
-    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        reset_peak()
-        steps(loop(options.inside, options.base), options.steps)
-        print(peak_mb())
-        return
+        return answer(loop(options.inside, options.base))
     rounds, block, count, sampling = (1, 1, 1, 2) if options.smoke else (options.rounds, BLOCK, 4, 0)
     train = training(options.base, rounds, block, options.script)
     sample = guided(options.base, max(1, rounds - 2), count, sampling)

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from l2dm import World
 from l2dm.backbone import Backbone
+from l2dm.bench import runs
 from l2dm.evaluation import judge
 
 QUICK = {"steps": 3, "batch": 2, "prior_pictures": 2, "prior_steps": 2, "previews": 0, "mixes": 0, "rank": 4, "checkpoint_every": 1}
@@ -60,6 +61,13 @@ def untrained(tmp_path, monkeypatch):
     facts = {"nouns": ["dog", "cat"], "backgrounds": ["c", "d"], "found": 0.5, "measured": {"identity_top1": 0.01}}
     (folder / "judge.json").write_text(json.dumps(facts))
     monkeypatch.setattr(judge, "SHIPPED", folder)
+
+
+@pytest.fixture(autouse=True)
+def lessons_here(request, monkeypatch):
+    """Benchmarks give each lesson a process of its own, which takes seconds to start, and has nothing of what a test patched."""
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(runs, "alone", lambda work, *given: work(*given))
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from l2dm.errors import BaseModelError, SettingsError
 from l2dm.evaluation import judge, summary
 from l2dm.methods import METHODS
 from l2dm.report.lifelong import ablations, standing, table, write_page
+from l2dm.settings import read_toml
 
 
 @pytest.fixture
@@ -214,6 +215,12 @@ def test_workers_take_the_gpus_in_turn(monkeypatch):
     assert taken == ["3", "5", "3"]
     pool._take_gpu(turn, [])
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3", "without GPUs nothing is set"
+
+
+def test_a_work_alone_has_a_process_of_its_own_and_its_errors_arrive(tmp_path):
+    assert pool.alone(os.getpid) != os.getpid()
+    with pytest.raises(SettingsError, match=f"{tmp_path}/none.toml: no such settings file"):
+        pool.alone(read_toml, tmp_path / "none.toml", "learn")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -12,6 +12,7 @@ import transformers
 diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
 
+from .allocator import keep_freed_memory
 from .backbone import MINI, Backbone
 from .compiling import compiled
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
@@ -29,6 +30,7 @@ __all__ = [
     "compiled",
     "fast_attention",
     "frozen_in_bfloat16",
+    "keep_freed_memory",
     "load_encoder",
     "multiplies_bfloat16",
 ]

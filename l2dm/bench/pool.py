@@ -31,6 +31,14 @@ def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str
             yield from ((waiting[done], done.result()) for done in as_completed(waiting))
 
 
+def alone(work: Callable, *given: Any) -> Any:
+    """``work(*given)`` in a fresh process, so that its peak memory is the work's own; here where there is a GPU, which counts apart."""
+    if torch.cuda.is_available():
+        return work(*given)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
+        return pool.submit(_with_threads, torch.get_num_threads(), work, given).result()
+
+
 def at_once(wanted: int) -> tuple[int, int]:
     """How many workers, and the cores of each: ``wanted``, or 0 for one a GPU, and where there is none one a core."""
     cores = os.cpu_count() or 1

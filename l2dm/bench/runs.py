@@ -25,7 +25,7 @@ from ..settings import GenerateSettings, LearnSettings
 from ..world import store
 from ..world.world import World, settings_for
 from .memory import peak_mb, reset_peak
-from .pool import each
+from .pool import alone, each
 from .subjects import Subject, pictures
 
 
@@ -119,7 +119,8 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
         if world is None or apart:
             world = _world(folder / (f"world-{k}" if apart else "world"), plan, int(learnt > k) if apart else learnt)
         if learnt == k:
-            _teach(world, sequence[: k + 1], plan, method, seed, record)
+            _teach(world.path, sequence[: k + 1], plan, method, seed, record)
+            world = World.open(world.path)
             store.write_json(path, record)
         for t in missing:
             if apart or k + 1 == len(sequence):
@@ -160,17 +161,25 @@ def _world(place: Path, plan: Plan, known: int) -> World:
     return world
 
 
-def _teach(world: World, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]) -> None:
-    """One lesson, of the last of ``sequence``; its seconds, its peak memory, and the bytes that all concepts so far take go into ``record``."""
+def _teach(place: Path, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]) -> None:
+    """One lesson, of the last of ``sequence``, in a process of its own, as users learn; its seconds, its peak memory, and the bytes that
+    all concepts so far take go into ``record``."""
     subject = sequence[-1]
-    reset_peak()
     earlier = {s.token: s.learn for s in sequence[:-1]} if METHODS[method].memory == "photos" else None
-    version = world.learn(subject.learn, token=subject.token, noun=subject.noun, method=method, seed=seed, discard=True,
-                          earlier=earlier, **{"previews": 0, **plan.learn})  # fmt: skip
+    settings = {"previews": 0, **plan.learn, "method": method, "seed": seed}
+    seconds, peak, size = alone(_learn, place, subject, earlier, settings)
     others = record["bytes"][-1] if record["bytes"] and METHODS[method].apart else 0
-    record["seconds"].append(version.seconds)
-    record["peak_mb"].append(peak_mb())
-    record["bytes"].append(others + store.size(world.path / "versions" / f"{version.version:04d}"))
+    record["seconds"].append(seconds)
+    record["peak_mb"].append(peak)
+    record["bytes"].append(others + size)
+
+
+def _learn(place: Path, subject: Subject, earlier: dict[str, Path] | None, settings: dict[str, Any]) -> tuple[float, float, int]:
+    """Seconds, peak MB and bytes of the new version."""
+    reset_peak()
+    world = World.open(place)
+    version = world.learn(subject.learn, token=subject.token, noun=subject.noun, discard=True, earlier=earlier, **settings)
+    return version.seconds, peak_mb(), store.size(place / "versions" / f"{version.version:04d}")
 
 
 def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:

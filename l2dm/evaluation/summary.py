@@ -33,7 +33,7 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
             found[FORGETTING[name]] = spread([matrix.forgetting(m) for m in matrices])
     for name in {name: None for record in records for name, value in record.items() if isinstance(value, float)}:
         found[name] = spread([record[name] for record in records if name in record])
-    found["seconds_per_concept"] = spread([float(np.mean(r["seconds"])) for r in records])
+    found["seconds_per_concept"] = spread([float(np.median(r["seconds"])) for r in records])  # one lesson may have met other work
     found["peak_memory_mb"] = spread([max(r["peak_mb"]) for r in records])
     found["bytes_per_concept"] = spread([r["bytes"][-1] / len(r["bytes"]) for r in records])
     if len(records[0]["seconds"]) >= 10:
