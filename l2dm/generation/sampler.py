@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from PIL import Image
 
-from ..backbone import Backbone
+from ..backbone import Backbone, keep_freed_memory
 from ..errors import SettingsError
 from ..settings import GenerateSettings
 from .collaged import collaged
@@ -27,6 +27,7 @@ def draw(
     ``things`` are what ``settings.guidance`` looks after; without it, or with none of them, sampling is plain. ``glances`` collects
     where they were looked for.
     """
+    keep_freed_memory()
     things, size = list(things), {}
     for name in ("height", "width"):
         value, grain = getattr(settings, name), backbone.factor * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
