@@ -48,9 +48,14 @@ class _Added(torch.nn.Module):
         for down, up, gate in self.tuner.acting(self.name, gates):
             hidden = into(x, down)
             if gate is not None:
-                hidden = gate.view(*gate.shape, *[1] * (hidden.dim() - gate.dim())) * hidden
+                hidden = gate * hidden if gate.dim() > 2 else self._whole(gate, hidden) * hidden
             out = out + through(hidden, up)
         return out
+
+    def _whole(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """``gate`` (B, 1 or rank) of whole pictures in the shape of ``hidden``."""
+        (rows, width), alike = gate.shape, [1] * (hidden.dim() - 2)
+        return gate.view(rows, width, *alike) if isinstance(self.layer, torch.nn.Conv2d) else gate.view(rows, *alike, width)
 
 
 class LowRank(Beside):
@@ -88,10 +93,12 @@ class LowRank(Beside):
 
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters together."""
-        if not self.adapters:
-            return []
-        pairs = [self.factors(name, layer) for name in self.adapters]
-        return [(torch.cat([down for down, _ in pairs]), torch.cat([up for _, up in pairs], 1), None)]
+        return [(*self.side_by_side(layer, self.adapters), None)] if self.adapters else []
+
+    def side_by_side(self, layer: str, adapters: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The factors of ``adapters`` as those of one, whose rank is the sum of theirs."""
+        downs, ups = zip(*(self.factors(name, layer) for name in adapters))
+        return torch.cat(downs), torch.cat(ups, 1)
 
     def everywhere(self, gates: torch.Tensor) -> list[str]:
         """Adapters that act throughout the batch and are not being trained, if it is quicker to add them to the weights."""

@@ -44,16 +44,29 @@ class Switched(Isolated):
         return torch.cat([words, words.any(1, keepdim=True).expand_as(words)], -1)
 
     def switch(self, gates: torch.Tensor) -> None:
-        """``whole``: of the adapters that are on, the pictures in which they are, (B,), or None for all of them; ``always``: those that go
-        into the weights."""
+        """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
+        into the weights. While one is trained they act side by side, as one: what that costs does not grow with them. ``ranks``: of each."""
         whole = gates[:, 0, gates.shape[-1] // 2 :]
         super().switch(whole[:, None])
-        self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i] for i, _ in self.on}
-        training, alike = any(p.requires_grad for p in self.parameters.values()), not any(gate is not None for gate in self.whole.values())
+        self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
+        alike, training = all(gate is None for gate in self.whole.values()), any(p.requires_grad for p in self.parameters.values())
         self.always = [name for _, name in self.on] if alike and len(gates) >= _MANY and not training else []
+        self.ranks = []
+        if training and len(self.on) > 1:
+            first = next(iter(self.layers))
+            self.ranks = [len(self.now[f"{name}/{first}.down"]) for _, name in self.on]
+            self.together = self._gates(whole)
+
+    def _gates(self, gates: torch.Tensor) -> torch.Tensor:
+        """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank."""
+        return torch.cat([gates[..., i, None].expand(*gates.shape[:-1], rank) for (i, _), rank in zip(self.on, self.ranks)], -1)
 
     def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        return [(*self.factors(name, layer), gates[..., i, None] if gates.numel() else self.whole[i]) for i, name in self.on]
+        words = gates.numel() > 0
+        if self.ranks:
+            gate = self._gates(gates) if words else self.together
+            return [(*self.side_by_side(layer, [name for _, name in self.on]), gate)]
+        return [(*self.factors(name, layer), gates[..., i, None] if words else self.whole[i]) for i, name in self.on]
 
     def everywhere(self, gates: torch.Tensor) -> list[str]:
         return [] if gates.numel() else self.always
