@@ -15,6 +15,10 @@ LIFELONG = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift",
     "two_concepts", "seconds_per_concept", "bytes_per_concept",
 )  # fmt: skip
+COMPARISON = (
+    "identification", "identification_just_learned", "forgetting", "image_alignment", "prior_drift", "two_concepts", "two_concepts_collage",
+    "seconds_per_concept", "bytes_per_concept",
+)  # fmt: skip
 FIFTY = ("identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift")
 
 
@@ -65,6 +69,10 @@ def tables() -> dict[str, str]:
     if (path := ROOT / "results" / "lifelong.json").exists():
         methods = json.loads(path.read_text())["methods"]
         found["lifelong"] = markdown(*lifelong.table(methods, LIFELONG))
+    if (path := ROOT / "results" / "comparison.json").exists():
+        methods = json.loads(path.read_text())["methods"]
+        best_first = dict(sorted(methods.items(), key=lambda row: -row[1]["identification"]["mean"]))
+        found["comparison"] = markdown(*lifelong.table(best_first, COMPARISON))
     if (path := ROOT / "results" / "fifty.json").exists():
         found["fifty"] = markdown(*lifelong.table(json.loads(path.read_text())["methods"], FIFTY))
     if (path := ROOT / "results" / "multi.json").exists():

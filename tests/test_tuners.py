@@ -213,6 +213,22 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
     assert not batch[2, :, :words][..., -1].any(), "at no word of the negative"
 
 
+def test_while_one_is_trained_switched_adapters_act_side_by_side_as_each_alone(photos):
+    known = learn(photos, "switched", "<rex>", "<tom>", steps=2)
+    learning = begin(photos, "switched", "<ada>", known.backbone, known.tuner, rank=12)
+    tuner, backbone, prompts = learning.tuner, learning.backbone, (PLAIN, REX, TOM, f"{REX} and <ada> teddy bear")
+    for name, p in tuner.parameters.items():
+        if name.endswith(".up"):
+            p.data.normal_(std=0.05, generator=torch.Generator().manual_seed(len(name)))
+    alone = predicted(backbone, *prompts)
+    assert not tuner.ranks and len(tuner.on) == 3
+    for p in tuner.parameters.values():
+        p.requires_grad_(True)
+    together = predicted(backbone, *prompts)
+    assert tuner.ranks == [1, 1, 3] and torch.allclose(together, alone, atol=1e-4)
+    assert not torch.allclose(alone, predicted(backbone, PLAIN, PLAIN, PLAIN, PLAIN), atol=1e-2), "they do something"
+
+
 @pytest.mark.parametrize("method", ["den", "cidm"])
 def test_a_growing_tuner_taken_up_again_ends_with_the_same_bits(photos, method):
     first = learn(photos, method, "<rex>")

@@ -37,6 +37,7 @@ class Switched(Isolated):
         super().attach(backbone)
         self.whole: dict[int, torch.Tensor | None] = {}
         self.always: list[str] = []
+        self.ranks: list[int] = []
         backbone.negatives = self._negatives
 
     def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
@@ -45,7 +46,7 @@ class Switched(Isolated):
 
     def switch(self, gates: torch.Tensor) -> None:
         """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
-        into the weights. While one is trained they act side by side, as one: what that costs does not grow with them. ``ranks``: of each."""
+        into the weights. While one is trained they act side by side, as one of all their ``ranks``, or each would cost as much as the first."""
         whole = gates[:, 0, gates.shape[-1] // 2 :]
         super().switch(whole[:, None])
         self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
