@@ -16,6 +16,8 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Backbone
+from ..concept import Concept
+from ..settings import LearnSettings
 from .isolated import Isolated
 from .key_value import key_value_layers
 
@@ -38,21 +40,31 @@ class Switched(Isolated):
         self.whole: dict[int, torch.Tensor | None] = {}
         self.always: list[str] = []
         self.ranks: list[int] = []
+        self.most = 0
         backbone.negatives = self._negatives
 
     def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         words = super().gates(ids, features)
         return torch.cat([words, words.any(1, keepdim=True).expand_as(words)], -1)
 
+    def begin(self, concept: Concept, settings: LearnSettings) -> None:
+        super().begin(concept, settings)
+        self.most = 1 + settings.mixes // 2  # the new concept, and an earlier one in every other mix
+
     def switch(self, gates: torch.Tensor) -> None:
         """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
-        into the weights. While one is trained they act side by side, as one of all their ``ranks``, or each would cost as much as the first."""
+        into the weights. While one is trained they act side by side, as one of all their ``ranks``, or each would cost as much as the first; and
+        always ``most`` of them where there are so many, with gates of 0, or every number of them would have code and memory of its own."""
         whole = gates[:, 0, gates.shape[-1] // 2 :]
         super().switch(whole[:, None])
         self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
         alike, training = all(gate is None for gate in self.whole.values()), any(p.requires_grad for p in self.parameters.values())
         self.always = [name for _, name in self.on] if alike and len(gates) >= _MANY and not training else []
         self.ranks = []
+        if training:
+            acting = dict(self.on)
+            idle = [(i, name) for i, name in enumerate(self.adapters[: whole.shape[-1]]) if i not in acting]
+            self.on = sorted(self.on + idle[: max(0, self.most - len(acting))])
         if training and len(self.on) > 1:
             first = next(iter(self.layers))
             self.ranks = [len(self.now[f"{name}/{first}.down"]) for _, name in self.on]
