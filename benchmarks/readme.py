@@ -11,10 +11,7 @@ from benchmarks.main import ROOT
 from l2dm.report import lifelong, multi, plots
 
 #: a summary's keys that the README shows, of a benchmark that has many more
-LIFELONG = (
-    "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift",
-    "two_concepts", "seconds_per_concept", "bytes_per_concept",
-)  # fmt: skip
+PARTS = ("identification", "image_alignment", "two_concepts")
 COMPARISON = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "prior_drift", "two_concepts", "two_concepts_collage",
     "seconds_per_concept", "bytes_per_concept",
@@ -67,8 +64,7 @@ def tables() -> dict[str, str]:
     if (path := ROOT / "results" / "speed.json").exists():
         found["speed"] = compared(json.loads(path.read_text()))
     if (path := ROOT / "results" / "lifelong.json").exists():
-        methods = json.loads(path.read_text())["methods"]
-        found["lifelong"] = markdown(*lifelong.table(methods, LIFELONG))
+        found["parts"] = markdown(*lifelong.ablations(json.loads(path.read_text()), PARTS))
     if (path := ROOT / "results" / "comparison.json").exists():
         methods = json.loads(path.read_text())["methods"]
         best_first = dict(sorted(methods.items(), key=lambda row: -row[1]["identification"]["mean"]))
