@@ -138,11 +138,16 @@ def main() -> None:
     path.write_text(filled(path.read_text()))
     if (path := ROOT / "results" / "base.json").exists():
         training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
-    for name in ("lifelong", "fifty"):
+    for name, draw in (("lifelong", curves), ("fifty", curves), ("comparison", plots.heat_maps)):
         if (path := ROOT / "results" / f"{name}.json").exists():
             found = json.loads(path.read_text())
-            runs = {method: [run for run in found["runs"] if run["method"] == method] for method in found["methods"]}
-            plots.curves(runs, "identification", lifelong.UNITS["identification"]).save(ROOT / "docs" / f"{name}.png", optimize=True)
+            order = sorted(found["methods"], key=lambda method: -found["methods"][method]["identification"]["mean"])
+            runs = {method: [run for run in found["runs"] if run["method"] == method] for method in order}
+            draw(runs, "identification").save(ROOT / "docs" / f"{name}.png", optimize=True)
+
+
+def curves(runs: plots.By, name: str) -> Image.Image:
+    return plots.curves(runs, name, lifelong.UNITS[name])
 
 
 if __name__ == "__main__":

@@ -95,11 +95,12 @@ def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
         gap = abs(have[ours]["mean"] - have[rival]["mean"])
         clear = "beyond" if gap > have[ours]["std"] + have[rival]["std"] else "within"
         tied = have[ours]["mean"] == have[rival]["mean"]
+        number = 1 + [have[m]["mean"] for m in order].index(have[ours]["mean"])
         place = "ties with" if tied else "leads before" if order[0] == ours else "is behind"
         places = 3 if have[ours]["mean"] < 2 else 1
         lines.append(
             f"{key.replace('_', ' ')}: {ours} ({_cell(have[ours], places)}) {place} {rival} ({_cell(have[rival], places)})"
-            + ("" if tied else f", {clear} the spreads") + f"; it is number {order.index(ours) + 1} of {len(order)}."
+            + ("" if tied else f", {clear} the spreads") + f"; it is number {number} of {len(order)}."
         )  # fmt: skip
     return lines
 
