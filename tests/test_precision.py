@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import ctypes
 
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from l2dm.backbone import fast_attention, frozen_in_bfloat16, multiplies_bfloat16, precision
+from l2dm.backbone import allocator, fast_attention, frozen_in_bfloat16, multiplies_bfloat16, precision
 
 
 def noisy(backbone, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -59,15 +59,15 @@ def test_in_bfloat16_nothing_of_the_size_of_the_probabilities_is_kept(backbone):
     kept, given = [], noisy(backbone)
     tuned = next(m for name, m in backbone.unet.named_modules() if name.endswith("attn2.to_k")).weight.requires_grad_(True)
     try:
-        for fast in (nullcontext(), fast_attention(backbone.unet)):
-            with (
-                torch.autocast("cpu", torch.bfloat16),
-                fast,
-                torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t),
-            ):
-                backbone.predict(*given)
-            assert not [t for t in kept if t.shape[-2:] == (256, 256)], "16 x 16 pixels, each with each"
-        assert [t for t in kept if t.shape[-2:] == (64, 64)] and all(t.dtype == torch.bfloat16 for t in kept if t.shape[-2:] == (64, 64))
+        with (
+            torch.autocast("cpu", torch.bfloat16),
+            fast_attention(backbone.unet),
+            torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t),
+        ):
+            backbone.predict(*given)
+        assert not [t for t in kept if t.shape[-2:] == (256, 256)], "16 x 16 pixels, each with each"
+        few = [t for t in kept if t.shape[-2:] == (64, 64)]
+        assert few and all(t.dtype == torch.bfloat16 for t in few)
     finally:
         tuned.requires_grad_(False)
 
@@ -126,3 +126,25 @@ def test_bfloat16_is_for_hardware_that_multiplies_it(monkeypatch, amx, avx, fast
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
     assert multiplies_bfloat16(torch.device("cpu")) is fast
     assert not multiplies_bfloat16(torch.device("meta"))
+
+
+def test_a_byte_beside_its_bfloat16_gives_every_float16_number_back():
+    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
+    every = every[torch.isfinite(every)].float()
+    away = precision._away(every)
+    assert away.dtype == torch.int8 and torch.equal(precision._back(every.bfloat16(), away).float(), every)
+    assert precision._away(every + 2.0**-30) is None
+
+
+@pytest.mark.parametrize("said", [None, "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_freed_memory_is_kept_unless_the_environment_says_how(monkeypatch, said):
+    called = []
+    for name in ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    if said:
+        monkeypatch.setenv(said, "1")
+    library = type("Library", (), {"mallopt": lambda self, *given: called.append(given)})
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library())
+    monkeypatch.setattr(allocator.sys, "platform", "linux")
+    allocator.keep_freed_memory()
+    assert called == ([] if said else [(-3, 32 << 20), (-1, 1 << 30)])
