@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -200,21 +199,41 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
         list(pool.each(print, [], 1, 1, "local"))
 
 
-def test_workers_take_the_gpus_in_turn(monkeypatch):
+def test_as_many_workers_as_asked_for_or_launched_or_cores(monkeypatch):
     cores = os.cpu_count()
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert pool.visible_gpus() == [] and pool.at_once(0) == (cores, 1) and pool.at_once(1) == (1, cores)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pool.visible_gpus() == ["0", "1"] and pool.at_once(0)[0] == 2
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    turn, gpus, taken = multiprocessing.Value("i"), pool.visible_gpus(), []
-    for _ in range(3):
-        pool._take_gpu(turn, gpus)
-        taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
-    assert taken == ["3", "5", "3"]
-    pool._take_gpu(turn, [])
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3", "without GPUs nothing is set"
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pool.at_once(0) == (cores, 1) and pool.at_once(1) == (1, cores)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pool.at_once(0) == (1, cores) and pool.at_once(3)[0] == 3
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert pool.at_once(0)[0] == pool.at_once(3)[0] == 4
+
+
+SHARED = """
+import json, os, sys, time
+from pathlib import Path
+from l2dm.bench import pool
+
+def work(k):
+    time.sleep(0.1)
+    return k * k, os.environ["RANK"]
+
+found = {str(workers): list(pool.each(work, [(k,) for k in range(5)], workers, 1)) for workers in (2, 1)}
+(Path(sys.argv[1]) / os.environ["RANK"]).write_text(json.dumps(found))
+"""
+
+
+def test_launched_processes_share_the_jobs_and_each_has_all_results(tmp_path):
+    (tmp_path / "script.py").write_text(SHARED)
+    command = [
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+    ]  # what accelerate itself launches several with; it does on GPUs
+    subprocess.run([sys.executable, "-m", *command, tmp_path / "script.py", tmp_path], check=True, timeout=120, capture_output=True)
+    found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
+    assert found[0] == found[1] == {"2": [[k, [k * k, "01"[k % 2]]] for k in range(5)], "1": [[k, [k * k, "0"]] for k in range(5)]}
 
 
 def test_a_work_alone_has_a_process_of_its_own_and_its_errors_arrive(tmp_path):

@@ -1,4 +1,5 @@
-"""Where jobs run: one after another in this process, in processes of their own, or on a Ray cluster. The results are the same."""
+"""Where jobs run: one after another in this process, in processes of their own, in those that ``accelerate launch`` started (one a GPU),
+or on a Ray cluster. The results are the same."""
 
 from __future__ import annotations
 
@@ -7,26 +8,34 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import timedelta
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from ..errors import SettingsError
+
+#: of a process whose jobs are done, with the others; longer than any benchmark
+_PATIENCE = timedelta(days=30)
 
 
 def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None) -> Iterator[tuple[int, Any]]:
     """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
 
-    ``workers`` at a time, each in a fresh process, on a GPU of its own as far as there are several; 0: here. ``ray``: on the cluster at
-    that address instead, "local" for one of its own. ``work`` is a module's function, and what it is given and gives can be pickled.
+    ``workers`` at a time, each in a fresh process; 0: here. Under ``accelerate launch`` those processes share the jobs instead, unless
+    ``workers`` is 1. ``ray``: on the cluster at that address, "local" for one of its own. ``work`` is a module's function, and what it is
+    given and gives can be pickled.
     """
     if ray is not None:
         yield from _on_ray(work, jobs, threads, ray, workers)
+    elif launched() > 1:
+        yield from _shared(work, jobs, threads, workers != 1)
     elif not workers:
         yield from ((i, work(*job)) for i, job in enumerate(jobs))
     else:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, spawn, _begin, (spawn.Value("i"), visible_gpus())) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
             waiting = {pool.submit(_with_threads, threads, work, job): i for i, job in enumerate(jobs)}
             yield from ((waiting[done], done.result()) for done in as_completed(waiting))
 
@@ -40,30 +49,29 @@ def alone(work: Callable, *given: Any) -> Any:
 
 
 def at_once(wanted: int) -> tuple[int, int]:
-    """How many workers, and the cores of each: ``wanted``, or 0 for one a GPU, and where there is none one a core."""
+    """How many workers, and the cores of each: ``wanted``, or 0 for as many as ``accelerate launch`` started, else one for the GPU, and
+    where there is none one a core."""
     cores = os.cpu_count() or 1
-    workers = wanted or len(visible_gpus()) or cores
+    workers = launched() if launched() > 1 else wanted or (1 if torch.cuda.is_available() else cores)
     return workers, max(1, cores // workers)
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return named.split(",")[:count] if named else [str(k) for k in range(count)]
+def launched() -> int:
+    """How many processes ``accelerate launch`` (or torchrun) started beside each other; 1 without."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def _begin(turn: Any, gpus: list[str]) -> None:
-    """Of a worker, before its first job."""
-    _end_with_parent()
-    _take_gpu(turn, gpus)
+def main_process() -> bool:
+    """Whether this is the one of them that speaks."""
+    return int(os.environ.get("RANK", 0)) == 0
 
 
-def _take_gpu(turn: Any, gpus: list[str]) -> None:
-    """Each worker sees the next of ``gpus`` alone; ``turn`` is what they count with."""
-    with turn.get_lock():
-        mine, turn.value = turn.value, turn.value + 1
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[mine % len(gpus)]
+def _shared(work: Callable, jobs: list[tuple], threads: int, together: bool) -> Iterator[tuple[int, Any]]:
+    """Every n-th job is this process's, or, unless ``together``, all are the first one's; in the end each process has the results of all."""
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)  # takes this process's GPU
+    mine = range(state.process_index, len(jobs), state.num_processes) if together else range(len(jobs) if state.is_main_process else 0)
+    found = [(i, _with_threads(threads, work, jobs[i])) for i in mine]
+    yield from sorted(gather_object(found), key=lambda pair: pair[0])
 
 
 def _end_with_parent() -> None:

@@ -22,7 +22,9 @@ Methods = Annotated[str, typer.Option(help="Rows of l2dm/methods.py, with commas
 Seeds = Annotated[str, typer.Option(help="One run each, with commas.")]
 Count = Annotated[int, typer.Option(help="Concepts of a run.", min=1)]
 Base = Annotated[str, typer.Option(help="As for init.")]
-Workers = Annotated[int, typer.Option(help="Runs at a time; 0: one a GPU, or one a core.", min=0)]
+Workers = Annotated[
+    int, typer.Option(help="Runs at a time; 0: one on a GPU, or one a core. Several GPUs: accelerate launch -m l2dm bench.", min=0)
+]
 Ray = Annotated[str | None, typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local.")]
 ConceptsFolder = Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")]
 JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
@@ -104,12 +106,12 @@ def multi(
     pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 1,
     concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
     settings: SettingsFile = None,
-    workers: Annotated[int, typer.Option(help="Parts at a time; 0: one a GPU, or one a core.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Parts at a time; 0: one on a GPU, or one a core.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Several concepts in one prompt, with every guidance: the judge's verdicts, JSON, one page. Resumes."""
     from ..bench.multi import KINDS, ROWS, Plan, bench, samples
-    from ..bench.pool import at_once
+    from ..bench.pool import at_once, main_process
     from ..report.multi import table, write_page
 
     chosen, asked = names("--guidances", guidances, list(ROWS)), names("--kinds", kinds, list(KINDS))
@@ -121,7 +123,8 @@ def multi(
     )
     result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
     page = write_page(result, samples(out_folder, list(result["guidance"]), numbers[0]), out_folder / "multi.html")
-    answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
+    if main_process():
+        answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
 
 
 def _lifelong(count: int, concepts: Path | None, base: str, judge: str, settings: Path | None, pictures: int = 2) -> Any:
@@ -140,7 +143,7 @@ def _measure(
 ) -> None:  # fmt: skip
     """Run, write JSON and page, and answer with the table."""
     from ..bench import runs
-    from ..bench.pool import at_once
+    from ..bench.pool import at_once, main_process
     from ..methods import METHODS
     from ..report.lifelong import BRIEF, table, write_page
 
@@ -152,7 +155,8 @@ def _measure(
     page = write_page(
         result, out / f"{name}.html", command=shlex.join(["l2dm", *sys.argv[1:]]), samples=runs.samples(plan, out, result), **headed
     )
-    answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"], BRIEF)), f"all figures: {page}")
+    if main_process():
+        answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"], BRIEF)), f"all figures: {page}")
 
 
 def _absolute(place: str) -> str:
