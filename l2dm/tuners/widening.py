@@ -4,7 +4,8 @@ There: a task retrains the units that it can use; a unit that moves too far is s
 task's; where that is not enough the layer gets new units, those that do nothing are removed; a task is served by the units that
 were there when it was learnt (its stamp). Here a unit is a rank-one component u d^T of a layer's keys or values:
 
-- retrain: all earlier components and ``rank`` new ones are trained;
+- retrain: ``rank`` new components of a layer are trained, and as many earlier ones, those that the task can use, which are those that
+  its prompts excite most (all of them, and a step would change more with every task, to noise after six);
 - split: an earlier component with ||u' d'^T - u d^T|| > SPLIT * ||u d^T|| goes back to what it was, and its move becomes the new task's;
 - widen: the new components and these moves together are one change of the layer; it is kept by its singular values above
   WIDEN * the largest of any layer, so that a layer gets as many components as it needs, often none;
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import torch
 
+from ..backbone import Backbone
 from ..concept import Concept
 from ..settings import LearnSettings
 from .by_prompt import ByPrompt
@@ -36,11 +38,34 @@ def moved(old: tuple[torch.Tensor, torch.Tensor], new: tuple[torch.Tensor, torch
 class Widening(ByPrompt):
     """Adapters ``0001``, ``0002``, ... by stamp, shared by all later tasks; ``<token>/stamp`` says which is a concept's newest."""
 
+    def attach(self, backbone: Backbone) -> None:
+        self.retrained: dict[str, dict[str, torch.Tensor]] = {}  # layer -> what ``useful`` says, while a task is learnt
+        super().attach(backbone)
+
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.before, stamp = self.values(), len(self.adapters) + 1
         earlier = {name: t for name, t in self.before.items() if name.endswith((".down", ".up"))}
         self.now = {**self.now, f"{concept.token}/stamp": torch.tensor([stamp])}
-        self.train({**{name: t.clone() for name, t in earlier.items()}, **self.fresh(f"{stamp:04d}", settings)})
+        self.train({**earlier, **self.fresh(f"{stamp:04d}", settings)})
+        prompts = list(dict.fromkeys(prompt for photo in concept.photos for prompt in concept.prompts(photo, settings.captions_only)))
+        with torch.no_grad():
+            features = self.backbone.encode_text(prompts)[..., : self.width].flatten(0, 1)
+            self.retrained = {layer: self.useful(layer, features, settings.rank) for layer in self.layers}
+
+    def useful(self, layer: str, features: torch.Tensor, count: int) -> dict[str, torch.Tensor]:
+        """Earlier adapter -> (components,) of bool: of all earlier ones the ``count`` that give most for ``features`` (n, in)."""
+        pairs = [self.factors(name, layer) for name in self.adapters[:-1]]
+        given = torch.cat([features.new_empty(0), *((features @ d.T).abs().mean(0) * u.norm(dim=0) for d, u in pairs)])
+        chosen = torch.zeros_like(given, dtype=torch.bool)
+        chosen[given.topk(min(count, len(given))).indices] = True
+        return dict(zip(self.adapters, chosen.split([len(d) for d, _ in pairs])))
+
+    def factors(self, adapter: str, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of earlier components only those that are retrained take gradients."""
+        down, up = super().factors(adapter, layer)
+        if (chosen := self.retrained.get(layer, {}).get(adapter)) is not None:
+            down, up = torch.where(chosen[:, None], down, down.detach()), torch.where(chosen, up, up.detach())
+        return down, up
 
     def age(self, adapter: str) -> int | str:
         return adapter
@@ -73,4 +98,4 @@ class Widening(ByPrompt):
         for layer, (u, s, v) in parts.items():
             kept = s > least
             now[f"{newest}/{layer}.down"], now[f"{newest}/{layer}.up"] = v[kept], u[:, kept] * s[kept]
-        self.now, self.parameters = {name: t.detach() for name, t in now.items()}, {}
+        self.now, self.parameters, self.retrained = {name: t.detach() for name, t in now.items()}, {}, {}
