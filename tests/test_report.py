@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from l2dm.generation.picture import contact_sheet
+from l2dm.methods import METHODS
 from l2dm.report import Page
+from l2dm.report.plots import GREY, MARKED, apart, colours
 
 
 def test_a_page_is_one_file_and_escapes_what_it_is_given(tmp_path):
@@ -31,3 +37,19 @@ def test_a_sheet_has_a_cell_for_each_picture():
     sheet = contact_sheet(images, columns=3, cell=20, gap=2)
     assert sheet.size == (68, 46)
     assert [sheet.getpixel((12 + i % 3 * 22, 12 + i // 3 * 22))[0] for i in range(5)] == [0, 40, 80, 120, 160]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=25), st.floats(0.001, 0.2))
+def test_names_beside_a_plot_keep_their_distance_and_move_no_further_than_that_takes(values, gap):
+    values = sorted(values, reverse=True)
+    moved = apart(values, gap)
+    assert all(above - below > gap - 1e-9 for above, below in itertools.pairwise(moved))
+    assert sum(moved) == pytest.approx(sum(values)), "no name is favoured"
+    spread = [value - k * gap for k, value in enumerate(values)]
+    assert apart(spread, gap) == pytest.approx(spread), "what stands apart stays"
+
+
+def test_of_many_methods_a_few_have_colours():
+    assert colours(["l2dm", "ewc"]) == {"l2dm": "C0", "ewc": "C1"}
+    many = colours([*METHODS])
+    assert many["l2dm"] == MARKED["l2dm"] and many["ewc"] == GREY and set(many) == set(METHODS)

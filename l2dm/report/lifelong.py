@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,18 @@ def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str
         for head, column in COLUMNS.items()
         if any(column[0] in found for found in methods.values()) and (not keys or column[0] in keys)
     }
-    rows = [[name, str(found["runs"]), *(_cell(found.get(key), *how) for key, *how in columns.values())] for name, found in methods.items()]
+    rows = [
+        [name, str(found["runs"]), *(_cell(found.get(key), *how, spread=found["runs"] > 1) for key, *how in columns.values())]
+        for name, found in methods.items()
+    ]
     return ["method", "runs", *columns], rows
 
 
-def _cell(value: dict[str, float] | None, places: int, unit: float = 1) -> str:
-    return f"{value['mean'] / unit:.{places}f} ± {value['std'] / unit:.{places}f}" if value else "-"
+def _cell(value: dict[str, float] | None, places: int, unit: float = 1, spread: bool = True) -> str:
+    """Mean ± spread; of one run it has none."""
+    if not value:
+        return "-"
+    return f"{value['mean'] / unit:.{places}f}" + (f" ± {value['std'] / unit:.{places}f}" if spread else "")
 
 
 def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[list[str], list[list[str]]]:
@@ -105,6 +112,15 @@ def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
     return lines
 
 
+def _flat(card: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every figure of a card, by its whole name."""
+    for key, value in card.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}{key}: ")
+        else:
+            yield f"{name}{key}".replace("_", " "), value
+
+
 def write_page(
     result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", command: str = "", samples: dict[str, list[Image.Image]] | None = None
 ) -> Path:  # fmt: skip
@@ -115,7 +131,7 @@ def write_page(
     lead = next(iter(result["runs"][0]["matrices"]))
     methods = dict(sorted(result["methods"].items(), key=lambda row: -row[1][lead]["mean"]))
     page.heading("After the last concept")
-    page.table(*table(methods, KEPT))
+    page.table(*table(methods, KEPT), WHOLE)
     for line in standing(methods):
         page.text(line)
     if "published" in result:
@@ -125,7 +141,7 @@ def write_page(
         page.heading("Several concepts in one prompt")
         page.text("Share of pictures in which the judge finds everything named, each with its own looks, nothing twice: plainly sampled, "
                   "guided by L2DM's attention artists, as a collage.")  # fmt: skip
-        page.table(*table(methods, TOGETHER))
+        page.table(*table(methods, TOGETHER), WHOLE)
     if samples:
         page.heading("Every concept after the last, by each method")
         page.text("The first picture of the first prompt of each concept, from the same seed for every method; none is chosen.")
@@ -139,15 +155,16 @@ def write_page(
         page.heading("What each part of L2DM does")
         page.table(head, rows)
     page.heading("What it costs")
-    page.table(*table(methods, COST))
-    page.plots({f"{lead.replace('_', ' ')} over {text}": plots.costs(methods, lead, key) for key, (text, _) in plots.COSTS.items()})
+    whole = {m: found for m, found in methods.items() if not m.startswith(f"{WHOLE}-without-")}
+    page.table(*table(methods, COST), WHOLE)
+    page.plots({f"{lead.replace('_', ' ')} over {text}": plots.costs(whole, lead, key) for key, (text, _) in plots.COSTS.items()})
     page.heading(f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the runs")
-    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names[:2]})
+    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names[:2]}, across=True)
     page.heading("What the methods are")
     page.table(["method", ""], [[method, METHODS[method].text] for method in methods])
     page.heading("How it was measured")
     if command:
         page.text(f"Every figure of this page: {command}")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"].items()])
-    page.table(["the judge", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in result["judge"].items()])
+    page.table(["the judge", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in _flat(result["judge"])])
     return page.save(target)

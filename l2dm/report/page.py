@@ -17,9 +17,10 @@ figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem }
-.plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap } .wide .long { white-space: normal }
+.across { grid-template-columns: 1fr } .plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap } .wide .long { white-space: normal }
 .rows th { font-weight: normal; white-space: nowrap; border: 0 } .rows td { padding: 1px; border: 0; min-width: 3.5rem } .rows img { border-radius: 0 }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .45rem; border-bottom: 1px solid var(--line) }
+.own { font-weight: 600; background: color-mix(in srgb, #d62728 9%, transparent) }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
 """
 
@@ -50,16 +51,22 @@ class Page:
         )
         self.blocks.append(f'<div class="wide"><table class="rows">{lines}</table></div>')
 
-    def plots(self, images: dict[str, Image.Image]) -> None:
-        """Pictures at their own size under their captions, as many in a row as there is room for."""
+    def plots(self, images: dict[str, Image.Image], across: bool = False) -> None:
+        """Pictures at their own size under their captions, as many in a row as there is room for; one a row where they go ``across``."""
         cells = "".join(
             f'<figure><img alt="{escape(c)}" src="{_embed(i)}"><figcaption>{escape(c)}</figcaption></figure>' for c, i in images.items()
         )
-        self.blocks.append(f'<div class="plots">{cells}</div>')
+        self.blocks.append(f'<div class="plots{" across" if across else ""}">{cells}</div>')
 
-    def table(self, head: list[str], rows: list[list[str]]) -> None:
+    def table(self, head: list[str], rows: list[list[str]], own: str = "") -> None:
+        """The row that begins with ``own`` stands out."""
+
         def line(cells: list[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}{_kind(str(cell))}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+            return (
+                f"<tr{' class=own' if own and cells[0] == own else ''}>"
+                + "".join(f"<{tag}{_kind(str(cell))}>{escape(str(cell))}</{tag}>" for cell in cells)
+                + "</tr>"
+            )
 
         lines = line(head, "th") + "".join(line(row, "td") for row in rows)
         self.blocks.append(f'<div class="wide"><table>{lines}</table></div>')

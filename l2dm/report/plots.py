@@ -13,7 +13,9 @@ from ..evaluation import matrix
 By = dict[str, list[dict[str, Any]]]  # method -> its runs
 
 FEW = 8  # methods that are told apart by colour, each with its spread
-STYLES = ("-", "--", ":")
+#: of more than these: which have a colour, and which; the others are grey
+MARKED = {"l2dm": "C3", "sequential": "C0", "custom-diffusion": "C1", "separate": "C2", "isolated": "C4"}
+GREY = "0.65"
 #: cost -> how it is called, and what it is divided by
 COSTS = {"seconds_per_concept": ("seconds a concept", 1), "bytes_per_concept": ("MB a concept", 1e6)}
 ABREAST = 6  # heat maps in a row
@@ -34,35 +36,70 @@ def image(figure) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
+def colours(methods: list[str]) -> dict[str, str]:
+    """Of each method, the same in every plot."""
+    return {m: f"C{k}" for k, m in enumerate(methods)} if len(methods) <= FEW else {m: MARKED.get(m, GREY) for m in methods}
+
+
+def apart(values: list[float], gap: float) -> list[float]:
+    """``values``, falling, moved as little as need be, so that each is ``gap`` or more below the one before it."""
+    groups: list[list[float]] = []  # each stands with its members ``gap`` apart about the mean of their values
+    for value in values:
+        groups.append([value])
+        while len(groups) > 1 and _foot(groups[-2], gap) - _head(groups[-1], gap) < gap:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [_head(group, gap) - k * gap for group in groups for k in range(len(group))]
+
+
+def _head(group: list[float], gap: float) -> float:
+    return sum(group) / len(group) + (len(group) - 1) / 2 * gap
+
+
+def _foot(group: list[float], gap: float) -> float:
+    return _head(group, gap) - (len(group) - 1) * gap
+
+
 def curves(by_method: By, name: str, unit: str) -> Image.Image:
-    """One line a method over the number of concepts, the best at the end named first; of few methods also the runs' spread."""
-    figure, axes = plot(7.4, 4.4)
+    """One line a method over the number of concepts, its name at its end; of few methods also the runs' spread."""
+    figure, axes = plot(7.4, 4.6)
     lines = {
         method: np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs]) for method, runs in by_method.items()
     }
-    for k, method in enumerate(sorted(lines, key=lambda method: -lines[method][:, -1].mean())):
-        own = lines[method]
+    order, colour = sorted(lines, key=lambda method: -lines[method][:, -1].mean()), colours(list(lines))
+    for method in order:
+        own, marked = lines[method], colour[method] != GREY
         x = np.arange(1, own.shape[1] + 1)
-        (drawn,) = axes.plot(x, own.mean(0), STYLES[k // 10 % len(STYLES)], marker="o", markersize=3, label=method)
+        style = {"marker": "o", "markersize": 3, "linewidth": 2} if marked else {"linewidth": 0.8}
+        axes.plot(x, own.mean(0), color=colour[method], zorder=2 + marked, **style)
         if len(lines) <= FEW:
-            axes.fill_between(x, own.min(0), own.max(0), alpha=0.12, color=drawn.get_color())
+            axes.fill_between(x, own.min(0), own.max(0), alpha=0.12, color=colour[method])
     axes.set(xlabel="concepts learnt", ylabel=unit)
     axes.grid(alpha=0.2)
-    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    low, high = axes.get_ylim()
+    ends = [float(lines[method][:, -1].mean()) for method in order]
+    for method, end, place in zip(order, ends, apart(ends, (high - low) / 26)):
+        text = {"color": "0.35" if colour[method] == GREY else colour[method], "fontsize": 7, "va": "center", "annotation_clip": False}
+        axes.annotate(method, (x[-1], end), (1.04, (place - low) / (high - low)), textcoords="axes fraction",
+                      arrowprops={"arrowstyle": "-", "color": "0.85", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}, **text)  # fmt: skip
     return image(figure)
 
 
 def costs(methods: dict[str, Any], name: str, key: str) -> Image.Image:
     """Score ``name`` at the end over cost ``key``, with both spreads."""
     figure, axes = plot(6.4, 4.4)
-    text, unit = COSTS[key]
+    (text, unit), colour = COSTS[key], colours(list(methods))
     for method, found in methods.items():
-        x, y = found[key], found[name]
-        axes.errorbar(x["mean"] / unit, y["mean"], y["std"], x["std"] / unit, fmt="o", markersize=4, capsize=2)
-        axes.annotate(method, (x["mean"] / unit, y["mean"]), textcoords="offset points", xytext=(5, 4), fontsize=7)
+        x, y, own = found[key], found[name], colour[method]
+        axes.errorbar(x["mean"] / unit, y["mean"], y["std"], x["std"] / unit, fmt="o", markersize=4, capsize=2, color=own)
+        place = {"textcoords": "offset points", "xytext": (5, 4), "fontsize": 7, "color": "0.35" if own == GREY else own}
+        axes.annotate(method, (x["mean"] / unit, y["mean"]), **place)
     axes.set(xlabel=text, ylabel=name.replace("_", " "))
     axes.margins(x=0.2)
-    axes.set_xlim(left=0)
+    values = [found[key]["mean"] for found in methods.values()]
+    if max(values) > 50 * min(values) > 0:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
     axes.grid(alpha=0.2)
     return image(figure)
 
