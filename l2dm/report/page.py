@@ -20,7 +20,7 @@ img { width: 100%; border-radius: .4rem; display: block }
 .across { grid-template-columns: 1fr } .plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap } .wide .long { white-space: normal }
 .rows th { font-weight: normal; white-space: nowrap; border: 0 } .rows td { padding: 1px; border: 0; min-width: 3.5rem } .rows img { border-radius: 0 }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .45rem; border-bottom: 1px solid var(--line) }
-.own { font-weight: 600; background: color-mix(in srgb, #d62728 9%, transparent) }
+.own { background: color-mix(in srgb, #d62728 10%, transparent) } .own td:first-child { font-weight: 600 }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
 """
 
