@@ -83,7 +83,8 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     assert found["separate"]["forgetting"] == {"mean": 0.0, "std": 0.0}
     head, rows = table(found)
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
-    assert table(found, ("forgetting",)) == (["method", "runs", "forgetting"], [["separate", "1", "0.000 ± 0.000"]])
+    assert table(found, ("forgetting",)) == (["method", "runs", "forgetting"], [["separate", "1", "0.000"]]), "one run has no spread"
+    assert table({"separate": summary.summary([record, record])}, ("forgetting",))[1] == [["separate", "2", "0.000 ± 0.000"]]
     result = {"methods": found, "runs": [record], "settings": record["plan"], "judge": {"identity_top1": 0.01}}
     samples = runs.samples(plan, tmp_path, result)
     assert len(samples["separate"]) == 2
@@ -231,7 +232,8 @@ def test_launched_processes_share_the_jobs_and_each_has_all_results(tmp_path):
         "--standalone",
         "--nproc_per_node=2",
     ]  # what accelerate itself launches several with; it does on GPUs
-    subprocess.run([sys.executable, "-m", *command, tmp_path / "script.py", tmp_path], check=True, timeout=120, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", *command, tmp_path / "script.py", tmp_path], timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
     assert found[0] == found[1] == {"2": [[k, [k * k, "01"[k % 2]]] for k in range(5)], "1": [[k, [k * k, "0"]] for k in range(5)]}
 

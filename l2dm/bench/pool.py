@@ -3,12 +3,14 @@ or on a Ray cluster. The results are the same."""
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -66,9 +68,17 @@ def main_process() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
+@cache
+def _beside() -> PartialState:
+    """The launched processes, met once; on a GPU of its own each."""
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
+    atexit.register(state.destroy_process_group)  # a process that ends with its connections open may be aborted
+    return state
+
+
 def _shared(work: Callable, jobs: list[tuple], threads: int, together: bool) -> Iterator[tuple[int, Any]]:
     """Every n-th job is this process's, or, unless ``together``, all are the first one's; in the end each process has the results of all."""
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)  # takes this process's GPU
+    state = _beside()
     mine = range(state.process_index, len(jobs), state.num_processes) if together else range(len(jobs) if state.is_main_process else 0)
     found = [(i, _with_threads(threads, work, jobs[i])) for i in mine]
     yield from sorted(gather_object(found), key=lambda pair: pair[0])
