@@ -138,7 +138,11 @@ def main() -> None:
     path.write_text(filled(path.read_text()))
     if (path := ROOT / "results" / "base.json").exists():
         training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
-    for name, source, draw in (("lifelong", "comparison", curves), ("fifty", "fifty", curves), ("comparison", "comparison", plots.heat_maps)):
+    for name, source, draw in (
+        ("lifelong", "comparison", curves),
+        ("fifty", "fifty", curves),
+        ("comparison", "comparison", plots.heat_maps),
+    ):
         if (path := ROOT / "results" / f"{source}.json").exists():
             found = json.loads(path.read_text())
             order = sorted(found["methods"], key=lambda method: -found["methods"][method]["identification"]["mean"])
