@@ -227,11 +227,7 @@ found = {str(workers): list(pool.each(work, [(k,) for k in range(5)], workers, 1
 
 def test_launched_processes_share_the_jobs_and_each_has_all_results(tmp_path):
     (tmp_path / "script.py").write_text(SHARED)
-    command = [
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-    ]  # what accelerate itself launches several with; it does on GPUs
+    command = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]  # as accelerate does on GPUs
     done = subprocess.run([sys.executable, "-m", *command, tmp_path / "script.py", tmp_path], timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]

@@ -126,6 +126,26 @@ def test_den_splits_what_moved_and_widens_only_where_needed(photos):
     assert gates.tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]], "a prompt is served by what was there when its newest concept was learnt"
 
 
+def test_den_retrains_no_more_earlier_components_than_it_adds(photos):
+    """Of six earlier ones of a layer, three a task, the three that the new prompts excite most."""
+    first = begin(photos, "den", rank=3)
+    tuner, layer = first.tuner, next(iter(first.tuner.layers))
+    tuner.now = {
+        f"000{k}/{name}.{kind}": t.detach()
+        for k in (1, 2)
+        for name in tuner.layers
+        for kind, t in zip(("down", "up"), tuner.factors("0001", name))
+    }
+    with torch.no_grad():
+        tuner.now = {n: torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, (n, t) in enumerate(tuner.now.items())}
+        tuner.now[f"0001/{layer}.up"][:, 1] *= 100
+    second = begin(photos, "den", "<tom>", first.backbone, tuner, rank=3)
+    before = tuner.values()
+    next(second.run())
+    changed = {n: (tuner.now[f"{n}/{layer}.up"] != before[f"{n}/{layer}.up"]).any(0) for n in ("0001", "0002")}
+    assert changed["0001"][1] and sum(int(c.sum()) for c in changed.values()) == 3, changed
+
+
 def test_dytox_keeps_earlier_task_tokens_and_all_shared_weights(photos, weights, plain):
     first = learn(photos, "dytox", "<rex>")
     before, drawn = first.tuner.state(), predicted(first.backbone, REX)

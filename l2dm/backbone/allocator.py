@@ -1,7 +1,7 @@
 """Memory that is freed and taken again in every step stays with the process, where the system's allocator would give it back.
 
 By default glibc gives large blocks back to the kernel as soon as they are free, and a new one comes in pages that the kernel must map and
-clear again, one fault each. A forward and a backward take hundreds of them: on the shipped base a tenth of a step's time.
+clear again, one fault each. A forward and a backward take hundreds of them.
 """
 
 from __future__ import annotations
