@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionImg2ImgPipeline
 
-from l2dm.backbone import fast_attention
+from l2dm.backbone import fast_layers
 
 from . import autoencoder, clip, unet
 from .autoencoder import likeness, to_model
@@ -34,7 +34,7 @@ ANY_DRAWN, ANY_LAST = 0.2, (1, 2)
 def redrawn(pipe: StableDiffusionImg2ImgPipeline, captions: list[str], latents: torch.Tensor, last: int, seed: int) -> torch.Tensor:
     """Scaled ``latents`` (B, 4, 16, 16) after noise and the ``last`` steps of drawing with their ``captions``."""
     steps, scale = (unet.DRAWING[name] for name in ("steps", "guidance_scale"))
-    with swift(), fast_attention(pipe.unet):
+    with swift(), fast_layers(pipe.unet):
         return pipe(
             captions, image=latents, strength=(last + 0.5) / steps, num_inference_steps=steps, guidance_scale=scale,
             generator=torch.Generator().manual_seed(seed), output_type="latent",

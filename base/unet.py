@@ -21,7 +21,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
-from l2dm.backbone import fast_attention
+from l2dm.backbone import fast_layers
 from l2dm.guidance.attention import AttentionMaps, watched, without_start
 
 from . import autoencoder, clip
@@ -81,7 +81,7 @@ class Denoiser(torch.nn.Module):
         maps, texts = AttentionMaps((MAP_SIDE, MAP_SIDE)), self.text(ids)[0]
         door = self.unet.add_embedding.register_forward_pre_hook(lambda module, args: (texts[pooled],))
         try:
-            with fast_attention(self.unet), watched(self.unet, maps):
+            with fast_layers(self.unet), watched(self.unet, maps):
                 v = self.unet(noisy, t, texts[: len(noisy)], return_dict=False)[0]
                 return v.float(), without_start(maps.probabilities())
         finally:

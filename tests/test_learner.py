@@ -307,11 +307,10 @@ def test_checkpoints_hold_the_elastic_weights(photos):
     assert all(torch.equal(whole.state()[n], second.state()[n]) for n in saved)
 
 
-def test_prompts_without_the_new_token_are_encoded_once(photos, monkeypatch):
+def test_prompts_without_the_new_token_are_encoded_once(photos):
     learning = start(photos)
-    encoded = []
-    encode = learning.backbone.encode_text
-    monkeypatch.setattr(learning.backbone, "encode_text", lambda prompts: (encoded.extend(prompts), encode(prompts))[1])
+    encoded, read, encode = [], learning.backbone.tokenizer.batch_decode, learning.backbone.encode_text
+    learning.backbone.text_encoder.register_forward_hook(lambda module, args, out: encoded.extend(read(args[0], skip_special_tokens=True)))
     list(learning.run())
     assert encoded.count("a photo of a dog") == 1
     assert sum("<rex>" in p for p in encoded) >= 3, "the token's own prompts change with every step"

@@ -1,4 +1,4 @@
-"""Attention written out is the fused one, and everything is as before afterwards."""
+"""Layers in another form compute what they did, and everything is as before afterwards."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import ctypes
 
 import pytest
 import torch
+from diffusers.models.activations import GEGLU
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
-from l2dm.backbone import allocator, fast_attention, frozen_in_bfloat16, multiplies_bfloat16, precision
+from l2dm.backbone import allocator, fast_layers, frozen_in_bfloat16, layers, multiplies_bfloat16, precision
 
 
 def noisy(backbone, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -20,7 +22,7 @@ def test_written_out_is_fused(backbone):
     given = noisy(backbone)
     with torch.no_grad():
         fused = backbone.predict(*given)
-        with fast_attention(backbone.unet):
+        with fast_layers(backbone.unet):
             written = backbone.predict(*given)
     assert not torch.equal(fused, written), "another way of adding up"
     assert torch.allclose(fused, written, atol=1e-4)
@@ -41,7 +43,7 @@ def test_attention_that_keeps_no_probabilities_is_the_literal_one(loud):
     given = [torch.randn(2, n, 5, generator=generator, dtype=torch.float64) for n in (7, 9, 9)]
     given[0] *= loud
     given = [x.requires_grad_(True) for x in given]
-    wanted, found = literal(*given, 0.4), precision.Attention.apply(*given, 0.4)
+    wanted, found = literal(*given, 0.4), layers.KeepsNoProbabilities.apply(*given, 0.4)
     grad = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
     assert torch.allclose(found, wanted)
     for ours, theirs in zip(torch.autograd.grad(found, given, grad), torch.autograd.grad(wanted, given, grad)):
@@ -50,7 +52,7 @@ def test_attention_that_keeps_no_probabilities_is_the_literal_one(loud):
 
 def test_attention_survives_what_would_be_infinite():
     query, key, value = (torch.full((1, 3, 4), 100.0).bfloat16().requires_grad_(True) for _ in range(3))
-    found = precision.Attention.apply(query, key, value, 1.0)
+    found = layers.KeepsNoProbabilities.apply(query, key, value, 1.0)
     found.sum().backward()
     assert torch.equal(found, value) and all(torch.isfinite(x.grad).all() for x in (query, key, value))
 
@@ -61,7 +63,7 @@ def test_in_bfloat16_nothing_of_the_size_of_the_probabilities_is_kept(backbone):
     try:
         with (
             torch.autocast("cpu", torch.bfloat16),
-            fast_attention(backbone.unet),
+            fast_layers(backbone.unet),
             torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t),
         ):
             backbone.predict(*given)
@@ -75,23 +77,54 @@ def test_in_bfloat16_nothing_of_the_size_of_the_probabilities_is_kept(backbone):
 def test_pictures_of_many_pixels_stay_fused(backbone, monkeypatch):
     seen, own = [], AttnProcessor2_0.__call__
     monkeypatch.setattr(AttnProcessor2_0, "__call__", lambda self, attn, x, *a, **k: seen.append(x.shape[1]) or own(self, attn, x, *a, **k))
-    monkeypatch.setattr(precision, "MOST_PIXELS", 64)
-    with fast_attention(backbone.unet), torch.no_grad():
+    monkeypatch.setattr(layers, "MOST_PIXELS", 64)
+    with fast_layers(backbone.unet), torch.no_grad():
         backbone.predict(*noisy(backbone))
     assert set(seen) == {256}
 
 
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_transformer_keeps_channels_last(linear):
+    torch.manual_seed(0)
+    one = Transformer2DModel(2, 8, in_channels=16, norm_num_groups=4, cross_attention_dim=12, use_linear_projection=linear)
+    given = torch.randn(2, 16, 4, 5), torch.randn(2, 3, 12)
+    own = one(*given, return_dict=False)[0]
+    one.to(memory_format=torch.channels_last)
+    with fast_layers(one):
+        found = one(given[0].to(memory_format=torch.channels_last), given[1], return_dict=False)[0]
+    assert torch.allclose(found, own, atol=1e-5) and not torch.equal(found, torch.zeros_like(found))
+    assert found.is_contiguous(memory_format=torch.channels_last) and not own.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_group_norm_of_bfloat16_is_the_rounded_one_of_float32():
+    norm = torch.nn.GroupNorm(4, 16)
+    x = (3 + torch.randn(2, 16, 8, 8)).bfloat16().to(memory_format=torch.channels_last)
+    with fast_layers(norm), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(norm(x), norm(x.float()).bfloat16())
+    assert norm(x.float()).dtype == torch.float32
+
+
+def test_a_gate_whose_projection_was_replaced_stays():
+    layer = GEGLU(4, 6)
+    layer.proj = torch.nn.Sequential(layer.proj)
+    x = torch.randn(3, 4)
+    own = layer(x)
+    with fast_layers(layer):
+        assert torch.equal(layer(x), own)
+
+
 def test_processors_come_back_after_an_error_and_foreign_ones_stay(backbone):
-    layers = [m for m in backbone.unet.modules() if hasattr(m, "processor")]
-    own, foreign = [layer.processor for layer in layers], AttnProcessor()
-    layers[0].processor = foreign
+    attention = [m for m in backbone.unet.modules() if hasattr(m, "processor")]
+    own, foreign = [layer.processor for layer in attention], AttnProcessor()
+    attention[0].processor = foreign
     try:
-        with pytest.raises(RuntimeError, match="stop"), fast_attention(backbone.unet):
-            assert layers[0].processor is foreign and type(layers[1].processor) is precision._WrittenOut
+        with pytest.raises(RuntimeError, match="stop"), fast_layers(backbone.unet):
+            assert attention[0].processor is foreign and type(attention[1].processor) is layers._WrittenOut
             raise RuntimeError("stop")
-        assert [layer.processor for layer in layers[1:]] == own[1:]
+        assert [layer.processor for layer in attention[1:]] == own[1:]
+        assert not any({"forward", "_get_output_for_continuous_inputs"} & vars(m).keys() for m in backbone.unet.modules())
     finally:
-        layers[0].processor = own[0]
+        attention[0].processor = own[0]
 
 
 def test_frozen_weights_in_bfloat16_are_autocasts_own_to_the_last_bit(backbone):

@@ -17,7 +17,8 @@ from .backbone import MINI, Backbone
 from .compiling import compiled
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import ImageFeatures
-from .precision import fast_attention, frozen_in_bfloat16, multiplies_bfloat16
+from .layers import fast_layers
+from .precision import frozen_in_bfloat16, multiplies_bfloat16
 from .tokens import PersonalTokens
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
     "ImageFeatures",
     "PersonalTokens",
     "compiled",
-    "fast_attention",
+    "fast_layers",
     "frozen_in_bfloat16",
     "keep_freed_memory",
     "load_encoder",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..backbone import Backbone, compiled, fast_attention, frozen_in_bfloat16, keep_freed_memory, multiplies_bfloat16
+from ..backbone import Backbone, compiled, fast_layers, frozen_in_bfloat16, keep_freed_memory, multiplies_bfloat16
 from ..concept import Concept
 from ..methods import METHODS
 from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, KeptDirections, Past, old_rows, past_rows
@@ -114,7 +114,7 @@ class Learning:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         keep_freed_memory()
         began, first, settings = time.monotonic(), self.done, self.settings
-        halved = frozen_in_bfloat16(self.backbone.unet, self.backbone.text_encoder) if self.fast else nullcontext()
+        halved = frozen_in_bfloat16(self.backbone.unet) if self.fast else nullcontext()
         with self._training(), halved, compiled(self.backbone) if settings.compile else nullcontext():
             while self.done < settings.steps:
                 generator = self._generator(self.done)
@@ -158,7 +158,7 @@ class Learning:
         for p in self.named.values():
             p.requires_grad_(True)
         try:
-            with fast_attention(unet) if self.fast else nullcontext():
+            with fast_layers(unet) if self.fast else nullcontext():
                 yield
         finally:
             unet.to(memory_format=torch.contiguous_format)

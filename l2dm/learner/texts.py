@@ -19,11 +19,13 @@ class Texts:
         self.cache: dict[str, torch.Tensor] = {}
 
     def __call__(self, prompts: list[str]) -> torch.Tensor:
-        """(B, length, width); gradients reach the token's vector."""
-        changing = list(dict.fromkeys(p for p in prompts if self.token in p))
-        read = dict(zip(changing, self.backbone.encode_text(changing))) if changing else {}
-        for prompt in prompts:
-            if prompt not in read and prompt not in self.cache:
-                with torch.no_grad():
-                    self.cache[prompt] = self.backbone.encode_text([prompt])[0]
+        """(B, length, width); gradients reach the token's vector. In float32 whatever the rest: a few small products, which in bfloat16
+        are no faster and keep code of their own for each number of prompts."""
+        with torch.autocast(self.backbone.device.type, enabled=False):
+            changing = list(dict.fromkeys(p for p in prompts if self.token in p))
+            read = dict(zip(changing, self.backbone.encode_text(changing))) if changing else {}
+            for prompt in prompts:
+                if prompt not in read and prompt not in self.cache:
+                    with torch.no_grad():
+                        self.cache[prompt] = self.backbone.encode_text([prompt])[0]
         return torch.stack([read[p] if p in read else self.cache[p] for p in prompts])
