@@ -7,7 +7,8 @@ throughput_ratio       training pictures a second, ours over the plain loop's (b
                        Beside it: with photos and class pictures in two forwards; both in our precision; and ours compiled
                        (compile = true), after the first step, whose seconds are in the details.
                        Each loop has a process of its own, and they take turns.
-memory_ratio           peak memory of these processes (resident; on a GPU, allocated there), ours over the plain loop's
+memory_ratio           peak memory of these processes (resident; on a GPU, allocated there), ours over the plain loop's;
+                       ..._two_forwards: over that which takes two
 matrix_rate_fraction   operations of one of our steps, forward and backward, a second, over the best matrix product measured here in the
                        precision of our step; ..._of_fastest: over the best in any precision
 guided_time_ratio_...  time of guided over plain sampling, of our guidance "l2dm" and of diffusers' Attend-and-Excite pipeline
@@ -199,7 +200,10 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
             (short, _), (long, top) = (script(published, base, count, Path(place)) for count in (SHORT, LONG))
         figures["throughput_ratio"] = round((long - short) / (LONG - SHORT) / step, 3)
         mb["plain"] = details["peak_mb"]["the published script"] = round(top, 1)
-    return {**figures, "memory_ratio": round(mb["ours"] / mb["plain"], 3), "details": details}
+    memory = {
+        f"memory_ratio{end}": round(mb["ours"] / mb[peer], 3) for end, peer in (("", "plain"), ("_two_forwards", "plain, two forwards"))
+    }
+    return {**figures, **memory, "details": details}
 
 
 def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:

@@ -57,7 +57,7 @@ METHODS = {
     "c-lora": Method("C-LoRA (arXiv 2304.06027)", tuner="stacked", rate=2.0, penalty="self-regularization", penalty_weight=100.0),
     # kept by growth
     "den": Method("DEN (arXiv 1708.01547), carried over", tuner="widening"),
-    "der": Method("DER (arXiv 2103.16788), carried over", tuner="stacked", rate=2.0, prior="new"),
+    "der": Method("DER (arXiv 2103.16788), carried over", tuner="stacked", rate=2.0, prior="new", memory="random", rehearse=True),
     "dytox": Method("DyTox (arXiv 2111.11326), carried over", tuner="task_token", rate=2.0),
     "cidm": Method("CIDM's elastic weight aggregation (arXiv 2410.17594)", tuner="aggregated", rate=2.0),
     "isolated": Method("each concept at its own words only, learnt beside other things too (ours)", tuner="isolated", rate=2.0, mix=True),

@@ -59,5 +59,6 @@ class Subjects:
 
 
 def pictures(folder: Path) -> list[Image.Image]:
-    """The PNG files of ``folder``, in the order of their names."""
-    return [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.png"))]
+    """The PNG and JPEG files of ``folder``, in the order of their names."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
+    return [Image.open(path).convert("RGB") for path in sorted(files)]

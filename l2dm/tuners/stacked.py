@@ -6,7 +6,8 @@ low-rank adapter, the keys and values are read from all features side by side,
 
     W_k x = W_0 x + [U_1 ... U_k] [D_1 x; ...; D_k x],      all frozen but the newest U_k, D_k
 
-Left out: the earlier columns of the classifier are not trained again and channels not pruned, since both need stored photos; prior
+There as here earlier tasks are rehearsed, but from pictures that the model itself has drawn (as in the row ``replay``), not from stored
+photos. Left out: the earlier columns of the classifier are not trained again and channels not pruned, which needs the photos; prior
 pairs take the place of the auxiliary loss that lets the new extractor tell its task from the rest.
 
 C-LoRA (Smith et al., arXiv 2304.06027) has the same W_k, and ``retention/self_regularization`` beside it.
