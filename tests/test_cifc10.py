@@ -16,6 +16,7 @@ from l2dm import cli
 from l2dm.backbone import load_encoder
 from l2dm.bench import cifc10, runs
 from l2dm.bench.cifc10 import CONCEPTS, Course, Plan, learning, own_pair, read
+from l2dm.bench.subjects import pictures
 from l2dm.concept import Concept
 from l2dm.errors import SettingsError
 from l2dm.world.world import World
@@ -28,7 +29,7 @@ def place(tmp_path_factory):
     for c, (name, _, noun, kind) in enumerate(CONCEPTS):
         (place / "data" / name).mkdir(parents=True)
         for i in range(2):
-            paint(10 * c + i).save(place / "data" / name / f"{i}.png")
+            paint(10 * c + i).save(place / "data" / name / f"{i}.jpg")
             (place / "data" / name / f"{i}.txt").write_text(f"{noun} on a table")
         (place / "data" / "prompts").mkdir(exist_ok=True)
         (place / "data" / "prompts" / f"test_{kind}.txt").write_text("A <TOK>, in the forest\n\nAn angry <TOK>\nA red <TOK>\n")
@@ -86,11 +87,11 @@ def test_the_scores_are_the_literal_metric_of_what_the_world_draws(place, plan, 
     for words in ("A {}, in the forest", "An angry {}"):
         images += [p.image for p in world.generate(words.format("<dog1> dog"), **about)]
         texts += [words.format("dog")] * 2
-    drawn, known = clip.images(images).tolist(), clip.images([paint(i) for i in range(2)]).tolist()
+    drawn, known = clip.images(images).tolist(), clip.images(pictures(place / "data" / "dog")).tolist()
     assert found["image_alignment"] == pytest.approx(literal_image_alignment(drawn, known), abs=1e-3)
     assert found["text_alignment"] == pytest.approx(literal_text_alignment(drawn, clip.texts(texts).tolist()), abs=1e-3)
     dino = load_encoder(place / "dino")
-    wanted = literal_image_alignment(dino.images(images).tolist(), dino.images([paint(i) for i in range(2)]).tolist())
+    wanted = literal_image_alignment(dino.images(images).tolist(), dino.images(pictures(place / "data" / "dog")).tolist())
     assert found["dino_alignment"] == pytest.approx(wanted, abs=1e-3)
 
 
