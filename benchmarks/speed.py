@@ -200,10 +200,9 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
             (short, _), (long, top) = (script(published, base, count, Path(place)) for count in (SHORT, LONG))
         figures["throughput_ratio"] = round((long - short) / (LONG - SHORT) / step, 3)
         mb["plain"] = details["peak_mb"]["the published script"] = round(top, 1)
-    memory = {
-        f"memory_ratio{end}": round(mb["ours"] / mb[peer], 3) for end, peer in (("", "plain"), ("_two_forwards", "plain, two forwards"))
-    }
-    return {**figures, **memory, "details": details}
+    figures["memory_ratio"] = round(mb["ours"] / mb["plain"], 3)
+    figures["memory_ratio_two_forwards"] = round(mb["ours"] / mb["plain, two forwards"], 3)
+    return {**figures, "details": details}
 
 
 def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:

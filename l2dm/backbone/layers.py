@@ -1,11 +1,10 @@
 """Layers in the form that is the fastest in bfloat16 and channels_last on a CPU, forward and backward; what they compute stays.
 
 On the shipped base (AVX512_BF16), of what torch and diffusers do by themselves:
-- fused attention over few pixels and narrow heads loses in bfloat16 what matrix products gain, its backward takes three times as long
-  as in float32; written out, softmax(Q Kᵀ) V is two matrix products;
+- fused attention over few pixels and narrow heads loses in bfloat16 what matrix products gain, above all in its backward; written out,
+  softmax(Q Kᵀ) V is two matrix products;
 - a transformer gives its picture back contiguous, and whatever then meets one of each layout goes number by number;
-- group norm of channels_last takes four times as long in bfloat16 as in float32 and both conversions;
-- halves of one product, cut apart, are gated at half the pace of two products.
+- group norm of channels_last takes longer in bfloat16 than in float32 with both conversions.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from diffusers.models.activations import GEGLU
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 #: Written out up to so many pixels; over 1024 and more the fused form was the faster one, and takes less memory.
@@ -91,18 +89,8 @@ class _WrittenOut:
         return out / attn.rescale_output_factor
 
 
-def _attend(attn: Attention, hidden_states, encoder_hidden_states=None, attention_mask=None, **kwargs) -> torch.Tensor:
-    """Straight to the processor, without asking it in each step what arguments it takes."""
-    return attn.processor(attn, hidden_states, encoder_hidden_states=encoder_hidden_states, attention_mask=attention_mask, **kwargs)
-
-
 def _group_norm(norm: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps).to(x.dtype)
-
-
-def _gated(layer: GEGLU, x: torch.Tensor) -> torch.Tensor:
-    hidden, gate = (torch.nn.functional.linear(x, *half) for half in zip(layer.proj.weight.chunk(2), layer.proj.bias.chunk(2)))
-    return hidden * torch.nn.functional.gelu(gate)
 
 
 def _picture(transformer: Transformer2DModel, hidden_states, residual, batch_size, height, width, inner_dim) -> torch.Tensor:
@@ -116,9 +104,7 @@ def _picture(transformer: Transformer2DModel, hidden_states, residual, batch_siz
 
 #: kind of layer -> which of its methods has another form, and that
 _FORMS = {
-    Attention: ("forward", _attend),
     torch.nn.GroupNorm: ("forward", _group_norm),
-    GEGLU: ("forward", _gated),
     Transformer2DModel: ("_get_output_for_continuous_inputs", _picture),
 }
 
@@ -126,22 +112,19 @@ _FORMS = {
 @contextmanager
 def fast_layers(unet: torch.nn.Module) -> Iterator[None]:
     """Within the block ``unet``'s layers are in the form above; on other devices than CPUs nothing changes. Attention processors that
-    are not diffusers' default stay, and so does a gate whose projection somebody has replaced."""
+    are not diffusers' default stay."""
     modules = list(unet.modules()) if next(unet.parameters()).device.type == "cpu" else []
-    layers = [
-        m for m in modules if type(m) in _FORMS and not (type(m) is GEGLU and (type(m.proj) is not torch.nn.Linear or m.proj.bias is None))
-    ]
-    attention = [m for m in layers if type(m) is Attention and type(m.processor) is AttnProcessor2_0]
+    attention = [m for m in modules if type(getattr(m, "processor", None)) is AttnProcessor2_0]
     own = [m.processor for m in attention]
+    others = [(m, *_FORMS[type(m)]) for m in modules if type(m) in _FORMS]
     try:
         for layer in attention:
             layer.processor = _WrittenOut()
-        for layer in layers:
-            name, form = _FORMS[type(layer)]
+        for layer, name, form in others:
             setattr(layer, name, partial(form, layer))
         yield
     finally:
         for layer, processor in zip(attention, own):
             layer.processor = processor
-        for layer in layers:
-            vars(layer).pop(_FORMS[type(layer)][0], None)
+        for layer, name, _ in others:
+            vars(layer).pop(name, None)

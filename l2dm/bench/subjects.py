@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..concept.photos import SUFFIXES
 from ..errors import SettingsError
 
 SHIPPED = Path(__file__).parent / "concepts"
@@ -59,6 +60,6 @@ class Subjects:
 
 
 def pictures(folder: Path) -> list[Image.Image]:
-    """The PNG and JPEG files of ``folder``, in the order of their names."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
-    return [Image.open(path).convert("RGB") for path in sorted(files)]
+    """Those of ``folder``, in the order of their names."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return [Image.open(path).convert("RGB") for path in files]
