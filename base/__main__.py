@@ -8,11 +8,28 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["all", "corpus", "autoencoder", "clip", "unet", "decoder", "package"], default="all", nargs="?")
-    parser.add_argument("--work", type=Path, default=Path(".work/base"), help="folder for downloads and training state")
-    parser.add_argument("--out", type=Path, default=Path("l2dm/backbone/mini"), help="where the finished base goes")
-    parser.add_argument("--go-on", action="store_true", help="where --work holds no training state, begin from the weights in --out")
-    parser.add_argument("--steps", type=int, help="optimizer steps of the UNet in all; more than before takes its training up again")
+    parser.add_argument(
+        "step",
+        choices=["all", "corpus", "autoencoder", "clip", "unet", "decoder", "package"],
+        default="all",
+        nargs="?",
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path(".work/base"), help="folder for downloads and training state"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("l2dm/backbone/mini"), help="where the finished base goes"
+    )
+    parser.add_argument(
+        "--go-on",
+        action="store_true",
+        help="where --work holds no training state, begin from the weights in --out",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="optimizer steps of the UNet in all; more than before takes its training up again",
+    )
     options = parser.parse_args()
 
     from . import corpus
@@ -21,7 +38,11 @@ def main() -> None:
         from . import package
 
         package.adopt(options.work, options.out)
-    wanted = ["corpus", "autoencoder", "clip", "unet", "decoder", "package"] if options.step == "all" else [options.step]
+    wanted = (
+        ["corpus", "autoencoder", "clip", "unet", "decoder", "package"]
+        if options.step == "all"
+        else [options.step]
+    )
     icons = corpus.load_icons(options.work)
     print(f"corpus: {len(icons)} icons of {len(corpus.NOUNS)} nouns")
     if "autoencoder" in wanted:

@@ -45,7 +45,10 @@ def likeness(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def pictures(composer: Composer, rng: np.random.Generator) -> list[np.ndarray]:
     """A pool of scenes and of textures that stand for photographs."""
-    return [composer.photo_like() if rng.random() < 0.4 else composer.scene(int(rng.integers(1, 4))).pixels for _ in range(2000)]
+    return [
+        composer.photo_like() if rng.random() < 0.4 else composer.scene(int(rng.integers(1, 4))).pixels
+        for _ in range(2000)
+    ]
 
 
 def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
@@ -72,7 +75,10 @@ def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderTiny:
         scale = (0.5, 0.75)[run.step % 2]
         with swift():
             z = model.encode(x).latents.float()
-            y, small = (model.decode(part).sample.float() for part in (z + 0.1 * torch.randn_like(z), shrink(z, scale)))
+            y, small = (
+                model.decode(part).sample.float()
+                for part in (z + 0.1 * torch.randn_like(z), shrink(z, scale))
+            )
         loss = likeness(y, x) + likeness(small, shrink(x, scale))
         loss = loss + 2e-3 * (z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean())
         run.update(loss, len(picked))

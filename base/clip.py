@@ -40,13 +40,20 @@ def make_tokenizer(words: Counter, folder: Path) -> CLIPTokenizer:
     ])  # fmt: skip
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = letters + [letter + "</w>" for letter in letters]
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+    )
     tokenizer.train_from_iterator((f"{word} " * count for word, count in sorted(words.items())), trainer)
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in json.loads(tokenizer.to_str())["model"]["merges"]]
+    merges = [
+        tuple(m) if isinstance(m, list) else tuple(m.split(" "))
+        for m in json.loads(tokenizer.to_str())["model"]["merges"]
+    ]
     merges = merges[: VOCABULARY - len(pieces) - 2]
     pieces += [a + b for a, b in merges] + [START, END]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, ensure_ascii=False))
+    (folder / "vocab.json").write_text(
+        json.dumps({piece: i for i, piece in enumerate(dict.fromkeys(pieces))}, ensure_ascii=False)
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(m) for m in merges) + "\n")
     loaded = CLIPTokenizer(
         vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), bos_token=START, eos_token=END, unk_token=END,
@@ -58,7 +65,9 @@ def make_tokenizer(words: Counter, folder: Path) -> CLIPTokenizer:
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
     """Token ids ``(captions, LENGTH)`` on the training device."""
-    tokens = tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+    tokens = tokenizer(
+        captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
+    )
     return tokens.input_ids.to(DEVICE)
 
 
@@ -66,7 +75,13 @@ def word_counts(work: Path) -> Counter:
     """The words the tokenizer must hold whole: the captions' own, often; every icon's name, once."""
     words: Counter = Counter()
     grammar = "a an and of the on in at to next left right above below photo picture small big drawing background floor wall"
-    for text in [grammar, *NOUNS, *PLAIN, *PLACES.values(), "soft glossy flat bold pale grass toy plushie style painting"]:
+    for text in [
+        grammar,
+        *NOUNS,
+        *PLAIN,
+        *PLACES.values(),
+        "soft glossy flat bold pale grass toy plushie style painting",
+    ]:
         for word in text.split():
             words[word] += 200
     for package in ("noto", "fluent-emoji-flat"):
@@ -86,7 +101,9 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
         hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH,
         projection_dim=128,
     )  # fmt: skip
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128))
+    return CLIPModel(
+        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128)
+    )
 
 
 class Pair(torch.nn.Module):
@@ -109,8 +126,12 @@ class Pair(torch.nn.Module):
         pair = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         helpers = 8 * F.binary_cross_entropy_with_logits(self.nouns(seen), nouns)
         helpers = helpers + 0.3 * F.cross_entropy(self.backgrounds(seen), background)
-        gathered = self.nouns(self.model.vision_model.post_layernorm(vision.hidden_states[-2][:, 1:]))  # what the last layer pools
-        named = F.cross_entropy(F.pad(gathered, (0, 1)).flatten(0, 1), patches.flatten())  # no noun: a logit of 0
+        gathered = self.nouns(
+            self.model.vision_model.post_layernorm(vision.hidden_states[-2][:, 1:])
+        )  # what the last layer pools
+        named = F.cross_entropy(
+            F.pad(gathered, (0, 1)).flatten(0, 1), patches.flatten()
+        )  # no noun: a logit of 0
         return pair, helpers + named, logits
 
 
@@ -149,12 +170,20 @@ def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
         for row, scene in enumerate(picked):
             there[row, [NOUN_PLACE[item.icon.noun] for item in scene.items]] = 1
         where = torch.tensor([kinds.index(s.background) for s in picked])
-        ids, pixels = tokenize(tokenizer, [s.caption for s in picked]), to_model(np.stack([s.pixels for s in picked]))
-        known = [part.to(DEVICE) for part in (there, where, torch.stack([noun_of_patches(s) for s in picked]))]
+        ids, pixels = (
+            tokenize(tokenizer, [s.caption for s in picked]),
+            to_model(np.stack([s.pixels for s in picked])),
+        )
+        known = [
+            part.to(DEVICE) for part in (there, where, torch.stack([noun_of_patches(s) for s in picked]))
+        ]
         with swift():
             loss, helpers, logits = pair(ids, pixels, *known)
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
-            print(f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}", flush=True)
+            print(
+                f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}",
+                flush=True,
+            )
         run.update(loss + helpers, BATCH)
     return run.averaged().model.eval()

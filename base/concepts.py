@@ -46,7 +46,9 @@ def compose(folder: Path, icon: Icon, places: tuple[str, ...], side: int, seed: 
     folder.mkdir(parents=True, exist_ok=True)
     composer = Composer([icon], side=side, seed=seed, spread=0.35)
     for i, place in enumerate(places):
-        Image.fromarray(composer.scene(background=place, icons=[icon]).pixels).save(folder / f"{i:02d}.png", optimize=True)
+        Image.fromarray(composer.scene(background=place, icons=[icon]).pixels).save(
+            folder / f"{i:02d}.png", optimize=True
+        )
 
 
 def demo(out: Path, work: Path) -> None:
@@ -86,7 +88,9 @@ def fifty() -> dict[str, tuple[str, str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path(".work/base"))
     parser.add_argument("--fifty", type=Path)
     parser.add_argument("--tuning", type=Path)

@@ -50,7 +50,9 @@ def fetch(package: str, work: Path, member: str = "icons") -> dict:
     tgz = work / f"iconify-json-{package}-{version}.tgz"
     if not tgz.exists():
         work.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", f"@iconify-json/{package}@{version}"], cwd=work, check=True)
+        subprocess.run(
+            ["npm", "pack", "--silent", f"@iconify-json/{package}@{version}"], cwd=work, check=True
+        )
     with tarfile.open(tgz) as tar:
         return json.load(tar.extractfile(f"package/{member}.json"))
 
@@ -59,7 +61,9 @@ def render(icons: dict, name: str, side: int = ICON_SIDE) -> np.ndarray | None:
     """Icon ``name`` of an iconify set, cropped to its ink, the longer side filling ``side`` pixels."""
     import resvg_py  # only here: composing scenes does not need it
 
-    entry = icons["icons"].get(name) or icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent"))
+    entry = icons["icons"].get(name) or icons["icons"].get(
+        icons.get("aliases", {}).get(name, {}).get("parent")
+    )
     if entry is None:
         return None
     width = entry.get("width", icons.get("width", 16))

@@ -31,7 +31,9 @@ KNOWN_DRAWN, KNOWN_LAST = 0.3, (1, 2, 3, 4)
 ANY_DRAWN, ANY_LAST = 0.2, (1, 2)
 
 
-def redrawn(pipe: StableDiffusionImg2ImgPipeline, captions: list[str], latents: torch.Tensor, last: int, seed: int) -> torch.Tensor:
+def redrawn(
+    pipe: StableDiffusionImg2ImgPipeline, captions: list[str], latents: torch.Tensor, last: int, seed: int
+) -> torch.Tensor:
     """Scaled ``latents`` (B, 4, 16, 16) after noise and the ``last`` steps of drawing with their ``captions``."""
     steps, scale = (unet.DRAWING[name] for name in ("steps", "guidance_scale"))
     with swift(), fast_layers(pipe.unet):
@@ -44,15 +46,22 @@ def redrawn(pipe: StableDiffusionImg2ImgPipeline, captions: list[str], latents: 
 class Pools:
     """Latents as a decoder gets them, and the pictures that were meant."""
 
-    def __init__(self, icons: list[Icon], things: list[Icon], pipe: StableDiffusionImg2ImgPipeline, seed: int):
-        self.known, self.any = Composer(icons, seed=seed, spread=0.35), Composer(things, seed=seed + 1, spread=0.7)
+    def __init__(
+        self, icons: list[Icon], things: list[Icon], pipe: StableDiffusionImg2ImgPipeline, seed: int
+    ):
+        self.known, self.any = (
+            Composer(icons, seed=seed, spread=0.35),
+            Composer(things, seed=seed + 1, spread=0.7),
+        )
         self.pipe, self.rng = pipe, np.random.default_rng(seed)
 
     @torch.no_grad()
     def make(self, size: int = POOL) -> tuple[torch.Tensor, torch.Tensor]:
         """Latents (size, 4, 16, 16), not scaled, and pixels (size, 3, 64, 64) in [-1, 1]."""
         known, free, textures = (round(share * size) for share in (KNOWN, ANY, TEXTURES))
-        scenes = [self.known.scene(int(self.rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))) for _ in range(known)]
+        scenes = [
+            self.known.scene(int(self.rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))) for _ in range(known)
+        ]
         scenes += [self.any.scene(int(self.rng.integers(1, 4))) for _ in range(free)]
         x = to_model(np.stack([s.pixels for s in scenes] + [self.any.photo_like() for _ in range(textures)]))
         vae = self.pipe.vae
@@ -62,7 +71,10 @@ class Pools:
             for first in range(begin, end, 32):
                 rows = slice(first, min(first + 32, end))
                 steps, seed = int(self.rng.choice(last)), int(self.rng.integers(2**31))
-                z[rows] = redrawn(self.pipe, [s.caption for s in scenes[rows]], z[rows] * factor, steps, seed) / factor
+                z[rows] = (
+                    redrawn(self.pipe, [s.caption for s in scenes[rows]], z[rows] * factor, steps, seed)
+                    / factor
+                )
         return z, x
 
 
@@ -80,7 +92,10 @@ def train(icons: list[Icon], work: Path, seed: int = 6) -> AutoencoderTiny:
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
-    pools, rng = Pools(icons, load_things(work, TRAIN_STYLES), pipe, seed + run.step), np.random.default_rng(seed + run.step)
+    pools, rng = (
+        Pools(icons, load_things(work, TRAIN_STYLES), pipe, seed + run.step),
+        np.random.default_rng(seed + run.step),
+    )
     torch.manual_seed(seed + run.step)
     latents = torch.empty(0)
     while not run.done:

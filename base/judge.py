@@ -30,7 +30,11 @@ from .training import DEVICE, Training, averaging, side_by_side
 from .wear import worn
 
 STEPS, SEED = 4800, 11
-THINGS, REFERENCES, QUERIES = 24, 2, 40  # a step's things, reference pictures of each, and pictures to be judged
+THINGS, REFERENCES, QUERIES = (
+    24,
+    2,
+    40,
+)  # a step's things, reference pictures of each, and pictures to be judged
 TESTED = 100
 KINDS = [*PLACES, *PLAIN]
 
@@ -50,7 +54,12 @@ class Desk:
     ``wear``: references are photos and stay as they are; everything else looks as a small denoiser might have drawn it."""
 
     def __init__(self, icons: list[Icon], seed: int, wear: bool = True):
-        self.wear, self.icons, self.composer, self.rng = wear, icons, Composer(icons, seed=seed), np.random.default_rng(seed)
+        self.wear, self.icons, self.composer, self.rng = (
+            wear,
+            icons,
+            Composer(icons, seed=seed),
+            np.random.default_rng(seed),
+        )
         self.alike: dict[str, list[int]] = {}
         for i, icon in enumerate(icons):
             self.alike.setdefault(icon.noun, []).append(i)
@@ -105,16 +114,22 @@ class Trial(torch.nn.Module):
     def forward(self, pixels, nouns, there, where) -> torch.Tensor:
         net, references = self.net, THINGS * REFERENCES
         cells, saliency, noun_logits, background_logits = net(pixels)
-        known = F.normalize(pool(cells[:references], saliency[:references]).unflatten(0, (THINGS, REFERENCES)).mean(1), dim=-1)
+        known = F.normalize(
+            pool(cells[:references], saliency[:references]).unflatten(0, (THINGS, REFERENCES)).mean(1), dim=-1
+        )
         like = likeness(cells[references:], known)
-        presence = F.binary_cross_entropy_with_logits(net.sharpness * like - net.threshold, there, pos_weight=torch.tensor(3.0))
+        presence = F.binary_cross_entropy_with_logits(
+            net.sharpness * like - net.threshold, there, pos_weight=torch.tensor(3.0)
+        )
         alone = there.sum(1) == 1
         which = F.cross_entropy(20 * like[alone], there[alone].argmax(1))
         named = F.binary_cross_entropy_with_logits(noun_logits, nouns, pos_weight=torch.tensor(3.0))
         single = nouns.sum(1) == 1
         single[references:] &= alone
         noun = F.cross_entropy(noun_logits[single], nouns[single].argmax(1))
-        return 8 * presence + which + 8 * named + noun + F.cross_entropy(background_logits[references:], where)
+        return (
+            8 * presence + which + 8 * named + noun + F.cross_entropy(background_logits[references:], where)
+        )
 
 
 def _work(rank: int, workers: int, work: Path, steps: int) -> None:
@@ -124,14 +139,21 @@ def _work(rank: int, workers: int, work: Path, steps: int) -> None:
     run = Training(work / "judge", trial, lr=2e-3, total=steps, warmup=100, decay=0.99, leader=rank == 0)
     desk, forward = Desk(split(work)[0], seed=SEED + run.step + 100_000 * rank), averaging(trial, workers)
     while not run.done:
-        run.update(forward(*(part.to(DEVICE) for part in desk.step())), (THINGS * REFERENCES + QUERIES) * workers, clip=5.0)
+        run.update(
+            forward(*(part.to(DEVICE) for part in desk.step())),
+            (THINGS * REFERENCES + QUERIES) * workers,
+            clip=5.0,
+        )
 
 
 def train(work: Path, steps: int) -> JudgeNet:
     """Train (or take up, or just load) the judge."""
     icons = split(work)[0]  # renders what is not rendered yet
     side_by_side(_work, work, steps)
-    return settled(Training(work / "judge", Trial(), lr=0.0, total=steps).averaged().net.cpu(), Desk(icons, seed=SEED + 800))
+    return settled(
+        Training(work / "judge", Trial(), lr=0.0, total=steps).averaged().net.cpu(),
+        Desk(icons, seed=SEED + 800),
+    )
 
 
 @torch.no_grad()
@@ -203,17 +225,29 @@ def measure(net: JudgeNet, tested: list[Icon], ours: list[Icon], wear: bool) -> 
         shown = [desk.picture([icon]) for _ in range(10)]
         cells, _, _, background_logits = net(to_model(np.stack([pixels for _, pixels in shown])))
         right += int((likeness(cells, known).argmax(1) == i).sum())
-        placed += int((background_logits.argmax(1) == torch.tensor([KINDS.index(scene.background) for scene, _ in shown])).sum())
+        placed += int(
+            (
+                background_logits.argmax(1)
+                == torch.tensor([KINDS.index(scene.background) for scene, _ in shown])
+            ).sum()
+        )
         total += len(shown)
     table = Desk(ours, seed=SEED + 902, wear=wear)
-    named = [net(to_model(table.picture([icon])[1][None]))[2].argmax(1).item() == nouns.index(icon.noun) for icon in ours]
+    named = [
+        net(to_model(table.picture([icon])[1][None]))[2].argmax(1).item() == nouns.index(icon.noun)
+        for icon in ours
+    ]
     like, truth = pairs(net, desk, known, 500)
     chance = torch.sigmoid(net.sharpness * like - net.threshold)
     said = chance > 0.5
     hits = int((said & truth).sum())
     precision, recall = hits / max(1, int(said.sum())), hits / int(truth.sum())
     bins = [(chance >= low / 10) & (chance < low / 10 + 0.1 + 1e-6 * (low == 9)) for low in range(10)]
-    error = sum(float(b.float().mean()) * abs(float(chance[b].mean() - truth[b].float().mean())) for b in bins if b.any())
+    error = sum(
+        float(b.float().mean()) * abs(float(chance[b].mean() - truth[b].float().mean()))
+        for b in bins
+        if b.any()
+    )
     return {
         "identity_top1": right / total, "noun_top1": float(np.mean(named)), "background_top1": placed / total,
         "presence_precision": precision, "presence_recall": recall, "presence_f1": 2 * precision * recall / max(1e-9, precision + recall),
@@ -222,7 +256,9 @@ def measure(net: JudgeNet, tested: list[Icon], ours: list[Icon], wear: bool) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path(".work/base"))
     parser.add_argument("--out", type=Path, default=Path("l2dm/evaluation/judge"))
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -244,7 +280,9 @@ def main() -> None:
         "training": {"things": len(seen), "steps": state["step"], "pictures": state["pictures"], "seconds": round(state["seconds"]), "seed": SEED},
     }  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.half().contiguous() for k, v in net.state_dict().items()}, options.out / "judge.safetensors")
+    save_file(
+        {k: v.half().contiguous() for k, v in net.state_dict().items()}, options.out / "judge.safetensors"
+    )
     (options.out / "judge.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(json.dumps({**facts, "verdict": verdicts.add(options.work, options.out)}))
 

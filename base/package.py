@@ -57,7 +57,10 @@ def adopt(work: Path, shipped: Path) -> None:
         if not (work / name / "state.json").exists():
             run = Training(work / name, module, 0.0, 0)
             run.step, run.pictures = facts["training_steps"][name], facts["training_pictures"][name]
-            run.seconds, run.log = facts["training_seconds"][name], facts["unet_loss"] if name == "unet" else []
+            run.seconds, run.log = (
+                facts["training_seconds"][name],
+                facts["unet_loss"] if name == "unet" else [],
+            )
             run.save()
     if not (work / "tokenizer").exists():
         shutil.copytree(shipped / "tokenizer", work / "tokenizer")
@@ -66,7 +69,11 @@ def adopt(work: Path, shipped: Path) -> None:
 @torch.no_grad()
 def sample(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, **changes) -> list[Image.Image]:
     """One picture a prompt, from seeds in a row."""
-    options = {"num_inference_steps": DEFAULTS["generate"]["steps"], "guidance_scale": DEFAULTS["generate"]["guidance_scale"], **changes}
+    options = {
+        "num_inference_steps": DEFAULTS["generate"]["steps"],
+        "guidance_scale": DEFAULTS["generate"]["guidance_scale"],
+        **changes,
+    }
     images = []
     for i in range(0, len(prompts), 16):
         part = prompts[i : i + 16]
@@ -78,7 +85,9 @@ def sample(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, **c
 def sheet_prompts() -> list[str]:
     """Every noun once, on every place in turn: the card's sheet, nothing chosen."""
     places = ["", *PLACES.values()]
-    return [f"a photo of {article(noun)} {places[i % len(places)]}".strip() for i, noun in enumerate(corpus.NOUNS)]
+    return [
+        f"a photo of {article(noun)} {places[i % len(places)]}".strip() for i, noun in enumerate(corpus.NOUNS)
+    ]
 
 
 @torch.no_grad()
@@ -96,7 +105,10 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair) 
     ids = clip.tokenize(pipe.tokenizer, [s.caption for s in scenes])
     text = torch.nn.functional.normalize(pair.get_text_features(ids).pooler_output, dim=-1)
     r1 = float(((text @ image.T).argmax(1) == torch.arange(len(scenes))).float().mean())
-    states = {part: json.loads((work / part / "state.json").read_text()) for part in ("autoencoder", "decoder", "clip", "unet")}
+    states = {
+        part: json.loads((work / part / "state.json").read_text())
+        for part in ("autoencoder", "decoder", "clip", "unet")
+    }
     networks = {"clip": pair, **{name: getattr(pipe, name) for name in ("vae", "text_encoder", "unet")}}
     sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
     return {
@@ -119,7 +131,10 @@ def write(icons: list[Icon], work: Path, out: Path) -> None:
     pair.to(torch.float16).save_pretrained(out / "clip")
     side = unet.build().config.sample_size * 4
     processor = CLIPImageProcessorPil(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     )
     processor.save_pretrained(out / "clip")
     pipe.tokenizer.save_pretrained(out / "clip")

@@ -34,7 +34,10 @@ class Item:
         """``(count, count)`` in [0, 1]: the share that the box covers of each cell of a picture ``side`` pixels square."""
         low, high = np.arange(count) * side / count, np.arange(1, count + 1) * side / count
         left, top, right, bottom = self.box
-        x, y = ((high.clip(max=b) - low.clip(min=a)).clip(min=0) * count / side for a, b in ((left, right), (top, bottom)))
+        x, y = (
+            (high.clip(max=b) - low.clip(min=a)).clip(min=0) * count / side
+            for a, b in ((left, right), (top, bottom))
+        )
         return y[:, None] * x[None]
 
 
@@ -98,7 +101,9 @@ def draw_place(kind: str, rng: np.random.Generator, side: int) -> Image.Image:
     if kind in ("snow", "night"):
         for _ in range(side // 2 if kind == "night" else side):
             x, y = (int(v) for v in rng.integers(side, size=2))
-            pen.point((x, y), fill=(255, 255, 255) if kind == "snow" or rng.random() < 0.5 else (200, 200, 160))
+            pen.point(
+                (x, y), fill=(255, 255, 255) if kind == "snow" or rng.random() < 0.5 else (200, 200, 160)
+            )
     if kind == "night" and rng.random() < 0.6:
         x, y, r = int(rng.integers(side)), int(rng.integers(side // 3)), int(rng.integers(5, 9))
         pen.ellipse((x - r, y - r, x + r, y + r), fill=(245, 240, 205))
@@ -175,9 +180,15 @@ class Composer:
             if rng.random() < 0.25:
                 return [(sizes[0], u, a), (sizes[1], v, b)], "column"
             return [(sizes[0], a, u), (sizes[1], b, v)], "row"
-        spots = [(0.22, 0.3), (0.78, 0.3), (0.5, 0.76)] if rng.random() < 0.5 else [(0.5, 0.25), (0.22, 0.75), (0.78, 0.75)]
+        spots = (
+            [(0.22, 0.3), (0.78, 0.3), (0.5, 0.76)]
+            if rng.random() < 0.5
+            else [(0.5, 0.25), (0.22, 0.75), (0.78, 0.75)]
+        )
         order = rng.permutation(3)
-        return [(rng.uniform(0.36, 0.44), *(np.array(spots[i]) + rng.uniform(-0.04, 0.04, size=2))) for i in order], "three"
+        return [
+            (rng.uniform(0.36, 0.44), *(np.array(spots[i]) + rng.uniform(-0.04, 0.04, size=2))) for i in order
+        ], "three"
 
     def scene(self, count: int = 1, nouns: list[str] | None = None, background: str | None = None,
               icons: list[Icon] | None = None) -> Scene:  # fmt: skip
@@ -191,22 +202,35 @@ class Composer:
             background = "white" if rng.random() < 0.15 else str(rng.choice(kinds))
         canvas = self.background(background)
         spots, arrangement = self.places(len(icons))
-        items = [self.paste(canvas, icon, s * self.side, x * self.side, y * self.side) for icon, (s, x, y) in zip(icons, spots)]
-        return Scene(np.asarray(canvas), self.caption(icons, spots, arrangement, background), background, tuple(items))
+        items = [
+            self.paste(canvas, icon, s * self.side, x * self.side, y * self.side)
+            for icon, (s, x, y) in zip(icons, spots)
+        ]
+        return Scene(
+            np.asarray(canvas), self.caption(icons, spots, arrangement, background), background, tuple(items)
+        )
 
     def caption(self, icons: list[Icon], spots: list, arrangement: str, background: str) -> str:
         """What a person would write under the picture: never more than is in it, sometimes less."""
         rng = self.rng
         names = []
         for icon, (size, _, _) in zip(icons, spots):
-            words = [STYLES[icon.style][2]] if STYLES[icon.style][2] and rng.random() < 0.85 - 0.45 * self.spread else []
+            words = (
+                [STYLES[icon.style][2]]
+                if STYLES[icon.style][2] and rng.random() < 0.85 - 0.45 * self.spread
+                else []
+            )
             if len(icons) == 1 and size < 0.5 and rng.random() < 0.7:
                 words.insert(0, "small")
             names.append(article(" ".join([*words, icon.noun])))
         if arrangement == "row" and rng.random() < 0.3:
             text = f"{names[0]} on the left and {names[1]} on the right"
         elif arrangement == "row" and rng.random() < 0.2:
-            text = f"{names[1]} to the right of {names[0]}" if rng.random() < 0.5 else f"{names[0]} to the left of {names[1]}"
+            text = (
+                f"{names[1]} to the right of {names[0]}"
+                if rng.random() < 0.5
+                else f"{names[0]} to the left of {names[1]}"
+            )
         elif arrangement == "column" and rng.random() < 0.5:
             text = f"{names[0]} above {names[1]}" if rng.random() < 0.5 else f"{names[1]} below {names[0]}"
         else:
@@ -224,7 +248,9 @@ class Composer:
         rng, side = self.rng, self.side
         spectrum = np.fft.fftfreq(side)[:, None] ** 2 + np.fft.rfftfreq(side)[None] ** 2
         shape = (3, side, side // 2 + 1)
-        waves = (rng.normal(size=shape) + 1j * rng.normal(size=shape)) / np.sqrt(spectrum + 1 / side**2) ** rng.uniform(0.8, 1.6)
+        waves = (rng.normal(size=shape) + 1j * rng.normal(size=shape)) / np.sqrt(
+            spectrum + 1 / side**2
+        ) ** rng.uniform(0.8, 1.6)
         field = np.fft.irfft2(waves, s=(side, side)).transpose(1, 2, 0)
         field /= field.std() + 1e-6
         grey = field.mean(-1, keepdims=True)
@@ -239,7 +265,10 @@ class Composer:
             if rng.random() < 0.5:
                 pen.ellipse((cx - rx, cy - ry, cx + rx, cy + ry), fill=tone)
             else:
-                pen.polygon([(float(cx + rng.normal() * rx), float(cy + rng.normal() * ry)) for _ in range(4)], fill=tone)
+                pen.polygon(
+                    [(float(cx + rng.normal() * rx), float(cy + rng.normal() * ry)) for _ in range(4)],
+                    fill=tone,
+                )
         if rng.random() < 0.4:
             image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.4, 1.2))))
         pixels = np.asarray(image).astype(np.float32) + rng.normal(size=(side, side, 1)) * rng.uniform(0, 8)

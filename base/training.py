@@ -30,7 +30,9 @@ def side_by_side(work: Callable[..., None], *args: Any) -> None:
     workers = 1 if DEVICE == "cuda" else os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as meeting:
         address = f"file://{meeting}/meeting"
-        torch.multiprocessing.start_processes(_enter, (workers, address, work, args), nprocs=workers, start_method="spawn")
+        torch.multiprocessing.start_processes(
+            _enter, (workers, address, work, args), nprocs=workers, start_method="spawn"
+        )
 
 
 def _enter(rank: int, workers: int, address: str, work: Callable[..., None], args: tuple) -> None:
@@ -48,7 +50,11 @@ def swift() -> torch.autocast:
 
 def averaging(module: torch.nn.Module, workers: int) -> torch.nn.Module:
     """``module``, to be called for its loss: processes side by side get the mean of all their gradients."""
-    return torch.nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True) if workers > 1 else torch.compile(module)
+    return (
+        torch.nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
+        if workers > 1
+        else torch.compile(module)
+    )
 
 
 class Training:
@@ -59,12 +65,27 @@ class Training:
 
     def __init__(self, folder: Path, module: torch.nn.Module, lr: float, total: int, warmup: int = 200,
                  weight_decay: float = 0.01, decay: float = 0.999, save_every: float = 120.0, shape: str = "cosine", leader: bool = True):  # fmt: skip
-        self.folder, self.module, self.lr, self.total, self.warmup = folder, module.to(DEVICE), lr, total, warmup
+        self.folder, self.module, self.lr, self.total, self.warmup = (
+            folder,
+            module.to(DEVICE),
+            lr,
+            total,
+            warmup,
+        )
         self.decay, self.save_every, self.shape, self.leader = decay, save_every, shape, leader
         self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(self.named.values(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.named.values(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
+        )
         self.average = {n: p.detach().clone() for n, p in self.named.items()}
-        self.step, self.pictures, self.seconds, self.log, self._since, self._mark = 0, 0, 0.0, [], time.time(), time.time()
+        self.step, self.pictures, self.seconds, self.log, self._since, self._mark = (
+            0,
+            0,
+            0.0,
+            [],
+            time.time(),
+            time.time(),
+        )
         self._losses: list[float] = []
         if (folder / "state.json").exists():
             self._load()
@@ -73,7 +94,9 @@ class Training:
     def done(self) -> bool:
         return self.step >= self.total
 
-    def update(self, loss: torch.Tensor, pictures: int, clip: float = 1.0, told: torch.Tensor | None = None) -> None:
+    def update(
+        self, loss: torch.Tensor, pictures: int, clip: float = 1.0, told: torch.Tensor | None = None
+    ) -> None:
         """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs (``told``, else the loss) when it is time to."""
         rate = self.lr * min(1.0, (self.step + 1) / self.warmup)
         at = min(1.0, self.step / self.total)
@@ -108,7 +131,10 @@ class Training:
             self.seconds += now - self._since
             self._since = now
             self.log.append([self.step, round(mean, 5), round(self.seconds, 1)])
-            print(f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} lr {rate:.2e} {self.seconds:.0f}s", flush=True)
+            print(
+                f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} lr {rate:.2e} {self.seconds:.0f}s",
+                flush=True,
+            )
             if now - self._mark > self.save_every:
                 self.save()
                 self._mark = now
@@ -123,7 +149,13 @@ class Training:
         tensors |= pack_optimizer(self.named, self.optimizer)
         name = f"state-{self.step}.safetensors"
         save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, self.folder / name)
-        record = {"file": name, "step": self.step, "pictures": self.pictures, "seconds": self.seconds, "log": self.log}
+        record = {
+            "file": name,
+            "step": self.step,
+            "pictures": self.pictures,
+            "seconds": self.seconds,
+            "log": self.log,
+        }
         scratch = self.folder / "state.json.part"
         scratch.write_text(json.dumps(record))
         os.replace(scratch, self.folder / "state.json")
@@ -134,11 +166,15 @@ class Training:
     def _load(self) -> None:
         record = json.loads((self.folder / "state.json").read_text())
         tensors = load_file(self.folder / record["file"])
-        self.step, self.pictures, self.seconds, self.log = (record[k] for k in ("step", "pictures", "seconds", "log"))
+        self.step, self.pictures, self.seconds, self.log = (
+            record[k] for k in ("step", "pictures", "seconds", "log")
+        )
         with torch.no_grad():
             for name, p in self.named.items():
                 if f"weight/{name}" not in tensors or tensors[f"weight/{name}"].shape != p.shape:
-                    raise SystemExit(f"{self.folder}: made for another architecture ({name}); remove the folder to begin anew")
+                    raise SystemExit(
+                        f"{self.folder}: made for another architecture ({name}); remove the folder to begin anew"
+                    )
                 p.copy_(tensors[f"weight/{name}"])
                 self.average[name] = tensors[f"average/{name}"].to(p.device)
         unpack_optimizer(self.named, self.optimizer, tensors)

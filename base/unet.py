@@ -30,7 +30,11 @@ from .scenes import Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side, swift
 
 BATCH, STEPS, SHARD, PASSES = 24, 47_000, 4096, 4
-PLACED, FELT, ENOUGH = 0.1, 0.03, 0.4  # weights of where attention is and of how much; how much of it is enough
+PLACED, FELT, ENOUGH = (
+    0.1,
+    0.03,
+    0.4,
+)  # weights of where attention is and of how much; how much of it is enough
 MAP_SIDE, MOST_THINGS = 8, 3
 DRAWING = {"steps": 8, "guidance_scale": 3.0}  # what suits it
 CLOSED = 0.5  # share of pictures whose pooled text is that of the empty prompt
@@ -74,7 +78,9 @@ class Denoiser(torch.nn.Module):
         super().__init__()
         self.text, self.unet = text, build().to(memory_format=torch.channels_last)
 
-    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, pooled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """v ``(B, 4, 16, 16)`` and the tokens' attention maps ``(B, LENGTH, 8, 8)`` of prompts ``ids`` (B or more, LENGTH).
 
         ``pooled`` (B,): of each picture, which of the prompts the pooled door reads."""
@@ -100,19 +106,27 @@ def whereabouts(tokenizer, scene: Scene, caption: str) -> tuple[torch.Tensor, to
     tokens, cells = torch.zeros(MOST_THINGS, clip.LENGTH), torch.zeros(MOST_THINGS, MAP_SIDE, MAP_SIDE)
     offsets = tokenizer(caption, return_offsets_mapping=True)["offset_mapping"]
     taken: set[int] = set()
-    for i, item in sorted(enumerate(scene.items), key=lambda pair: -len(pair[1].icon.noun)):  # "teddy bear" before "bear"
+    for i, item in sorted(
+        enumerate(scene.items), key=lambda pair: -len(pair[1].icon.noun)
+    ):  # "teddy bear" before "bear"
         for found in re.finditer(rf"\b{re.escape(item.icon.noun)}\b", caption):
             if taken & set(range(*found.span())):
                 continue
             taken.update(range(*found.span()))
-            named = [k for k, (low, high) in enumerate(offsets) if low < high and low < found.end() and high > found.start()]
+            named = [
+                k
+                for k, (low, high) in enumerate(offsets)
+                if low < high and low < found.end() and high > found.start()
+            ]
             tokens[i, [k for k in named if k < clip.LENGTH]] = 1
             cells[i] = torch.from_numpy(item.cells(len(scene.pixels), MAP_SIDE))
             break
     return tokens, cells
 
 
-def misplaced(maps: torch.Tensor, tokens: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def misplaced(
+    maps: torch.Tensor, tokens: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
     """``PLACED`` times the share of the things' attention that is outside their boxes, and ``FELT`` times log(ENOUGH / mean
     attention inside) where that is short of ``ENOUGH``: means over things, pictures weighted by ``weights`` (B,).
 
@@ -141,28 +155,41 @@ class Shards:
         grown = min(1.0, max(0.0, index / max(1, shards) - 0.4) / 0.2)
         composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.2 * grown)
         two, three = 0.1 + 0.4 * grown, 0.15 * grown
-        scenes = [composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)]
+        scenes = [
+            composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)
+        ]
         latents, texts, things = [], [], []
         for i in range(0, size, 64):
             part = scenes[i : i + 64]
-            latents.append((self.vae.encode(autoencoder.to_model(np.stack([s.pixels for s in part]))).latents) * self.scale)
+            latents.append(
+                (self.vae.encode(autoencoder.to_model(np.stack([s.pixels for s in part]))).latents)
+                * self.scale
+            )
             captions = ["" if rng.random() < 0.1 else s.caption for s in part]
             texts.append(clip.tokenize(self.tokenizer, captions))
             things += [whereabouts(self.tokenizer, scene, caption) for scene, caption in zip(part, captions)]
-        return torch.cat(latents), torch.cat(texts), *(torch.stack(parts).to(DEVICE) for parts in zip(*things))
+        return (
+            torch.cat(latents),
+            torch.cat(texts),
+            *(torch.stack(parts).to(DEVICE) for parts in zip(*things)),
+        )
 
 
 @torch.no_grad()
 def latent_scale(icons: list[Icon], vae) -> float:
     """The factor that gives the latents of scenes (512 of them) deviation 1."""
     composer = Composer(icons, seed=777)
-    latents = vae.encode(autoencoder.to_model(np.stack([composer.scene(1 + i % 3).pixels for i in range(512)]))).latents
+    latents = vae.encode(
+        autoencoder.to_model(np.stack([composer.scene(1 + i % 3).pixels for i in range(512)]))
+    ).latents
     return round(float(1 / latents.std()), 4)
 
 
 def finished(work: Path) -> Denoiser:
     """The averaged networks of whatever training state lies in ``work``."""
-    return Training(work / "unet", Denoiser(text_encoder(clip.build(clip.load_tokenizer(work)))), 0.0, 0).averaged()
+    return Training(
+        work / "unet", Denoiser(text_encoder(clip.build(clip.load_tokenizer(work)))), 0.0, 0
+    ).averaged()
 
 
 def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> None:
@@ -178,7 +205,17 @@ def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, ste
     shards = Shards(icons, vae, clip.load_tokenizer(work))
     torch.manual_seed(seed)
     model = Denoiser(text_encoder(clip.train(icons, work)))
-    run = Training(work / "unet", model, lr=1.2e-3, total=steps, warmup=200, decay=0.998, save_every=300, shape="stable", leader=rank == 0)
+    run = Training(
+        work / "unet",
+        model,
+        lr=1.2e-3,
+        total=steps,
+        warmup=200,
+        decay=0.998,
+        save_every=300,
+        shape="stable",
+        leader=rank == 0,
+    )
     scheduler = make_scheduler()
     bars = scheduler.alphas_cumprod.to(DEVICE)
     snr = (bars / (1 - bars)).cpu()

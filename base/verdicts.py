@@ -35,13 +35,22 @@ def cases(work: Path, subjects: list[Subject]) -> dict[str, list[tuple[tuple[Sub
     for subject in subjects:
         noun, style, icon = BENCHMARK[subject.name]
         own[subject] = load_icons(work, (style,), {noun: [icon]})[0]
-        like[subject] = next(icon for style in LIKE for icon in load_icons(work, (style,), {noun: NOUNS[noun]})[:1])
-    kinds = {kind: groups(kind, subjects, 20, list(NOUNS)) for kind in ("two_concepts", "two_of_one_noun", "three_concepts")}
+        like[subject] = next(
+            icon for style in LIKE for icon in load_icons(work, (style,), {noun: NOUNS[noun]})[:1]
+        )
+    kinds = {
+        kind: groups(kind, subjects, 20, list(NOUNS))
+        for kind in ("two_concepts", "two_of_one_noun", "three_concepts")
+    }
     found = {kind: [(group, [own[s] for s in group]) for group in some] for kind, some in kinds.items()}
     pairs = kinds["two_concepts"]
     found["one_missing"] = [((a, b), [own[a]]) for pair in pairs for a, b in itertools.permutations(pair)]
-    found["one_look_alike"] = [((a, b), [own[a], like[b]]) for pair in pairs for a, b in itertools.permutations(pair)]
-    found["one_doubled"] = [((a, b), [own[a], own[b], own[b]]) for pair in pairs for a, b in itertools.permutations(pair)]
+    found["one_look_alike"] = [
+        ((a, b), [own[a], like[b]]) for pair in pairs for a, b in itertools.permutations(pair)
+    ]
+    found["one_doubled"] = [
+        ((a, b), [own[a], own[b], own[b]]) for pair in pairs for a, b in itertools.permutations(pair)
+    ]
     return found
 
 
@@ -70,7 +79,9 @@ def add(work: Path, judge: Path = SHIPPED) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path(".work/base"))
     parser.add_argument("--judge", type=Path, default=SHIPPED)
     options = parser.parse_args()

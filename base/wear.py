@@ -8,7 +8,11 @@ from PIL import Image, ImageFilter
 
 def field(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
     """Smooth noise ``(side, side)`` of deviation about 1, with ``cells`` bumps along a side."""
-    return np.asarray(Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32)).resize((side, side), Image.BICUBIC))
+    return np.asarray(
+        Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32)).resize(
+            (side, side), Image.BICUBIC
+        )
+    )
 
 
 def worn(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -31,7 +31,9 @@ def draw(backbone: Backbone, prompts: list[str], seed: int, **changes: Any) -> l
     images = []
     for first in range(0, len(prompts), BATCH):
         part = prompts[first : first + BATCH]
-        latents = backbone.draw_latents(part, settings.steps, settings.guidance_scale, seed + first, batch=BATCH)
+        latents = backbone.draw_latents(
+            part, settings.steps, settings.guidance_scale, seed + first, batch=BATCH
+        )
         images += backbone.decode_latents(latents)
     return images
 
@@ -47,7 +49,9 @@ def of_pairs(backbone: Backbone, judge: Judge, count: int, seed: int, **changes:
     """Of ``count`` pictures of two nouns, how many of them are among the two that the judge names first."""
     rng = np.random.default_rng(seed)
     two = [rng.choice(judge.nouns, size=2, replace=False).tolist() for _ in range(count)]
-    said = judge.name(draw(backbone, [f"a photo of {article(a)} and {article(b)}" for a, b in two], seed, **changes), 2)
+    said = judge.name(
+        draw(backbone, [f"a photo of {article(a)} and {article(b)}" for a, b in two], seed, **changes), 2
+    )
     return [len({a, b} & set(names)) for (a, b), names in zip(two, said)]
 
 
@@ -72,17 +76,23 @@ def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed:
     for i, noun in enumerate(nouns):
         icons = [icon for icon in load_icons(work) if icon.noun == noun]
         known = prototypes(judge.net, Desk(icons, seed=seed + i))
-        nearest = judge.likeness(draw(backbone, [f"a photo of {article(noun)}"] * 32, seed + 100 * i), known).argmax(1)
+        nearest = judge.likeness(
+            draw(backbone, [f"a photo of {article(noun)}"] * 32, seed + 100 * i), known
+        ).argmax(1)
         counts = Counter(icons[k].style for k in nearest.tolist())
         found[noun] = sum(count >= 2 for count in counts.values())
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--photos", type=Path)
-    parser.add_argument("--work", type=Path, default=Path(".work/base"), help="where the icons lie, or will be fetched to")
+    parser.add_argument(
+        "--work", type=Path, default=Path(".work/base"), help="where the icons lie, or will be fetched to"
+    )
     options = parser.parse_args()
     backbone, judge, n = Backbone.load(MINI), Judge(), options.pictures
     facts = json.loads((backbone.folder / "facts.json").read_text())
@@ -93,12 +103,17 @@ def main() -> None:
     asked = [nouns[i % len(nouns)] for i in range(n)]
     alone = of_nouns(backbone, judge, n, 10_000)
     places = [str(rng.choice(list(phrases))) for _ in range(n)]
-    placed = draw(backbone, [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)], 20_000)
+    placed = draw(
+        backbone, [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)], 20_000
+    )
     hits = of_pairs(backbone, judge, n, 30_000)
     began = time.monotonic()
     draw(backbone, ["a photo of a dog"] * 4, 0)
     seconds = (time.monotonic() - began) / 4
-    card, shown = judge.card(), styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000)
+    card, shown = (
+        judge.card(),
+        styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000),
+    )
     result = {
         "nouns": len(nouns), "noun_accuracy": float(np.mean(alone)),
         "noun_accuracy_with_background": float(np.mean([said[0] == noun for said, noun in zip(judge.name(placed), asked)])),

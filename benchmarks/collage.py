@@ -29,14 +29,25 @@ from l2dm.world import store
 from l2dm.world.world import World
 
 PICTURES, TRIPLES = 6, 20
-ALONE = {"5 steps": {"steps": 5}, "8 steps": {"steps": 8}, "5 steps of the ODE": {"steps": 5, "sampler": "dpm-solver"}}
+ALONE = {
+    "5 steps": {"steps": 5},
+    "8 steps": {"steps": 8},
+    "5 steps of the ODE": {"steps": 5, "sampler": "dpm-solver"},
+}
 SCALES, SIZES = (1.0, 1.5, 2.0, 3.0), (0.95, 1.05, 1.2, 1.4)
-JOINED = [(0.6, 1.0), (0.6, 0.0), (0.5, 0.0), (0.4, 0.0)]  # share of the steps alone; guidance of the rest, as a share of the settings'
+JOINED = [
+    (0.6, 1.0),
+    (0.6, 0.0),
+    (0.5, 0.0),
+    (0.4, 0.0),
+]  # share of the steps alone; guidance of the rest, as a share of the settings'
 PLACE = ROOT / "results" / "collage.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("world", type=Path)
     parser.add_argument("concepts", type=Path)
     parser.add_argument("--joined", action="store_true")
@@ -47,7 +58,9 @@ def main() -> None:
     result = {"rows": [], "joined": [], "settings": {"concepts": [s.token for s in concepts]}}
     if options.joined:
         result = {**result, "rows": json.loads(PLACE.read_text())["rows"]}
-    for kind, row in itertools.chain([] if options.joined else things(world, examiner, concepts), joined(options.world, options.concepts)):
+    for kind, row in itertools.chain(
+        [] if options.joined else things(world, examiner, concepts), joined(options.world, options.concepts)
+    ):
         print(row, flush=True)
         result[kind].append(row)
         store.write_json(PLACE, result)
@@ -60,7 +73,13 @@ def things(world: World, examiner: Examiner, concepts: list) -> Iterator[tuple[s
     chosen = [("5 steps", scale, size) for scale, size in itertools.product(SCALES, SIZES)]
     chosen += [(how, scale, default) for how in list(ALONE)[1:] for scale in SCALES]
     for how, scale in dict.fromkeys((how, scale) for how, scale, _ in chosen):
-        changes = {**ALONE[how], "guidance_scale": scale, "guidance": "none", "n": PICTURES, "batch": PICTURES}
+        changes = {
+            **ALONE[how],
+            "guidance_scale": scale,
+            "guidance": "none",
+            "n": PICTURES,
+            "batch": PICTURES,
+        }
         drawn = {
             (s.token, c): [p.image for p in world.generate(prompt.format(s.words), seed=900 + 10 * c, **changes)]
             for s in concepts for c, prompt in contexts
@@ -73,7 +92,10 @@ def things(world: World, examiner: Examiner, concepts: list) -> Iterator[tuple[s
                     judge_concepts(examiner, [together([drawn[s.token, c][(k + i) % PICTURES] for i, s in enumerate(group)])], group)[0]
                     for group in groups(kind, concepts, TRIPLES, []) for c, _ in contexts for k in range(pictures)
                 ]  # fmt: skip
-                row[kind], row[f"{kind}_pictures"] = round(float(np.mean([v["success"] for v in said])), 4), len(said)
+                row[kind], row[f"{kind}_pictures"] = (
+                    round(float(np.mean([v["success"] for v in said])), 4),
+                    len(said),
+                )
             yield "rows", row
     collage.SIZE = default
 
@@ -92,7 +114,9 @@ def joined(world: Path, concepts: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def together(pictures: list[Image.Image]) -> Image.Image:
     """The collage of ``pictures``, as it is before it is joined."""
-    return Image.fromarray(collage.collage(pictures, collage.spots([None] * len(pictures)), pictures[0].size)[0])
+    return Image.fromarray(
+        collage.collage(pictures, collage.spots([None] * len(pictures)), pictures[0].size)[0]
+    )
 
 
 if __name__ == "__main__":

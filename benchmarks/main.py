@@ -25,7 +25,9 @@ RESULTS = ROOT / "results" / "main.json"
 
 def made_by(settings: dict) -> dict:
     """``settings``, with the machine and the commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     return {**settings, **machine, "git_commit": commit}
 
@@ -34,7 +36,11 @@ def record(settings: dict, results: Path = RESULTS, /, **figures) -> None:
     """Put ``figures`` into ``results``, with the settings, machine and commit that made them."""
     results.parent.mkdir(exist_ok=True)
     known = json.loads(results.read_text()) if results.exists() else {}
-    known = {**known, **figures, "settings": {**known.get("settings", {}), **dict.fromkeys(figures, made_by(settings))}}
+    known = {
+        **known,
+        **figures,
+        "settings": {**known.get("settings", {}), **dict.fromkeys(figures, made_by(settings))},
+    }
     results.write_text(json.dumps(known, indent=1) + "\n")
     print(json.dumps(figures))
 
@@ -81,11 +87,22 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
     from l2dm import World
 
     rng = random.Random(seed)
-    options = {"steps": 30, "batch": 2, "prior_pictures": 4, "prior_steps": 3, "previews": 1, "checkpoint_every": 3}
+    options = {
+        "steps": 30,
+        "batch": 2,
+        "prior_pictures": 4,
+        "prior_steps": 3,
+        "previews": 1,
+        "checkpoint_every": 3,
+    }
     learn = {"photos": ROOT / "demo" / "photos" / "rex", "token": "<rex>", "noun": "dog", **options}
 
     def weights(world: Path) -> dict:
-        files = [file for name in ("weights", "adapter-*", "tokens") for file in (world / "versions/0001").glob(f"{name}.safetensors")]
+        files = [
+            file
+            for name in ("weights", "adapter-*", "tokens")
+            for file in (world / "versions/0001").glob(f"{name}.safetensors")
+        ]
         return {name: array for file in files for name, array in load_file(file).items()}
 
     with tempfile.TemporaryDirectory() as place:
@@ -113,7 +130,10 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
                         spent += 1
                         moments.append(round(moment, 2))
                         survived += World.open(world).version in (0, 1)
-                        print(f"kill {spent} after {moment:.1f} s: version {World.open(world).version}", flush=True)
+                        print(
+                            f"kill {spent} after {moment:.1f} s: version {World.open(world).version}",
+                            flush=True,
+                        )
                     except (ProcessLookupError, ChildProcessError):
                         pass  # it was done before its moment came
                 else:
@@ -136,7 +156,16 @@ def measure_malformed() -> None:
     with tempfile.TemporaryDirectory() as place:
         world = World.create(Path(place) / "taught")
         photo(Path(place) / "photos" / "a.png")
-        world.learn(Path(place) / "photos", token="<known>", noun="dog", steps=1, batch=1, prior_pictures=1, prior_steps=2, previews=0)
+        world.learn(
+            Path(place) / "photos",
+            token="<known>",
+            noun="dog",
+            steps=1,
+            batch=1,
+            prior_pictures=1,
+            prior_steps=2,
+            previews=0,
+        )
         clear = 0
         for i, case in enumerate(CASES):
             folder = Path(place) / str(i)
@@ -153,7 +182,9 @@ def make_sd15(folder: Path) -> None:
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    vocabulary = json.loads((ROOT / "l2dm/backbone/mini/tokenizer/tokenizer.json").read_text())["model"]["vocab"]
+    vocabulary = json.loads((ROOT / "l2dm/backbone/mini/tokenizer/tokenizer.json").read_text())["model"][
+        "vocab"
+    ]
     words = [w for w in vocabulary if not w.startswith("<|")]
     words += [f"word{i}</w>" for i in range(49406 - len(words))] + ["<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77)
@@ -167,7 +198,12 @@ def make_sd15(folder: Path) -> None:
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
     scheduler = PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1, set_alpha_to_one=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        steps_offset=1,
+        set_alpha_to_one=False,
     )
     pipe = StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None,
@@ -182,7 +218,9 @@ def measure_sd15() -> None:
         with tempfile.TemporaryDirectory() as place:
             os.waitpid(_child(lambda: make_sd15(Path(place) / "base")), 0)
             print("base made", flush=True)
-            subprocess.run([sys.executable, "-m", "benchmarks.main", "sd15", "--inside", place], cwd=ROOT, check=True)
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.main", "sd15", "--inside", place], cwd=ROOT, check=True
+            )
         return
     from l2dm import World
     from l2dm.backbone import multiplies_bfloat16
@@ -221,11 +259,18 @@ def measure_sd15() -> None:
     )  # fmt: skip
 
 
-COMMANDS = {"time": measure_time, "kills": measure_kills, "malformed": measure_malformed, "sd15": measure_sd15}
+COMMANDS = {
+    "time": measure_time,
+    "kills": measure_kills,
+    "malformed": measure_malformed,
+    "sd15": measure_sd15,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=[*COMMANDS, "all"])
     what = parser.parse_known_args()[0].what
     for name in COMMANDS if what == "all" else [what]:

@@ -39,8 +39,19 @@ def _good(place: Path) -> Path:
     return place / "photos"
 
 
-def _learn(place: Path, folder: Path | None = None, token: str = "<rex>", noun: str = "dog", *more: str) -> list[str]:
-    return ["learn", str(place / "world"), str(folder or _good(place)), "--token", token, "--noun", noun, *more]
+def _learn(
+    place: Path, folder: Path | None = None, token: str = "<rex>", noun: str = "dog", *more: str
+) -> list[str]:
+    return [
+        "learn",
+        str(place / "world"),
+        str(folder or _good(place)),
+        "--token",
+        token,
+        "--noun",
+        noun,
+        *more,
+    ]
 
 
 def _files(place: Path, name: str, data: bytes, extra: tuple[str, ...] = ()) -> list[str]:
@@ -168,7 +179,11 @@ def call(arguments: list[str]) -> tuple[int, str]:
     from l2dm.cli import main
 
     said = io.StringIO()
-    with mock.patch.object(sys, "argv", ["l2dm", *arguments]), contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    with (
+        mock.patch.object(sys, "argv", ["l2dm", *arguments]),
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         try:
             main()
         except SystemExit as end:

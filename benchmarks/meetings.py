@@ -57,12 +57,21 @@ def run(name: str, seed: int, concepts: str, out: Path) -> dict[str, Any]:
                 discard=True,
                 **changes,
             )
-    part = multi.run(multi.Plan(concepts, PICTURES), "none", 0, "two_concepts", place, out / "multi" / f"{name}-{seed}")
-    return {"seed": seed, "rates": part["rates"], "pictures": part["pictures"], "learn": world.manifest.present.settings}
+    part = multi.run(
+        multi.Plan(concepts, PICTURES), "none", 0, "two_concepts", place, out / "multi" / f"{name}-{seed}"
+    )
+    return {
+        "seed": seed,
+        "rates": part["rates"],
+        "pictures": part["pictures"],
+        "learn": world.manifest.present.settings,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("concepts", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--variants", default=",".join(VARIANTS))
@@ -71,7 +80,10 @@ def main() -> None:
     place = ROOT / "results" / "meetings.json"
     found = json.loads(place.read_text()) if place.exists() else {}
     for name in options.variants.split(","):
-        runs = [run(name, int(seed), str(options.concepts.resolve()), options.out) for seed in options.seeds.split(",")]
+        runs = [
+            run(name, int(seed), str(options.concepts.resolve()), options.out)
+            for seed in options.seeds.split(",")
+        ]
         found[name] = {"two_concepts": spread([r["rates"]["success"] for r in runs]), "runs": runs}
         store.write_json(place, found)
         print(name, found[name]["two_concepts"], flush=True)

@@ -32,7 +32,11 @@ class Plain:
             (sorted(others.iterdir()), f"a photo of a {noun}"),
         ]
         vector = backbone.add_token(token, backbone.word_vector(noun))
-        tuned = [p for name, p in backbone.unet.named_parameters() if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]
+        tuned = [
+            p
+            for name, p in backbone.unet.named_parameters()
+            if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+        ]
         self.parameters = [p.requires_grad_(True) for p in [*tuned, vector]]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=1e-2)
         self.generator = torch.Generator().manual_seed(0)
@@ -56,12 +60,16 @@ class Plain:
         chosen = torch.randint(len(files), (self.batch,), generator=self.generator).tolist()
         pixels, ids = [], []
         for i in chosen:
-            image = ImageOps.fit(Image.open(files[i]).convert("RGB"), (self.backbone.side,) * 2, Image.BILINEAR)
+            image = ImageOps.fit(
+                Image.open(files[i]).convert("RGB"), (self.backbone.side,) * 2, Image.BILINEAR
+            )
             if torch.rand((), generator=self.generator) < 0.5:
                 image = ImageOps.mirror(image)
             pixels.append(torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 127.5 - 1)
             length = self.backbone.longest_prompt + 2
-            tokenized = self.backbone.tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+            tokenized = self.backbone.tokenizer(
+                prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            )
             ids.append(tokenized.input_ids)
         return torch.stack(pixels), torch.cat(ids)
 
@@ -70,7 +78,9 @@ class Plain:
         with torch.autocast(backbone.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             latents = backbone.encode_pictures(pixels)
             noise = torch.randn(latents.shape, generator=self.generator).to(latents)
-            timesteps = torch.randint(backbone.noise.config.num_train_timesteps, (len(latents),), generator=self.generator)
+            timesteps = torch.randint(
+                backbone.noise.config.num_train_timesteps, (len(latents),), generator=self.generator
+            )
             timesteps = timesteps.to(latents.device)
             noisy = backbone.noise.add_noise(latents, noise, timesteps)
             context = backbone.text_encoder(ids.to(backbone.device))[0]

@@ -29,12 +29,18 @@ MODES = {"rainbow": 1.0, "guided alone": 1e6, "diverse alone": 0.0}  # name -> b
 
 def world_figures(world: World, examiner: Examiner) -> dict[str, dict[str, float]]:
     """Of each way to choose: image alignment and identification by the judge, and how unlike one another a concept's chosen pictures are."""
-    backbone, learn, scale = world.backbone(), world.settings("learn"), world.settings("generate").guidance_scale
+    backbone, learn, scale = (
+        world.backbone(),
+        world.settings("learn"),
+        world.settings("generate").guidance_scale,
+    )
     long = read_long_term(folder_of(world.path, world.version))
     drawn = {}
     for turn, (token, prompts) in enumerate(long.prompts.items()):
         asked = [prompt for prompt in prompts for _ in range(learn.candidates)]
-        images = backbone.decode_latents(backbone.draw_latents(asked, learn.prior_steps, scale, 7919 + 101 * turn))
+        images = backbone.decode_latents(
+            backbone.draw_latents(asked, learn.prior_steps, scale, 7919 + 101 * turn)
+        )
         like = examiner.judge.likeness(images, examiner.known)
         drawn[token] = backbone.features.images(images), like
     generated = torch.cat([features for features, _ in drawn.values()])
@@ -52,19 +58,32 @@ def world_figures(world: World, examiner: Examiner) -> dict[str, dict[str, float
             unit = F.normalize(features[taken].float(), dim=-1)
             pairs = [1 - float(unit[a] @ unit[b]) for a, b in itertools.combinations(range(len(unit)), 2)]
             right = float((like[taken].argmax(1) == mine).float().mean())
-            rows.setdefault(name, []).append((100 * float(like[taken, mine].mean()), right, sum(pairs) / max(1, len(pairs))))
+            rows.setdefault(name, []).append(
+                (100 * float(like[taken, mine].mean()), right, sum(pairs) / max(1, len(pairs)))
+            )
     figures = "image_alignment", "identification", "diversity"
-    return {name: {f: round(sum(column) / len(column), 4) for f, column in zip(figures, zip(*found))} for name, found in rows.items()}
+    return {
+        name: {f: round(sum(column) / len(column), 4) for f, column in zip(figures, zip(*found))}
+        for name, found in rows.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("worlds", type=Path, nargs="+")
     options = parser.parse_args()
     examiner = Examiner("shipped")
     found = [world_figures(World.open(place), examiner) for place in options.worlds]
-    choices = {name: {f: spread([world[name][f] for world in found]) for f in figures} for name, figures in found[0].items()}
-    store.write_json(ROOT / "results" / "rainbow.json", {"choices": choices, "worlds": found, "settings": made_by({"guides": MODES})})
+    choices = {
+        name: {f: spread([world[name][f] for world in found]) for f in figures}
+        for name, figures in found[0].items()
+    }
+    store.write_json(
+        ROOT / "results" / "rainbow.json",
+        {"choices": choices, "worlds": found, "settings": made_by({"guides": MODES})},
+    )
     for name, figures in choices.items():
         print(name, {f: (v["mean"], v["std"]) for f, v in figures.items()})
 

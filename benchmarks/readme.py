@@ -16,7 +16,14 @@ COMPARISON = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "prior_drift", "two_concepts", "two_concepts_collage",
     "seconds_per_concept", "bytes_per_concept",
 )  # fmt: skip
-FIFTY = ("identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "prior_drift")
+FIFTY = (
+    "identification",
+    "identification_just_learned",
+    "forgetting",
+    "image_alignment",
+    "image_forgetting",
+    "prior_drift",
+)
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -52,10 +59,19 @@ def tables() -> dict[str, str]:
         shown += judged(json.loads(path.read_text()))
     judge = json.loads((ROOT / "l2dm" / "evaluation" / "judge" / "judge.json").read_text())["measured"]
     shown += [
-        ("the judge, clean pictures: which of 100 unseen things, from 4 references", f"{judge['identity_top1']:.1%}"),
+        (
+            "the judge, clean pictures: which of 100 unseen things, from 4 references",
+            f"{judge['identity_top1']:.1%}",
+        ),
         ("the same, pictures worn as a small denoiser draws", f"{judge['worn']['identity_top1']:.1%}"),
-        ("the judge, clean pictures: nouns of the drawings that the base learnt", f"{judge['noun_top1']:.1%}"),
-        ("the judge, clean pictures: presence in two-object pictures of unseen things, F1", f"{judge['presence_f1']:.3f}"),
+        (
+            "the judge, clean pictures: nouns of the drawings that the base learnt",
+            f"{judge['noun_top1']:.1%}",
+        ),
+        (
+            "the judge, clean pictures: presence in two-object pictures of unseen things, F1",
+            f"{judge['presence_f1']:.3f}",
+        ),
         ("the judge: background", f"{judge['background_top1']:.1%}"),
         *verdicts(judge["verdict"]),
     ]
@@ -112,7 +128,10 @@ def verdicts(found: dict) -> list[tuple[str, str]]:
         "one missing": "one_missing", "one a look-alike": "one_look_alike", "one there twice": "one_doubled",
     }  # fmt: skip
     return [
-        (f"its verdict calls good: {what}", "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")))
+        (
+            f"its verdict calls good: {what}",
+            "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")),
+        )
         for what, kind in shown.items()
     ]
 
@@ -130,7 +149,12 @@ def training(found: dict) -> Image.Image:
 def filled(text: str) -> str:
     """``text`` with each ``<!-- name -->...<!-- /name -->`` holding its table."""
     for name, table in tables().items():
-        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.S)
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda m, t=table: f"{m[1]}{t}\n{m[2]}",
+            text,
+            flags=re.S,
+        )
     return text
 
 
@@ -146,7 +170,9 @@ def main() -> None:
     ):
         if (path := ROOT / "results" / f"{source}.json").exists():
             found = json.loads(path.read_text())
-            order = sorted(found["methods"], key=lambda method: -found["methods"][method]["identification"]["mean"])
+            order = sorted(
+                found["methods"], key=lambda method: -found["methods"][method]["identification"]["mean"]
+            )
             runs = {method: [run for run in found["runs"] if run["method"] == method] for method in order}
             draw(runs, "identification").save(ROOT / "docs" / f"{name}.png", optimize=True)
 

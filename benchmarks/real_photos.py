@@ -23,7 +23,9 @@ DRAW = {"n": COLUMNS, "guidance_scale": 1.5}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--sheet", type=Path, default=ROOT / "docs" / "real-photos.png")
     parser.add_argument("--method", default=LearnSettings.method, help="a row of l2dm/methods.py")
@@ -33,8 +35,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         world = World.create(Path(place) / "world", options.base)
         for folder, (token, noun) in CONCEPTS.items():
-            version = world.learn(options.photos / folder, token=token, noun=noun, method=options.method, previews=0, **LEARN)
-            print(json.dumps({"concept": folder, "seconds": version.seconds, "photos": version.photos}), flush=True)
+            version = world.learn(
+                options.photos / folder, token=token, noun=noun, method=options.method, previews=0, **LEARN
+            )
+            print(
+                json.dumps({"concept": folder, "seconds": version.seconds, "photos": version.photos}),
+                flush=True,
+            )
             images += [p.image for p in world.generate(f"a photo of {token} {noun}", **DRAW)]
         for token, noun in CONCEPTS.values():
             images += [p.image for p in world.generate(f"a photo of {token} {noun}", seed=50, **DRAW)]

@@ -20,18 +20,26 @@ STEPS, GUIDANCE = (6, 8, 12), (2.0, 3.0, 5.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=192)
     n, backbone, judge, rows = parser.parse_args().pictures, Backbone.load(MINI), Judge(), []
     for steps, guidance in itertools.product(STEPS, GUIDANCE):
         changes = {"steps": steps, "guidance_scale": guidance}
-        alone, hits = of_nouns(backbone, judge, n, 50_000, **changes), np.array(of_pairs(backbone, judge, n, 60_000, **changes))
+        alone, hits = (
+            of_nouns(backbone, judge, n, 50_000, **changes),
+            np.array(of_pairs(backbone, judge, n, 60_000, **changes)),
+        )
         rows.append({
             **changes, "noun_accuracy": round(float(np.mean(alone)), 4), "pair_at_least_one": round(float((hits >= 1).mean()), 4),
             "pair_both": round(float((hits == 2).mean()), 4),
         })  # fmt: skip
         print(rows[-1], flush=True)
-        store.write_json(ROOT / "results" / "sampling.json", {"rows": rows, "settings": {"pictures": n, "judge": judge.card()}})
+        store.write_json(
+            ROOT / "results" / "sampling.json",
+            {"rows": rows, "settings": {"pictures": n, "judge": judge.card()}},
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ VARIANTS = {
     "l2dm-cosine-4e-3-distil-3": ("l2dm-published", {**_FALLING, "distil_weight": 3.0}),
     "l2dm-cosine-4e-3-distil-10": ("l2dm-published", {**_FALLING, "distil_weight": 10.0}),
     "l2dm-cosine-4e-3-distil-30": ("l2dm-published", {**_FALLING, "distil_weight": 30.0}),
-    "l2dm-cosine-6e-3-distil-30": ("l2dm-published", {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3}),
+    "l2dm-cosine-6e-3-distil-30": (
+        "l2dm-published",
+        {**_FALLING, "distil_weight": 30.0, "learning_rate": 6e-3},
+    ),
     # how much of the earlier prompts' directions is kept, with a weight of distillation of 20
     "l2dm-kept-0.99": ("l2dm-directions", {"steps": 200, "precision": "bfloat16", "kept_share": 0.99}),
     # the default method: none of these apart by more than chance
@@ -36,11 +39,19 @@ VARIANTS = {
     "switched-cosine": ("switched", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),
     "switched-400-cosine": ("switched", {"steps": 400, "lr_scheduler": "cosine"}),
 }
-FIGURES = ("identification", "identification_just_learned", "image_alignment", "image_alignment_just_learned", "prior_drift")
+FIGURES = (
+    "identification",
+    "identification_just_learned",
+    "image_alignment",
+    "image_alignment_just_learned",
+    "prior_drift",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("concepts", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--variants", default=",".join(VARIANTS))
@@ -54,7 +65,13 @@ def main() -> None:
         plan = Plan(str(options.concepts.resolve()), count=options.count, learn=learn)
         rows = bench(plan, [method], seeds, options.out / name, 1, 2)["methods"][method]
         figures = {figure: rows[figure] for figure in (*FIGURES, "seconds_per_concept")}
-        found["variants"][name] = {"method": method, "learn": learn, "concepts": options.count, "runs": rows["runs"], **figures}
+        found["variants"][name] = {
+            "method": method,
+            "learn": learn,
+            "concepts": options.count,
+            "runs": rows["runs"],
+            **figures,
+        }
         store.write_json(place, found)
         print(name, {figure: value["mean"] for figure, value in figures.items()}, flush=True)
 

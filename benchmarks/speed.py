@@ -54,7 +54,9 @@ SHORT, LONG = 4, 20  # steps of the published script
 
 def settings(backbone: Backbone, **changes: bool) -> LearnSettings:
     """The base's own; more steps than are ever taken."""
-    return LearnSettings.of(backbone.defaults.get("learn", {}), {"steps": 100_000, "method": "custom-diffusion", **changes})
+    return LearnSettings.of(
+        backbone.defaults.get("learn", {}), {"steps": 100_000, "method": "custom-diffusion", **changes}
+    )
 
 
 def ours(base: str, compiled: bool = False) -> tuple[Iterator, Learning]:
@@ -77,7 +79,9 @@ def loop(name: str, base: str) -> Iterator:
     chosen = settings(backbone)
     precision = "bfloat16" if name == "plain, our precision" and ours(base)[1].fast else "float32"
     forwards = 2 if name == "plain, two forwards" else 1
-    return Plain(backbone, PHOTOS, OTHERS, TOKEN, NOUN, chosen.batch, chosen.learning_rate, forwards, precision).run()
+    return Plain(
+        backbone, PHOTOS, OTHERS, TOKEN, NOUN, chosen.batch, chosen.learning_rate, forwards, precision
+    ).run()
 
 
 def answer(running: Iterator) -> None:
@@ -95,7 +99,9 @@ class Apart:
 
     def __init__(self, name: str, base: str):
         command = [sys.executable, "-m", "benchmarks.speed", "--inside", name, "--base", base]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def seconds(self, count: int) -> float:
         """Of ``count`` steps."""
@@ -155,7 +161,9 @@ def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float
     """Seconds and peak MB of the published script, taking ``count`` steps."""
     backbone = Backbone.load(base)
     if type(backbone.vae).__name__ != "AutoencoderKL":
-        raise SystemExit(f"--script needs a base with an AutoencoderKL; {base} has an {type(backbone.vae).__name__}: give another --base")
+        raise SystemExit(
+            f"--script needs a base with an AutoencoderKL; {base} has an {type(backbone.vae).__name__}: give another --base"
+        )
     chosen = settings(backbone)
     options = {
         "pretrained_model_name_or_path": backbone.folder, "instance_data_dir": PHOTOS, "class_data_dir": OTHERS, "output_dir": place / "script",
@@ -166,7 +174,9 @@ def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float
     }  # fmt: skip
     said = [f"--{name}={value}" for name, value in options.items()]
     began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, str(path), *said, "--with_prior_preservation", "--noaug", "--hflip", "--center_crop"])
+    child = subprocess.Popen(
+        [sys.executable, str(path), *said, "--with_prior_preservation", "--noaug", "--hflip", "--center_crop"]
+    )
     top = 0.0
     while child.poll() is None:  # what the system tells of ended children counts their parent's memory too
         top = max(top, resident_mb(child.pid))
@@ -180,7 +190,9 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
     """The figures of training; ``details`` has what they were made from."""
     loops = {name: Apart(name, base) for name in LOOPS}
     compiling = loops["ours, compiled"].seconds(1)
-    seconds = rounds_of({name: lambda own=own: own.seconds(block) / block for name, own in loops.items()}, rounds)
+    seconds = rounds_of(
+        {name: lambda own=own: own.seconds(block) / block for name, own in loops.items()}, rounds
+    )
     mb = {name: own.end() for name, own in loops.items()}
     rates, work, precision = matrix_rate(), operations(base), "bfloat16" if ours(base)[1].fast else "float32"
     step = statistics.median(seconds["ours"])
@@ -189,7 +201,9 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
         "throughput_ratio_two_forwards": ratio(seconds, "plain, two forwards", "ours"),
         "throughput_ratio_same_precision": ratio(seconds, "plain, our precision", "ours"),
         "throughput_ratio_compiled": ratio(seconds, "plain", "ours, compiled"),
-        "matrix_rate_fraction_compiled": round(work / statistics.median(seconds["ours, compiled"]) / rates[precision], 3),
+        "matrix_rate_fraction_compiled": round(
+            work / statistics.median(seconds["ours, compiled"]) / rates[precision], 3
+        ),
         "matrix_rate_fraction": round(work / step / rates[precision], 3),
         "matrix_rate_fraction_of_fastest": round(work / step / max(rates.values()), 3),
     }
@@ -212,12 +226,16 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
     prompt = f"a photo of a {PAIR[0]} and a {PAIR[1]}"
     own, peers = Backbone.load(base), Backbone.load(base)  # the peer leaves its attention processors behind
     parts = peers.pipeline().components
-    peer = StableDiffusionAttendAndExcitePipeline(**{k: v for k, v in parts.items() if k != "image_encoder"}, requires_safety_checker=False)
+    peer = StableDiffusionAttendAndExcitePipeline(
+        **{k: v for k, v in parts.items() if k != "image_encoder"}, requires_safety_checker=False
+    )
     peer.set_progress_bar_config(disable=True)
     things, ids = mentions(prompt, {}, own, PAIR), own.tokenizer(prompt).input_ids
     words = [ids.index(own.tokenizer(noun, add_special_tokens=False).input_ids[0]) for noun in PAIR]
     side, _ = map_size(own.unet, own.unet.config.sample_size, own.unet.config.sample_size)
-    chosen = GenerateSettings.of(own.defaults.get("generate", {}), {"n": count, "batch": count, "guidance_until": 0.5})
+    chosen = GenerateSettings.of(
+        own.defaults.get("generate", {}), {"n": count, "batch": count, "guidance_until": 0.5}
+    )
     chosen = GenerateSettings.of(chosen.as_dict(), {"steps": sampling_steps} if sampling_steps else {})
 
     def timed(work: Callable) -> Callable[[], float]:
@@ -239,7 +257,11 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
         {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["l2dm"], things=things)),
          "attend and excite": timed(excite)}, rounds,
     )  # fmt: skip
-    details = {"pictures": count, "steps": chosen.steps, "seconds": {n: round(statistics.median(s), 3) for n, s in found.items()}}
+    details = {
+        "pictures": count,
+        "steps": chosen.steps,
+        "seconds": {n: round(statistics.median(s), 3) for n, s in found.items()},
+    }
     return {
         "guided_time_ratio_ours": ratio(found, "ours", "plain"),
         "guided_time_ratio_attend_and_excite": ratio(found, "attend and excite", "plain"), "details": details,
@@ -247,11 +269,15 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--base", default=MINI)
     parser.add_argument("--script", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--smoke", action="store_true", help="one round of the least; only to see that it runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one round of the least; only to see that it runs"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.json")
     parser.add_argument("--inside", choices=LOOPS, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -27,18 +27,28 @@ CELL, GAP, MARGIN = 128, 4, 400
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=HERE / "out", help="where the results go (emptied first)")
-    parser.add_argument("--method", default=LearnSettings.method, help="how the past is kept: a row of l2dm/methods.py")
+    parser.add_argument(
+        "--method", default=LearnSettings.method, help="how the past is kept: a row of l2dm/methods.py"
+    )
     options = parser.parse_args()
     out: Path = options.out
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     console, began = Console(), time.monotonic()
-    concepts = [(HERE / "photos" / name, about) for name, about in json.loads((HERE / "concepts.json").read_text()).items()]
+    concepts = [
+        (HERE / "photos" / name, about)
+        for name, about in json.loads((HERE / "concepts.json").read_text()).items()
+    ]
     world = World.create(out / "world")
     rows: list[tuple[str, list[Image.Image]]] = []
-    page = Page("l2dm demo", "Three personal concepts, learnt one after another on the shipped base, then drawn alone and together.")
+    page = Page(
+        "l2dm demo",
+        "Three personal concepts, learnt one after another on the shipped base, then drawn alone and together.",
+    )
     page.heading("Learning")
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     learnt = []
@@ -46,19 +56,32 @@ def main() -> None:
 
         def draw(prompt: str, n: int, seed: int = 0, **changes) -> list[Image.Image]:
             task = progress.add_task(prompt[:28], total=n)
-            drawn = world.generate(prompt, n=n, seed=seed, on_picture=lambda done: progress.update(task, completed=done), **changes)
+            drawn = world.generate(
+                prompt,
+                n=n,
+                seed=seed,
+                on_picture=lambda done: progress.update(task, completed=done),
+                **changes,
+            )
             return [p.image for p in drawn]
 
         for folder, about in concepts:
             tasks: dict = {}
 
             def show(p, tasks=tasks, token=about["token"]):
-                label = {"prior": "prior pictures", "memory": "memory", "learn": f"learning {token}", "report": "report card"}[p.stage]
+                label = {
+                    "prior": "prior pictures",
+                    "memory": "memory",
+                    "learn": f"learning {token}",
+                    "report": "report card",
+                }[p.stage]
                 if label not in tasks:
                     tasks[label] = progress.add_task(label, total=p.total)
                 progress.update(tasks[label], completed=p.done)
 
-            version = world.learn(folder, token=about["token"], noun=about["noun"], method=options.method, on_progress=show)
+            version = world.learn(
+                folder, token=about["token"], noun=about["noun"], method=options.method, on_progress=show
+            )
             learnt.append(version)
             photos = [Image.open(p).convert("RGB") for p in sorted(folder.glob("*.png"))]
             name = f"{about['token']} {about['noun']}"
@@ -88,15 +111,21 @@ def main() -> None:
             page.pictures(images, f"a photo of a {noun}")
     page.heading("What the last concept did to the others")
     report = card(world.manifest)
-    page.table(["concept", "likeness before", "now", "change", "own"], [row_cells(row) for row in report["concepts"]])
+    page.table(
+        ["concept", "likeness before", "now", "change", "own"], [row_cells(row) for row in report["concepts"]]
+    )
     page.table(["noun", "drift"], [[row["noun"], row["drift"]] for row in report["nouns"]])
     page.heading("How it was made")
     page.table(
-        ["concept", "photos", "seconds", "steps"], [[f"{v.token} {v.noun}", v.photos, v.seconds, v.settings["steps"]] for v in learnt]
+        ["concept", "photos", "seconds", "steps"],
+        [[f"{v.token} {v.noun}", v.photos, v.seconds, v.settings["steps"]] for v in learnt],
     )
     page.save(out / "index.html")
     sheet(rows).save(out / "sheet.png", optimize=True)
-    console.print(f"done in {time.monotonic() - began:.0f} s: {out / 'sheet.png'} and {out / 'index.html'}", highlight=False)
+    console.print(
+        f"done in {time.monotonic() - began:.0f} s: {out / 'sheet.png'} and {out / 'index.html'}",
+        highlight=False,
+    )
 
 
 def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
@@ -106,7 +135,9 @@ def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
     for r, (label, images) in enumerate(rows):
         pen.text((10, r * (CELL + GAP) + CELL // 2 - 8), label, fill="black", font_size=16)
         for c, image in enumerate(images):
-            canvas.paste(image.resize((CELL, CELL), Image.BICUBIC), (MARGIN + c * (CELL + GAP), r * (CELL + GAP)))
+            canvas.paste(
+                image.resize((CELL, CELL), Image.BICUBIC), (MARGIN + c * (CELL + GAP), r * (CELL + GAP))
+            )
     return canvas
 
 

@@ -6,7 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Concept", "GenerateSettings", "L2DMError", "LearnSettings", "LearningStopped", "World", "check_photos"]
+__all__ = [
+    "Concept",
+    "GenerateSettings",
+    "L2DMError",
+    "LearnSettings",
+    "LearningStopped",
+    "World",
+    "check_photos",
+]
 
 if TYPE_CHECKING:
     from .concept import Concept, check_photos

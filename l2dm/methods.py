@@ -41,7 +41,14 @@ class Method:
 
 
 #: Where each concept has an adapter of its own, prompts of one concept cannot be forgotten: L2DM's parts act where concepts meet.
-_MEETING = {"tuner": "switched", "rate": 2.0, "mix": True, "memory": "rainbow", "rehearse": True, "distil": "memory"}
+_MEETING = {
+    "tuner": "switched",
+    "rate": 2.0,
+    "mix": True,
+    "memory": "rainbow",
+    "rehearse": True,
+    "distil": "memory",
+}
 
 METHODS = {
     # one tuner each, with prior pairs at most: what the later rows are measured against
@@ -50,22 +57,48 @@ METHODS = {
     "textual-inversion": Method("Textual Inversion (arXiv 2208.01618)", tuner="embedding"),
     "custom-diffusion": Method("Custom Diffusion (arXiv 2212.04488)", prior="new"),
     "svdiff": Method("SVDiff (arXiv 2303.11305)", tuner="spectral", rate=20.0, prior="new"),
-    "lora": Method("LoRA (arXiv 2106.09685), one adapter for all concepts", tuner="low_rank", rate=2.0, prior="new"),
+    "lora": Method(
+        "LoRA (arXiv 2106.09685), one adapter for all concepts", tuner="low_rank", rate=2.0, prior="new"
+    ),
     # kept by a penalty or by distillation on new data
     "ewc": Method("EWC (arXiv 1612.00796)", penalty="fisher", penalty_weight=1e4),
     "lwf": Method("LwF (arXiv 1606.09282)", distil="new"),
-    "c-lora": Method("C-LoRA (arXiv 2304.06027)", tuner="stacked", rate=2.0, penalty="self-regularization", penalty_weight=100.0),
+    "c-lora": Method(
+        "C-LoRA (arXiv 2304.06027)",
+        tuner="stacked",
+        rate=2.0,
+        penalty="self-regularization",
+        penalty_weight=100.0,
+    ),
     # kept by growth
     "den": Method("DEN (arXiv 1708.01547), carried over", tuner="widening"),
-    "der": Method("DER (arXiv 2103.16788), carried over", tuner="stacked", rate=2.0, prior="new", memory="random", rehearse=True),
+    "der": Method(
+        "DER (arXiv 2103.16788), carried over",
+        tuner="stacked",
+        rate=2.0,
+        prior="new",
+        memory="random",
+        rehearse=True,
+    ),
     "dytox": Method("DyTox (arXiv 2111.11326), carried over", tuner="task_token", rate=2.0),
     "cidm": Method("CIDM's elastic weight aggregation (arXiv 2410.17594)", tuner="aggregated", rate=2.0),
-    "isolated": Method("each concept at its own words only, learnt beside other things too (ours)", tuner="isolated", rate=2.0, mix=True),
+    "isolated": Method(
+        "each concept at its own words only, learnt beside other things too (ours)",
+        tuner="isolated",
+        rate=2.0,
+        mix=True,
+    ),
     "isolated-without-mixes": Method("each concept at its own words only", tuner="isolated", rate=2.0),
-    "switched": Method("each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=2.0, mix=True),
+    "switched": Method(
+        "each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=2.0, mix=True
+    ),
     # kept by rehearsal
-    "replay": Method("replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True),
-    "l2dm-published": Method("L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"),
+    "replay": Method(
+        "replay of randomly chosen generated pictures", prior="new", memory="random", rehearse=True
+    ),
+    "l2dm-published": Method(
+        "L2DM (arXiv 2309.04430)", prior="all", memory="rainbow", rehearse=True, distil="memory"
+    ),
     "l2dm-directions": Method(
         "L2DM (arXiv 2309.04430), with kept directions (ours)",
         prior="all",
@@ -74,11 +107,19 @@ METHODS = {
         distil="memory",
         directions=True,
     ),
-    "l2dm": Method("L2DM (arXiv 2309.04430) over switched adapters (ours): its parts act where concepts meet", **_MEETING),
+    "l2dm": Method(
+        "L2DM (arXiv 2309.04430) over switched adapters (ours): its parts act where concepts meet", **_MEETING
+    ),
     "l2dm-without-tame": Method("L2DM over adapters, without rehearsal", **{**_MEETING, "rehearse": False}),
-    "l2dm-without-rainbow": Method("L2DM over adapters, memory chosen at random", **{**_MEETING, "memory": "random"}),
-    "l2dm-without-ecd": Method("L2DM over adapters, without elastic concept distillation", **{**_MEETING, "distil": "nothing"}),
+    "l2dm-without-rainbow": Method(
+        "L2DM over adapters, memory chosen at random", **{**_MEETING, "memory": "random"}
+    ),
+    "l2dm-without-ecd": Method(
+        "L2DM over adapters, without elastic concept distillation", **{**_MEETING, "distil": "nothing"}
+    ),
     # the ceilings
     "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
-    "joint": Method("Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True),
+    "joint": Method(
+        "Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True
+    ),
 }

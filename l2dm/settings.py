@@ -17,9 +17,13 @@ GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "co
 _S = TypeVar("_S", bound="Checked")
 
 
-def setting(default: Any, low: float | None = None, high: float | None = None, choices: tuple = (), text: str = "") -> Any:
+def setting(
+    default: Any, low: float | None = None, high: float | None = None, choices: tuple = (), text: str = ""
+) -> Any:
     """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, and one line of help."""
-    return dataclasses.field(default=default, metadata={"low": low, "high": high, "choices": choices, "text": text})
+    return dataclasses.field(
+        default=default, metadata={"low": low, "high": high, "choices": choices, "text": text}
+    )
 
 
 class Checked:
@@ -32,12 +36,22 @@ class Checked:
                 object.__setattr__(self, field.name, float(value))
                 value = float(value)
             if type(value) is not wanted:
-                raise SettingsError(f"{field.name} = {value!r}: expected {wanted.__name__}, found {type(value).__name__}")
+                raise SettingsError(
+                    f"{field.name} = {value!r}: expected {wanted.__name__}, found {type(value).__name__}"
+                )
             low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
             if choices and value not in choices:
-                raise SettingsError(f"{field.name} = {value!r}: expected one of {', '.join(map(str, choices))}")
+                raise SettingsError(
+                    f"{field.name} = {value!r}: expected one of {', '.join(map(str, choices))}"
+                )
             if (low is not None and not value >= low) or (high is not None and not value <= high):
-                span = f"between {low} and {high}" if None not in (low, high) else f"at least {low}" if high is None else f"at most {high}"
+                span = (
+                    f"between {low} and {high}"
+                    if None not in (low, high)
+                    else f"at least {low}"
+                    if high is None
+                    else f"at most {high}"
+                )
                 raise SettingsError(f"{field.name} = {value!r}: expected a value {span}")
 
     @classmethod
@@ -50,7 +64,8 @@ class Checked:
                 if name not in known:
                     near = difflib.get_close_matches(name, known, 1)
                     raise SettingsError(
-                        f"{place}: unknown setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+                        f"{place}: unknown setting {name!r}; "
+                        + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
                     )
                 if value is not None:
                     merged[name] = value
@@ -85,33 +100,75 @@ class LearnSettings(Checked):
     batch: int = setting(2, 1, 256, text="photos per step; as many prior pictures come on top")
     learning_rate: float = setting(5e-5, 1e-8, 1.0, text="of the key and value projections (AdamW)")
     token_learning_rate: float = setting(5e-3, 0.0, 1.0, text="of the new token's embedding (AdamW)")
-    lr_scheduler: str = setting("constant", choices=("constant", "linear", "cosine"), text="how both rates fall over the steps, to 0")
-    prior_weight: float = setting(1.0, 0.0, 100.0, text="weight of prior preservation; 0 turns it off")
-    prior_pictures: int = setting(32, 1, 10_000, text="pictures of the class noun drawn once by the pretrained model")
-    prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
-    method: str = setting("switched", choices=tuple(METHODS), text="a row of l2dm/methods.py: what is tuned, what keeps the past")
-    replay_weight: float = setting(1.0, 0.0, 100.0, text="alpha: weight of rehearsing earlier concepts")
-    distil_weight: float = setting(1.0, 0.0, 1000.0, text="gamma: weight of distillation from the model as it was")
-    attention_weight: float = setting(0.0, 0.0, 1000.0, text="weight, within gamma, of distilling cross-attention outputs too")
-    kept_share: float = setting(
-        0.99, 0.0, 1.0, text="of what earlier prompts look at, how much keys and values keep, in squares; 0: nothing"
+    lr_scheduler: str = setting(
+        "constant", choices=("constant", "linear", "cosine"), text="how both rates fall over the steps, to 0"
     )
-    penalty_weight: float = setting(1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's")
-    fisher_samples: int = setting(64, 1, 100_000, text="gradients from which EWC estimates a concept's Fisher diagonal")
-    rank: int = setting(32, 1, 1024, text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's counts")
+    prior_weight: float = setting(1.0, 0.0, 100.0, text="weight of prior preservation; 0 turns it off")
+    prior_pictures: int = setting(
+        32, 1, 10_000, text="pictures of the class noun drawn once by the pretrained model"
+    )
+    prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
+    method: str = setting(
+        "switched",
+        choices=tuple(METHODS),
+        text="a row of l2dm/methods.py: what is tuned, what keeps the past",
+    )
+    replay_weight: float = setting(1.0, 0.0, 100.0, text="alpha: weight of rehearsing earlier concepts")
+    distil_weight: float = setting(
+        1.0, 0.0, 1000.0, text="gamma: weight of distillation from the model as it was"
+    )
+    attention_weight: float = setting(
+        0.0, 0.0, 1000.0, text="weight, within gamma, of distilling cross-attention outputs too"
+    )
+    kept_share: float = setting(
+        0.99,
+        0.0,
+        1.0,
+        text="of what earlier prompts look at, how much keys and values keep, in squares; 0: nothing",
+    )
+    penalty_weight: float = setting(
+        1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's"
+    )
+    fisher_samples: int = setting(
+        64, 1, 100_000, text="gradients from which EWC estimates a concept's Fisher diagonal"
+    )
+    rank: int = setting(
+        32,
+        1,
+        1024,
+        text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's counts",
+    )
     candidates: int = setting(4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory")
-    budget: int = setting(32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter")
+    budget: int = setting(
+        32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter"
+    )
     guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")
-    mixes: int = setting(2, 0, 256, text="rows a step of the concept beside another thing, with methods that mix; 0: none")
-    flip: bool = setting(False, text="mirror photos by chance; not for what has a left and a right, or letters")
-    captions_only: bool = setting(False, text="a photo with a caption is learnt by it alone, not also by a plain sentence")
+    mixes: int = setting(
+        2, 0, 256, text="rows a step of the concept beside another thing, with methods that mix; 0: none"
+    )
+    flip: bool = setting(
+        False, text="mirror photos by chance; not for what has a left and a right, or letters"
+    )
+    captions_only: bool = setting(
+        False, text="a photo with a caption is learnt by it alone, not also by a plain sentence"
+    )
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
-    precision: str = setting("auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster")
-    compile: bool = setting(False, text="compile the denoiser: minutes before the first step, then faster; for thousands of steps")
+    precision: str = setting(
+        "auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster"
+    )
+    compile: bool = setting(
+        False, text="compile the denoiser: minutes before the first step, then faster; for thousands of steps"
+    )
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
-    previews: int = setting(4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report")
-    report_concepts: int = setting(6, 0, 100_000, text="earlier concepts examined after a concept, those longest not examined first")
-    keep_if_forgetting_below: float = setting(0.0, 0.0, 200.0, text="points of likeness an earlier concept may lose; 0: any")
+    previews: int = setting(
+        4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report"
+    )
+    report_concepts: int = setting(
+        6, 0, 100_000, text="earlier concepts examined after a concept, those longest not examined first"
+    )
+    keep_if_forgetting_below: float = setting(
+        0.0, 0.0, 200.0, text="points of likeness an earlier concept may lose; 0: any"
+    )
 
 
 @dataclass(frozen=True)
@@ -120,22 +177,34 @@ class GenerateSettings(Checked):
 
     n: int = setting(4, 1, 1024, text="pictures")
     steps: int = setting(25, 1, 1000, text="sampling steps")
-    sampler: str = setting("base", choices=("base", "dpm-solver"), text="the base's own sampler, or DPM-Solver++ (2M)")
-    guidance_scale: float = setting(7.5, 0.0, 100.0, text="classifier-free guidance; 1 and below turns it off")
+    sampler: str = setting(
+        "base", choices=("base", "dpm-solver"), text="the base's own sampler, or DPM-Solver++ (2M)"
+    )
+    guidance_scale: float = setting(
+        7.5, 0.0, 100.0, text="classifier-free guidance; 1 and below turns it off"
+    )
     seed: int = setting(0, 0, 2**63 - 1, text="picture i is drawn from seed + i")
     negative_prompt: str = setting("", text="what to keep away from")
     height: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     width: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     batch: int = setting(4, 1, 256, text="pictures drawn at once")
-    guidance: str = setting("auto", choices=GUIDANCES, text="what keeps several concepts apart; auto: l2dm for two and more, else none")
-    guidance_step: float = setting(10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps")
+    guidance: str = setting(
+        "auto",
+        choices=GUIDANCES,
+        text="what keeps several concepts apart; auto: l2dm for two and more, else none",
+    )
+    guidance_step: float = setting(
+        10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps"
+    )
     guidance_until: float = setting(0.4, 0.0, 1.0, text="share of the steps that are guided, from the first")
     guidance_every: int = setting(1, 1, 1000, text="every how many of these steps is guided")
     guidance_repeats: int = setting(1, 1, 100, text="moves before each guided step")
     guidance_refinements: int = setting(
         20, 0, 1000, text="most moves that attend-and-excite makes at steps 0, 1/5, 2/5 for a neglected thing"
     )
-    guidance_enough: float = setting(0.0, 0.0, 1e6, text="a picture whose loss is this small is not moved further")
+    guidance_enough: float = setting(
+        0.0, 0.0, 1e6, text="a picture whose loss is this small is not moved further"
+    )
     unmix_weight: float = setting(1.0, 0.0, 1e6, text="lambda_u, of the concepts-level unmix loss")
     attend_weight: float = setting(1.0, 0.0, 1e6, text="lambda_d, of the dynamic attend loss")
     orthogonal_weight: float = setting(1.0, 0.0, 1e6, text="lambda_o, of the orthogonal attention artist")

@@ -16,7 +16,16 @@ from l2dm.backbone import Backbone
 from l2dm.bench import runs
 from l2dm.evaluation import judge
 
-QUICK = {"steps": 3, "batch": 2, "prior_pictures": 2, "prior_steps": 2, "previews": 0, "mixes": 0, "rank": 4, "checkpoint_every": 1}
+QUICK = {
+    "steps": 3,
+    "batch": 2,
+    "prior_pictures": 2,
+    "prior_steps": 2,
+    "previews": 0,
+    "mixes": 0,
+    "rank": 4,
+    "checkpoint_every": 1,
+}
 
 
 def paint(seed: int = 0, size: tuple[int, int] = (80, 72)) -> Image.Image:
@@ -39,7 +48,9 @@ def photos(tmp_path: Path) -> Path:
 
 def describe(folder: Path, concepts: dict[str, str]) -> str:
     """A benchmark in ``folder``: concepts (name -> noun) of two pictures each, one look-alike dog, one prompt, one noun."""
-    for i, place in enumerate([f"{name}/{part}" for name in concepts for part in ("learn", "unseen")] + ["like/dog-a"]):
+    for i, place in enumerate(
+        [f"{name}/{part}" for name in concepts for part in ("learn", "unseen")] + ["like/dog-a"]
+    ):
         (folder / place).mkdir(parents=True)
         for j in range(2):
             paint(10 * i + j).save(folder / place / f"{j}.png")
@@ -57,8 +68,15 @@ def untrained(tmp_path, monkeypatch):
     torch.manual_seed(0)
     folder = tmp_path / "judge"
     folder.mkdir()
-    save_file({k: v.half() for k, v in judge.JudgeNet(2, 2).state_dict().items()}, folder / "judge.safetensors")
-    facts = {"nouns": ["dog", "cat"], "backgrounds": ["c", "d"], "found": 0.5, "measured": {"identity_top1": 0.01}}
+    save_file(
+        {k: v.half() for k, v in judge.JudgeNet(2, 2).state_dict().items()}, folder / "judge.safetensors"
+    )
+    facts = {
+        "nouns": ["dog", "cat"],
+        "backgrounds": ["c", "d"],
+        "found": 0.5,
+        "measured": {"identity_top1": 0.01},
+    }
     (folder / "judge.json").write_text(json.dumps(facts))
     monkeypatch.setattr(judge, "SHIPPED", folder)
 

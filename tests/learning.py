@@ -16,7 +16,14 @@ from l2dm.retention import Past
 from l2dm.tuners import TUNERS
 
 NAMES = {"<rex>": "dog", "<tom>": "cat", "<ada>": "teddy bear"}
-SMALL = {"steps": 1, "batch": 1, "rank": 2, "precision": "float32", "fisher_samples": 2, "learning_rate": 0.01}
+SMALL = {
+    "steps": 1,
+    "batch": 1,
+    "rank": 2,
+    "precision": "float32",
+    "fisher_samples": 2,
+    "learning_rate": 0.01,
+}
 PLAIN, REX, TOM = "a dog and a cat", "a photo of <rex> dog", "a photo of <tom> cat"
 
 
@@ -34,7 +41,9 @@ def begin(photos, method, token="<rex>", backbone=None, tuner=None, past=None, *
     tuner = tuner or TUNERS[METHODS[method].tuner](backbone)
     settings = LearnSettings.of(SMALL, {"method": method, **changes})
     vector = backbone.add_token(token, backbone.word_vector(NAMES[token]))
-    return Learning(backbone, tuner, vector, Concept.read(photos, token, NAMES[token]), past or Past(), settings)
+    return Learning(
+        backbone, tuner, vector, Concept.read(photos, token, NAMES[token]), past or Past(), settings
+    )
 
 
 def learn(photos, method, *tokens, after: Learning | None = None, **changes) -> Learning:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from l2dm import World
@@ -20,7 +26,9 @@ def stock(folder, **options):
     pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(7 + i) for i in range(2)]
-    return [np.asarray(i) for i in pipe(PROMPT, num_images_per_prompt=2, generator=generators, **options).images]
+    return [
+        np.asarray(i) for i in pipe(PROMPT, num_images_per_prompt=2, generator=generators, **options).images
+    ]
 
 
 def test_a_fresh_world_draws_what_diffusers_draws_bit_for_bit(world, backbone):
@@ -52,7 +60,11 @@ def test_latents_come_back_as_the_picture(backbone):
 def test_each_distinct_prompt_is_encoded_once(backbone, monkeypatch):
     seen = []
     forward = backbone.text_encoder.forward
-    monkeypatch.setattr(backbone.text_encoder, "forward", lambda ids, *a, **k: (seen.append(len(ids)), forward(ids, *a, **k))[1])
+    monkeypatch.setattr(
+        backbone.text_encoder,
+        "forward",
+        lambda ids, *a, **k: (seen.append(len(ids)), forward(ids, *a, **k))[1],
+    )
     out = backbone.encode_text(["a dog", "a cat", "a dog"])
     assert seen == [2] and torch.equal(out[0], out[2])
 
@@ -79,7 +91,9 @@ def tiny_base(folder, backbone, kl=True, prediction="epsilon"):
 
 def test_a_base_of_ones_own_goes_the_whole_way(tmp_path, backbone, photos):
     world = World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone))
-    world.learn(photos, token="<rex>", noun="dog", steps=2, batch=1, prior_pictures=1, prior_steps=2, previews=1)
+    world.learn(
+        photos, token="<rex>", noun="dog", steps=2, batch=1, prior_pictures=1, prior_steps=2, previews=1
+    )
     again = World.open(tmp_path / "w")
     assert again.generate("a <rex> dog", n=1, steps=2)[0].image.size == (16, 16)
 

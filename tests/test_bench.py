@@ -68,7 +68,9 @@ def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(tmp_path, untrained, 
         runs.run(plan, "custom-diffusion", 3, tmp_path / "broken", stop)
     again = runs.run(plan, "custom-diffusion", 3, tmp_path / "broken", lambda text: None)
     measured = ("seconds", "peak_mb", "bytes")
-    assert {k: v for k, v in again.items() if k not in measured} == {k: v for k, v in whole.items() if k not in measured}
+    assert {k: v for k, v in again.items() if k not in measured} == {
+        k: v for k, v in whole.items() if k not in measured
+    }
     repeated = runs.run(plan, "custom-diffusion", 3, tmp_path / "broken", stop)
     assert repeated == again, "a finished run is read, not repeated"
     with pytest.raises(SettingsError, match="made with other settings"):
@@ -83,21 +85,47 @@ def test_separate_worlds_forget_nothing(tmp_path, untrained, plan):
     assert found["separate"]["forgetting"] == {"mean": 0.0, "std": 0.0}
     head, rows = table(found)
     assert len(head) == len(rows[0]) and rows[0][0] == "separate"
-    assert table(found, ("forgetting",)) == (["method", "runs", "forgetting"], [["separate", "1", "0.000"]]), "one run has no spread"
-    assert table({"separate": summary.summary([record, record])}, ("forgetting",))[1] == [["separate", "2", "0.000 ± 0.000"]]
-    result = {"methods": found, "runs": [record], "settings": record["plan"], "judge": {"identity_top1": 0.01}}
+    assert table(found, ("forgetting",)) == (
+        ["method", "runs", "forgetting"],
+        [["separate", "1", "0.000"]],
+    ), "one run has no spread"
+    assert table({"separate": summary.summary([record, record])}, ("forgetting",))[1] == [
+        ["separate", "2", "0.000 ± 0.000"]
+    ]
+    result = {
+        "methods": found,
+        "runs": [record],
+        "settings": record["plan"],
+        "judge": {"identity_top1": 0.01},
+    }
     samples = runs.samples(plan, tmp_path, result)
     assert len(samples["separate"]) == 2
-    page = write_page(result, tmp_path / "page.html", command="l2dm bench lifelong", samples=samples).read_text()
-    assert page.count("data:image/png") == 3 + 2 + 2 + 4 and "separate" in page and "l2dm bench lifelong" in page
+    page = write_page(
+        result, tmp_path / "page.html", command="l2dm bench lifelong", samples=samples
+    ).read_text()
+    assert (
+        page.count("data:image/png") == 3 + 2 + 2 + 4 and "separate" in page and "l2dm bench lifelong" in page
+    )
 
 
 def test_the_page_says_who_leads_and_what_each_part_does():
     def of(identification, std=0.0, forgetting=0.1):
-        return {"identification": {"mean": identification, "std": std}, "forgetting": {"mean": forgetting, "std": 0.0}}
+        return {
+            "identification": {"mean": identification, "std": std},
+            "forgetting": {"mean": forgetting, "std": 0.0},
+        }
 
-    lines = standing({"l2dm": of(0.6, 0.05), "sequential": of(0.3, 0.05), "separate": of(0.9, forgetting=0.0), "l2dm-without-ecd": of(0.7)})
-    assert lines[0].endswith("l2dm (0.600 ± 0.050) leads before sequential (0.300 ± 0.050), beyond the spreads; it is number 1 of 2.")
+    lines = standing(
+        {
+            "l2dm": of(0.6, 0.05),
+            "sequential": of(0.3, 0.05),
+            "separate": of(0.9, forgetting=0.0),
+            "l2dm-without-ecd": of(0.7),
+        }
+    )
+    assert lines[0].endswith(
+        "l2dm (0.600 ± 0.050) leads before sequential (0.300 ± 0.050), beyond the spreads; it is number 1 of 2."
+    )
     assert "ties with sequential" in lines[1], "a ceiling is no rival, nor is a part"
     (behind, _) = standing({"l2dm": of(0.6, 0.05), "switched": of(0.65, 0.02)})
     assert "is behind switched" in behind and "within the spreads; it is number 2 of 2" in behind
@@ -108,10 +136,17 @@ def test_the_page_says_who_leads_and_what_each_part_does():
             "bytes": [1],
         }  # fmt: skip
 
-    records = [run("l2dm", 0, 0.5), run("l2dm", 1, 0.7), run("l2dm-without-ecd", 0, 0.4), run("l2dm-without-ecd", 1, 0.4)]
+    records = [
+        run("l2dm", 0, 0.5),
+        run("l2dm", 1, 0.7),
+        run("l2dm-without-ecd", 0, 0.4),
+        run("l2dm-without-ecd", 1, 0.4),
+    ]
     result = {
         "runs": records,
-        "methods": {m: summary.summary([r for r in records if r["method"] == m]) for m in ("l2dm", "l2dm-without-ecd")},
+        "methods": {
+            m: summary.summary([r for r in records if r["method"] == m]) for m in ("l2dm", "l2dm-without-ecd")
+        },
     }
     head, rows = ablations(result, ("identification", "prior_drift"))
     assert head == ["less L2DM's own", "runs", "identification", "prior drift"]
@@ -120,14 +155,18 @@ def test_the_page_says_who_leads_and_what_each_part_does():
 
 def test_joint_is_handed_the_earlier_photos_anew_each_time(tmp_path, untrained, plan, monkeypatch):
     handed, learn = [], lifelong.World.learn
-    monkeypatch.setattr(lifelong.World, "learn", lambda self, *a, **k: (handed.append(k["earlier"]), learn(self, *a, **k))[1])
+    monkeypatch.setattr(
+        lifelong.World, "learn", lambda self, *a, **k: (handed.append(k["earlier"]), learn(self, *a, **k))[1]
+    )
     record = runs.run(plan, "joint", 0, tmp_path / "out", lambda text: None)
     assert record["finished"] and [list(earlier) for earlier in handed] == [[], record["order"][:1]]
 
 
 def test_orders_are_the_seeds_own():
     subjects = Subjects.read("shipped")
-    assert lifelong.order(subjects, 10, 1) == lifelong.order(subjects, 10, 1) != lifelong.order(subjects, 10, 2)
+    assert (
+        lifelong.order(subjects, 10, 1) == lifelong.order(subjects, 10, 1) != lifelong.order(subjects, 10, 2)
+    )
     assert sorted(lifelong.order(subjects, 10, 1)) == list(range(10))
 
 
@@ -141,8 +180,12 @@ def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained,
         runs.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
 
 
-@pytest.mark.parametrize("what, now", [("own_defaults", {"learn": {"learning_rate": 1e-3}}), ("fingerprint_of", "retrained")])
-def test_a_base_of_other_settings_or_weights_is_another_benchmark(tmp_path, untrained, plan, monkeypatch, what, now):
+@pytest.mark.parametrize(
+    "what, now", [("own_defaults", {"learn": {"learning_rate": 1e-3}}), ("fingerprint_of", "retrained")]
+)
+def test_a_base_of_other_settings_or_weights_is_another_benchmark(
+    tmp_path, untrained, plan, monkeypatch, what, now
+):
     runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
     monkeypatch.setattr(Backbone, what, lambda base: now)
     with pytest.raises(SettingsError, match="made with other settings"):
@@ -151,7 +194,9 @@ def test_a_base_of_other_settings_or_weights_is_another_benchmark(tmp_path, untr
 
 def test_a_method_of_another_row_is_another_method(tmp_path, untrained, plan, monkeypatch):
     runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
-    monkeypatch.setitem(METHODS, "sequential", dataclasses.replace(METHODS["sequential"], text="only said otherwise"))
+    monkeypatch.setitem(
+        METHODS, "sequential", dataclasses.replace(METHODS["sequential"], text="only said otherwise")
+    )
     runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
     monkeypatch.setitem(METHODS, "sequential", dataclasses.replace(METHODS["sequential"], directions=True))
     with pytest.raises(SettingsError, match="made with other settings"):
@@ -160,9 +205,12 @@ def test_a_method_of_another_row_is_another_method(tmp_path, untrained, plan, mo
 
 def measured_apart(result):
     """A benchmark's result without what differs from run to run: time, memory, and the bytes of JSON that holds time."""
-    rows = [{k: v for k, v in run.items() if k not in ("seconds", "peak_mb", "bytes")} for run in result["runs"]]
+    rows = [
+        {k: v for k, v in run.items() if k not in ("seconds", "peak_mb", "bytes")} for run in result["runs"]
+    ]
     scores = {
-        m: {k: v for k, v in found.items() if not k.startswith(("seconds", "peak", "bytes"))} for m, found in result["methods"].items()
+        m: {k: v for k, v in found.items() if not k.startswith(("seconds", "peak", "bytes"))}
+        for m, found in result["methods"].items()
     }
     return {**result, "runs": rows, "methods": scores}
 
@@ -172,12 +220,19 @@ def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
     assert json.loads((tmp_path / "comparison.json").read_text()) == result
     assert list(result["methods"]) == ["sequential", "separate"]
     for found in result["methods"].values():
-        assert {"seconds_per_concept", "peak_memory_mb", "bytes_per_concept", "identification", "forgetting", "text_forgetting"} <= set(
-            found
-        )
+        assert {
+            "seconds_per_concept",
+            "peak_memory_mb",
+            "bytes_per_concept",
+            "identification",
+            "forgetting",
+            "text_forgetting",
+        } <= set(found)
     apart = result["runs"][1]
     assert result["methods"]["separate"]["bytes_per_concept"]["mean"] == pytest.approx(apart["bytes"][1] / 2)
-    assert apart["bytes"][1] == pytest.approx(2 * apart["bytes"][0], rel=0.1), "a world for each concept takes its own bytes"
+    assert apart["bytes"][1] == pytest.approx(2 * apart["bytes"][0], rel=0.1), (
+        "a world for each concept takes its own bytes"
+    )
 
 
 def test_a_results_file_grows_and_repeats_no_run_on_another_machine(tmp_path, untrained, plan, monkeypatch):
@@ -186,10 +241,14 @@ def test_a_results_file_grows_and_repeats_no_run_on_another_machine(tmp_path, un
     there.mkdir()
     (there / "lifelong.json").write_text((tmp_path / "here" / "lifelong.json").read_text())
     both = runs.bench(plan, ["textual-inversion"], [0], there, 0, 1)
-    assert list(both["methods"]) == ["sequential", "textual-inversion"] and both["runs"][0] == first["runs"][0]
+    assert (
+        list(both["methods"]) == ["sequential", "textual-inversion"] and both["runs"][0] == first["runs"][0]
+    )
     assert not (there / "runs" / "sequential-0").exists(), "its run was not repeated"
     assert runs.bench(plan, ["sequential", "textual-inversion"], [0], there, 0, 1) == both
-    assert list(runs.samples(plan, there, both)) == ["photos", "textual-inversion"], "what is elsewhere cannot be shown"
+    assert list(runs.samples(plan, there, both)) == ["photos", "textual-inversion"], (
+        "what is elsewhere cannot be shown"
+    )
     with pytest.raises(SettingsError, match="sequential, seed 0: made with other settings"):
         runs.bench(dataclasses.replace(plan, pictures=2), ["lora"], [0], there, 0, 1)
 
@@ -228,10 +287,19 @@ found = {str(workers): list(pool.each(work, [(k,) for k in range(5)], workers, 1
 def test_launched_processes_share_the_jobs_and_each_has_all_results(tmp_path):
     (tmp_path / "script.py").write_text(SHARED)
     command = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]  # as accelerate does on GPUs
-    done = subprocess.run([sys.executable, "-m", *command, tmp_path / "script.py", tmp_path], timeout=120, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command, tmp_path / "script.py", tmp_path],
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     found = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
-    assert found[0] == found[1] == {"2": [[k, [k * k, "01"[k % 2]]] for k in range(5)], "1": [[k, [k * k, "0"]] for k in range(5)]}
+    assert (
+        found[0]
+        == found[1]
+        == {"2": [[k, [k * k, "01"[k % 2]]] for k in range(5)], "1": [[k, [k * k, "0"]] for k in range(5)]}
+    )
 
 
 def test_a_work_alone_has_a_process_of_its_own_and_its_errors_arrive(tmp_path):
@@ -243,9 +311,13 @@ def test_a_work_alone_has_a_process_of_its_own_and_its_errors_arrive(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_workers_end_with_whoever_started_them(tmp_path):
     told = tmp_path / "worker"
-    work = f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    work = (
+        f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    )
     main = tmp_path / "main.py"
-    main.write_text(f"from l2dm.bench import pool\nif __name__ == '__main__':\n    list(pool.each(exec, [({work!r},)], 1, 1))\n")
+    main.write_text(
+        f"from l2dm.bench import pool\nif __name__ == '__main__':\n    list(pool.each(exec, [({work!r},)], 1, 1))\n"
+    )
     parent = subprocess.Popen([sys.executable, str(main)])
     try:
         assert until(lambda: told.exists() and told.read_text(), 60)
@@ -276,4 +348,7 @@ def test_processes_and_ray_give_what_this_process_gives(tmp_path, plan):
     assert measured_apart(runs.bench(*jobs, tmp_path / "processes", 2, torch.get_num_threads())) == here
     pytest.importorskip("ray")
     assert measured_apart(runs.bench(*jobs, tmp_path / "ray", 2, 1, ray="local")) == here
-    assert json.loads((tmp_path / "ray" / "lifelong.json").read_text())["methods"].keys() == here["methods"].keys()
+    assert (
+        json.loads((tmp_path / "ray" / "lifelong.json").read_text())["methods"].keys()
+        == here["methods"].keys()
+    )

@@ -32,7 +32,9 @@ def place(tmp_path_factory):
             paint(10 * c + i).save(place / "data" / name / f"{i}.jpg")
             (place / "data" / name / f"{i}.txt").write_text(f"{noun} on a table")
         (place / "data" / "prompts").mkdir(exist_ok=True)
-        (place / "data" / "prompts" / f"test_{kind}.txt").write_text("A <TOK>, in the forest\n\nAn angry <TOK>\nA red <TOK>\n")
+        (place / "data" / "prompts" / f"test_{kind}.txt").write_text(
+            "A <TOK>, in the forest\n\nAn angry <TOK>\nA red <TOK>\n"
+        )
     tiny_clip(place / "clip"), tiny_dino(place / "dino")
     return place
 
@@ -47,7 +49,14 @@ def plan(place):
 
 def test_the_defaults_are_the_published_protocol():
     plan = Plan()
-    assert (plan.prompts, plan.images, plan.steps, plan.guidance_scale, plan.count, plan.order) == (20, 50, 50, 7.5, 10, "published")
+    assert (plan.prompts, plan.images, plan.steps, plan.guidance_scale, plan.count, plan.order) == (
+        20,
+        50,
+        50,
+        7.5,
+        10,
+        "published",
+    )
     assert (plan.clip, plan.dino) == ("openai/clip-vit-base-patch32", "facebook/dino-vits16")
     assert [c[0] for c in CONCEPTS] == [
         "dog",
@@ -89,17 +98,25 @@ def test_the_scores_are_the_literal_metric_of_what_the_world_draws(place, plan, 
         texts += [words.format("dog")] * 2
     drawn, known = clip.images(images).tolist(), clip.images(pictures(place / "data" / "dog")).tolist()
     assert found["image_alignment"] == pytest.approx(literal_image_alignment(drawn, known), abs=1e-3)
-    assert found["text_alignment"] == pytest.approx(literal_text_alignment(drawn, clip.texts(texts).tolist()), abs=1e-3)
+    assert found["text_alignment"] == pytest.approx(
+        literal_text_alignment(drawn, clip.texts(texts).tolist()), abs=1e-3
+    )
     dino = load_encoder(place / "dino")
-    wanted = literal_image_alignment(dino.images(images).tolist(), dino.images(pictures(place / "data" / "dog")).tolist())
+    wanted = literal_image_alignment(
+        dino.images(images).tolist(), dino.images(pictures(place / "data" / "dog")).tolist()
+    )
     assert found["dino_alignment"] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_dpm_solver_keeps_the_bases_own_noise(world, backbone):
     chosen, own = backbone.pipeline("dpm-solver").scheduler, backbone.pipeline().scheduler
-    assert type(chosen).__name__ == "DPMSolverMultistepScheduler" and torch.equal(chosen.alphas_cumprod, own.alphas_cumprod)
+    assert type(chosen).__name__ == "DPMSolverMultistepScheduler" and torch.equal(
+        chosen.alphas_cumprod, own.alphas_cumprod
+    )
     assert chosen.config.prediction_type == own.config.prediction_type
-    assert (chosen.config.algorithm_type, own.config.algorithm_type) == ("dpmsolver++", "sde-dpmsolver++"), "the named one is no other"
+    assert (chosen.config.algorithm_type, own.config.algorithm_type) == ("dpmsolver++", "sde-dpmsolver++"), (
+        "the named one is no other"
+    )
 
 
 def test_a_run_killed_between_two_scores_repeats_none(plan, tmp_path, monkeypatch):
@@ -117,14 +134,20 @@ def test_a_run_killed_between_two_scores_repeats_none(plan, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         runs.run(plan, "sequential", 0, tmp_path / "broken", lambda text: None)
     again = runs.run(plan, "sequential", 0, tmp_path / "broken", lambda text: None)
-    assert scored == ["<dog1>", "<dog1>", "killed", "<duck1>"] and again["matrices"] == whole["matrices"] and again["finished"]
+    assert (
+        scored == ["<dog1>", "<dog1>", "killed", "<duck1>"]
+        and again["matrices"] == whole["matrices"]
+        and again["finished"]
+    )
     assert len(again["seconds"]) == 2, "nor was a concept learnt twice"
 
 
 def test_the_command_by_the_bases_own_pair_is_labelled_a_check(place, tmp_path, monkeypatch, capsys):
     quick = tmp_path / "quick.toml"
     quick.write_text("[learn]\n" + "".join(f"{k} = {v}\n" for k, v in {**QUICK, "steps": 1}.items()))
-    monkeypatch.setattr(runs, "each", lambda work, jobs, *where: ((i, work(*job)) for i, job in enumerate(jobs)))
+    monkeypatch.setattr(
+        runs, "each", lambda work, jobs, *where: ((i, work(*job)) for i, job in enumerate(jobs))
+    )
     sizes = [x for name in ("count", "prompts", "images", "steps") for x in (f"--{name}", "1")]
     said = f"bench cifc10 --data {place / 'data'} --out {tmp_path / 'out'} --clip base --dino= --methods sequential --seeds 4"
     monkeypatch.setattr(sys, "argv", ["l2dm", *said.split(), *sizes, "--settings", str(quick), "--json"])
@@ -134,18 +157,30 @@ def test_the_command_by_the_bases_own_pair_is_labelled_a_check(place, tmp_path, 
     result = json.loads((tmp_path / "out" / "cifc10.json").read_text())
     assert result["methods"] == answer["methods"] and "check of the machinery" in result["judge"]["note"]
     found = result["methods"]["sequential"]
-    assert {"image_alignment", "text_alignment", "text_cosine", "image_forgetting", "peak_memory_mb"} <= set(found)
-    assert "dino_alignment" not in found and "prior_drift" not in found and result["settings"]["learn"]["captions_only"]
+    assert {"image_alignment", "text_alignment", "text_cosine", "image_forgetting", "peak_memory_mb"} <= set(
+        found
+    )
+    assert (
+        "dino_alignment" not in found
+        and "prior_drift" not in found
+        and result["settings"]["learn"]["captions_only"]
+    )
     page = (tmp_path / "out" / "cifc10.html").read_text()
     assert (
-        "check of the machinery" in page and "Published, for Stable Diffusion 1.5" in page and page.count("data:image/png") == 2 + 2 + 2 + 2
+        "check of the machinery" in page
+        and "Published, for Stable Diffusion 1.5" in page
+        and page.count("data:image/png") == 2 + 2 + 2 + 2
     )
 
 
 def test_data_that_is_not_the_protocols_is_refused(place, tmp_path):
-    with pytest.raises(SettingsError, match=r"dog is missing; give the folder that holds dog, duck_toy, .* and prompts"):
+    with pytest.raises(
+        SettingsError, match=r"dog is missing; give the folder that holds dog, duck_toy, .* and prompts"
+    ):
         read(tmp_path, 1)
-    with pytest.raises(SettingsError, match=r"test_pet\.txt: 3 prompts, and 20 are asked for; add some, or pass --prompts 3"):
+    with pytest.raises(
+        SettingsError, match=r"test_pet\.txt: 3 prompts, and 20 are asked for; add some, or pass --prompts 3"
+    ):
         read(place / "data", 20)
     for c in CONCEPTS:
         (tmp_path / c[0]).mkdir()
@@ -159,5 +194,7 @@ def test_data_that_is_not_the_protocols_is_refused(place, tmp_path):
 
 def test_a_base_without_a_pair_cannot_judge_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(cifc10.Backbone, "locate", lambda base: tmp_path)
-    with pytest.raises(SettingsError, match=r"--clip base: .*clip holds no CLIP pair; give --clip a folder or hub id"):
+    with pytest.raises(
+        SettingsError, match=r"--clip base: .*clip holds no CLIP pair; give --clip a folder or hub id"
+    ):
         own_pair("x")

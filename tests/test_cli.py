@@ -36,22 +36,49 @@ def run(monkeypatch, capsys):
 @pytest.fixture
 def quick(tmp_path):
     path = tmp_path / "quick.toml"
-    path.write_text("[learn]\n" + "".join(f"{k} = {v}\n" for k, v in QUICK.items()) + "[generate]\nsteps = 2\nn = 2\n")
+    path.write_text(
+        "[learn]\n" + "".join(f"{k} = {v}\n" for k, v in QUICK.items()) + "[generate]\nsteps = 2\nn = 2\n"
+    )
     return path
 
 
 def test_the_main_job_as_json(run, quick, photos, tmp_path):
     world = tmp_path / "w"
     assert json.loads(run("init", world, "--json")[1])["version"] == 0
-    learnt = json.loads(run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick, "--steps", 2, "--json")[1])
+    learnt = json.loads(
+        run(
+            "learn",
+            world,
+            photos,
+            "--token",
+            "<rex>",
+            "--noun",
+            "dog",
+            "--settings",
+            quick,
+            "--steps",
+            2,
+            "--json",
+        )[1]
+    )
     assert (learnt["version"], learnt["photos"], learnt["steps"]) == (1, 3, 2)
     for first in (0, 2):
-        drawn = json.loads(run("generate", world, "a <rex> dog", "--settings", quick, "--out", tmp_path / "out", "--json")[1])
-        assert [os.path.basename(f) for f in drawn["files"]] == [f"{first + i:04d}.png" for i in range(2)], "nothing is overwritten"
+        drawn = json.loads(
+            run("generate", world, "a <rex> dog", "--settings", quick, "--out", tmp_path / "out", "--json")[1]
+        )
+        assert [os.path.basename(f) for f in drawn["files"]] == [f"{first + i:04d}.png" for i in range(2)], (
+            "nothing is overwritten"
+        )
     assert Image.open(drawn["sheet"]).width > 200
-    assert json.loads(run("show", world, "--json")[1])["concepts"] == [{"token": "<rex>", "noun": "dog", "photos": 3, "version": 1}]
+    assert json.loads(run("show", world, "--json")[1])["concepts"] == [
+        {"token": "<rex>", "noun": "dog", "photos": 3, "version": 1}
+    ]
     assert json.loads(run("undo", world, "--json")[1])["dropped"] == "<rex>"
-    assert [e["action"] for e in json.loads(run("history", world, "--json")[1])["history"]] == ["init", "learn", "undo"]
+    assert [e["action"] for e in json.loads(run("history", world, "--json")[1])["history"]] == [
+        "init",
+        "learn",
+        "undo",
+    ]
     assert json.loads(run("check", photos, "--json")[1])["problems"] == []
 
 
@@ -73,7 +100,18 @@ def test_the_main_job_for_people(run, quick, photos, tmp_path):
 def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     world, out = tmp_path / "w", tmp_path / "out"
     run("init", world)
-    draw = ("generate", world, "a dog and a cat", "--settings", quick, "--out", out, "--guidance", "l2dm", "--json")
+    draw = (
+        "generate",
+        world,
+        "a dog and a cat",
+        "--settings",
+        quick,
+        "--out",
+        out,
+        "--guidance",
+        "l2dm",
+        "--json",
+    )
     drawn = json.loads(run(*draw, "--show-attention")[1])
     assert [os.path.basename(f) for f in drawn["attention"]] == ["0000-attention.png", "0001-attention.png"]
     assert Image.open(drawn["attention"][0]).size == (2 * 128, 2 * (128 + 16)), "two steps, two things"
@@ -81,9 +119,14 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     assert page.count("data:image/png") == 2 * (1 + 4) and "dog step 0, dog step 1" in page
     assert len(json.loads(run(*draw, "--attention-steps", "1")[1])["attention"]) == 2
     assert "attention" not in json.loads(run(*draw)[1])
-    for steps, message in (("2", "expected a step between 0 and 1"), ("x", "--attention-steps x: expected whole numbers")):
+    for steps, message in (
+        ("2", "expected a step between 0 and 1"),
+        ("x", "--attention-steps x: expected whole numbers"),
+    ):
         assert message in run(*draw, "--attention-steps", steps)[2]
-    assert "nothing to show the attention of" in run("generate", world, "mist", "--show-attention", "--json")[2]
+    assert (
+        "nothing to show the attention of" in run("generate", world, "mist", "--show-attention", "--json")[2]
+    )
 
 
 def test_bench_multi_says_what_it_does_not_know(run, tmp_path):
@@ -91,7 +134,9 @@ def test_bench_multi_says_what_it_does_not_know(run, tmp_path):
         ("--guidances", "none,l2md", "unknown guidance 'l2md'; known: all, none, collage"),
         ("--seeds", "0,-1", "from 0 on"),
     ):
-        code, _, err = run("bench", "multi", tmp_path / "w", "--out", tmp_path / "out", option, value, "--json")
+        code, _, err = run(
+            "bench", "multi", tmp_path / "w", "--out", tmp_path / "out", option, value, "--json"
+        )
         assert code == 2 and message in err and not (tmp_path / "out").exists()
 
 
@@ -110,11 +155,15 @@ def test_ctrl_c_ends_with_130_and_tells_how_to_go_on(run, quick, photos, tmp_pat
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Draft, "save", interrupted)
-    code, _, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick, "--json")
+    code, _, err = run(
+        "learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick, "--json"
+    )
     assert code == 130 and "run the same command again" in err
 
 
-@pytest.mark.parametrize("command", ["", "check", "init", "learn", "generate", "show", "history", "report", "forget", "undo"])
+@pytest.mark.parametrize(
+    "command", ["", "check", "init", "learn", "generate", "show", "history", "report", "forget", "undo"]
+)
 def test_help_teaches(run, command):
     code, out, _ = run(*([command] if command else []), "--help")
     assert code == 0 and "Usage" in out and len(out.splitlines()) > 6

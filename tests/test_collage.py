@@ -36,7 +36,10 @@ def test_each_thing_gets_the_prompt_without_the_others(backbone, prompt, expecte
 def test_places():
     row = torch.tensor([[-0.5, 0.0], [0.5, 0.0]])
     assert spots([None, None]).allclose(row, atol=1e-6), "in the prompt's order"
-    assert spots(["right", None]).allclose(-row, atol=1e-6) and spots(["top", "bottom"])[0].tolist() == [0.0, -0.5]
+    assert spots(["right", None]).allclose(-row, atol=1e-6) and spots(["top", "bottom"])[0].tolist() == [
+        0.0,
+        -0.5,
+    ]
     assert spots(["left", "left"]).allclose(row, atol=1e-6), "there is no room for both"
     assert [grid(count) for count in (2, 3, 4, 5, 7)] == [[2], [2, 1], [2, 2], [3, 2], [3, 2, 2]]
     assert spots([None] * 3).tolist() == [[-0.5, -0.5], [0.5, -0.5], [0.0, 0.5]], "as one writes"
@@ -46,7 +49,8 @@ def test_places():
 
 
 @pytest.mark.parametrize(
-    "sides, size", [([None, None], (64, 64)), ([None, None], (96, 64)), ([None] * 3, (64, 64)), (["top", None], (64, 64))]
+    "sides, size",
+    [([None, None], (64, 64)), ([None, None], (96, 64)), ([None] * 3, (64, 64)), (["top", None], (64, 64))],
 )
 def test_every_picture_lies_whole_about_its_spot(sides, size):
     tones = [(250, 0, 0), (0, 250, 0), (0, 0, 250)][: len(sides)]
@@ -54,8 +58,12 @@ def test_every_picture_lies_whole_about_its_spot(sides, size):
     pixels, inside = collage([Image.new("RGB", (64, 64), tone) for tone in tones], points, size)
     assert pixels.shape == (size[1], size[0], 3) and inside.shape == pixels.shape[:2] and inside.mean() > 0.4
     for (x, y), tone in zip(((points + 1) / 2 * torch.tensor(size)).int().tolist(), tones):
-        assert (pixels[y - 8 : y + 8, x - 8 : x + 8] == tone).all() and inside[y - 8 : y + 8, x - 8 : x + 8].all()
-    assert {tuple(c) for c in pixels.reshape(-1, 3).tolist()} == set(tones), "edges are drawn out, nothing is left empty"
+        assert (pixels[y - 8 : y + 8, x - 8 : x + 8] == tone).all() and inside[
+            y - 8 : y + 8, x - 8 : x + 8
+        ].all()
+    assert {tuple(c) for c in pixels.reshape(-1, 3).tolist()} == set(tones), (
+        "edges are drawn out, nothing is left empty"
+    )
 
 
 def test_a_collage_is_for_two_things_or_more(backbone):
@@ -63,7 +71,8 @@ def test_a_collage_is_for_two_things_or_more(backbone):
     things = mentions(prompt, {}, backbone, PLAIN)
     assert chosen("collage", things) == "none" and chosen("collage", things * 2) == "collage"
     plain, same = (
-        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), things=things) for g in ("none", "collage")
+        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), things=things)
+        for g in ("none", "collage")
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain, same))
 
@@ -98,9 +107,13 @@ def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
     assert apart[inside].mean() < 25, "of 255"
 
 
-@pytest.mark.parametrize("kind", [DDIMScheduler, PNDMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler])
+@pytest.mark.parametrize(
+    "kind", [DDIMScheduler, PNDMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler]
+)
 def test_every_scheduler_draws_a_collage(backbone, kind):
-    other = dataclasses.replace(backbone, scheduler=kind.from_config(backbone.scheduler.config, skip_prk_steps=True))
+    other = dataclasses.replace(
+        backbone, scheduler=kind.from_config(backbone.scheduler.config, skip_prk_steps=True)
+    )
     prompt = "a photo of a dog and a cat"
     drawn = draw(other, prompt, COLLAGE, things=mentions(prompt, {}, backbone, PLAIN))
     assert len(drawn) == 2 and all(np.asarray(image).std() > 5 for image in drawn)

@@ -21,7 +21,9 @@ HAND = np.array([[0.9, 0.7, 0.5], [NAN, 0.8, 0.9], [NAN, NAN, 0.6]])
 def test_the_figures_of_a_matrix_by_hand():
     assert matrix.average(HAND) == pytest.approx((0.5 + 0.9 + 0.6) / 3)
     assert matrix.just_learned(HAND) == pytest.approx((0.9 + 0.8 + 0.6) / 3)
-    assert matrix.forgetting(HAND) == pytest.approx(0.4 / 3), "the second concept gained, which is no forgetting"
+    assert matrix.forgetting(HAND) == pytest.approx(0.4 / 3), (
+        "the second concept gained, which is no forgetting"
+    )
     assert matrix.backward_transfer(HAND) == pytest.approx((-0.4 + 0.1) / 2)
     assert matrix.kept(HAND) == pytest.approx(2.0 / 2.3)
     assert matrix.curve(HAND) == pytest.approx([0.9, 0.75, 2.0 / 3])
@@ -54,7 +56,9 @@ def test_examinations_are_bounded_and_go_round():
     assert due(tokens, {"<a>": 5, "<b>": 5, "<c>": 4, "<d>": 3, "<e>": 9}, 2) == ["<f>", "<d>", "<c>"]
     assert due(["<a>"], {}, 3) == ["<a>"]
     before = {"<a>": Score(0.9, 1, 1), "<b>": Score(0.5, 1, 2)}
-    assert worst_loss(before, {"<a>": Score(0.8, 1, 3), "<b>": Score(0.6, 1, 3), "<c>": Score(0.1, 1, 3)}) == pytest.approx(10)
+    assert worst_loss(
+        before, {"<a>": Score(0.8, 1, 3), "<b>": Score(0.6, 1, 3), "<c>": Score(0.1, 1, 3)}
+    ) == pytest.approx(10)
     assert worst_loss({}, {"<a>": Score(0.8, 1, 3)}) == 0
 
 
@@ -68,13 +72,22 @@ def test_the_judges_pooling_and_likeness_against_loops():
         mean = sum(w / sum(weights) * cells[b, c] for c, w in enumerate(weights))
         assert torch.allclose(pooled[b], mean / mean.norm(), atol=1e-6)
         for p in range(2):
-            assert like[b, p].item() == pytest.approx(max(float(cells[b, c] @ known[p]) for c in range(5)), abs=1e-6)
+            assert like[b, p].item() == pytest.approx(
+                max(float(cells[b, c] @ known[p]) for c in range(5)), abs=1e-6
+            )
 
 
 def test_the_judges_network_sees_a_picture_alone():
     torch.manual_seed(0)
     net, x = JudgeNet(5, 3).eval(), torch.rand(2, 3, 64, 64) * 2 - 1
     cells, saliency, nouns, backgrounds = net(x)
-    assert (cells.shape, saliency.shape, nouns.shape, backgrounds.shape) == ((2, 64, 96), (2, 64), (2, 5), (2, 3))
+    assert (cells.shape, saliency.shape, nouns.shape, backgrounds.shape) == (
+        (2, 64, 96),
+        (2, 64),
+        (2, 5),
+        (2, 3),
+    )
     assert torch.allclose(cells.norm(dim=-1), torch.ones(2, 64), atol=1e-5)
-    assert torch.allclose(net(x[1:])[0], cells[1:], atol=1e-5), "a picture's verdict does not depend on its neighbours"
+    assert torch.allclose(net(x[1:])[0], cells[1:], atol=1e-5), (
+        "a picture's verdict does not depend on its neighbours"
+    )

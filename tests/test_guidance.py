@@ -56,14 +56,18 @@ def test_orthogonal_loss_against_loops():
     assert orthogonal_loss(HALVES, HALVES.flip(1)).item() == pytest.approx(4)
 
 
-@pytest.mark.parametrize("loss", [lambda m: unmix_loss(m, HALVES.double()), lambda m: orthogonal_loss(m, m.flip(1) + 0.1)])
+@pytest.mark.parametrize(
+    "loss", [lambda m: unmix_loss(m, HALVES.double()), lambda m: orthogonal_loss(m, m.flip(1) + 0.1)]
+)
 def test_gradients(loss):
     torch.manual_seed(1)
     assert torch.autograd.gradcheck(loss, torch.rand(1, 2, 4, 4, dtype=torch.double, requires_grad=True))
 
 
 def test_regions_follow_the_maps_and_the_words():
-    assert torch.equal(masks(HALVES, [None, None]), HALVES) and torch.equal(masks(HALVES.flip(1), [None, None]), HALVES.flip(1))
+    assert torch.equal(masks(HALVES, [None, None]), HALVES) and torch.equal(
+        masks(HALVES.flip(1), [None, None]), HALVES.flip(1)
+    )
     above = HALVES.transpose(2, 3)
     assert torch.equal(masks(above, [None, None]), above)
     assert torch.equal(masks(HALVES, ["right", None]), HALVES.flip(1)), "words are stronger than maps"
@@ -85,7 +89,11 @@ def test_against_slow_twins_on_odd_sizes():
     (slope,) = torch.autograd.grad(attend.sum(), maps)
     for b, picture in enumerate(maps.detach().tolist()):
         value, slopes = literal_attend(picture, 0.25)
-        assert attend[b].item() == pytest.approx(value) and slope[b].numpy() == pytest.approx(np.array(slopes))
+        assert attend[b].item() == pytest.approx(value) and slope[b].numpy() == pytest.approx(
+            np.array(slopes)
+        )
         assert unmix[b].item() == pytest.approx(literal_unmix(picture, halves[b].tolist()))
         assert where[b].tolist() == [pytest.approx(literal_centroid(one)) for one in picture]
-        assert smooth(maps)[b].detach().numpy() == pytest.approx(np.array([literal_smooth(one) for one in picture]))
+        assert smooth(maps)[b].detach().numpy() == pytest.approx(
+            np.array([literal_smooth(one) for one in picture])
+        )

@@ -35,7 +35,9 @@ def test_watching_changes_nothing_and_ends_even_with_an_error(backbone):
             assert torch.equal(backbone.unet(z, t, context).sample, plain)
             seen = maps.probabilities()
             assert torch.allclose(backbone.unet(z[1:], t, context[1:]).sample, plain[1:], atol=1e-5)
-            assert torch.allclose(maps.probabilities(), seen[1:], atol=1e-5), "each picture's maps are its own"
+            assert torch.allclose(maps.probabilities(), seen[1:], atol=1e-5), (
+                "each picture's maps are its own"
+            )
     assert seen.shape == (2, 32, 8, 8) and torch.allclose(seen.sum(1), torch.ones(2, 8, 8), atol=1e-5)
     assert torch.allclose(without_start(seen)[:, 1:].sum(1), torch.ones(2, 8, 8), atol=1e-5)
     with pytest.raises(ZeroDivisionError), watched(backbone.unet, maps):
@@ -70,17 +72,25 @@ def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     theirs = Theirs(*parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     latents = z[:1].clone().requires_grad_()
     try:
-        theirs.attention_store = sys.modules[Theirs.__module__].AttentionStore(map_size(backbone.unet, 16, 16))
+        theirs.attention_store = sys.modules[Theirs.__module__].AttentionStore(
+            map_size(backbone.unet, 16, 16)
+        )
         theirs.register_attention_control()
         theirs.unet(latents, t, encoder_hidden_states=context[:1])
         loss = theirs._compute_loss(theirs._aggregate_and_get_max_attention_per_token(indices=[5, 8]))
         if goal is not None:
-            loss, latents, _ = theirs._perform_iterative_refinement_step(latents, [5, 8], loss, goal, context[:1], size, t, 3)
+            loss, latents, _ = theirs._perform_iterative_refinement_step(
+                latents, [5, 8], loss, goal, context[:1], size, t, 3
+            )
         moved = theirs._update_latent(latents, loss, size)
     finally:
         backbone.unet.set_attn_processor(own)
     settings = GenerateSettings(
-        guidance="attend-and-excite", guidance_step=size, steps=1, guidance_until=1.0, guidance_refinements=0 if goal is None else 3
+        guidance="attend-and-excite",
+        guidance_step=size,
+        steps=1,
+        guidance_until=1.0,
+        guidance_refinements=0 if goal is None else 3,
     )
     things = mentions(prompt, {}, backbone, ("dog", "cat"))
     assert [thing.noun for thing in things] == [(5,), (8,)]
@@ -96,7 +106,9 @@ def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     guide = Guide(backbone, things, backbone.longest_prompt, settings, (16, 16))
     monkeypatch.setattr(attend_and_excite, "GOALS", {0.0: goal or 0.0})
     ours = guide.move(Still, 0, z[:1].clone(), context[:1])
-    assert len(guide.history) == {None: 1, 0.0: 2, 0.99: 4}[goal], "one look tells that an easy goal is reached"
+    assert len(guide.history) == {None: 1, 0.0: 2, 0.99: 4}[goal], (
+        "one look tells that an easy goal is reached"
+    )
     assert guide.history[-1][0] == pytest.approx(loss.item(), abs=1e-5)
     assert torch.allclose(ours, moved.detach(), atol=1e-4)
 
@@ -127,11 +139,15 @@ def test_four_pictures_move_as_each_alone(backbone, kind):
     z, _, context = _ready(backbone, prompt, count=4)
     things, scheduler = mentions(prompt, {}, backbone, ("dog", "cat")), backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
-    settings = GenerateSettings(guidance=kind, steps=1, guidance_until=1.0, guidance_step=1.0, guidance_refinements=2)
+    settings = GenerateSettings(
+        guidance=kind, steps=1, guidance_until=1.0, guidance_step=1.0, guidance_refinements=2
+    )
     together = Guide(backbone, things, 5, settings, (16, 16)).move(scheduler, 0, z, context)
     for i in range(4):
         alone = Guide(backbone, things, 5, settings, (16, 16)).move(scheduler, 0, z[i : i + 1], context[:1])
-        assert torch.allclose(together[i : i + 1], alone, atol=1e-4) and (alone - z[i : i + 1]).abs().max() > 0
+        assert (
+            torch.allclose(together[i : i + 1], alone, atol=1e-4) and (alone - z[i : i + 1]).abs().max() > 0
+        )
 
 
 def test_an_error_in_a_step_leaves_the_model_as_it_was(backbone, monkeypatch):
@@ -145,16 +161,30 @@ def test_an_error_in_a_step_leaves_the_model_as_it_was(backbone, monkeypatch):
 
     monkeypatch.setattr(guided_file, "attend_loss", broken)
     with pytest.raises(ZeroDivisionError):
-        draw(backbone, prompt, GenerateSettings(n=1, steps=2, guidance="l2dm"), things=things, glances=Glances((0,)))
+        draw(
+            backbone,
+            prompt,
+            GenerateSettings(n=1, steps=2, guidance="l2dm"),
+            things=things,
+            glances=Glances((0,)),
+        )
     assert all(backbone.unet.attn_processors[name] is processor for name, processor in own.items())
     assert np.array_equal(before[0], draw(backbone, prompt, plain)[0])
 
 
 def test_which_steps_are_guided(backbone, monkeypatch):
-    assert goals(50) == {0: 0.05, 10: 0.5, 20: 0.8} and goals(20) == {0: 0.05, 4: 0.5, 8: 0.8} and goals(1) == {0: 0.8}
+    assert (
+        goals(50) == {0: 0.05, 10: 0.5, 20: 0.8}
+        and goals(20) == {0: 0.05, 4: 0.5, 8: 0.8}
+        and goals(1) == {0: 0.8}
+    )
     settings = GenerateSettings(guidance="l2dm", steps=10, guidance_until=0.5, guidance_every=2)
     guide, moved = Guide(backbone, [], 5, settings, (16, 16)), []
-    monkeypatch.setattr(guide, "_moved", lambda scheduler, index, *rest: moved.append(index) or (torch.ones(1), torch.zeros(1, 4, 16, 16)))
+    monkeypatch.setattr(
+        guide,
+        "_moved",
+        lambda scheduler, index, *rest: moved.append(index) or (torch.ones(1), torch.zeros(1, 4, 16, 16)),
+    )
     for index in range(10):
         guide.move(None, index, torch.zeros(1, 4, 16, 16), None)
     assert moved == [0, 2, 4]
@@ -163,7 +193,13 @@ def test_which_steps_are_guided(backbone, monkeypatch):
 def test_pictures_that_are_not_square(backbone):
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
     glances = Glances((0, 1))
-    (image,) = draw(backbone, "a dog and a cat", GenerateSettings(n=1, steps=2, guidance="l2dm", width=96), things=things, glances=glances)
+    (image,) = draw(
+        backbone,
+        "a dog and a cat",
+        GenerateSettings(n=1, steps=2, guidance="l2dm", width=96),
+        things=things,
+        glances=glances,
+    )
     assert image.size == (96, 64) and [g.map.shape for g in glances.pictures[0]] == [(8, 12)] * 4
 
 
@@ -174,18 +210,33 @@ def test_glances_change_nothing_and_are_each_pictures_own(backbone, guidance):
     settings = GenerateSettings(n=3, batch=2, steps=3, guidance=guidance, guidance_step=1.0)
     glances, alone = Glances((0, 2)), Glances((0, 2))
     watched_ones = draw(backbone, prompt, settings, things=things, glances=glances)
-    assert all(np.array_equal(a, b) for a, b in zip(watched_ones, draw(backbone, prompt, settings, things=things)))
-    assert [[(g.step, g.name) for g in picture] for picture in glances.pictures] == [[(0, "dog"), (0, "cat"), (2, "dog"), (2, "cat")]] * 3
-    draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 1}), things=things, glances=alone)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(watched_ones, draw(backbone, prompt, settings, things=things))
+    )
+    assert [[(g.step, g.name) for g in picture] for picture in glances.pictures] == [
+        [(0, "dog"), (0, "cat"), (2, "dog"), (2, "cat")]
+    ] * 3
+    draw(
+        backbone,
+        prompt,
+        GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 1}),
+        things=things,
+        glances=alone,
+    )
     for own, other, neighbour in zip(alone.pictures[0], glances.pictures[1], glances.pictures[0]):
-        assert 0 < own.map.max() <= 1 and np.abs(own.map - other.map).max() < 0.05 * np.abs(own.map - neighbour.map).max()
+        assert (
+            0 < own.map.max() <= 1
+            and np.abs(own.map - other.map).max() < 0.05 * np.abs(own.map - neighbour.map).max()
+        )
 
 
 def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
     plain = GenerateSettings(n=2, steps=3, seed=5)
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
     still = GenerateSettings(n=2, steps=3, seed=5, guidance="l2dm", guidance_step=0.0)
-    for a, b in zip(draw(backbone, "a dog and a cat", plain), draw(backbone, "a dog and a cat", still, things=things)):
+    for a, b in zip(
+        draw(backbone, "a dog and a cat", plain), draw(backbone, "a dog and a cat", still, things=things)
+    ):
         assert np.array_equal(np.asarray(a), np.asarray(b))
 
 
@@ -193,11 +244,17 @@ def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
 def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
     prompt = "a sock on the left and a spoon"  # what the base knows is attended to anyway: nothing to excite
     things = mentions(prompt, {}, backbone, ("sock", "spoon"))
-    settings = GenerateSettings(n=2, steps=2, seed=3, guidance=kind, guidance_until=1.0, guidance_refinements=0)
+    settings = GenerateSettings(
+        n=2, steps=2, seed=3, guidance=kind, guidance_until=1.0, guidance_refinements=0
+    )
     together = draw(backbone, prompt, settings, things=things)
-    alone = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 4}), things=things)
+    alone = draw(
+        backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 4}), things=things
+    )
     plain = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"guidance": "none"}))
-    apart = [np.abs(np.asarray(together[1], int) - np.asarray(other, int)).mean() for other in (alone[0], plain[1])]
+    apart = [
+        np.abs(np.asarray(together[1], int) - np.asarray(other, int)).mean() for other in (alone[0], plain[1])
+    ]
     assert apart[0] < 0.5 and apart[1] > 4 * apart[0], "up to rounding, which guidance enlarges"
 
 
@@ -233,7 +290,9 @@ def _attend(layer, hidden, context, values):
 def test_a_move_goes_down(backbone):
     prompt = "a dog and a cat"
     z, _, context = _ready(backbone, prompt)
-    settings = GenerateSettings(guidance="l2dm", guidance_step=0.1, guidance_repeats=4, steps=1, guidance_until=1.0)
+    settings = GenerateSettings(
+        guidance="l2dm", guidance_step=0.1, guidance_repeats=4, steps=1, guidance_until=1.0
+    )
     guide = Guide(backbone, mentions(prompt, {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
     scheduler = backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
@@ -243,14 +302,21 @@ def test_a_move_goes_down(backbone):
 
 def test_pictures_that_have_enough_are_left_alone(backbone):
     z, _, context = _ready(backbone, "a dog and a cat")
-    settings = GenerateSettings(guidance="l2dm", guidance_enough=1e6, guidance_repeats=3, steps=1, guidance_until=1.0)
+    settings = GenerateSettings(
+        guidance="l2dm", guidance_enough=1e6, guidance_repeats=3, steps=1, guidance_until=1.0
+    )
     guide = Guide(backbone, mentions("a dog and a cat", {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
     scheduler = backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
     for _ in range(2):
-        assert torch.equal(guide.move(scheduler, 0, z, context), z) and len(guide.history) == 1, "nor looked at again"
+        assert torch.equal(guide.move(scheduler, 0, z, context), z) and len(guide.history) == 1, (
+            "nor looked at again"
+        )
 
 
 def test_guidance_says_what_it_cannot_do():
-    with pytest.raises(SettingsError, match="expected one of none, caa, oaa, l2dm, attend-and-excite, structure, collage, auto"):
+    with pytest.raises(
+        SettingsError,
+        match="expected one of none, caa, oaa, l2dm, attend-and-excite, structure, collage, auto",
+    ):
         GenerateSettings(guidance="cca")

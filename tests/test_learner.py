@@ -27,7 +27,10 @@ def latents(count: int, seed: int) -> torch.Tensor:
 
 
 PAST = Past({"a photo of a dog": latents(3, 1)})
-MEMORY = {"memory": {"<tom>": latents(2, 2), "<ada>": latents(3, 3)}, "prompts": {"<tom>": ["a cat"] * 2, "<ada>": ["an owl"] * 3}}
+MEMORY = {
+    "memory": {"<tom>": latents(2, 2), "<ada>": latents(3, 3)},
+    "prompts": {"<tom>": ["a cat"] * 2, "<ada>": ["an owl"] * 3},
+}
 
 
 def start(photos, tuner="key_value", past=PAST, **changes):
@@ -46,7 +49,12 @@ def test_the_objective_is_its_literal_twin(backbone, kind):
     other.__dict__["noise"] = noise
     g = torch.Generator().manual_seed(3)
     parts = [
-        Rows("concept", 1.0, torch.randn(3, 4, 16, 16, generator=g), ["a photo of a dog", "a dog", "a photo of a dog"]),
+        Rows(
+            "concept",
+            1.0,
+            torch.randn(3, 4, 16, 16, generator=g),
+            ["a photo of a dog", "a dog", "a photo of a dog"],
+        ),
         Rows("prior", 0.7, torch.randn(2, 4, 16, 16, generator=g), ["a cat"] * 2),
     ]
     with torch.no_grad():
@@ -65,18 +73,33 @@ def test_masked_rows_count_their_mask_alone(backbone):
         return objective(backbone, rows, torch.Generator().manual_seed(9))[0].item()
 
     with torch.no_grad():
-        plain, whole, here, elsewhere = (value(masks) for masks in (None, torch.ones_like(inside), inside, 1 - inside))
+        plain, whole, here, elsewhere = (
+            value(masks) for masks in (None, torch.ones_like(inside), inside, 1 - inside)
+        )
     share = 6 * 7 / 256
     assert whole == pytest.approx(plain, rel=1e-6)
-    assert whole == pytest.approx(share * here + (1 - share) * elsewhere, rel=1e-5) and here != pytest.approx(elsewhere, rel=1e-3)
+    assert whole == pytest.approx(share * here + (1 - share) * elsewhere, rel=1e-5) and here != pytest.approx(
+        elsewhere, rel=1e-3
+    )
 
 
 def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):
-    learning = start(photos, past=Past(companions={"a cat": latents(2, 1), "<tom> cat": latents(1, 2)}), method="isolated", mixes=3)
+    learning = start(
+        photos,
+        past=Past(companions={"a cat": latents(2, 1), "<tom> cat": latents(1, 2)}),
+        method="isolated",
+        mixes=3,
+    )
     made = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
     again = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
-    assert made.latents.shape == (12, 4, 16, 16) and torch.equal(made.latents, again.latents) and made.prompts == again.prompts
-    assert all("<rex> dog" in prompt and ("a cat" in prompt or "<tom> cat" in prompt) for prompt in made.prompts)
+    assert (
+        made.latents.shape == (12, 4, 16, 16)
+        and torch.equal(made.latents, again.latents)
+        and made.prompts == again.prompts
+    )
+    assert all(
+        "<rex> dog" in prompt and ("a cat" in prompt or "<tom> cat" in prompt) for prompt in made.prompts
+    )
     assert ((made.masks.mean((1, 2, 3)) > 0.4) & (made.masks.mean((1, 2, 3)) < 0.9)).all()
     rows = learning.rows(torch.Generator().manual_seed(1))[1]
     assert rows.term == "mix" and len(rows.latents) == 3 and rows.weight == 3 / SETTINGS.batch
@@ -85,7 +108,9 @@ def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):
 
 def meeting(photos, method="l2dm", **changes):
     """A learning of <rex> over adapters, with two concepts in its memory."""
-    past = Past(companions={"a cat": latents(2, 1)}, names={"<tom>": "<tom> cat", "<ada>": "<ada> owl"}, **MEMORY)
+    past = Past(
+        companions={"a cat": latents(2, 1)}, names={"<tom>": "<tom> cat", "<ada>": "<ada> owl"}, **MEMORY
+    )
     return start(photos, "switched", past=past, method=method, **{"mixes": 4, **changes})
 
 
@@ -96,12 +121,16 @@ def test_over_adapters_the_memory_is_rehearsed_and_held_beside_the_new_concept(p
     assert (replay.term, len(replay.latents), replay.weight) == ("replay", 2, 2 / SETTINGS.batch)
     for prompt, task in zip(replay.prompts, replay.tasks):
         assert task in ("<tom>", "<ada>") and "<rex> dog" in prompt and learning.past.names[task] in prompt
-    assert replay.known == [prompt.replace("<rex> dog", "a dog") for prompt in replay.prompts], "the teacher does not know <rex>"
+    assert replay.known == [prompt.replace("<rex> dog", "a dog") for prompt in replay.prompts], (
+        "the teacher does not know <rex>"
+    )
     assert (replay.held <= replay.masks).all()
     halves = replay.held.view(2, 16, 2, 8).sum((1, 3))
     assert ((halves == 0).sum(1) == 1).all(), "what is held is one half: the earlier concept's"
     forward = learning.backbone.unet.forward
-    monkeypatch.setattr(learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1])
+    monkeypatch.setattr(
+        learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1]
+    )
     assert all(step.terms["distillation"] > 0 for step in learning.run()) and sizes == [2, 6] * 3
 
 
@@ -129,15 +158,24 @@ def test_key_value_tunes_keys_values_and_the_new_vector_only(photos):
     learning = start(photos)
     before = {n: p.clone() for n, p in learning.backbone.unet.named_parameters()}
     table = learning.backbone.tokens.base.weight.clone()
-    encoder = {n: p.clone() for n, p in learning.backbone.text_encoder.named_parameters() if "vectors" not in n}
+    encoder = {
+        n: p.clone() for n, p in learning.backbone.text_encoder.named_parameters() if "vectors" not in n
+    }
     vector = learning.named["token"].clone()
     list(learning.run())
     changed = {n for n, p in learning.backbone.unet.named_parameters() if not torch.equal(p, before[n])}
     assert changed == {n for n in before if ".attn2.to_k." in n or ".attn2.to_v." in n}
     assert torch.equal(table, learning.backbone.tokens.base.weight)
-    assert all(torch.equal(p, encoder[n]) for n, p in learning.backbone.text_encoder.named_parameters() if "vectors" not in n)
+    assert all(
+        torch.equal(p, encoder[n])
+        for n, p in learning.backbone.text_encoder.named_parameters()
+        if "vectors" not in n
+    )
     assert not torch.equal(vector, learning.named["token"])
-    assert not any(p.requires_grad for p in [*learning.backbone.unet.parameters(), *learning.backbone.text_encoder.parameters()])
+    assert not any(
+        p.requires_grad
+        for p in [*learning.backbone.unet.parameters(), *learning.backbone.text_encoder.parameters()]
+    )
 
 
 def test_embedding_tunes_no_weight_at_all(photos):
@@ -193,7 +231,9 @@ def test_the_pretrained_weights_come_back_within_the_block(photos):
     list(learning.run())
     tuned = learning.tuner.state()
     with learning.tuner.pretrained():
-        assert all(torch.equal(p, learning.tuner.pretrained_values[n]) for n, p in learning.tuner.parameters.items())
+        assert all(
+            torch.equal(p, learning.tuner.pretrained_values[n]) for n, p in learning.tuner.parameters.items()
+        )
     assert all(torch.equal(p.cpu(), tuned[n]) for n, p in learning.tuner.parameters.items())
     with pytest.raises(RuntimeError), learning.tuner.pretrained():
         raise RuntimeError
@@ -215,7 +255,9 @@ def test_a_step_is_one_forward_and_the_teacher_sees_the_replayed_rows_only(photo
     learning = start(photos, past=past, method="l2dm-published", batch=3)
     sizes = []
     forward = learning.backbone.unet.forward
-    monkeypatch.setattr(learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1])
+    monkeypatch.setattr(
+        learning.backbone.unet, "forward", lambda x, *a, **k: (sizes.append(len(x)), forward(x, *a, **k))[1]
+    )
     terms = next(learning.run()).terms
     assert sizes == [3, 9], "the teacher on 3 replayed rows, then the student on 3 new, 3 prior, 3 replayed"
     assert set(terms) == {"concept", "prior", "replay", "distillation"}
@@ -226,7 +268,13 @@ def test_in_bfloat16_the_student_computes_with_its_own_weights(photos):
     """Autocast keeps casted weights: with the teacher's, nothing would ever differ from the teacher."""
     told = {}
     for precision in ("float32", "bfloat16"):
-        learning = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-published", precision=precision, learning_rate=1e-2)
+        learning = start(
+            photos,
+            past=Past(PAST.priors, **MEMORY),
+            method="l2dm-published",
+            precision=precision,
+            learning_rate=1e-2,
+        )
         told[precision] = [step.terms["distillation"] for step in learning.run()]
     assert told["bfloat16"][0] == pytest.approx(0, abs=1e-6) and told["float32"][1] > 1e-5
     assert told["bfloat16"][1:] == pytest.approx(told["float32"][1:], rel=0.5)
@@ -269,7 +317,11 @@ def test_compiled_steps_are_the_plain_ones(photos):
 @pytest.mark.parametrize("method", ["l2dm-published", "l2dm"])
 def test_distillation_is_its_literal_twin(photos, method):
     changes = {"method": method, "distil_weight": 2.5, "steps": 2}
-    learning = meeting(photos, **changes) if method == "l2dm" else start(photos, past=Past(PAST.priors, **MEMORY), **changes)
+    learning = (
+        meeting(photos, **changes)
+        if method == "l2dm"
+        else start(photos, past=Past(PAST.priors, **MEMORY), **changes)
+    )
     next(learning.run())
     learning.distillation.elastic.drift = torch.tensor([0.5, 1.5])
     generator = torch.Generator().manual_seed(4)
@@ -287,7 +339,9 @@ def test_distillation_is_its_literal_twin(photos, method):
 
 
 def test_without_rehearsal_the_memory_only_distils(photos):
-    parts = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-without-tame").rows(torch.Generator().manual_seed(0))
+    parts = start(photos, past=Past(PAST.priors, **MEMORY), method="l2dm-without-tame").rows(
+        torch.Generator().manual_seed(0)
+    )
     assert {p.term: p.weight for p in parts} == {"concept": 1.0, "prior": 1.0, "replay": 0.0}
 
 
@@ -310,7 +364,9 @@ def test_checkpoints_hold_the_elastic_weights(photos):
 def test_prompts_without_the_new_token_are_encoded_once(photos):
     learning = start(photos)
     encoded, read, encode = [], learning.backbone.tokenizer.batch_decode, learning.backbone.encode_text
-    learning.backbone.text_encoder.register_forward_hook(lambda module, args, out: encoded.extend(read(args[0], skip_special_tokens=True)))
+    learning.backbone.text_encoder.register_forward_hook(
+        lambda module, args, out: encoded.extend(read(args[0], skip_special_tokens=True))
+    )
     list(learning.run())
     assert encoded.count("a photo of a dog") == 1
     assert sum("<rex>" in p for p in encoded) >= 3, "the token's own prompts change with every step"

@@ -23,20 +23,36 @@ def test_the_score_is_its_literal_twin(candidates, stored, others, guide, seed):
         for column in range(stored):
             slow = literal_score(a[row].tolist(), everything.tolist(), i[column].tolist(), guide)
             assert fast[row, column].item() == pytest.approx(slow, abs=1e-4)
-    chosen, best = select(a, everything, i, guide).tolist(), literal_select(a.tolist(), everything.tolist(), i.tolist(), guide)
-    for column in range(stored):  # the scores and not the candidates: there are ties, and rounding breaks them
-        assert fast[chosen[column], column].item() == pytest.approx(fast[best[column], column].item(), abs=1e-5)
+    chosen, best = (
+        select(a, everything, i, guide).tolist(),
+        literal_select(a.tolist(), everything.tolist(), i.tolist(), guide),
+    )
+    for column in range(
+        stored
+    ):  # the scores and not the candidates: there are ties, and rounding breaks them
+        assert fast[chosen[column], column].item() == pytest.approx(
+            fast[best[column], column].item(), abs=1e-5
+        )
 
 
 def test_a_worked_example():
     """Candidates at 0, 0 and 90 degrees, the stored feature at 0. Diversity: 1/3, 1/3, 2/3; likeness: 1, 1, 0."""
     candidates, stored = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
-    assert rainbow_score(candidates, candidates, stored, 0.25).flatten().tolist() == pytest.approx([7 / 12, 7 / 12, 2 / 3])
-    assert select(candidates, candidates, stored, 0.25).item() == 2, "a weak guide prefers the one unlike the others"
-    assert select(candidates, candidates, stored, 1.0).item() == 0, "a strong guide prefers the one like the concept"
+    assert rainbow_score(candidates, candidates, stored, 0.25).flatten().tolist() == pytest.approx(
+        [7 / 12, 7 / 12, 2 / 3]
+    )
+    assert select(candidates, candidates, stored, 0.25).item() == 2, (
+        "a weak guide prefers the one unlike the others"
+    )
+    assert select(candidates, candidates, stored, 1.0).item() == 0, (
+        "a strong guide prefers the one like the concept"
+    )
 
 
-LONG = LongTerm({t: torch.eye(4)[:2] for t in ("<a>", "<b>", "<c>")}, {t: [f"{t} one", f"{t} two"] for t in ("<a>", "<b>", "<c>")})
+LONG = LongTerm(
+    {t: torch.eye(4)[:2] for t in ("<a>", "<b>", "<c>")},
+    {t: [f"{t} one", f"{t} two"] for t in ("<a>", "<b>", "<c>")},
+)
 
 
 class Pen:
@@ -54,7 +70,9 @@ class Pen:
 def test_to_the_letter_every_prompt_gets_eta_candidates():
     pen = Pen()
     short = rebuild(LONG, ShortTerm(), pen, turn=3, candidates=3)
-    assert [p for call in pen.prompts for p in call] == [f"{t} {n}" for t in LONG.prompts for n in ("one", "two") for _ in range(3)]
+    assert [p for call in pen.prompts for p in call] == [
+        f"{t} {n}" for t in LONG.prompts for n in ("one", "two") for _ in range(3)
+    ]
     assert {t: len(x) for t, x in short.latents.items()} == {"<a>": 2, "<b>": 2, "<c>": 2}
 
 
@@ -72,9 +90,13 @@ def test_a_budget_bounds_the_drawing_and_takes_the_tasks_in_turn():
 
 def test_old_entries_compete_with_new_candidates():
     stored = LongTerm({"<a>": torch.tensor([[1.0, 0, 0, 0]])}, {"<a>": ["p"]})
-    old = ShortTerm({"<a>": torch.full((1, 1, 2, 2), 9.0)}, {"<a>": torch.tensor([[1.0, 0, 0, 0]])}, {"<a>": 0})
+    old = ShortTerm(
+        {"<a>": torch.full((1, 1, 2, 2), 9.0)}, {"<a>": torch.tensor([[1.0, 0, 0, 0]])}, {"<a>": 0}
+    )
     kept = rebuild(stored, old, Pen(), 1, candidates=2, budget=2, guide=50.0)
-    assert kept.latents["<a>"].mean() == 9, "nothing can be more like the concept than the entry that is just like it"
+    assert kept.latents["<a>"].mean() == 9, (
+        "nothing can be more like the concept than the entry that is just like it"
+    )
 
 
 def test_random_selection_takes_candidates_of_the_task():

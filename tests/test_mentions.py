@@ -14,7 +14,10 @@ KNOWN = {"<rex>": "dog", "<ducky>": "duck toy"}
 def words_of(backbone, prompt, concepts=KNOWN, plain=()):
     pieces = backbone.tokenizer.convert_ids_to_tokens(backbone.tokenizer(prompt).input_ids)
     found = mentions(prompt, concepts, backbone, plain)
-    return [(m.name, [pieces[i] for i in m.personal], [pieces[i].removesuffix("</w>") for i in m.noun], m.side) for m in found]
+    return [
+        (m.name, [pieces[i] for i in m.personal], [pieces[i].removesuffix("</w>") for i in m.noun], m.side)
+        for m in found
+    ]
 
 
 @pytest.fixture
@@ -30,13 +33,30 @@ def taught():
 
 def test_words_of_prompts(taught):
     rex, ducky = ("<rex>", ["<rex>"], ["dog"]), ("<ducky>", ["<ducky>"], ["duck", "toy"])
-    assert words_of(taught, "A photo of <rex> dog, and <ducky> duck toy's on the BEACH") == [(*rex, None), (*ducky, None)]
-    assert words_of(taught, "<rex> dog on the left of <ducky> duck toy") == [(*rex, "left"), (*ducky, "right")]
+    assert words_of(taught, "A photo of <rex> dog, and <ducky> duck toy's on the BEACH") == [
+        (*rex, None),
+        (*ducky, None),
+    ]
+    assert words_of(taught, "<rex> dog on the left of <ducky> duck toy") == [
+        (*rex, "left"),
+        (*ducky, "right"),
+    ]
     assert words_of(taught, "<ducky> duck toy above <rex> dog") == [(*ducky, "top"), (*rex, "bottom")]
-    assert words_of(taught, "<rex> dog on the right and <ducky> duck toy on the left") == [(*rex, "right"), (*ducky, "left")]
-    assert words_of(taught, "<rex> and a cat", plain=("cat", "dog")) == [("<rex>", ["<rex>"], [], None), ("cat", [], ["cat"], None)]
-    assert words_of(taught, "<rex> dog and a dog", plain=("dog",)) == [(*rex, None), ("dog", [], ["dog"], None)], "two of one noun"
-    assert words_of(taught, "a teddy bear", {}, ("bear", "teddy bear")) == [("teddy bear", [], ["teddy", "bear"], None)]
+    assert words_of(taught, "<rex> dog on the right and <ducky> duck toy on the left") == [
+        (*rex, "right"),
+        (*ducky, "left"),
+    ]
+    assert words_of(taught, "<rex> and a cat", plain=("cat", "dog")) == [
+        ("<rex>", ["<rex>"], [], None),
+        ("cat", [], ["cat"], None),
+    ]
+    assert words_of(taught, "<rex> dog and a dog", plain=("dog",)) == [
+        (*rex, None),
+        ("dog", [], ["dog"], None),
+    ], "two of one noun"
+    assert words_of(taught, "a teddy bear", {}, ("bear", "teddy bear")) == [
+        ("teddy bear", [], ["teddy", "bear"], None)
+    ]
     with pytest.raises(PromptError, match="lies beyond what this base reads"):
         mentions("very " * 30 + "<rex> dog", KNOWN, taught)
 
@@ -44,5 +64,7 @@ def test_words_of_prompts(taught):
 def test_auto_guides_two_concepts_and_nothing_else():
     a, b = Mention("<a>", (1,), (2,)), Mention("<b>", (4,), ())
     dog = Mention("dog", (), (6,))
-    assert [chosen("auto", things) for things in ([], [a], [a, dog], [a, b], [a, b, dog])] == ["none"] * 3 + ["l2dm"] * 2
+    assert [chosen("auto", things) for things in ([], [a], [a, dog], [a, b], [a, b, dog])] == ["none"] * 3 + [
+        "l2dm"
+    ] * 2
     assert chosen("caa", []) == "caa"

@@ -113,7 +113,9 @@ def test_a_captioned_photo_is_also_learnt_by_the_plain_sentence(tmp_path):
     (tmp_path / "0.txt").write_text("a dog on a ledge")
     concept = Concept.read(tmp_path, "<rex>", "dog")
     assert concept.prompts(concept.photos[0]) == ["<rex> dog on a ledge", "a photo of <rex> dog"]
-    assert len(concept.prompts(concept.photos[1])) == 5 and all("<rex> dog" in p for p in concept.prompts(concept.photos[1]))
+    assert len(concept.prompts(concept.photos[1])) == 5 and all(
+        "<rex> dog" in p for p in concept.prompts(concept.photos[1])
+    )
 
 
 @pytest.mark.parametrize("size", [36, 48])
@@ -122,8 +124,12 @@ def test_a_shrunken_picture_counts_where_it_is_itself(size):
     part, own = shrunken(image, size, (32, 64), (17.0, 30.0))
     rows, columns = own.any(1).nonzero()[0], own.any(0).nonzero()[0]
     assert part.shape == (64, 32, 3) and own.sum() == len(rows) * len(columns)
-    assert rows.tolist() == list(range(30 - size // 2, 30 + size // 2)) and columns.tolist() == list(range(32))
+    assert rows.tolist() == list(range(30 - size // 2, 30 + size // 2)) and columns.tolist() == list(
+        range(32)
+    )
     small = np.asarray(image.resize((size, size), Image.LANCZOS))
     left = size // 2 - 17
     assert (part[own].reshape(size, 32, 3) == small[:, left : left + 32]).all()
-    assert (part[: rows[0]] == part[rows[0]]).all() and (part[rows[-1] :] == part[rows[-1]]).all(), "edges are drawn out"
+    assert (part[: rows[0]] == part[rows[0]]).all() and (part[rows[-1] :] == part[rows[-1]]).all(), (
+        "edges are drawn out"
+    )

@@ -14,7 +14,11 @@ from l2dm.backbone import allocator, fast_layers, frozen_in_bfloat16, layers, mu
 
 def noisy(backbone, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, 4, side, side, generator=generator), torch.tensor([10, 900]), backbone.encode_text(["a dog", "a cat at night"])
+    return (
+        torch.randn(2, 4, side, side, generator=generator),
+        torch.tensor([10, 900]),
+        backbone.encode_text(["a dog", "a cat at night"]),
+    )
 
 
 def test_written_out_is_fused(backbone):
@@ -45,7 +49,9 @@ def test_attention_that_keeps_no_probabilities_is_the_literal_one(loud):
     wanted, found = literal(*given, 0.4), layers.KeepsNoProbabilities.apply(*given, 0.4)
     grad = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
     assert torch.allclose(found, wanted)
-    for ours, theirs in zip(torch.autograd.grad(found, given, grad), torch.autograd.grad(wanted, given, grad)):
+    for ours, theirs in zip(
+        torch.autograd.grad(found, given, grad), torch.autograd.grad(wanted, given, grad)
+    ):
         assert torch.allclose(ours, theirs, atol=1e-12)
 
 
@@ -58,7 +64,9 @@ def test_attention_survives_what_would_be_infinite():
 
 def test_in_bfloat16_nothing_of_the_size_of_the_probabilities_is_kept(backbone):
     kept, given = [], noisy(backbone)
-    tuned = next(m for name, m in backbone.unet.named_modules() if name.endswith("attn2.to_k")).weight.requires_grad_(True)
+    tuned = next(
+        m for name, m in backbone.unet.named_modules() if name.endswith("attn2.to_k")
+    ).weight.requires_grad_(True)
     try:
         with (
             torch.autocast("cpu", torch.bfloat16),
@@ -75,7 +83,11 @@ def test_in_bfloat16_nothing_of_the_size_of_the_probabilities_is_kept(backbone):
 
 def test_pictures_of_many_pixels_stay_fused(backbone, monkeypatch):
     seen, own = [], AttnProcessor2_0.__call__
-    monkeypatch.setattr(AttnProcessor2_0, "__call__", lambda self, attn, x, *a, **k: seen.append(x.shape[1]) or own(self, attn, x, *a, **k))
+    monkeypatch.setattr(
+        AttnProcessor2_0,
+        "__call__",
+        lambda self, attn, x, *a, **k: seen.append(x.shape[1]) or own(self, attn, x, *a, **k),
+    )
     monkeypatch.setattr(layers, "MOST_PIXELS", 64)
     with fast_layers(backbone.unet), torch.no_grad():
         backbone.predict(*noisy(backbone))
@@ -85,14 +97,18 @@ def test_pictures_of_many_pixels_stay_fused(backbone, monkeypatch):
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_transformer_keeps_channels_last(linear):
     torch.manual_seed(0)
-    one = Transformer2DModel(2, 8, in_channels=16, norm_num_groups=4, cross_attention_dim=12, use_linear_projection=linear)
+    one = Transformer2DModel(
+        2, 8, in_channels=16, norm_num_groups=4, cross_attention_dim=12, use_linear_projection=linear
+    )
     given = torch.randn(2, 16, 4, 5), torch.randn(2, 3, 12)
     own = one(*given, return_dict=False)[0]
     one.to(memory_format=torch.channels_last)
     with fast_layers(one):
         found = one(given[0].to(memory_format=torch.channels_last), given[1], return_dict=False)[0]
     assert torch.allclose(found, own, atol=1e-5)
-    assert found.is_contiguous(memory_format=torch.channels_last) and not own.is_contiguous(memory_format=torch.channels_last)
+    assert found.is_contiguous(memory_format=torch.channels_last) and not own.is_contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def test_group_norm_of_bfloat16_is_the_rounded_one_of_float32():
@@ -112,7 +128,9 @@ def test_processors_come_back_after_an_error_and_foreign_ones_stay(backbone):
             assert attention[0].processor is foreign and type(attention[1].processor) is layers._WrittenOut
             raise RuntimeError("stop")
         assert [layer.processor for layer in attention[1:]] == own[1:]
-        assert not any({"forward", "_get_output_for_continuous_inputs"} & vars(m).keys() for m in backbone.unet.modules())
+        assert not any(
+            {"forward", "_get_output_for_continuous_inputs"} & vars(m).keys() for m in backbone.unet.modules()
+        )
     finally:
         attention[0].processor = own[0]
 
@@ -127,7 +145,10 @@ def test_frozen_weights_in_bfloat16_are_autocasts_own_to_the_last_bit(backbone):
     tuned.requires_grad_(True)
     try:
         for held in (False, True):
-            with torch.autocast("cpu", torch.bfloat16, cache_enabled=False), frozen_in_bfloat16(*[unet] * held):
+            with (
+                torch.autocast("cpu", torch.bfloat16, cache_enabled=False),
+                frozen_in_bfloat16(*[unet] * held),
+            ):
                 loss = backbone.predict(*given).float().square().mean()
                 (grad,) = torch.autograd.grad(loss, tuned)
                 conv = unet.conv_out.weight
@@ -136,7 +157,9 @@ def test_frozen_weights_in_bfloat16_are_autocasts_own_to_the_last_bit(backbone):
     finally:
         tuned.requires_grad_(False)
     assert told[0][0] == told[1][0] and torch.equal(told[0][1], told[1][1])
-    assert all(torch.equal(p, own[name]) and p.dtype == own[name].dtype for name, p in unet.named_parameters())
+    assert all(
+        torch.equal(p, own[name]) and p.dtype == own[name].dtype for name, p in unet.named_parameters()
+    )
     with pytest.raises(RuntimeError, match="stop"), frozen_in_bfloat16(unet):
         raise RuntimeError("stop")
     assert unet.conv_out.weight.dtype == torch.float32

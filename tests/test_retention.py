@@ -38,11 +38,17 @@ def test_ewc_is_its_literal_twin_and_0_at_the_old_weights(photos):
     second = begin(photos, "ewc", "<tom>", first.backbone, first.tuner, Past(kept=kept))
     assert second.penalty() == 0, "nothing has moved yet"
     with torch.no_grad():
-        second.tuner.parameters[name] += 0.1 * torch.randn(old[name].shape, generator=torch.Generator().manual_seed(0))
+        second.tuner.parameters[name] += 0.1 * torch.randn(
+            old[name].shape, generator=torch.Generator().manual_seed(0)
+        )
     now = second.tuner.values()
-    assert float(second.penalty()) == pytest.approx(literal_ewc(now, old, [{name: kept[f"fisher/{name}"]}]), rel=1e-4)
+    assert float(second.penalty()) == pytest.approx(
+        literal_ewc(now, old, [{name: kept[f"fisher/{name}"]}]), rel=1e-4
+    )
     both = second.finish()
-    assert (both[f"fisher/{name}"] >= kept[f"fisher/{name}"]).all() and not torch.equal(both[f"fisher/{name}"], kept[f"fisher/{name}"])
+    assert (both[f"fisher/{name}"] >= kept[f"fisher/{name}"]).all() and not torch.equal(
+        both[f"fisher/{name}"], kept[f"fisher/{name}"]
+    )
 
 
 def test_what_ewc_keeps_lives_and_dies_with_its_version(photos, tmp_path):
@@ -52,7 +58,13 @@ def test_what_ewc_keeps_lives_and_dies_with_its_version(photos, tmp_path):
     first = load_file(world.path / "versions/0001" / file)
     assert file in world.manifest.present.files
     terms = []
-    world.learn(photos, token="<tom>", noun="cat", **options, on_progress=lambda p: terms.append(p.step and p.step.terms))
+    world.learn(
+        photos,
+        token="<tom>",
+        noun="cat",
+        **options,
+        on_progress=lambda p: terms.append(p.step and p.step.terms),
+    )
     assert "penalty" in terms[-1]
     second = load_file(world.path / "versions/0002" / file)
     assert any((second[n] > first[n]).any() for n in first)
@@ -69,11 +81,17 @@ def test_lwf_is_its_literal_twin(photos):
     assert prompts == {"<tom>": [TOM], "dog": ["a photo of a dog"]}
     backbone = fresh()
     backbone.add_token("<tom>", backbone.word_vector("cat"))
-    learning = begin(photos, "lwf", backbone=backbone, past=Past(prompts=prompts), batch=3, distil_weight=2.5, steps=2)
+    learning = begin(
+        photos, "lwf", backbone=backbone, past=Past(prompts=prompts), batch=3, distil_weight=2.5, steps=2
+    )
     next(learning.run())
     generator = torch.Generator().manual_seed(4)
     parts = learning.rows(generator)
-    assert parts[-1].latents is parts[0].latents and set(parts[-1].prompts) <= {TOM, "a photo of a dog"} and parts[-1].weight == 0
+    assert (
+        parts[-1].latents is parts[0].latents
+        and set(parts[-1].prompts) <= {TOM, "a photo of a dog"}
+        and parts[-1].weight == 0
+    )
     state = generator.get_state()
     whole, values = objective(learning.backbone, parts, generator, learning.distillation)
     with torch.no_grad():
@@ -91,7 +109,9 @@ def test_c_loras_penalty_is_its_literal_twin(photos):
         assert learning.penalty() == 0, "no past, or nothing new yet"
         with torch.no_grad():
             for layer in list(tuner.layers)[:1]:
-                tuner.now[f"{number + 1:04d}/{layer}.up"].normal_(generator=torch.Generator().manual_seed(number))
+                tuner.now[f"{number + 1:04d}/{layer}.up"].normal_(
+                    generator=torch.Generator().manual_seed(number)
+                )
     factors = [[tuner.now[f"{name}/{layer}.{kind}"] for name in tuner.adapters] for kind in ("up", "down")]
     assert float(learning.penalty()) == pytest.approx(literal_self_regularization(*factors), rel=1e-4)
 
@@ -105,14 +125,23 @@ def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkey
         world.learn(photos, token="<tom>", noun="cat", earlier={"<ada>": photos}, **options)
     seen = []
     rows = Learning.rows
-    monkeypatch.setattr(Learning, "rows", lambda self, generator: (seen.append(self), rows(self, generator))[1])
+    monkeypatch.setattr(
+        Learning, "rows", lambda self, generator: (seen.append(self), rows(self, generator))[1]
+    )
     world.learn(photos, token="<tom>", noun="cat", earlier={"<rex>": photos}, **options)
     past = seen[0].past
     own = {z.numpy().tobytes() for views in seen[0]._latents for z in views}
-    assert {z.numpy().tobytes() for z in past.memory["<rex>"]} == own, "here both concepts have the same photos"
-    assert all("<rex> dog" in prompt for prompt in past.prompts["<rex>"]) and len(past.prompts["<rex>"]) == len(past.memory["<rex>"])
+    assert {z.numpy().tobytes() for z in past.memory["<rex>"]} == own, (
+        "here both concepts have the same photos"
+    )
+    assert all("<rex> dog" in prompt for prompt in past.prompts["<rex>"]) and len(
+        past.prompts["<rex>"]
+    ) == len(past.memory["<rex>"])
     assert set(past.priors) == {"a photo of a dog", "a photo of a cat"}
-    assert not any("short-term" in name for name in world.manifest.present.files) and not (world.path / "learning").exists()
+    assert (
+        not any("short-term" in name for name in world.manifest.present.files)
+        and not (world.path / "learning").exists()
+    )
 
 
 def test_the_attention_term_holds_cross_attention_outputs(photos):
@@ -129,14 +158,26 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
     generator.set_state(state)
     times = torch.randint(learning.backbone.noise.config.num_train_timesteps, (4,), generator=generator)[2:]
     noise = torch.randn((4, 4, 16, 16), generator=generator)[2:]
-    noisy, context = learning.backbone.noise.add_noise(parts[-1].latents, noise, times), learning.backbone.encode_text(parts[-1].prompts)
+    noisy, context = (
+        learning.backbone.noise.add_noise(parts[-1].latents, noise, times),
+        learning.backbone.encode_text(parts[-1].prompts),
+    )
     outputs = {}
     for name, state in (("teacher", learning.distillation.previous), ("student", learning.tuner.values())):
-        with torch.no_grad(), learning.tuner.holding(state), attention_outputs(learning.backbone.unet) as outputs[name]:
+        with (
+            torch.no_grad(),
+            learning.tuner.holding(state),
+            attention_outputs(learning.backbone.unet) as outputs[name],
+        ):
             learning.backbone.predict(noisy, times, context)
-    slow = [[float((t[row] - s[row]).square().sum() / t[row].square().sum()) for row in range(2)] for t, s in zip(*outputs.values())]
+    slow = [
+        [float((t[row] - s[row]).square().sum() / t[row].square().sum()) for row in range(2)]
+        for t, s in zip(*outputs.values())
+    ]
     assert attention_errors(*outputs.values()).tolist() == pytest.approx(np.mean(slow, 0), rel=1e-4)
-    assert found[0.5]["distillation"] - found[0.0]["distillation"] == pytest.approx(0.5 * np.mean(slow), rel=1e-3)
+    assert found[0.5]["distillation"] - found[0.0]["distillation"] == pytest.approx(
+        0.5 * np.mean(slow), rel=1e-3
+    )
 
 
 def test_kept_directions_are_their_literal_twin(photos):
@@ -146,7 +187,10 @@ def test_kept_directions_are_their_literal_twin(photos):
         features = learning.backbone.encode_text([sentence.format(words) for sentence in SENTENCES])
     assert torch.allclose(correlations(learning.backbone, words), literal_correlations(features), atol=1e-8)
     basis = leading(held.sum, 0.99)
-    assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=basis.dtype), atol=1e-8) and basis.shape[1] < 50
+    assert (
+        torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=basis.dtype), atol=1e-8)
+        and basis.shape[1] < 50
+    )
     left = held.sum - basis @ basis.T @ held.sum
     assert (
         float(left.trace() / held.sum.trace())
@@ -186,7 +230,9 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
             assert all(float((move @ basis).abs().max()) < 1e-4 for move in moves)
             both = second.directions.keep()[KEY]
             assert both.shape == kept[KEY].shape and float(both.trace()) > float(kept[KEY].trace())
-    assert shares["l2dm-directions"] < 0.5 * shares["l2dm-published"], "the new concept's own prompt moves, the earlier one's less"
+    assert shares["l2dm-directions"] < 0.5 * shares["l2dm-published"], (
+        "the new concept's own prompt moves, the earlier one's less"
+    )
 
 
 def test_nothing_kept_is_l2dm_as_published(photos):

@@ -30,7 +30,9 @@ def test_captions_say_what_is_there(count, spread):
         assert scene.pixels.shape == (64, 64, 3)
         assert {n for n in COLOURS if n in scene.caption} == {item.icon.noun for item in scene.items}
         words = {STYLES[item.icon.style][2] for item in scene.items}
-        assert {w for w in ("soft", "glossy", "flat", "bold", "pale") if f" {w} " in f" {scene.caption} "} <= words
+        assert {
+            w for w in ("soft", "glossy", "flat", "bold", "pale") if f" {w} " in f" {scene.caption} "
+        } <= words
         for place, phrase in PLACES.items():
             assert phrase not in scene.caption or scene.background == place
         for colour in PLAIN:
@@ -41,7 +43,10 @@ def test_left_right_above_below_are_true():
     composer, seen = Composer(icons(), seed=5), set()
     for _ in range(400):
         scene = composer.scene(2)
-        middle = {item.icon.noun: ((item.box[0] + item.box[2]) / 2, (item.box[1] + item.box[3]) / 2) for item in scene.items}
+        middle = {
+            item.icon.noun: ((item.box[0] + item.box[2]) / 2, (item.box[1] + item.box[3]) / 2)
+            for item in scene.items
+        }
         first, second = sorted(middle, key=scene.caption.index)
         for phrase, axis, sign in (
             (" on the left and", 0, 1),

@@ -15,7 +15,9 @@ def test_rounds_are_interleaved_turn_round_and_warm_up():
     said = []
     found = rounds_of({name: lambda name=name: said.append(name) or len(said) for name in "ab"}, 2)
     assert said == ["a", "b", "b", "a", "a", "b"] or said == ["b", "a", "a", "b", "b", "a"]
-    assert all(len(values) == 2 for values in found.values()) and min(map(min, found.values())) > 2, "the first round is not counted"
+    assert all(len(values) == 2 for values in found.values()) and min(map(min, found.values())) > 2, (
+        "the first round is not counted"
+    )
     assert ratio({"a": [2.0, 9.0, 4.0], "b": [1.0, 1.0, 1.0]}, "a", "b") == 4.0
 
 
@@ -26,7 +28,9 @@ def test_the_plain_loop_trains_keys_values_and_the_token_alone(tmp_path, forward
         paint().save(tmp_path / name / "a.png")
     backbone = Backbone.load()
     before = {name: p.detach().clone() for name, p in backbone.unet.named_parameters()}
-    running = Plain(backbone, tmp_path / "photos", tmp_path / "others", "<rex>", "dog", 1, 1e-3, forwards).run()
+    running = Plain(
+        backbone, tmp_path / "photos", tmp_path / "others", "<rex>", "dog", 1, 1e-3, forwards
+    ).run()
     vector = backbone.tokens.vectors[0].detach().clone()
     next(running)
     moved = {name for name, p in backbone.unet.named_parameters() if not torch.equal(p, before[name])}

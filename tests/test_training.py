@@ -28,7 +28,9 @@ def test_taken_up_is_never_stopped(tmp_path):
     trained(tmp_path / "parts", 2)
     parts = trained(tmp_path / "parts", 4)
     for name, weight in whole.named.items():
-        assert torch.equal(weight, parts.named[name]) and torch.equal(whole.average[name], parts.average[name])
+        assert torch.equal(weight, parts.named[name]) and torch.equal(
+            whole.average[name], parts.average[name]
+        )
     assert parts.pictures == whole.pictures == 8
     assert [path.name for path in (tmp_path / "parts").glob("*.safetensors")] == ["state-4.safetensors"]
 
@@ -63,10 +65,15 @@ def test_the_decoder_learns_from_drawn_latents_and_the_pictures_meant():
     own = model.encode(pixels).latents
     assert latents.shape == (20, 4, 16, 16) and pixels.shape == (20, 3, 64, 64) and pixels.abs().max() <= 1
     drawn = [*range(6), *range(9, 13)]
-    assert all(torch.allclose(latents[i], own[i] - 1.0 if i in drawn else own[i], atol=1e-5) for i in range(20))
+    assert all(
+        torch.allclose(latents[i], own[i] - 1.0 if i in drawn else own[i], atol=1e-5) for i in range(20)
+    )
     (known, strong), (free, weak) = pipe.asked
     assert (len(known), len(free)) == (6, 4)
-    assert int(strong * unet.DRAWING["steps"]) in decoder.KNOWN_LAST and int(weak * unet.DRAWING["steps"]) in decoder.ANY_LAST
+    assert (
+        int(strong * unet.DRAWING["steps"]) in decoder.KNOWN_LAST
+        and int(weak * unet.DRAWING["steps"]) in decoder.ANY_LAST
+    )
 
 
 def test_the_decoder_learns_and_the_latents_stay(tmp_path, monkeypatch):
@@ -75,13 +82,21 @@ def test_the_decoder_learns_and_the_latents_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(decoder, "STEPS", 4)
     monkeypatch.setattr(decoder, "load_things", lambda work, styles: [])
     monkeypatch.setattr(decoder, "Composer", lambda icons, **options: None)
-    monkeypatch.setattr(decoder.Pools, "make", lambda self: (torch.randn(8, 4, 16, 16), torch.zeros(8, 3, 64, 64)))
+    monkeypatch.setattr(
+        decoder.Pools, "make", lambda self: (torch.randn(8, 4, 16, 16), torch.zeros(8, 3, 64, 64))
+    )
     monkeypatch.setattr(decoder.unet, "finished", lambda work: SimpleNamespace(text=None, unet=None))
     monkeypatch.setattr(decoder.unet, "latent_scale", lambda icons, vae: 0.5)
     monkeypatch.setattr(decoder.clip, "load_tokenizer", lambda work: None)
     monkeypatch.setattr(
-        decoder, "StableDiffusionImg2ImgPipeline", lambda **parts: SimpleNamespace(set_progress_bar_config=lambda **o: None)
+        decoder,
+        "StableDiffusionImg2ImgPipeline",
+        lambda **parts: SimpleNamespace(set_progress_bar_config=lambda **o: None),
     )
     monkeypatch.setattr(decoder.autoencoder, "train", lambda icons, folder: copy.deepcopy(before))
     after = decoder.train([], tmp_path).state_dict()
-    assert {name.split(".")[0] for name, weight in before.state_dict().items() if not torch.equal(weight, after[name])} == {"decoder"}
+    assert {
+        name.split(".")[0]
+        for name, weight in before.state_dict().items()
+        if not torch.equal(weight, after[name])
+    } == {"decoder"}

@@ -55,12 +55,17 @@ def test_svdiff_moves_singular_values_and_keeps_singular_vectors(photos, weights
     learning = learn(photos, "svdiff", "<rex>", steps=2)
     names = ["conv_in", "mid_block.attentions.0.proj_in", "down_blocks.0.resnets.0.conv1"]
     for name in names:
-        w0, w = weights[f"{name}.weight"].flatten(1), learning.backbone.unet.get_submodule(name).weight.flatten(1)
+        w0, w = (
+            weights[f"{name}.weight"].flatten(1),
+            learning.backbone.unet.get_submodule(name).weight.flatten(1),
+        )
         u, s, v = torch.linalg.svd(w0, full_matrices=False)
         seen = u.mT @ w @ v.mT
         assert torch.allclose(seen, torch.diag((s + learning.tuner.now[name]).relu()), atol=1e-4)
         assert not torch.allclose(seen.diag(), s, atol=1e-3), "the values did move"
-        assert torch.allclose(u @ seen @ v, w, atol=1e-4), "nothing lies outside of the pretrained singular vectors"
+        assert torch.allclose(u @ seen @ v, w, atol=1e-4), (
+            "nothing lies outside of the pretrained singular vectors"
+        )
     with learning.tuner.pretrained():
         assert torch.equal(predicted(learning.backbone, PLAIN), plain)
 
@@ -95,7 +100,9 @@ def test_ders_earlier_adapters_stay_as_they_are_and_act_in_every_prompt(photos, 
     assert all(torch.equal(now[n], t) for n, t in before.items()) and len(now) == 2 * len(before)
     assert not torch.equal(drawn, plain) and not torch.equal(predicted(second.backbone, PLAIN), drawn)
     with second.tuner.holding(before):
-        assert torch.equal(predicted(second.backbone, PLAIN), drawn), "an earlier model is an earlier dictionary"
+        assert torch.equal(predicted(second.backbone, PLAIN), drawn), (
+            "an earlier model is an earlier dictionary"
+        )
 
 
 def test_den_splits_what_moved_and_widens_only_where_needed(photos):
@@ -107,7 +114,9 @@ def test_den_splits_what_moved_and_widens_only_where_needed(photos):
     with torch.no_grad():
         tuner.now[f"0001/{here}.up"].normal_(generator=torch.Generator().manual_seed(0))
     tuner.finish()
-    assert {layer: len(tuner.now[f"0001/{layer}.down"]) for layer in layers} == {layer: 3 * (layer == here) for layer in layers}
+    assert {layer: len(tuner.now[f"0001/{layer}.down"]) for layer in layers} == {
+        layer: 3 * (layer == here) for layer in layers
+    }
     old = {kind: tuner.now[f"0001/{here}.{kind}"].clone() for kind in ("down", "up")}
     second = begin(photos, "den", "<tom>", backbone, tuner)
     assert f"0001/{here}.up" in tuner.parameters, "what is there is trained again"
@@ -118,12 +127,20 @@ def test_den_splits_what_moved_and_widens_only_where_needed(photos):
     trained = {layer: tuner.change(layer, tuner.adapters) for layer in layers}
     second.finish()
     assert torch.equal(tuner.now[f"0001/{here}.up"][:, 0], old["up"][:, 0]), "it moved too far: split"
-    assert torch.allclose(tuner.now[f"0001/{here}.up"][:, 1], 1.01 * old["up"][:, 1]), "it moved a little: shared"
+    assert torch.allclose(tuner.now[f"0001/{here}.up"][:, 1], 1.01 * old["up"][:, 1]), (
+        "it moved a little: shared"
+    )
     ranks = {layer: len(tuner.now[f"0002/{layer}.down"]) for layer in layers}
-    assert ranks == {layer: int(layer in (here, there)) for layer in layers}, "the move is of rank 1, and so is what two equal columns make"
-    assert all(torch.allclose(tuner.change(layer, tuner.adapters), trained[layer], atol=1e-5) for layer in layers)
+    assert ranks == {layer: int(layer in (here, there)) for layer in layers}, (
+        "the move is of rank 1, and so is what two equal columns make"
+    )
+    assert all(
+        torch.allclose(tuner.change(layer, tuner.adapters), trained[layer], atol=1e-5) for layer in layers
+    )
     gates = backbone.encode_text([PLAIN, REX, TOM, f"{REX} and {TOM}"])[:, 0, -2:]
-    assert gates.tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]], "a prompt is served by what was there when its newest concept was learnt"
+    assert gates.tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]], (
+        "a prompt is served by what was there when its newest concept was learnt"
+    )
 
 
 def test_den_retrains_no_more_earlier_components_than_it_adds(photos):
@@ -137,12 +154,17 @@ def test_den_retrains_no_more_earlier_components_than_it_adds(photos):
         for kind, t in zip(("down", "up"), tuner.factors("0001", name))
     }
     with torch.no_grad():
-        tuner.now = {n: torch.randn(t.shape, generator=torch.Generator().manual_seed(i)) for i, (n, t) in enumerate(tuner.now.items())}
+        tuner.now = {
+            n: torch.randn(t.shape, generator=torch.Generator().manual_seed(i))
+            for i, (n, t) in enumerate(tuner.now.items())
+        }
         tuner.now[f"0001/{layer}.up"][:, 1] *= 100
     second = begin(photos, "den", "<tom>", first.backbone, tuner, rank=3)
     before = tuner.values()
     next(second.run())
-    changed = {n: (tuner.now[f"{n}/{layer}.up"] != before[f"{n}/{layer}.up"]).any(0) for n in ("0001", "0002")}
+    changed = {
+        n: (tuner.now[f"{n}/{layer}.up"] != before[f"{n}/{layer}.up"]).any(0) for n in ("0001", "0002")
+    }
     assert changed["0001"][1] and sum(int(c.sum()) for c in changed.values()) == 3, changed
 
 
@@ -151,12 +173,21 @@ def test_dytox_keeps_earlier_task_tokens_and_all_shared_weights(photos, weights,
     before, drawn = first.tuner.state(), predicted(first.backbone, REX)
     second = learn(photos, "dytox", "<tom>", after=first)
     state = second.tuner.state()
-    assert torch.equal(state["<rex>/task_token"], before["<rex>/task_token"]) and state["<tom>/task_token"].abs().max() > 0
+    assert (
+        torch.equal(state["<rex>/task_token"], before["<rex>/task_token"])
+        and state["<tom>/task_token"].abs().max() > 0
+    )
     assert all(torch.equal(p, weights[n]) for n, p in second.backbone.unet.named_parameters())
-    assert torch.equal(predicted(second.backbone, PLAIN), plain) and torch.equal(predicted(second.backbone, REX), drawn)
-    ids = second.backbone.tokenizer([f"{TOM} and {REX}"], padding="max_length", max_length=32, return_tensors="pt").input_ids
+    assert torch.equal(predicted(second.backbone, PLAIN), plain) and torch.equal(
+        predicted(second.backbone, REX), drawn
+    )
+    ids = second.backbone.tokenizer(
+        [f"{TOM} and {REX}"], padding="max_length", max_length=32, return_tensors="pt"
+    ).input_ids
     placed = second.tuner.placed(ids)[0]
-    assert torch.equal(placed[-1], state["<rex>/task_token"]) and torch.equal(placed[-2], state["<tom>/task_token"])
+    assert torch.equal(placed[-1], state["<rex>/task_token"]) and torch.equal(
+        placed[-2], state["<tom>/task_token"]
+    )
     assert not placed[:-2].any()
 
 
@@ -178,7 +209,12 @@ def test_cidm_aggregates_by_the_prompt(photos):
 
 def test_own_words_are_the_token_and_the_noun_right_after_it():
     ids = torch.tensor([[1, 9, 5, 6, 7, 5], [9, 5, 1, 9, 5, 6], [5, 6, 1, 1, 1, 1], [1, 1, 1, 1, 1, 9]])
-    assert own_words(ids, 9, [5, 6]).int().tolist() == [[0, 1, 1, 1, 0, 0], [1, 0, 0, 1, 1, 1], [0] * 6, [0, 0, 0, 0, 0, 1]]
+    assert own_words(ids, 9, [5, 6]).int().tolist() == [
+        [0, 1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 1, 1],
+        [0] * 6,
+        [0, 0, 0, 0, 0, 1],
+    ]
 
 
 @pytest.mark.parametrize("method", ["isolated", "switched"])
@@ -198,10 +234,14 @@ def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain
     mixed = predicted(backbone, PLAIN, TOM, REX)
     with world.tuner.holding({n: t for n, t in world.tuner.now.items() if not n.startswith("<rex>/")}):
         without = predicted(backbone, PLAIN, TOM, REX)
-    assert torch.equal(mixed[:2], without[:2]) and not torch.equal(mixed[2], without[2]), "also within one batch"
+    assert torch.equal(mixed[:2], without[:2]) and not torch.equal(mixed[2], without[2]), (
+        "also within one batch"
+    )
     assert {t.dtype for n, t in world.tuner.state().items() if "/noun" not in n} == {torch.float16}
     again = World.open(world.path)
-    assert torch.equal(predicted(again.backbone(), f"{REX} and {TOM}"), predicted(backbone, f"{REX} and {TOM}"))
+    assert torch.equal(
+        predicted(again.backbone(), f"{REX} and {TOM}"), predicted(backbone, f"{REX} and {TOM}")
+    )
     again.forget("<rex>")
     assert not any(name.startswith("<rex>") for name in read_weights(world.path / "versions/0003"))
     assert torch.equal(predicted(World.open(world.path).backbone(), TOM), tom)
@@ -214,11 +254,20 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
     tuner, backbone = learning.tuner, learning.backbone
     negative, named = backbone.encode_text([PLAIN]), backbone.encode_text([REX])
     batch = torch.cat([negative, named, backbone.negatives(named, negative)])
-    noisy, seen = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1), {}
-    names = ["mid_block.resnets.0.conv1", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "up_blocks.1.resnets.0.time_emb_proj"]
+    noisy, seen = (
+        torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1),
+        {},
+    )
+    names = [
+        "mid_block.resnets.0.conv1",
+        "mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+        "up_blocks.1.resnets.0.time_emb_proj",
+    ]
     for name in names:
         watched = backbone.unet.get_submodule(name)
-        watched.register_forward_hook(lambda layer, inputs, output, name=name: seen.update({name: (inputs[0], output)}))
+        watched.register_forward_hook(
+            lambda layer, inputs, output, name=name: seen.update({name: (inputs[0], output)})
+        )
     backbone.predict(noisy, torch.full((3,), 500), batch)
     for name in names:
         x, out = seen[name]
@@ -227,8 +276,13 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
         summed.weight += (up.flatten(1) @ down.flatten(1)).view_as(layer.weight)
         assert torch.allclose(out[1:], summed(x[1:]), atol=1e-5) and torch.equal(out[0], layer(x)[0])
         assert not torch.allclose(out[1:], layer(x[1:]), atol=1e-5)
-    few, many = (backbone.predict(noisy[:1].expand(n, -1, -1, -1), torch.full((n,), 500), named.expand(n, -1, -1)) for n in (1, 4))
-    assert tuner.always == ["<rex>"] and torch.allclose(few[0], many[0], atol=1e-4), "added to what the weights give, or to the weights"
+    few, many = (
+        backbone.predict(noisy[:1].expand(n, -1, -1, -1), torch.full((n,), 500), named.expand(n, -1, -1))
+        for n in (1, 4)
+    )
+    assert tuner.always == ["<rex>"] and torch.allclose(few[0], many[0], atol=1e-4), (
+        "added to what the weights give, or to the weights"
+    )
     words = backbone.unet.config.cross_attention_dim + 1
     assert not batch[2, :, :words][..., -1].any(), "at no word of the negative"
 
@@ -236,7 +290,11 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
 def test_while_one_is_trained_switched_adapters_act_side_by_side_as_each_alone(photos):
     known = learn(photos, "switched", "<rex>", "<tom>", steps=2)
     learning = begin(photos, "switched", "<ada>", known.backbone, known.tuner, rank=12)
-    tuner, backbone, prompts = learning.tuner, learning.backbone, (PLAIN, REX, TOM, f"{REX} and <ada> teddy bear")
+    tuner, backbone, prompts = (
+        learning.tuner,
+        learning.backbone,
+        (PLAIN, REX, TOM, f"{REX} and <ada> teddy bear"),
+    )
     for name, p in tuner.parameters.items():
         if name.endswith(".up"):
             p.data.normal_(std=0.05, generator=torch.Generator().manual_seed(len(name)))
@@ -248,8 +306,12 @@ def test_while_one_is_trained_switched_adapters_act_side_by_side_as_each_alone(p
     assert tuner.ranks == [1, 1, 3] and torch.allclose(together, alone, atol=1e-4)
     tuner.most = 3
     fewer = predicted(backbone, PLAIN, REX)
-    assert tuner.ranks == [1, 1, 3] and torch.allclose(fewer, alone[:2], atol=1e-4), "what is not named is there and does nothing"
-    assert not torch.allclose(alone, predicted(backbone, PLAIN, PLAIN, PLAIN, PLAIN), atol=1e-2), "they do something"
+    assert tuner.ranks == [1, 1, 3] and torch.allclose(fewer, alone[:2], atol=1e-4), (
+        "what is not named is there and does nothing"
+    )
+    assert not torch.allclose(alone, predicted(backbone, PLAIN, PLAIN, PLAIN, PLAIN), atol=1e-2), (
+        "they do something"
+    )
 
 
 @pytest.mark.parametrize("method", ["den", "cidm"])

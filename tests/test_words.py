@@ -17,7 +17,10 @@ def test_good_tokens(token):
     assert check_token(token) == token
 
 
-@pytest.mark.parametrize("token", ["rex", "<Rex>", "<>", "<re x>", "<rex", "rex>", "<-rex>", "<" + "a" * 40 + ">", "", "<rex>>", "<ré>"])
+@pytest.mark.parametrize(
+    "token",
+    ["rex", "<Rex>", "<>", "<re x>", "<rex", "rex>", "<-rex>", "<" + "a" * 40 + ">", "", "<rex>>", "<ré>"],
+)
 def test_bad_tokens_tell_how_to_write_them(token):
     with pytest.raises(TokenError, match="angle brackets"):
         check_token(token)
@@ -29,7 +32,8 @@ def test_a_near_miss_is_mended():
 
 
 @pytest.mark.parametrize(
-    "noun, clean", [("dog", "dog"), ("  Duck   Toy ", "duck toy"), ("teddy-bear", "teddy-bear"), ("châtaigne", "châtaigne")]
+    "noun, clean",
+    [("dog", "dog"), ("  Duck   Toy ", "duck toy"), ("teddy-bear", "teddy-bear"), ("châtaigne", "châtaigne")],
 )
 def test_good_nouns(noun, clean):
     assert check_noun(noun) == clean
@@ -46,7 +50,10 @@ def test_a_caption_names_the_concept_and_nothing_is_lost_but_the_noun(text):
     made = caption_for(text, "<rex>", "dog")
     assert "<rex>" in made
     for word in text.split():
-        if not {"dog", "a", "an", "the"} & {w.lower() for w in word.replace("-", " ").split()} and "dog" not in word.lower():
+        if (
+            not {"dog", "a", "an", "the"} & {w.lower() for w in word.replace("-", " ").split()}
+            and "dog" not in word.lower()
+        ):
             assert word in made
 
 

@@ -68,7 +68,9 @@ def test_two_concepts_then_undo_gives_the_first_back(world, photos, tmp_path):
 def test_prior_pictures_are_drawn_once_for_a_noun(world, photos):
     stages = []
     teach(world, photos, method="custom-diffusion", on_progress=lambda p: stages.append(p.stage))
-    world.learn(photos, token="<ada>", noun="dog", **QUICK, on_progress=lambda p: stages.append(p.stage + " again"))
+    world.learn(
+        photos, token="<ada>", noun="dog", **QUICK, on_progress=lambda p: stages.append(p.stage + " again")
+    )
     assert "prior" in stages and "prior again" not in stages
     assert len(list((world.path / "prior").iterdir())) == 1
 
@@ -77,7 +79,12 @@ def test_provenance(world, photos, tmp_path):
     teach(world, photos)
     path = world.generate(PROMPT, n=2, steps=2, seed=41)[1].save(tmp_path / "x.png")
     text = Image.open(path).text
-    assert text["prompt"] == PROMPT and text["seed"] == "42" and text["world_version"] == "1" and text["software"].startswith("l2dm")
+    assert (
+        text["prompt"] == PROMPT
+        and text["seed"] == "42"
+        and text["world_version"] == "1"
+        and text["software"].startswith("l2dm")
+    )
 
 
 def test_a_picture_depends_on_its_own_seed_alone(world):
@@ -94,7 +101,11 @@ def test_no_photo_is_in_a_world(world, tmp_path):
         paint(i, (64, 64)).save(folder / f"{i}.png")
     teach(world, folder)
     latents = [world.backbone().encode_pictures(_tensor(paint(i, (64, 64))))[0] for i in range(3)]
-    secrets = [t.flatten() for i in range(3) for t in (_tensor(paint(i, (64, 64)))[0], latents[i], latents[i].flip(-1))]
+    secrets = [
+        t.flatten()
+        for i in range(3)
+        for t in (_tensor(paint(i, (64, 64)))[0], latents[i], latents[i].flip(-1))
+    ]
     files = [p for p in world.path.rglob("*") if p.is_file()]
     for path in files:
         data = path.read_bytes()
@@ -109,7 +120,8 @@ def test_no_photo_is_in_a_world(world, tmp_path):
             for i in range(3):
                 assert (
                     np.abs(
-                        np.asarray(Image.open(path).convert("RGB").resize((64, 64)), float) - np.asarray(paint(i, (64, 64)), float)
+                        np.asarray(Image.open(path).convert("RGB").resize((64, 64)), float)
+                        - np.asarray(paint(i, (64, 64)), float)
                     ).mean()
                     > 8
                 )
@@ -155,7 +167,13 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_reaches_the_same_weights(worl
         teach(world, photos, steps=6, checkpoint_every=100, on_progress=interrupt)
     assert world.version == 0
     steps = []
-    teach(World.open(world.path), photos, steps=6, checkpoint_every=100, on_progress=lambda p: steps.append(p.done) if p.step else None)
+    teach(
+        World.open(world.path),
+        photos,
+        steps=6,
+        checkpoint_every=100,
+        on_progress=lambda p: steps.append(p.done) if p.step else None,
+    )
     assert steps == [4, 5, 6]
     assert all(torch.equal(weights(unbroken)[n], t) for n, t in weights(World.open(world.path)).items())
 
@@ -218,7 +236,9 @@ def test_damage_is_named_and_undo_leads_out(world, photos):
 def test_a_failed_learning_changes_nothing(world, photos, monkeypatch):
     teach(world, photos)
     before, drawn = state(world.path), pixels(world)
-    monkeypatch.setattr("l2dm.world.lesson.Learning.run", lambda self: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    monkeypatch.setattr(
+        "l2dm.world.lesson.Learning.run", lambda self: (_ for _ in ()).throw(RuntimeError("out of memory"))
+    )
     with pytest.raises(RuntimeError):
         world.learn(photos, token="<tom>", noun="dog", **QUICK)
     assert state(world.path) == before
@@ -259,7 +279,9 @@ def test_a_file_system_without_links_gets_copies(world, photos, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     for token in ("<rex>", "<tom>"):
         world.learn(photos, token=token, noun="dog", **QUICK)
-    assert not (world.path / "versions/0001/adapter-rex.safetensors").samefile(world.path / "versions/0002/adapter-rex.safetensors")
+    assert not (world.path / "versions/0001/adapter-rex.safetensors").samefile(
+        world.path / "versions/0002/adapter-rex.safetensors"
+    )
     assert World.open(world.path).generate("<rex> dog", n=1, steps=1)
 
 
@@ -268,11 +290,19 @@ def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
     teach(world, photos, **options)
     assert "short-term.json" not in world.manifest.present.files, "there is no past yet"
     stages = []
-    world.learn(photos, token="<tom>", noun="cat", **{**QUICK, **options}, on_progress=lambda p: stages.append(p.stage))
+    world.learn(
+        photos,
+        token="<tom>",
+        noun="cat",
+        **{**QUICK, **options},
+        on_progress=lambda p: stages.append(p.stage),
+    )
     world.learn(photos, token="<ada>", noun="owl", **{**QUICK, **options})
     files = world.path / "versions/0003"
     assert json.loads((files / "short-term.json").read_text()) == {"<rex>": 1, "<tom>": 2}
-    assert load_file(files / "short-term.safetensors")["latents/<rex>"].shape == (3, 4, 16, 16), "one entry for each photo"
+    assert load_file(files / "short-term.safetensors")["latents/<rex>"].shape == (3, 4, 16, 16), (
+        "one entry for each photo"
+    )
     assert "memory" in stages and not (world.path / "learning").exists()
 
 
@@ -292,7 +322,9 @@ def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, change
     with pytest.raises(LearningStopped):
         world.learn(photos, token="<tom>", noun="cat", **options, on_progress=interrupt)
     stages = []
-    World.open(world.path).learn(photos, token="<tom>", noun="cat", **options, on_progress=lambda p: stages.append(p.stage))
+    World.open(world.path).learn(
+        photos, token="<tom>", noun="cat", **options, on_progress=lambda p: stages.append(p.stage)
+    )
     assert "memory" not in stages
     assert all(torch.equal(weights(unbroken)[n], t) for n, t in weights(World.open(world.path)).items())
 
@@ -314,7 +346,11 @@ REPORT = {**QUICK, "steps": 1, "previews": 1}
 def test_every_lesson_is_examined(world, photos):
     first = teach(world, photos, **REPORT)
     second = world.learn(photos, token="<tom>", noun="cat", **REPORT)
-    assert set(first.scores) == {"<rex>"} and set(second.scores) == {"<rex>", "<tom>"} and set(second.drift) == {"dog", "cat"}
+    assert (
+        set(first.scores) == {"<rex>"}
+        and set(second.scores) == {"<rex>", "<tom>"}
+        and set(second.drift) == {"dog", "cat"}
+    )
     assert {s["version"] for s in second.scores.values()} == {2}
     report = card(world.manifest)
     rex, tom = report["concepts"]
@@ -333,13 +369,17 @@ def test_a_concept_that_costs_the_others_too_much_is_not_kept(world, photos, mon
     teach(world, photos, **REPORT)
     before = world.manifest
     monkeypatch.setattr("l2dm.world.lesson.worst_loss", lambda was, now: 12.5)
-    with pytest.raises(NotKept, match=r"<tom> was not kept: an earlier concept lost 12\.5 points .* more than the 5 allowed"):
+    with pytest.raises(
+        NotKept, match=r"<tom> was not kept: an earlier concept lost 12\.5 points .* more than the 5 allowed"
+    ):
         world.learn(photos, token="<tom>", noun="cat", **REPORT, keep_if_forgetting_below=5)
     assert World.open(world.path).manifest == before and not (world.path / "learning").exists()
     assert len(list((world.path / "versions").iterdir())) == 1
     assert world.learn(photos, token="<tom>", noun="cat", **REPORT, keep_if_forgetting_below=20).version == 2
     with pytest.raises(SettingsError, match="needs the report card"):
-        world.learn(photos, token="<ada>", noun="owl", **{**REPORT, "previews": 0}, keep_if_forgetting_below=20)
+        world.learn(
+            photos, token="<ada>", noun="owl", **{**REPORT, "previews": 0}, keep_if_forgetting_below=20
+        )
 
 
 def test_a_forgotten_concept_leaves_nothing_of_its_own(world, photos):
@@ -351,7 +391,9 @@ def test_a_forgotten_concept_leaves_nothing_of_its_own(world, photos):
     with_both = weights(world)
     world.forget("<rex>")
     again = World.open(world.path)
-    assert again.concepts == {"<tom>": "cat"} and all(torch.equal(with_both[n], t) for n, t in weights(again).items())
+    assert again.concepts == {"<tom>": "cat"} and all(
+        torch.equal(with_both[n], t) for n, t in weights(again).items()
+    )
     for file in (world.path / "versions/0003").iterdir():
         assert b"<rex>" not in file.read_bytes(), file
     with pytest.raises(PromptError, match="<rex> is not in this world"):

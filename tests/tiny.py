@@ -17,7 +17,14 @@ SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "nu
 def tiny_clip(folder: Path, side: int = 32) -> Path:
     """A CLIP pair with the shipped tokenizer."""
     torch.manual_seed(0)
-    text = {**SIZES, "vocab_size": 3072, "max_position_embeddings": 32, "bos_token_id": 3070, "eos_token_id": 3071, "pad_token_id": 3071}
+    text = {
+        **SIZES,
+        "vocab_size": 3072,
+        "max_position_embeddings": 32,
+        "bos_token_id": 3070,
+        "eos_token_id": 3071,
+        "pad_token_id": 3071,
+    }
     vision = {**SIZES, "image_size": side, "patch_size": 16}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
     shipped = Backbone.locate("mini") / "clip"
@@ -31,5 +38,7 @@ def tiny_clip(folder: Path, side: int = 32) -> Path:
 
 def tiny_dino(folder: Path, side: int = 32) -> Path:
     torch.manual_seed(1)
-    ViTModel(ViTConfig(**SIZES, image_size=side, patch_size=16), add_pooling_layer=False).save_pretrained(folder)
+    ViTModel(ViTConfig(**SIZES, image_size=side, patch_size=16), add_pooling_layer=False).save_pretrained(
+        folder
+    )
     return folder

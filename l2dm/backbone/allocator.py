@@ -17,7 +17,9 @@ _KEPT = 1 << 30  # bytes free at the end of the heap before any are given back
 
 def keep_freed_memory() -> None:
     """For the rest of this process, where it runs on glibc; what the environment says of its allocator stands."""
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+    if not sys.platform.startswith("linux") or any(
+        name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
+    ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

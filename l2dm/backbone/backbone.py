@@ -63,18 +63,28 @@ class Backbone:
         folder = cls.locate(base)
         try:
             pipe = StableDiffusionPipeline.from_pretrained(
-                folder, safety_checker=None, requires_safety_checker=False, dtype=torch.float32, local_files_only=True
+                folder,
+                safety_checker=None,
+                requires_safety_checker=False,
+                dtype=torch.float32,
+                local_files_only=True,
             )
         except Exception as error:
-            raise BaseModelError(f"base {str(base)!r}: cannot be loaded from {folder} ({first_line(error)})") from error
+            raise BaseModelError(
+                f"base {str(base)!r}: cannot be loaded from {folder} ({first_line(error)})"
+            ) from error
         pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         for part in (pipe.text_encoder, pipe.vae, pipe.unet):
             part.eval().requires_grad_(False)
         parts = pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler
         backbone = cls(str(base), folder, *parts, cls.own_defaults(folder))
         if len(backbone.tokenizer) != backbone.text_encoder.get_input_embeddings().num_embeddings:
-            raise BaseModelError(f"base {str(base)!r}: tokenizer and text encoder disagree about the number of tokens; was it fine-tuned?")
-        backbone.text_encoder.set_input_embeddings(PersonalTokens(backbone.text_encoder.get_input_embeddings()))
+            raise BaseModelError(
+                f"base {str(base)!r}: tokenizer and text encoder disagree about the number of tokens; was it fine-tuned?"
+            )
+        backbone.text_encoder.set_input_embeddings(
+            PersonalTokens(backbone.text_encoder.get_input_embeddings())
+        )
         return backbone
 
     @staticmethod
@@ -86,14 +96,18 @@ class Backbone:
             folder = Path(base)
         elif str(base).count("/") == 1 and not str(base).startswith((".", "/", "~")):
             try:
-                folder = Path(DiffusionPipeline.download(str(base), safety_checker=None, requires_safety_checker=False))
+                folder = Path(
+                    DiffusionPipeline.download(str(base), safety_checker=None, requires_safety_checker=False)
+                )
             except Exception as error:
                 raise BaseModelError(
                     f"base {str(base)!r}: no such folder, and the hub could not be asked ({first_line(error)}); "
                     "give the path of a diffusers folder, or leave --base out for the shipped one"
                 ) from error
         else:
-            raise BaseModelError(f"base {str(base)!r}: no such folder; give a diffusers folder, a hub id (owner/name), or leave it out")
+            raise BaseModelError(
+                f"base {str(base)!r}: no such folder; give a diffusers folder, a hub id (owner/name), or leave it out"
+            )
         index = folder / "model_index.json"
         if not index.is_file():
             raise BaseModelError(
@@ -105,7 +119,9 @@ class Backbone:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise BaseModelError(f"base {str(base)!r}: {index} is not valid JSON ({error})") from None
         if kind != "StableDiffusionPipeline":
-            raise BaseModelError(f"base {str(base)!r}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)")
+            raise BaseModelError(
+                f"base {str(base)!r}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)"
+            )
         return folder
 
     @classmethod
@@ -122,7 +138,9 @@ class Backbone:
     def fingerprint_of(cls, base: str | Path) -> str:
         """Identifies a base's weights: a hash of every weight file's name, size, first and last MiB."""
         digest, folder = hashlib.sha256(), cls.locate(base)
-        for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]):
+        for path in sorted(
+            p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]
+        ):
             digest.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
             with path.open("rb") as file:
                 digest.update(file.read(1 << 20))
@@ -133,7 +151,9 @@ class Backbone:
     @cached_property
     def features(self) -> ImageFeatures | None:
         """The CLIP pair in the base's ``clip`` folder, if it has one."""
-        return ImageFeatures(self.folder / "clip") if (self.folder / "clip" / "config.json").exists() else None
+        return (
+            ImageFeatures(self.folder / "clip") if (self.folder / "clip" / "config.json").exists() else None
+        )
 
     # ---------------------------------------------------------------- facts
 
@@ -169,7 +189,9 @@ class Backbone:
         parameter = self.tokens.add(vector)
         expected = self.tokens.base.num_embeddings + len(self.tokens.vectors) - 1
         if self.tokenizer.convert_tokens_to_ids(token) != expected:
-            raise BaseModelError(f"token {token!r}: the tokenizer numbers its new tokens in an unexpected way")
+            raise BaseModelError(
+                f"token {token!r}: the tokenizer numbers its new tokens in an unexpected way"
+            )
         return parameter
 
     def word_vector(self, words: str) -> torch.Tensor:
@@ -184,7 +206,11 @@ class Backbone:
         """(B, length, width) text features; each distinct prompt goes through the encoder once."""
         distinct = list(dict.fromkeys(prompts))
         ids = self.tokenizer(
-            distinct, padding="max_length", max_length=self.longest_prompt + 2, truncation=True, return_tensors="pt"
+            distinct,
+            padding="max_length",
+            max_length=self.longest_prompt + 2,
+            truncation=True,
+            return_tensors="pt",
         ).input_ids.to(self.device)
         read = self.text_encoder(ids)[0]
         return read[[distinct.index(p) for p in prompts]]
@@ -202,7 +228,9 @@ class Backbone:
     def decode_latents(self, latents: torch.Tensor) -> list[Image.Image]:
         """Scaled latents -> pictures."""
         pixels = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
-        arrays = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        arrays = (
+            ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        )
         return [Image.fromarray(a) for a in arrays]
 
     # ---------------------------------------------------------------- diffusion
@@ -235,12 +263,20 @@ class Backbone:
             part = prompts[first : first + batch]
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
             drawn.append(
-                pipe(part, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators, output_type="latent").images
+                pipe(
+                    part,
+                    num_inference_steps=steps,
+                    guidance_scale=guidance_scale,
+                    generator=generators,
+                    output_type="latent",
+                ).images
             )
             on_batch(first + len(part))
         return torch.cat(drawn).float()
 
-    def pipeline(self, sampler: str = "base", from_pictures: bool = False) -> StableDiffusionPipeline | StableDiffusionImg2ImgPipeline:
+    def pipeline(
+        self, sampler: str = "base", from_pictures: bool = False
+    ) -> StableDiffusionPipeline | StableDiffusionImg2ImgPipeline:
         """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas.
 
         ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""

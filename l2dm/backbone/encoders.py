@@ -32,9 +32,16 @@ class ClipEncoder:
     kind = "clip"
 
     def __init__(self, where: str):
-        self.name, self.pair, self.tokenizer = where, ImageFeatures(where), CLIPTokenizer.from_pretrained(where)
+        self.name, self.pair, self.tokenizer = (
+            where,
+            ImageFeatures(where),
+            CLIPTokenizer.from_pretrained(where),
+        )
         self.pair.model.to(_device())
-        self.side, self.width = self.pair.model.config.vision_config.image_size, self.pair.model.config.projection_dim
+        self.side, self.width = (
+            self.pair.model.config.vision_config.image_size,
+            self.pair.model.config.projection_dim,
+        )
 
     def images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         return _in_batches(self.pair.images, pictures)
@@ -56,7 +63,10 @@ class DinoEncoder:
     kind = "vit"
 
     def __init__(self, where: str):
-        self.name, self.model = where, ViTModel.from_pretrained(where, add_pooling_layer=False, dtype=torch.float32)
+        self.name, self.model = (
+            where,
+            ViTModel.from_pretrained(where, add_pooling_layer=False, dtype=torch.float32),
+        )
         self.model.eval().requires_grad_(False).to(_device())
         self.side, self.width = self.model.config.image_size, self.model.config.hidden_size
 
@@ -74,10 +84,14 @@ class DinoEncoder:
         short = round(self.side * 256 / 224)
         wide, high = (int(short * length / min(picture.size)) for length in picture.size)
         left, top = round((wide - self.side) / 2), round((high - self.side) / 2)
-        return picture.resize((wide, high), Image.BICUBIC).crop((left, top, left + self.side, top + self.side))
+        return picture.resize((wide, high), Image.BICUBIC).crop(
+            (left, top, left + self.side, top + self.side)
+        )
 
 
-def load_encoder(where: str | Path, kind: str | None = None, option: str = "judge") -> ClipEncoder | DinoEncoder:
+def load_encoder(
+    where: str | Path, kind: str | None = None, option: str = "judge"
+) -> ClipEncoder | DinoEncoder:
     """The encoder in a folder or of a hub id, told by its configuration. ``kind``: "clip" or "vit", if only that will do.
 
     Raises BaseModelError, naming ``option``, when it is missing, cannot be had, or is of another kind.
@@ -96,13 +110,17 @@ def load_encoder(where: str | Path, kind: str | None = None, option: str = "judg
         found = AutoConfig.from_pretrained(where).model_type
     except Exception as error:
         why = "its config.json cannot be read" if local else "no such folder, and the hub could not be asked"
-        raise BaseModelError(f"{said}: {why} ({first_line(error)}); give the folder or hub id of {wanted}") from error
+        raise BaseModelError(
+            f"{said}: {why} ({first_line(error)}); give the folder or hub id of {wanted}"
+        ) from error
     if found not in ([kind] if kind else KINDS):
         raise BaseModelError(f"{said}: it is a {found} model; expected {wanted}")
     try:
         return (ClipEncoder if found == "clip" else DinoEncoder)(where)
     except Exception as error:
-        raise BaseModelError(f"{said}: cannot be loaded ({first_line(error)}); it needs weights and, for CLIP, its tokenizer") from error
+        raise BaseModelError(
+            f"{said}: cannot be loaded ({first_line(error)}); it needs weights and, for CLIP, its tokenizer"
+        ) from error
 
 
 def _in_batches(look: Callable[[list], torch.Tensor], items: Sequence) -> torch.Tensor:

@@ -27,7 +27,12 @@ class ImageFeatures:
     def texts(self, tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
         """Of prompts of plain words; the text encoder is the pair's own, so personal tokens mean nothing to it."""
         length = self.model.config.text_config.max_position_embeddings
-        ids = tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        ids = tokenizer(
+            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
         return F.normalize(
-            self.model.text_projection(self.model.text_model(input_ids=ids.to(self.model.device)).pooler_output), dim=-1
+            self.model.text_projection(
+                self.model.text_model(input_ids=ids.to(self.model.device)).pooler_output
+            ),
+            dim=-1,
         ).cpu()

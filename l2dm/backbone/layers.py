@@ -28,7 +28,10 @@ _LARGEST = 60.0
 def _exponents(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor:
     """exp(scale Q Kᵀ), its rows divided by whatever keeps them in range, if anything has to."""
     scores = torch.baddbmm(query.new_zeros(1), query, key.transpose(-1, -2), beta=0, alpha=scale)
-    if torch.compiler.is_compiling() or scale * float(query.norm(dim=-1).amax() * key.norm(dim=-1).amax()) > _LARGEST:
+    if (
+        torch.compiler.is_compiling()
+        or scale * float(query.norm(dim=-1).amax() * key.norm(dim=-1).amax()) > _LARGEST
+    ):
         scores = scores - scores.amax(-1, keepdim=True)
     return scores.exp_()
 
@@ -41,7 +44,9 @@ class KeepsNoProbabilities(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    def forward(
+        ctx, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
         with torch.autocast(query.device.type, enabled=False):
             exponents = _exponents(query, key, scale)
             sums = exponents.sum(-1, keepdim=True)
@@ -55,9 +60,15 @@ class KeepsNoProbabilities(torch.autograd.Function):
         query, key, value, out, sums = ctx.saved_tensors
         exponents, grad = _exponents(query, key, ctx.scale), grad / sums
         less = -(grad * out).sum(-1, keepdim=True)
-        scores = torch.bmm(torch.cat([grad, less], -1), torch.cat([value, torch.ones_like(value[..., :1])], -1).transpose(1, 2))
+        scores = torch.bmm(
+            torch.cat([grad, less], -1),
+            torch.cat([value, torch.ones_like(value[..., :1])], -1).transpose(1, 2),
+        )
         scores *= exponents
-        of_query, of_key = torch.bmm(scores, key).mul_(ctx.scale), torch.bmm(scores.transpose(1, 2), query).mul_(ctx.scale)
+        of_query, of_key = (
+            torch.bmm(scores, key).mul_(ctx.scale),
+            torch.bmm(scores.transpose(1, 2), query).mul_(ctx.scale),
+        )
         return of_query, of_key, torch.bmm(exponents.transpose(1, 2), grad), None
 
 
@@ -75,12 +86,18 @@ class _WrittenOut:
         self.fused = AttnProcessor2_0()
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
-        plain = hidden_states.ndim == 3 and attention_mask is None and not (attn.residual_connection or attn.norm_cross)
+        plain = (
+            hidden_states.ndim == 3
+            and attention_mask is None
+            and not (attn.residual_connection or attn.norm_cross)
+        )
         norms = attn.spatial_norm, attn.group_norm, attn.norm_q, attn.norm_k
         if not plain or any(norm is not None for norm in norms) or hidden_states.shape[1] > MOST_PIXELS:
             return self.fused(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
         read = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        given = [attn.head_to_batch_dim(x) for x in (attn.to_q(hidden_states), attn.to_k(read), attn.to_v(read))]
+        given = [
+            attn.head_to_batch_dim(x) for x in (attn.to_q(hidden_states), attn.to_k(read), attn.to_v(read))
+        ]
         many = given[0].shape[1] >= MANY_PIXELS and given[1].shape[1] >= MANY_PIXELS
         out = (KeepsNoProbabilities.apply if many else _softmax)(*given, attn.scale)
         out = attn.batch_to_head_dim(out)
@@ -90,10 +107,14 @@ class _WrittenOut:
 
 
 def _group_norm(norm: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps).to(x.dtype)
+    return torch.nn.functional.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps).to(
+        x.dtype
+    )
 
 
-def _picture(transformer: Transformer2DModel, hidden_states, residual, batch_size, height, width, inner_dim) -> torch.Tensor:
+def _picture(
+    transformer: Transformer2DModel, hidden_states, residual, batch_size, height, width, inner_dim
+) -> torch.Tensor:
     """(B, C, H, W) of (B, H W, C), in channels_last as it is."""
     linear, out = transformer.use_linear_projection, hidden_states
     if linear:

@@ -12,7 +12,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether ``device`` has instructions for it: recent GPUs, CPUs with AMX or AVX512_BF16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cpu" and (
+        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def _away(own: torch.Tensor) -> torch.Tensor | None:
@@ -31,11 +33,16 @@ def frozen_in_bfloat16(*networks: torch.nn.Module) -> Iterator[None]:
     """Within the block the weights of matrix products and convolutions that take no gradient are bfloat16: what autocast makes of them,
     to the last bit, but once and not in every forward, which would also keep its own copy of each for the backward. What they were is
     kept meanwhile, where that loses nothing as a byte each, how many float16 numbers they are away: most bases are shipped in float16."""
-    kinds = torch.nn.Linear, torch.nn.Conv2d  # and no subclass: a parametrized weight is worked out in its own precision
+    kinds = (
+        torch.nn.Linear,
+        torch.nn.Conv2d,
+    )  # and no subclass: a parametrized weight is worked out in its own precision
     layers = [m for network in networks for m in network.modules() if type(m) in kinds]
     frozen = {}
     try:
-        for p in (p for m in layers for p in m.parameters(recurse=False) if not p.requires_grad and p not in frozen):
+        for p in (
+            p for m in layers for p in m.parameters(recurse=False) if not p.requires_grad and p not in frozen
+        ):
             near, away = p.data.to(torch.bfloat16), _away(p.data)
             frozen[p] = (p.data if away is None else away), p.dtype
             p.data = near

@@ -69,7 +69,11 @@ class Plan:
 
     def sequence(self, seed: int) -> list[Subject]:
         subjects, _ = read(Path(self.data), self.prompts)
-        turns = range(len(subjects)) if self.order == "published" else np.random.default_rng(seed).permutation(len(subjects)).tolist()
+        turns = (
+            range(len(subjects))
+            if self.order == "published"
+            else np.random.default_rng(seed).permutation(len(subjects)).tolist()
+        )
         return [subjects[i] for i in turns][: self.count]
 
     def course(self) -> Course:
@@ -77,7 +81,11 @@ class Plan:
 
     def card(self) -> dict[str, Any]:
         """Who measures. Figures by a base's own pair say nothing about how good a method is."""
-        note = {"note": "a check of the machinery: measured by the base's own CLIP pair, not by ViT-B/32"} if self.clip == BASE else {}
+        note = (
+            {"note": "a check of the machinery: measured by the base's own CLIP pair, not by ViT-B/32"}
+            if self.clip == BASE
+            else {}
+        )
         return {"clip": self.clip, "dino": self.dino or "none", **note}
 
 
@@ -95,12 +103,20 @@ class Course:
         """See ``evaluation.alignment``; ``dino_alignment`` is image alignment by DINO."""
         seen: dict[str, list[torch.Tensor]] = {"clip": [], "dino": []}
         texts = []
-        for prompt in self.prompts[token]:  # a prompt at a time: a concept's thousand pictures need not be held at once
-            images = [p.image for p in self._drawn(world, prompt.replace(PLACE, f"{token} {noun}"), self.plan.images)]
+        for prompt in self.prompts[
+            token
+        ]:  # a prompt at a time: a concept's thousand pictures need not be held at once
+            images = [
+                p.image
+                for p in self._drawn(world, prompt.replace(PLACE, f"{token} {noun}"), self.plan.images)
+            ]
             texts += [prompt.replace(PLACE, noun)] * len(images)
             for name, encoder in self._encoders():
                 seen[name].append(encoder.images(images))
-        features, known = {name: torch.cat(parts) for name, parts in seen.items() if parts}, self._known(token)
+        features, known = (
+            {name: torch.cat(parts) for name, parts in seen.items() if parts},
+            self._known(token),
+        )
         wanted = self.clip.texts(texts)
         found = {
             "image_alignment": image_alignment(features["clip"], known["clip"]),
@@ -144,7 +160,9 @@ def own_pair(base: str) -> Path:
     """The CLIP pair in the base's folder; a SettingsError when it has none."""
     folder = Backbone.locate(base) / "clip"
     if not (folder / "config.json").exists():
-        raise SettingsError(f"--clip base: {folder} holds no CLIP pair; give --clip a folder or hub id, such as {CLIP}")
+        raise SettingsError(
+            f"--clip base: {folder} holds no CLIP pair; give --clip a folder or hub id, such as {CLIP}"
+        )
     return folder
 
 
@@ -164,7 +182,9 @@ def read(data: Path, most: int) -> tuple[list[Subject], dict[str, list[str]]]:
         if wrong := [line for line in lines if PLACE not in line]:
             raise SettingsError(f"{file}: {wrong[0]!r} does not name the concept; write {PLACE} in its place")
         if len(lines) < most:
-            raise SettingsError(f"{file}: {len(lines)} prompts, and {most} are asked for; add some, or pass --prompts {len(lines)}")
+            raise SettingsError(
+                f"{file}: {len(lines)} prompts, and {most} are asked for; add some, or pass --prompts {len(lines)}"
+            )
         subjects.append(Subject(name, token, noun, folder, folder))
         prompts[token] = lines[:most]
     return subjects, prompts

@@ -28,15 +28,29 @@ def bench(
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     for method in methods:
         place = {seed: out / "runs" / f"{method}-{seed}" / "world" for seed in seeds}
-        wanted = {run["seed"]: run for run in result["runs"] if run["method"] == method and not METHODS[method].apart}
-        wanted = {seed: run for seed, run in wanted.items() if KINDS[0] not in run and seed in place and place[seed].exists()}
+        wanted = {
+            run["seed"]: run
+            for run in result["runs"]
+            if run["method"] == method and not METHODS[method].apart
+        }
+        wanted = {
+            seed: run
+            for seed, run in wanted.items()
+            if KINDS[0] not in run and seed in place and place[seed].exists()
+        }
         if not wanted:
             continue
         worlds = [place[seed] for seed in wanted]
-        for found in multi.bench(pairs, list(DRAWN), list(wanted), worlds, out / "multi" / method, workers, threads, KINDS)["runs"]:
+        for found in multi.bench(
+            pairs, list(DRAWN), list(wanted), worlds, out / "multi" / method, workers, threads, KINDS
+        )["runs"]:
             if found["seed"] not in wanted:
                 continue
-            rates = {kind + DRAWN[found["guidance"]]: found[kind]["success"] for kind in KINDS if "success" in found.get(kind, {})}
+            rates = {
+                kind + DRAWN[found["guidance"]]: found[kind]["success"]
+                for kind in KINDS
+                if "success" in found.get(kind, {})
+            }
             wanted[found["seed"]].update(rates)
         result["methods"][method] = summary([run for run in result["runs"] if run["method"] == method])
         store.write_json(out / "comparison.json", result)

@@ -21,7 +21,10 @@ class Examiner:
     def __init__(self, concepts: str, judge: str = SHIPPED, **drawing: Any):
         self.drawing, self.subjects, self.judge = drawing, Subjects.read(concepts), find_judge(judge)
         self.own = {s.token: self.judge.prototype(pictures(s.unseen)) for s in self.subjects.concepts}
-        self.like = {noun: [self.judge.prototype(pictures(f)) for f in folders] for noun, folders in self.subjects.like.items()}
+        self.like = {
+            noun: [self.judge.prototype(pictures(f)) for f in folders]
+            for noun, folders in self.subjects.like.items()
+        }
         tokens = list(self.own)
         everything = [self.own[t] for t in tokens] + [p for group in self.like.values() for p in group]
         self.tokens, self.known = tokens, torch.stack(everything)
@@ -35,7 +38,9 @@ class Examiner:
         features = world.backbone().features
         if features is None:
             return None
-        return round(text_alignment(features.images(images), features.texts(world.backbone().tokenizer, texts)), 4)
+        return round(
+            text_alignment(features.images(images), features.texts(world.backbone().tokenizer, texts)), 4
+        )
 
     def scores(self, world: World, token: str, noun: str, seed: int = 1000) -> dict[str, float]:
         """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the first prompt's pictures."""
@@ -55,10 +60,15 @@ class Examiner:
 
     def nouns(self, world: World, learnt: list[str]) -> dict[str, torch.Tensor]:
         """What the judge sees in pictures of the concepts' nouns and of unrelated ones: features ``(pictures, width)``."""
-        wanted = [*dict.fromkeys(s.noun for s in self.subjects.concepts if s.token in learnt), *self.subjects.nouns]
+        wanted = [
+            *dict.fromkeys(s.noun for s in self.subjects.concepts if s.token in learnt),
+            *self.subjects.nouns,
+        ]
         prompts = {noun: class_prompt(noun) for noun in wanted}
         return {
-            noun: self.judge.features([im for k in range(2) for im in self.draw(world, prompt, 5000 + 100 * k)])
+            noun: self.judge.features(
+                [im for k in range(2) for im in self.draw(world, prompt, 5000 + 100 * k)]
+            )
             for noun, prompt in prompts.items()
         }
 

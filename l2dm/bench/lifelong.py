@@ -50,7 +50,9 @@ class Course:
     """The judge's figures of a concept; drift of the base's nouns at the run's end."""
 
     def __init__(self, plan: Plan):
-        self.examiner = Examiner(plan.concepts, plan.judge, n=plan.pictures, steps=plan.steps, batch=plan.pictures, guidance="none")
+        self.examiner = Examiner(
+            plan.concepts, plan.judge, n=plan.pictures, steps=plan.steps, batch=plan.pictures, guidance="none"
+        )
         self.scores = self.examiner.scores
 
     def sample(self, world: World, token: str, noun: str) -> Picture:

@@ -26,7 +26,12 @@ def peak_mb() -> float:
 def resident_mb(process: int | str = "self") -> float:
     """MB at the peak of a process; of others than this one on Linux alone, and 0 where it cannot be told."""
     try:
-        return round(int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text()).group(1)) * 1024 / 1e6, 1)
+        return round(
+            int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text()).group(1))
+            * 1024
+            / 1e6,
+            1,
+        )
     except (OSError, AttributeError):  # no such file, no such line
         if process != "self":
             return 0.0

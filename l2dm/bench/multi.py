@@ -60,7 +60,9 @@ class Plan:
     triples: int = 20
     contexts: int = 0  # of the concepts' prompts, the first ones; 0: all
     timed: int = 3  # paired runs of a part that takes the time
-    generate: dict[str, Any] = field(default_factory=dict)  # changes of the base's generate settings, for every row
+    generate: dict[str, Any] = field(
+        default_factory=dict
+    )  # changes of the base's generate settings, for every row
 
 
 def learnt(world: World, subjects: Subjects) -> list[Subject]:
@@ -89,7 +91,11 @@ def groups(kind: str, concepts: list[Subject], triples: int, nouns: list[str]) -
     if kind == "two_plain_nouns":
         concepts = list({s.noun: s for s in concepts if s.noun in nouns}.values())
     found = list(itertools.combinations(concepts, 3 if kind == "three_concepts" else 2))
-    found = [group for group in found if (len({s.noun for s in group}) == len(group)) != (kind == "two_of_one_noun")]
+    found = [
+        group
+        for group in found
+        if (len({s.noun for s in group}) == len(group)) != (kind == "two_of_one_noun")
+    ]
     if kind == "three_concepts":
         found = [found[i] for i in sorted(np.random.default_rng(0).permutation(len(found))[:triples])]
     return found
@@ -100,7 +106,9 @@ def listed(words: list[str]) -> str:
     return ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def run(plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
+def run(
+    plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tell: Callable[[str], None] = tell
+) -> dict[str, Any]:
     """One part: row ``name`` of ROWS, one seed, one of KINDS, in the world at ``place``. Returns its record."""
     world = World.open(place)
     drawing = {**plan.generate, **ROWS[name]}
@@ -127,7 +135,9 @@ def run(plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tel
     return record
 
 
-def _together(plan: Plan, examiner: Examiner, world: World, concepts: list[Subject], kind: str, seed: int, path: Path) -> dict[str, Any]:
+def _together(
+    plan: Plan, examiner: Examiner, world: World, concepts: list[Subject], kind: str, seed: int, path: Path
+) -> dict[str, Any]:
     """Draws and judges every group in every context; keeps a few pictures beside ``path``."""
     judge, plain = examiner.judge, kind == "two_plain_nouns"
     steps = world.settings("generate", examiner.drawing).steps
@@ -140,7 +150,9 @@ def _together(plan: Plan, examiner: Examiner, world: World, concepts: list[Subje
         for i, (group, context) in enumerate(cases):
             prompt = context.format(listed([article(s.noun) if plain else s.words for s in group]))
             shown = (steps // 3,) if i in kept and not plain else ()
-            pictures = world.generate(prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=shown, **examiner.drawing)
+            pictures = world.generate(
+                prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=shown, **examiner.drawing
+            )
             images = [picture.image for picture in pictures]
             said = judge_nouns(judge, images, group) if plain else judge_concepts(examiner, images, group)
             verdicts += [{"prompt": prompt, "seed": p.seed, **v} for p, v in zip(pictures, said)]
@@ -152,7 +164,9 @@ def _together(plan: Plan, examiner: Examiner, world: World, concepts: list[Subje
                 samples.append({"prompt": prompt, "seed": pictures[0].seed, "file": file.name})
                 if shown:
                     samples[-1]["attention"] = f"{file.stem}-attention.png"
-                    attention.sheet(images[0], pictures[0].glances).save(file.with_name(samples[-1]["attention"]))
+                    attention.sheet(images[0], pictures[0].glances).save(
+                        file.with_name(samples[-1]["attention"])
+                    )
     flags = [f for f in (verdicts[0] if verdicts else ()) if f not in ("prompt", "seed")]
     return {
         "rates": {flag: round(float(np.mean([v[flag] for v in verdicts])), 4) for flag in flags}, "pictures": len(verdicts),
@@ -183,7 +197,9 @@ def _alone(examiner: Examiner, world: World, concepts: list[Subject], seed: int)
     return {"rates": {name: round(float(np.mean([row[name] for row in rows])), 4) for name in rows[0]}}
 
 
-def _time(plan: Plan, world: World, subjects: Subjects, concepts: list[Subject], row: dict[str, Any], seed: int) -> dict[str, Any]:
+def _time(
+    plan: Plan, world: World, subjects: Subjects, concepts: list[Subject], row: dict[str, Any], seed: int
+) -> dict[str, Any]:
     """Seconds of paired runs, plain and guided in turn, of pairs of concepts at the settings' own number of pictures and batch."""
     pairs = list(itertools.combinations(concepts, 2))
     seconds: dict[str, list[float]] = {"plain": [], "guided": []}
@@ -219,7 +235,11 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
         found["one_concept"] = {name: spread([r["rates"][name] for r in rows]) for name in rows[0]["rates"]}
     found["with_each"] = {kind: with_each(of[kind]) for kind in TOGETHER[:3] if of[kind]}
     flags = [f.name for f in dataclasses.fields(Verdict)]
-    found["verdicts"] = {kind: {f: spread([r["rates"][f] for r in of[kind]]) for f in flags} for kind in TOGETHER[:3] if of[kind]}
+    found["verdicts"] = {
+        kind: {f: spread([r["rates"][f] for r in of[kind]]) for f in flags}
+        for kind in TOGETHER[:3]
+        if of[kind]
+    }
     return found
 
 

@@ -23,7 +23,9 @@ from ..errors import SettingsError
 _PATIENCE = timedelta(days=30)
 
 
-def each(work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None) -> Iterator[tuple[int, Any]]:
+def each(
+    work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None
+) -> Iterator[tuple[int, Any]]:
     """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
 
     ``workers`` at a time, each in a fresh process; 0: here. Under ``accelerate launch`` those processes share the jobs instead, unless
@@ -72,14 +74,20 @@ def main_process() -> bool:
 def _beside() -> PartialState:
     """The launched processes, met once; on a GPU of its own each."""
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
-    atexit.register(state.destroy_process_group)  # a process that ends with its connections open may be aborted
+    atexit.register(
+        state.destroy_process_group
+    )  # a process that ends with its connections open may be aborted
     return state
 
 
 def _shared(work: Callable, jobs: list[tuple], threads: int, together: bool) -> Iterator[tuple[int, Any]]:
     """Every n-th job is this process's, or, unless ``together``, all are the first one's; in the end each process has the results of all."""
     state = _beside()
-    mine = range(state.process_index, len(jobs), state.num_processes) if together else range(len(jobs) if state.is_main_process else 0)
+    mine = (
+        range(state.process_index, len(jobs), state.num_processes)
+        if together
+        else range(len(jobs) if state.is_main_process else 0)
+    )
     found = [(i, _with_threads(threads, work, jobs[i])) for i in mine]
     yield from sorted(gather_object(found), key=lambda pair: pair[0])
 
@@ -100,17 +108,23 @@ def _with_threads(threads: int, work: Callable, job: tuple) -> Any:
     return work(*job)
 
 
-def _on_ray(work: Callable, jobs: list[tuple], threads: int, address: str, workers: int) -> Iterator[tuple[int, Any]]:
+def _on_ray(
+    work: Callable, jobs: list[tuple], threads: int, address: str, workers: int
+) -> Iterator[tuple[int, Any]]:
     """On GPUs where the cluster has some, one a job. A process is used once, so that its peak memory is its job's own."""
     try:
         import ray
     except ImportError:
-        raise SettingsError("--ray: the package ray is not installed; pip install 'l2dm[ray]', or leave --ray out") from None
+        raise SettingsError(
+            "--ray: the package ray is not installed; pip install 'l2dm[ray]', or leave --ray out"
+        ) from None
     local = {"num_cpus": max(1, workers) * threads, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, ignore_reinit_error=True, logging_level="error", **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"--ray {address}: no cluster there ({error}); start one with `ray start --head`, or give local") from error
+        raise SettingsError(
+            f"--ray {address}: no cluster there ({error}); start one with `ray start --head`, or give local"
+        ) from error
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(num_cpus=threads, num_gpus=gpus, max_calls=1, max_retries=0)(_with_threads)

@@ -93,14 +93,22 @@ def resolved(plan: Plan, method: str) -> dict[str, Any]:
     learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
     generate = settings_for(plan.base, "generate", {"guidance": "none"})
     row = METHODS[method].choices()
-    return {"weights": Backbone.fingerprint_of(plan.base), "row": row, "learn": learn.as_dict(), "generate": generate.as_dict()}
+    return {
+        "weights": Backbone.fingerprint_of(plan.base),
+        "row": row,
+        "learn": learn.as_dict(),
+        "generate": generate.as_dict(),
+    }
 
 
 def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], None] = tell) -> dict[str, Any]:
     """One method, one seed, one order; resumes. Returns its record."""
     folder = out / "runs" / f"{method}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    path, identity = folder / "run.json", {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
+    path, identity = (
+        folder / "run.json",
+        {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)},
+    )
     record = begun(path, identity, later(plan))
     if record.get("finished"):
         return record
@@ -109,7 +117,15 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
     tokens = [s.token for s in sequence]
     if not record:
         empty = {name: [[None] * len(sequence) for _ in sequence] for name in plan.scores}
-        record = {**identity, "order": tokens, "matrices": empty, "seconds": [], "peak_mb": [], "bytes": [], "finished": False}
+        record = {
+            **identity,
+            "order": tokens,
+            "matrices": empty,
+            "seconds": [],
+            "peak_mb": [],
+            "bytes": [],
+            "finished": False,
+        }
     lead, world = record["matrices"][plan.scores[0]], None
     for k, subject in enumerate(sequence):
         missing = [t for t in ([k] if apart else range(k + 1)) if lead[t][k] is None]
@@ -117,20 +133,26 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
             continue
         learnt = len(record["seconds"])
         if world is None or apart:
-            world = _world(folder / (f"world-{k}" if apart else "world"), plan, int(learnt > k) if apart else learnt)
+            world = _world(
+                folder / (f"world-{k}" if apart else "world"), plan, int(learnt > k) if apart else learnt
+            )
         if learnt == k:
             _teach(world.path, sequence[: k + 1], plan, method, seed, record)
             world = World.open(world.path)
             store.write_json(path, record)
         for t in missing:
             if apart or k + 1 == len(sequence):
-                course.sample(world, sequence[t].token, sequence[t].noun).save(_sample(folder, sequence[t].token))
+                course.sample(world, sequence[t].token, sequence[t].noun).save(
+                    _sample(folder, sequence[t].token)
+                )
             for name, value in course.scores(world, sequence[t].token, sequence[t].noun).items():
                 for j in range(k, len(sequence)) if apart else [k]:
                     record["matrices"][name][t][j] = value
             store.write_json(path, record)
         now = np.mean([lead[t][k] for t in range(k + 1)])
-        tell(f"{method} seed {seed}: {k + 1}/{len(sequence)} {subject.token}, {plan.scores[0].replace('_', ' ')} so far {now:.2f}")
+        tell(
+            f"{method} seed {seed}: {k + 1}/{len(sequence)} {subject.token}, {plan.scores[0].replace('_', ' ')} so far {now:.2f}"
+        )
     record |= course.after(world, tokens) | {"finished": True}
     store.write_json(path, record)
     return record
@@ -149,7 +171,11 @@ def samples(plan: Plan, out: Path, result: dict[str, Any]) -> dict[str, list[Ima
         run["method"]: [_sample(out / "runs" / f"{run['method']}-{first}", token) for token in run["order"]]
         for run in result["runs"] if run["seed"] == first
     }  # fmt: skip
-    drawn = {m: [Image.open(file).convert("RGB") for file in files] for m, files in found.items() if all(file.exists() for file in files)}
+    drawn = {
+        m: [Image.open(file).convert("RGB") for file in files]
+        for m, files in found.items()
+        if all(file.exists() for file in files)
+    }
     return {"photos": [pictures(s.learn)[0] for s in plan.sequence(first)], **drawn} if drawn else {}
 
 
@@ -161,7 +187,9 @@ def _world(place: Path, plan: Plan, known: int) -> World:
     return world
 
 
-def _teach(place: Path, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]) -> None:
+def _teach(
+    place: Path, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]
+) -> None:
     """One lesson, of the last of ``sequence``, in a process of its own, as users learn; its seconds, its peak memory, and the bytes that
     all concepts so far take go into ``record``."""
     subject = sequence[-1]
@@ -174,11 +202,15 @@ def _teach(place: Path, sequence: Sequence[Subject], plan: Plan, method: str, se
     record["bytes"].append(others + size)
 
 
-def _learn(place: Path, subject: Subject, earlier: dict[str, Path] | None, settings: dict[str, Any]) -> tuple[float, float, int]:
+def _learn(
+    place: Path, subject: Subject, earlier: dict[str, Path] | None, settings: dict[str, Any]
+) -> tuple[float, float, int]:
     """Seconds, peak MB and bytes of the new version."""
     reset_peak()
     world = World.open(place)
-    version = world.learn(subject.learn, token=subject.token, noun=subject.noun, discard=True, earlier=earlier, **settings)
+    version = world.learn(
+        subject.learn, token=subject.token, noun=subject.noun, discard=True, earlier=earlier, **settings
+    )
     return version.seconds, peak_mb(), store.size(place / "versions" / f"{version.version:04d}")
 
 
@@ -187,14 +219,28 @@ def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
     result = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"runs": []}
     records = {(record["method"], record["seed"]): record for record in result["runs"]}
     for (method, seed), record in records.items():
-        identity = {"plan": dataclasses.asdict(plan), "method": method, "seed": seed, **resolved(plan, method)}
+        identity = {
+            "plan": dataclasses.asdict(plan),
+            "method": method,
+            "seed": seed,
+            **resolved(plan, method),
+        }
         if not same(record, identity, later(plan)) or result["judge"] != plan.card():
-            raise SettingsError(f"{place}: {method}, seed {seed}: made with other settings; remove it or choose another --out")
+            raise SettingsError(
+                f"{place}: {method}, seed {seed}: made with other settings; remove it or choose another --out"
+            )
     return records
 
 
 def bench(
-    plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None, name: str = ""
+    plan: Plan,
+    methods: list[str],
+    seeds: list[int],
+    out: Path,
+    workers: int,
+    threads: int,
+    ray: str | None = None,
+    name: str = "",
 ) -> dict[str, Any]:
     """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default, after each finished run.
 
@@ -206,7 +252,10 @@ def bench(
     keys = [(method, seed) for seed in seeds for method in methods if (method, seed) not in records]
 
     def result() -> dict[str, Any]:
-        have = {method: [row for _, row in sorted(records.items()) if row["method"] == method] for method in METHODS}
+        have = {
+            method: [row for _, row in sorted(records.items()) if row["method"] == method]
+            for method in METHODS
+        }
         return {
             "methods": {method: summary(rows) for method, rows in have.items() if rows}, "runs": [row for rows in have.values() for row in rows],
             "settings": dataclasses.asdict(plan), "judge": card, **plan.beside,

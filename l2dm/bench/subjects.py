@@ -46,7 +46,13 @@ class Subjects:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             concepts = tuple(
-                Subject(c["name"], c["token"], c["noun"], path.parent / c["name"] / "learn", path.parent / c["name"] / "unseen")
+                Subject(
+                    c["name"],
+                    c["token"],
+                    c["noun"],
+                    path.parent / c["name"] / "learn",
+                    path.parent / c["name"] / "unseen",
+                )
                 for c in record["concepts"]
             )
             like: dict[str, tuple[Path, ...]] = {}
@@ -54,7 +60,9 @@ class Subjects:
                 like[noun] = (*like.get(noun, ()), path.parent / "like" / name)
             return cls(path.parent, concepts, tuple(record["prompts"]), like, tuple(record["nouns"]))
         except FileNotFoundError:
-            raise SettingsError(f"{path}: no such file; --concepts takes a folder with a concepts.json") from None
+            raise SettingsError(
+                f"{path}: no such file; --concepts takes a folder with a concepts.json"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"{path}: not a description of concepts ({error!r})") from None
 

@@ -38,12 +38,25 @@ def check(
     report = check_photos(photos)
     table = Table("photo", "pixels", "caption", "notes")
     for photo in report.photos:
-        table.add_row(photo.path.name, f"{photo.image.width} x {photo.image.height}", photo.caption or "-", "; ".join(photo.notes))
+        table.add_row(
+            photo.path.name,
+            f"{photo.image.width} x {photo.image.height}",
+            photo.caption or "-",
+            "; ".join(photo.notes),
+        )
     rows = [
-        {"file": p.path.name, "width": p.image.width, "height": p.image.height, "caption": p.caption, "notes": list(p.notes)}
+        {
+            "file": p.path.name,
+            "width": p.image.width,
+            "height": p.image.height,
+            "caption": p.caption,
+            "notes": list(p.notes),
+        }
         for p in report.photos
     ]
-    count = f"{len(report.photos)} usable, {len(report.problems)} not" + ("" if len(report.photos) >= 3 else "; 3 to 5 photos are best")
+    count = f"{len(report.photos)} usable, {len(report.problems)} not" + (
+        "" if len(report.photos) >= 3 else "; 3 to 5 photos are best"
+    )
     answer(as_json, {"photos": rows, "problems": list(report.problems)}, table, *report.problems, count)
     if report.problems or not report.photos:
         raise typer.Exit(2)
@@ -52,31 +65,51 @@ def check(
 @app.command()
 def init(
     world: WorldPath,
-    base: Annotated[str, typer.Option(help="The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder, or a hub id.")] = "mini",
+    base: Annotated[
+        str,
+        typer.Option(
+            help="The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."
+        ),
+    ] = "mini",
     as_json: AsJson = False,
 ) -> None:
     """Make a fresh world over a base model."""
     from ..world.world import World
 
     made = World.create(world, base)
-    answer(as_json, {"world": str(world), "base": made.manifest.base, "version": 0}, f"{world}: a fresh world over {made.manifest.base}")
+    answer(
+        as_json,
+        {"world": str(world), "base": made.manifest.base, "version": 0},
+        f"{world}: a fresh world over {made.manifest.base}",
+    )
 
 
 @app.command()
 def learn(
     world: WorldPath,
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best).")],
+    photos: Annotated[
+        Path,
+        typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best)."),
+    ],
     token: Annotated[str, typer.Option(help="The new word that will call it, such as '<rex>'.")],
     noun: Annotated[str, typer.Option(help="Its class noun, such as dog or 'duck toy'.")],
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
-    method: Annotated[str | None, typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py).")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py)."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
     keep_if_forgetting_below: Annotated[
-        float | None, typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this.")
+        float | None,
+        typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
     ] = None,
     settings: SettingsFile = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
-    discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
+    ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was."""
@@ -84,7 +117,12 @@ def learn(
 
     opened = World.open(world)
     given = read_toml(settings, "learn") if settings else {}
-    options = {"steps": steps, "method": method, "seed": seed, "keep_if_forgetting_below": keep_if_forgetting_below}
+    options = {
+        "steps": steps,
+        "method": method,
+        "seed": seed,
+        "keep_if_forgetting_below": keep_if_forgetting_below,
+    }
     chosen = opened.settings("learn", {**given, **{k: v for k, v in options.items() if v is not None}})
     with bar(as_json) as move:
 
@@ -93,7 +131,13 @@ def learn(
             move(p.stage, p.done, p.total, note)
 
         version = opened.learn(
-            photos, token=token, noun=noun, settings=chosen, skip_bad=skip_bad, discard=discard, on_progress=show_progress
+            photos,
+            token=token,
+            noun=noun,
+            settings=chosen,
+            skip_bad=skip_bad,
+            discard=discard,
+            on_progress=show_progress,
         )
     from ..report.card import card
 
@@ -135,13 +179,22 @@ def report(
     manifest = Manifest.read(world)
     found = card(manifest)
     if not found["concepts"]:
-        answer(as_json, {"world": str(world), "report": found}, f"{world}: no examination yet; it is made when a concept is learnt")
+        answer(
+            as_json,
+            {"world": str(world), "report": found},
+            f"{world}: no examination yet; it is made when a concept is learnt",
+        )
         return
     try:
         write_page(world, manifest, html)
     except OSError as error:
         raise SettingsError(f"--html {html}: cannot be written ({error.strerror})") from None
-    answer(as_json, {"world": str(world), "report": found, "page": str(html)}, *_report_tables(found), f"page: {html}")
+    answer(
+        as_json,
+        {"world": str(world), "report": found, "page": str(html)},
+        *_report_tables(found),
+        f"page: {html}",
+    )
 
 
 @app.command()
@@ -153,15 +206,24 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
     guidance: Annotated[
-        str | None, typer.Option(help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure, collage or auto.")
+        str | None,
+        typer.Option(
+            help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure, collage or auto."
+        ),
     ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     show_attention: Annotated[
-        bool, typer.Option("--show-attention", help="Save beside each picture where each thing was looked for, and a page of that.")
+        bool,
+        typer.Option(
+            "--show-attention",
+            help="Save beside each picture where each thing was looked for, and a page of that.",
+        ),
     ] = False,
-    attention_steps: Annotated[str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")] = None,
+    attention_steps: Annotated[
+        str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")
+    ] = None,
     settings: SettingsFile = None,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("pictures"),
     as_json: AsJson = False,
@@ -180,9 +242,13 @@ def generate(
     shown = ()
     if show_attention or attention_steps:
         spread = {round(i * (chosen.steps - 1) / 3) for i in range(4)}
-        shown = tuple(sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread))
+        shown = tuple(
+            sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread)
+        )
     with bar(as_json) as move:
-        pictures = opened.generate(prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown)
+        pictures = opened.generate(
+            prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown
+        )
     extra = {}
     try:
         out_folder.mkdir(parents=True, exist_ok=True)
@@ -193,9 +259,17 @@ def generate(
             extra = _save_attention(pictures, files, out_folder / f"{first:04d}-attention.html")
     except OSError as error:
         raise SettingsError(f"--out {out_folder}: cannot be written to ({error.strerror or error})") from None
-    record = {"prompt": prompt, "files": files, "sheet": str(out_folder / "sheet.png"), "settings": chosen.as_dict(), **extra}
+    record = {
+        "prompt": prompt,
+        "files": files,
+        "sheet": str(out_folder / "sheet.png"),
+        "settings": chosen.as_dict(),
+        **extra,
+    }
     lines = [f"where it looked: {extra['attention_page']}"] if extra else []
-    answer(as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}", *lines)
+    answer(
+        as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}", *lines
+    )
 
 
 def _save_attention(pictures: list[Any], files: list[str], page: Path) -> dict[str, Any]:
@@ -216,7 +290,14 @@ def show(world: WorldPath, as_json: AsJson = False) -> None:
 
     opened = Manifest.read(world)
     learnt = {v.token: v for v in opened.versions.values()}
-    table = Table("token", "noun", "photos", "seconds", "version", title=f"{world}: version {opened.head} over {opened.base}")
+    table = Table(
+        "token",
+        "noun",
+        "photos",
+        "seconds",
+        "version",
+        title=f"{world}: version {opened.head} over {opened.base}",
+    )
     for token, noun in opened.concepts.items():
         v = learnt[token]
         table.add_row(token, noun, str(v.photos), f"{v.seconds:.0f}", str(v.version))

@@ -15,18 +15,31 @@ from ..errors import SettingsError
 from ..settings import read_toml
 from .shared import AsJson, SettingsFile, answer, names, whole_numbers
 
-bench_app = typer.Typer(help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True)
+bench_app = typer.Typer(
+    help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True
+)
 
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")]
+OutFolder = Annotated[
+    Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")
+]
 Methods = Annotated[str, typer.Option(help="Rows of l2dm/methods.py, with commas, or all.")]
 Seeds = Annotated[str, typer.Option(help="One run each, with commas.")]
 Count = Annotated[int, typer.Option(help="Concepts of a run.", min=1)]
 Base = Annotated[str, typer.Option(help="As for init.")]
 Workers = Annotated[
-    int, typer.Option(help="Runs at a time; 0: one on a GPU, or one a core. Several GPUs: accelerate launch -m l2dm bench.", min=0)
+    int,
+    typer.Option(
+        help="Runs at a time; 0: one on a GPU, or one a core. Several GPUs: accelerate launch -m l2dm bench.",
+        min=0,
+    ),
 ]
-Ray = Annotated[str | None, typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local.")]
-ConceptsFolder = Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")]
+Ray = Annotated[
+    str | None,
+    typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local."),
+]
+ConceptsFolder = Annotated[
+    Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")
+]
 JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
 COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,isolated,switched,separate"
 
@@ -39,7 +52,15 @@ def lifelong(
     settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
-    _measure(_lifelong(count, concepts, base, judge, settings, pictures), methods, seeds, out_folder, workers, ray, as_json)
+    _measure(
+        _lifelong(count, concepts, base, judge, settings, pictures),
+        methods,
+        seeds,
+        out_folder,
+        workers,
+        ray,
+        as_json,
+    )
 
 
 @bench_app.command(name="all")
@@ -51,7 +72,18 @@ def everything(
     from ..bench.comparison import bench
 
     plan = _lifelong(count, concepts, base, "shipped", settings)
-    _measure(plan, methods, seeds, out_folder, workers, ray, as_json, "comparison", "Every method on one ground", bench)
+    _measure(
+        plan,
+        methods,
+        seeds,
+        out_folder,
+        workers,
+        ray,
+        as_json,
+        "comparison",
+        "Every method on one ground",
+        bench,
+    )
 
 
 @bench_app.command()
@@ -60,17 +92,24 @@ def cifc10(
     data: Annotated[Path, typer.Option(help="Folder of the protocol's ten concepts and prompts.")],
     base: Base = "mini",
     clip: Annotated[
-        str, typer.Option(help="CLIP's folder or hub id; base: the base's own pair, as a check of the machinery.")
+        str,
+        typer.Option(help="CLIP's folder or hub id; base: the base's own pair, as a check of the machinery."),
     ] = "openai/clip-vit-base-patch32",
-    dino: Annotated[str, typer.Option(help="DINO's folder or hub id; empty: without.")] = "facebook/dino-vits16",
+    dino: Annotated[
+        str, typer.Option(help="DINO's folder or hub id; empty: without.")
+    ] = "facebook/dino-vits16",
     methods: Methods = COMPARED,
     seeds: Seeds = "0,1,2",
-    order: Annotated[str, typer.Option(help="Of the concepts: published, or shuffled by the seed.")] = "published",
+    order: Annotated[
+        str, typer.Option(help="Of the concepts: published, or shuffled by the seed.")
+    ] = "published",
     count: Annotated[int, typer.Option(help="Concepts of a run.", min=1, max=10)] = 10,
     prompts: Annotated[int, typer.Option(help="Prompts of a concept.", min=1)] = 20,
     images: Annotated[int, typer.Option(help="Pictures of a prompt.", min=1)] = 50,
     steps: Annotated[int, typer.Option(help="Sampling steps.", min=1)] = 50,
-    negative_prompt: Annotated[str, typer.Option(help="What to keep away from; CIDM's own script has one.")] = "",
+    negative_prompt: Annotated[
+        str, typer.Option(help="What to keep away from; CIDM's own script has one.")
+    ] = "",
     batch: Annotated[int, typer.Option(help="Pictures drawn at once.", min=1)] = 5,
     settings: SettingsFile = None,
     workers: Workers = 0,
@@ -94,17 +133,33 @@ def cifc10(
 def multi(
     worlds: Annotated[
         list[Path],
-        typer.Argument(metavar="WORLD...", help="Worlds that have learnt the benchmark's concepts: one for all seeds, or one for each."),
+        typer.Argument(
+            metavar="WORLD...",
+            help="Worlds that have learnt the benchmark's concepts: one for all seeds, or one for each.",
+        ),
     ],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the parts and results; finished parts in it are not repeated.")],
+    out_folder: Annotated[
+        Path,
+        typer.Option("--out", help="Folder of the parts and results; finished parts in it are not repeated."),
+    ],
     guidances: Annotated[
-        str, typer.Option(help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa.")
+        str,
+        typer.Option(
+            help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa."
+        ),
     ] = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
-    kinds: Annotated[str, typer.Option(help="Of prompts: all, or two_concepts, two_of_one_noun and so on, with commas; time.")] = "all",
+    kinds: Annotated[
+        str,
+        typer.Option(help="Of prompts: all, or two_concepts, two_of_one_noun and so on, with commas; time."),
+    ] = "all",
     seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0,1,2",
-    triples: Annotated[int, typer.Option(help="Random triples of concepts; all pairs are drawn.", min=0)] = 20,
+    triples: Annotated[
+        int, typer.Option(help="Random triples of concepts; all pairs are drawn.", min=0)
+    ] = 20,
     pictures: Annotated[int, typer.Option(help="Pictures of each prompt.", min=1)] = 1,
-    concepts: Annotated[Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")] = None,
+    concepts: Annotated[
+        Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")
+    ] = None,
     settings: SettingsFile = None,
     workers: Annotated[int, typer.Option(help="Parts at a time; 0: one on a GPU, or one a core.", min=0)] = 0,
     as_json: AsJson = False,
@@ -119,22 +174,41 @@ def multi(
     if min(numbers) < 0:
         raise SettingsError(f"--seeds {seeds}: expected numbers from 0 on")
     plan = Plan(
-        str(concepts.resolve()) if concepts else "shipped", pictures, triples, generate=read_toml(settings, "generate") if settings else {}
+        str(concepts.resolve()) if concepts else "shipped",
+        pictures,
+        triples,
+        generate=read_toml(settings, "generate") if settings else {},
     )
     result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
-    page = write_page(result, samples(out_folder, list(result["guidance"]), numbers[0]), out_folder / "multi.html")
+    page = write_page(
+        result, samples(out_folder, list(result["guidance"]), numbers[0]), out_folder / "multi.html"
+    )
     if main_process():
-        answer(as_json, {"guidance": result["guidance"], "page": str(page)}, _shown(*table(result["guidance"])), f"page: {page}")
+        answer(
+            as_json,
+            {"guidance": result["guidance"], "page": str(page)},
+            _shown(*table(result["guidance"])),
+            f"page: {page}",
+        )
 
 
-def _lifelong(count: int, concepts: Path | None, base: str, judge: str, settings: Path | None, pictures: int = 2) -> Any:
+def _lifelong(
+    count: int, concepts: Path | None, base: str, judge: str, settings: Path | None, pictures: int = 2
+) -> Any:
     from ..bench.lifelong import Plan
     from ..bench.subjects import Subjects
 
     folder = str(concepts.resolve()) if concepts else "shipped"
     if count > (have := len(Subjects.read(folder).concepts)):
         raise SettingsError(f"--count {count}: {folder} holds {have} concepts")
-    return Plan(folder, _absolute(base), count, pictures, learn=read_toml(settings, "learn") if settings else {}, judge=_absolute(judge))
+    return Plan(
+        folder,
+        _absolute(base),
+        count,
+        pictures,
+        learn=read_toml(settings, "learn") if settings else {},
+        judge=_absolute(judge),
+    )
 
 
 def _measure(
@@ -153,15 +227,28 @@ def _measure(
     result = (bench or runs.bench)(plan, chosen, numbers, out, *at_once(workers), ray)
     headed = {"title": title} if title else {}
     page = write_page(
-        result, out / f"{name}.html", command=shlex.join(["l2dm", *sys.argv[1:]]), samples=runs.samples(plan, out, result), **headed
+        result,
+        out / f"{name}.html",
+        command=shlex.join(["l2dm", *sys.argv[1:]]),
+        samples=runs.samples(plan, out, result),
+        **headed,
     )
     if main_process():
-        answer(as_json, {"methods": result["methods"], "page": str(page)}, _shown(*table(result["methods"], BRIEF)), f"all figures: {page}")
+        answer(
+            as_json,
+            {"methods": result["methods"], "page": str(page)},
+            _shown(*table(result["methods"], BRIEF)),
+            f"all figures: {page}",
+        )
 
 
 def _absolute(place: str) -> str:
     """A folder's whole path, since a worker may stand elsewhere; our own names and hub ids as they are."""
-    return str(Path(place).resolve()) if place not in ("", "mini", "shipped", "base") and Path(place).exists() else place
+    return (
+        str(Path(place).resolve())
+        if place not in ("", "mini", "shipped", "base") and Path(place).exists()
+        else place
+    )
 
 
 def _shown(head: list[str], rows: list[list[str]]) -> Table:

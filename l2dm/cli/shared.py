@@ -19,7 +19,8 @@ out, err = Console(), Console(stderr=True)
 WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
 SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="TOML file with a table \\[learn] or \\[generate]; options here win.")
+    Path | None,
+    typer.Option("--settings", help="TOML file with a table \\[learn] or \\[generate]; options here win."),
 ]
 
 
@@ -44,7 +45,9 @@ def names(option: str, text: str, known: list[str]) -> list[str]:
     """``"a,b"`` -> ``["a", "b"]``, "all" -> ``known``; a SettingsError that names ``option`` for what is not known."""
     chosen = known if text == "all" else [name.strip() for name in text.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        raise SettingsError(f"{option}: unknown {option.strip('-').rstrip('s')} {unknown[0]!r}; known: all, {', '.join(known)}")
+        raise SettingsError(
+            f"{option}: unknown {option.strip('-').rstrip('s')} {unknown[0]!r}; known: all, {', '.join(known)}"
+        )
     return chosen
 
 

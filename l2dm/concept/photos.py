@@ -46,9 +46,13 @@ class PhotoReport:
             more = f" (and {len(self.problems) - 1} more; see l2dm check)" if len(self.problems) > 1 else ""
             raise PhotoError(f"{self.problems[0]}{more}; remove the file or pass --skip-bad")
         if not self.photos:
-            raise PhotoError(f"{self.folder}: no usable photo; put 1 to {MOST} photos (3 to 5 are best) into this folder")
+            raise PhotoError(
+                f"{self.folder}: no usable photo; put 1 to {MOST} photos (3 to 5 are best) into this folder"
+            )
         if len(self.photos) > MOST:
-            raise PhotoError(f"{self.folder}: {len(self.photos)} photos; a concept takes at most {MOST} (3 to 5 are best)")
+            raise PhotoError(
+                f"{self.folder}: {len(self.photos)} photos; a concept takes at most {MOST} (3 to 5 are best)"
+            )
         return self.photos
 
 
@@ -63,7 +67,11 @@ def check_photos(folder: str | Path) -> PhotoReport:
     problems: list[str] = []
     seen: dict[str, Path] = {}
     captions = {p.stem for p in folder.iterdir() if p.suffix.lower() == ".txt"}
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.suffix.lower() != ".txt"):
+    for path in sorted(
+        p
+        for p in folder.iterdir()
+        if p.is_file() and not p.name.startswith(".") and p.suffix.lower() != ".txt"
+    ):
         try:
             photo = _read(path)
         except PhotoError as error:
@@ -88,9 +96,13 @@ def _read(path: Path) -> Photo:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 if image.format not in FORMATS:
-                    raise PhotoError(f"{path}: {image.format} pictures are not supported; save it as JPEG or PNG")
+                    raise PhotoError(
+                        f"{path}: {image.format} pictures are not supported; save it as JPEG or PNG"
+                    )
                 if image.width * image.height > MOST_PIXELS:
-                    raise PhotoError(f"{path}: {image.width} x {image.height} pixels; at most {MOST_PIXELS // 10**6} million")
+                    raise PhotoError(
+                        f"{path}: {image.width} x {image.height} pixels; at most {MOST_PIXELS // 10**6} million"
+                    )
                 if getattr(image, "n_frames", 1) > 1 and image.format in ("GIF", "WEBP", "TIFF"):
                     notes.append(f"first of {image.n_frames} frames")
                 if image.getexif().get(0x0112, 1) != 1:
@@ -102,12 +114,18 @@ def _read(path: Path) -> Photo:
     except PhotoError:
         raise
     except UnidentifiedImageError:
-        kind = "a photo that this version of Pillow cannot read" if path.suffix.lower() in SUFFIXES else "not a photo"
+        kind = (
+            "a photo that this version of Pillow cannot read"
+            if path.suffix.lower() in SUFFIXES
+            else "not a photo"
+        )
         raise PhotoError(f"{path}: {kind}") from None
     except Image.DecompressionBombError:
         raise PhotoError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels") from None
     except Exception as error:  # Pillow's plugins raise nearly anything on broken data
-        raise PhotoError(f"{path}: broken after {size:,} bytes ({str(error).strip() or type(error).__name__})") from None
+        raise PhotoError(
+            f"{path}: broken after {size:,} bytes ({str(error).strip() or type(error).__name__})"
+        ) from None
     if min(rgb.size) < SMALLEST:
         raise PhotoError(f"{path}: {rgb.width} x {rgb.height} pixels; at least {SMALLEST} a side are needed")
     if mode != "RGB":
@@ -140,7 +158,9 @@ def _caption(path: Path) -> str | None:
     return text[:500] or None
 
 
-def shrunken(image: Image.Image, side: int, room: tuple[int, int], middle: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def shrunken(
+    image: Image.Image, side: int, room: tuple[int, int], middle: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """``image``, ``side`` pixels square, about ``middle`` (x, y) of ``room`` (width, height), its edges drawn out or cut off.
 
     The pixels (height, width, 3), and where they are the image's own (height, width)."""

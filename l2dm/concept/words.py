@@ -32,7 +32,9 @@ def check_noun(noun: str) -> str:
     """``noun`` in lower case with single spaces, or a TokenError."""
     cleaned = " ".join(str(noun).lower().split())
     if not _NOUN.fullmatch(cleaned) or len(cleaned) > 60:
-        raise TokenError(f"noun {noun!r}: expected one to four words naming the concept's class, such as 'dog' or 'duck toy'")
+        raise TokenError(
+            f"noun {noun!r}: expected one to four words naming the concept's class, such as 'dog' or 'duck toy'"
+        )
     return cleaned
 
 
@@ -41,7 +43,9 @@ def caption_for(text: str, token: str, noun: str) -> str:
     words, concept = " ".join(text.split()), f"{token} {noun}"
     if token in words:
         return words
-    swapped, count = re.subn(rf"\b(?:(?:a|an|the) )?{re.escape(noun)}\b", concept, words, count=1, flags=re.IGNORECASE)
+    swapped, count = re.subn(
+        rf"\b(?:(?:a|an|the) )?{re.escape(noun)}\b", concept, words, count=1, flags=re.IGNORECASE
+    )
     return swapped if count else f"a photo of {concept}, {words}"
 
 

@@ -26,7 +26,11 @@ def score(drawn: np.ndarray, name: str, stored: dict[str, np.ndarray], version: 
     """The score of pictures of ``name`` with unit features ``(n, d)``; ``stored`` holds everyone's features ``(m, d)``."""
     means = {other: (drawn @ features.T).mean(1) for other, features in stored.items()}
     nearest = np.stack(list(means.values())).argmax(0)
-    return Score(round(float(means[name].mean()), 6), round(float(np.mean(nearest == list(means).index(name))), 6), version)
+    return Score(
+        round(float(means[name].mean()), 6),
+        round(float(np.mean(nearest == list(means).index(name))), 6),
+        version,
+    )
 
 
 def drift(drawn: np.ndarray, pretrained: np.ndarray) -> float:
@@ -42,4 +46,6 @@ def due(concepts: list[str], last: dict[str, int], most: int) -> list[str]:
 
 def worst_loss(before: dict[str, Score], now: dict[str, Score]) -> float:
     """The largest fall of likeness of any concept that was examined both times, in points of 100; 0 when none fell."""
-    return max([0.0, *(100 * (before[token].likeness - now[token].likeness) for token in now if token in before)])
+    return max(
+        [0.0, *(100 * (before[token].likeness - now[token].likeness) for token in now if token in before)]
+    )

@@ -44,7 +44,9 @@ class Block(torch.nn.Module):
 
 
 def _down(inside: int, out: int) -> torch.nn.Sequential:
-    return torch.nn.Sequential(torch.nn.Conv2d(inside, out, 3, 2, 1, bias=False), torch.nn.BatchNorm2d(out), torch.nn.ReLU())
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(inside, out, 3, 2, 1, bias=False), torch.nn.BatchNorm2d(out), torch.nn.ReLU()
+    )
 
 
 class JudgeNet(torch.nn.Module):
@@ -56,15 +58,25 @@ class JudgeNet(torch.nn.Module):
             _down(3, 32), Block(32), _down(32, 64), Block(64), _down(64, 128), Block(128), Block(128), Block(128)
         )  # fmt: skip
         # centred, or all cells of a network of ReLUs would point the same way
-        self.cells = torch.nn.Sequential(torch.nn.Conv2d(128, WIDTH, 1, bias=False), torch.nn.BatchNorm2d(WIDTH, affine=False))
+        self.cells = torch.nn.Sequential(
+            torch.nn.Conv2d(128, WIDTH, 1, bias=False), torch.nn.BatchNorm2d(WIDTH, affine=False)
+        )
         self.saliency = torch.nn.Conv2d(128, 1, 1)
         self.nouns, self.backgrounds = torch.nn.Conv2d(128, nouns, 1), torch.nn.Linear(128, backgrounds)
-        self.sharpness, self.threshold = torch.nn.Parameter(torch.tensor(10.0)), torch.nn.Parameter(torch.tensor(6.0))
+        self.sharpness, self.threshold = (
+            torch.nn.Parameter(torch.tensor(10.0)),
+            torch.nn.Parameter(torch.tensor(6.0)),
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         seen = self.trunk(x)
         cells = F.normalize(self.cells(seen).flatten(2).mT, dim=-1)
-        return cells, self.saliency(seen).flatten(1), self.nouns(seen).amax((2, 3)), self.backgrounds(seen.mean((2, 3)))
+        return (
+            cells,
+            self.saliency(seen).flatten(1),
+            self.nouns(seen).amax((2, 3)),
+            self.backgrounds(seen.mean((2, 3))),
+        )
 
 
 def pool(cells: torch.Tensor, saliency: torch.Tensor) -> torch.Tensor:
@@ -96,11 +108,17 @@ class Judge:
         self.sure = float(self.net.threshold / self.net.sharpness)
 
     @torch.no_grad()
-    def look(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def look(
+        self, images: Sequence[Image.Image]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the network says about pictures of any size: see ``JudgeNet``."""
-        pixels = np.stack([np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.LANCZOS)) for image in images])
+        pixels = np.stack(
+            [np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.LANCZOS)) for image in images]
+        )
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return tuple(torch.cat(parts) for parts in zip(*(self.net(part) for part in x.split(64)), strict=True))
+        return tuple(
+            torch.cat(parts) for parts in zip(*(self.net(part) for part in x.split(64)), strict=True)
+        )
 
     def features(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """``(images, WIDTH)``, of unit length: where each picture as a whole lies."""

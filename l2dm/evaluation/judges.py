@@ -64,7 +64,12 @@ class EncoderJudge:
         )
 
     def card(self) -> dict[str, Any]:
-        return {"encoder": self.encoder.name, "kind": self.encoder.kind, "side": self.encoder.side, "width": self.encoder.width}
+        return {
+            "encoder": self.encoder.name,
+            "kind": self.encoder.kind,
+            "side": self.encoder.side,
+            "width": self.encoder.width,
+        }
 
 
 def find_judge(source: str = SHIPPED) -> Judging:

@@ -17,7 +17,10 @@ FORGETTING = {
 
 def spread(values: list[float]) -> dict[str, float]:
     """Mean and sample standard deviation (0 of one value)."""
-    return {"mean": round(float(np.mean(values)), 4), "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)}
+    return {
+        "mean": round(float(np.mean(values)), 4),
+        "std": round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4),
+    }
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -31,9 +34,13 @@ def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
         found[f"{name}_just_learned"] = spread([matrix.just_learned(m) for m in matrices])
         if name in FORGETTING:
             found[FORGETTING[name]] = spread([matrix.forgetting(m) for m in matrices])
-    for name in {name: None for record in records for name, value in record.items() if isinstance(value, float)}:
+    for name in {
+        name: None for record in records for name, value in record.items() if isinstance(value, float)
+    }:
         found[name] = spread([record[name] for record in records if name in record])
-    found["seconds_per_concept"] = spread([float(np.median(r["seconds"])) for r in records])  # one lesson may have met other work
+    found["seconds_per_concept"] = spread(
+        [float(np.median(r["seconds"])) for r in records]
+    )  # one lesson may have met other work
     found["peak_memory_mb"] = spread([max(r["peak_mb"]) for r in records])
     found["bytes_per_concept"] = spread([r["bytes"][-1] / len(r["bytes"]) for r in records])
     if len(records[0]["seconds"]) >= 10:

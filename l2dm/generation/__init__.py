@@ -7,4 +7,15 @@ from .picture import Picture, contact_sheet
 from .prompt import check_length, personal_tokens
 from .sampler import draw
 
-__all__ = ["Glance", "Glances", "Mention", "Picture", "check_length", "chosen", "contact_sheet", "draw", "mentions", "personal_tokens"]
+__all__ = [
+    "Glance",
+    "Glances",
+    "Mention",
+    "Picture",
+    "check_length",
+    "chosen",
+    "contact_sheet",
+    "draw",
+    "mentions",
+    "personal_tokens",
+]

@@ -23,30 +23,47 @@ def collaged(
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``. ``pipe`` draws from text alone."""
     count, apart = len(generators), max(1, round(how.ALONE * settings.steps))
     together = max(1, settings.steps - apart)
-    common = {"negative_prompt": settings.negative_prompt or None, "num_images_per_prompt": count, "generator": generators}
+    common = {
+        "negative_prompt": settings.negative_prompt or None,
+        "num_images_per_prompt": count,
+        "generator": generators,
+    }
     joint = backbone.pipeline(settings.sampler, from_pictures=True)
     scales = [settings.guidance_scale * (how.GUIDANCE if thing.personal else 1.0) for thing in things]
     each = [
-        pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images for text, scale in zip(alone(prompt, things), scales)
+        pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images
+        for text, scale in zip(alone(prompt, things), scales)
     ]
     points = spots([thing.side for thing in things])
-    pixels, insides = zip(*(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each)))
+    pixels, insides = zip(
+        *(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each))
+    )
     x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = backbone.encode_pictures(x)
-    shares = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(insides[0])[None, None].float(), latents.shape[-2:])
+    shares = torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(insides[0])[None, None].float(), latents.shape[-2:]
+    )
     inside = (shares > 0.999).to(latents.device)
 
     def hold(pipe, index: int, timestep, tensors: dict) -> dict:
-        following = pipe.scheduler.timesteps[(settings.steps - together) * pipe.scheduler.order :][index + 1 : index + 2]
+        following = pipe.scheduler.timesteps[(settings.steps - together) * pipe.scheduler.order :][
+            index + 1 : index + 2
+        ]
         held = latents
         if len(following):
-            noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators]).to(latents)
+            noise = torch.stack(
+                [torch.randn(latents.shape[1:], generator=generator) for generator in generators]
+            ).to(latents)
             held = pipe.scheduler.add_noise(latents, noise, following)
         tensors["latents"] = torch.where(inside, held, tensors["latents"])
         return tensors
 
     changes = {"callback_on_step_end": hold}
-    with glances.during(backbone, things, changes, count, size, settings.steps - together) if glances else nullcontext(changes) as changes:
+    with (
+        glances.during(backbone, things, changes, count, size, settings.steps - together)
+        if glances
+        else nullcontext(changes) as changes
+    ):
         return joint(
             prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
             guidance_scale=settings.guidance_scale * how.TOGETHER, **common, **changes,

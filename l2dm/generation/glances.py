@@ -39,13 +39,17 @@ class Glances:
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures. ``first``: the step at which the
         things come together; what is asked of earlier ones is seen there."""
-        maps = AttentionMaps(map_size(backbone.unet, size["height"] // backbone.factor, size["width"] // backbone.factor))
+        maps = AttentionMaps(
+            map_size(backbone.unet, size["height"] // backbone.factor, size["width"] // backbone.factor)
+        )
         found: list[list[Glance]] = [[] for _ in range(count)]
         then, steps = changes.get("callback_on_step_end"), {max(first, step) for step in self.steps}
 
         def look(pipe, index: int, timestep, tensors: dict) -> dict:
             if (index := index + first) in steps:  # the prompt's half comes last
-                shown = of_words(without_start(maps.probabilities()[-count:]), [thing.all for thing in things])
+                shown = of_words(
+                    without_start(maps.probabilities()[-count:]), [thing.all for thing in things]
+                )
                 for row, picture in zip(shown.cpu().numpy(), found):
                     picture += [Glance(index, thing.name, map) for thing, map in zip(things, row)]
             tensors = then(pipe, index - first, timestep, tensors) if then else tensors

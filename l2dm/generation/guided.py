@@ -30,7 +30,14 @@ from .mentions import Mention
 class Guide:
     """Moves the latents of a batch of pictures of one prompt. One for each batch: it remembers each picture's regions."""
 
-    def __init__(self, backbone: Backbone, things: list[Mention], words: int, settings: GenerateSettings, latent_size: tuple[int, int]):
+    def __init__(
+        self,
+        backbone: Backbone,
+        things: list[Mention],
+        words: int,
+        settings: GenerateSettings,
+        latent_size: tuple[int, int],
+    ):
         self.backbone, self.things, self.words, self.settings = backbone, things, words, settings
         self.maps = AttentionMaps(map_size(backbone.unet, *latent_size))
         self.regions: torch.Tensor | None = None
@@ -68,7 +75,9 @@ class Guide:
         if s.guidance == "attend-and-excite" and (goal := goals(s.steps).get(index)) is not None:
             self._refine(scheduler, index, latents, context, size, goal)
         for _ in range(s.guidance_repeats):
-            rows = torch.tensor([row for row in range(len(latents)) if row not in self.settled], dtype=torch.long)
+            rows = torch.tensor(
+                [row for row in range(len(latents)) if row not in self.settled], dtype=torch.long
+            )
             if not len(rows):
                 break
             losses, moved = self._moved(scheduler, index, latents[rows], rows, context, size)
@@ -84,13 +93,17 @@ class Guide:
         timestep = scheduler.timesteps[index]
         with torch.enable_grad():
             z = latents.detach().requires_grad_()
-            seen = self.maps.of(self.backbone.unet, scheduler.scale_model_input(z, timestep), timestep, context[rows])
+            seen = self.maps.of(
+                self.backbone.unet, scheduler.scale_model_input(z, timestep), timestep, context[rows]
+            )
             losses = self.losses(seen, rows)
             (gradient,) = torch.autograd.grad(losses.sum(), z)
         self.history.append(losses.tolist())
         return losses.detach().cpu(), z.detach() - size * gradient
 
-    def _refine(self, scheduler, index: int, latents: torch.Tensor, context: torch.Tensor, size: float, goal: float) -> None:
+    def _refine(
+        self, scheduler, index: int, latents: torch.Tensor, context: torch.Tensor, size: float, goal: float
+    ) -> None:
         """Attend-and-Excite's iterative refinement of ``latents`` in place: as its authors', a picture moves while its loss
         before the last move was above 1 - ``goal``."""
         rows = torch.arange(len(latents))
@@ -129,10 +142,18 @@ def guided(
             yield {}
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
-    guide = Guide(backbone, things, backbone.count_tokens(prompt), replace(settings, guidance=kind), latent_size)
+    guide = Guide(
+        backbone, things, backbone.count_tokens(prompt), replace(settings, guidance=kind), latent_size
+    )
     pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
     latents = pipe.prepare_latents(
-        len(generators), backbone.unet.config.in_channels, size["height"], size["width"], context.dtype, backbone.device, generators
+        len(generators),
+        backbone.unet.config.in_channels,
+        size["height"],
+        size["width"],
+        context.dtype,
+        backbone.device,
+        generators,
     )
     latents = guide.move(pipe.scheduler, 0, latents, context) / pipe.scheduler.init_noise_sigma
 

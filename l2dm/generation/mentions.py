@@ -45,7 +45,9 @@ _LINK = re.compile(
 )
 
 
-def mentions(prompt: str, concepts: dict[str, str], backbone: Backbone, plain: tuple[str, ...] = ()) -> list[Mention]:
+def mentions(
+    prompt: str, concepts: dict[str, str], backbone: Backbone, plain: tuple[str, ...] = ()
+) -> list[Mention]:
     """The things of ``prompt`` in its order: personal tokens (``concepts``: token -> noun) and the nouns of ``plain``.
 
     A noun right after a concept's token is that concept's own. Raises PromptError when the tokenizer cuts a thing off.
@@ -57,9 +59,13 @@ def mentions(prompt: str, concepts: dict[str, str], backbone: Backbone, plain: t
     def positions(span: tuple[int, int] | None) -> tuple[int, ...]:
         if span is None:
             return ()
-        found = tuple(i for i, (low, high) in enumerate(offsets) if low < high and low < span[1] and high > span[0])
+        found = tuple(
+            i for i, (low, high) in enumerate(offsets) if low < high and low < span[1] and high > span[0]
+        )
         if not found or found[-1] >= cut:
-            raise PromptError(f"prompt {prompt[:60]!r}…: {prompt[slice(*span)]!r} lies beyond what this base reads; shorten the prompt")
+            raise PromptError(
+                f"prompt {prompt[:60]!r}…: {prompt[slice(*span)]!r} lies beyond what this base reads; shorten the prompt"
+            )
         return found
 
     ends = [((token or noun)[0], (noun or token)[1]) for _, token, noun in spans]
@@ -81,10 +87,14 @@ def alone(prompt: str, things: list[Mention]) -> list[str]:
         said = re.sub(rf"^\s*(?:{_SIDE_WORDS})", "", prompt[thing.span[1] : end], flags=re.IGNORECASE)
         phrases.append((prompt[start : thing.span[1]], said))
     before, after = prompt[: starts[0]], phrases[-1][1]
-    return [before + words + _LINK.sub("", said) + after for words, said in phrases[:-1]] + [before + phrases[-1][0] + after]
+    return [before + words + _LINK.sub("", said) + after for words, said in phrases[:-1]] + [
+        before + phrases[-1][0] + after
+    ]
 
 
-def _spans(prompt: str, concepts: dict[str, str], plain: tuple[str, ...]) -> list[tuple[str, tuple | None, tuple | None]]:
+def _spans(
+    prompt: str, concepts: dict[str, str], plain: tuple[str, ...]
+) -> list[tuple[str, tuple | None, tuple | None]]:
     """``(name, the token's characters, the noun's characters)`` of each thing."""
     found, taken = [], set()
     for match in TOKEN_LIKE.finditer(prompt):

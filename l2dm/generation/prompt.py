@@ -18,7 +18,10 @@ def personal_tokens(prompt: str, known: list[str]) -> list[str]:
         if token not in known:
             near = difflib.get_close_matches(token, known, 1)
             have = f"it knows {', '.join(known)}" if known else "it has learnt nothing yet"
-            raise PromptError(f"prompt {prompt!r}: {token} is not in this world; " + (f"did you mean {near[0]}?" if near else have))
+            raise PromptError(
+                f"prompt {prompt!r}: {token} is not in this world; "
+                + (f"did you mean {near[0]}?" if near else have)
+            )
     return tokens
 
 
@@ -26,4 +29,6 @@ def check_length(prompt: str, backbone: Backbone) -> None:
     """A PromptError when the text encoder would cut the prompt's end off."""
     length = backbone.count_tokens(prompt)
     if length > backbone.longest_prompt:
-        raise PromptError(f"prompt {prompt[:60]!r}…: {length} tokens; this base reads at most {backbone.longest_prompt}, so shorten it")
+        raise PromptError(
+            f"prompt {prompt[:60]!r}…: {length} tokens; this base reads at most {backbone.longest_prompt}, so shorten it"
+        )

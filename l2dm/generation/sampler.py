@@ -30,9 +30,14 @@ def draw(
     keep_freed_memory()
     things, size = list(things), {}
     for name in ("height", "width"):
-        value, grain = getattr(settings, name), backbone.factor * 2 ** (len(backbone.unet.config.block_out_channels) - 1)
+        value, grain = (
+            getattr(settings, name),
+            backbone.factor * 2 ** (len(backbone.unet.config.block_out_channels) - 1),
+        )
         if value % grain:
-            raise SettingsError(f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}")
+            raise SettingsError(
+                f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}"
+            )
         size[name] = value or backbone.side
     pipe, images = backbone.pipeline(settings.sampler), []
     for first in range(0, settings.n, settings.batch):
@@ -43,7 +48,9 @@ def draw(
         else:
             with (
                 guided(pipe, backbone, prompt, things, settings, generators, size) as moving,
-                glances.during(backbone, things, moving, count, size) if glances else nullcontext(moving) as changes,
+                glances.during(backbone, things, moving, count, size)
+                if glances
+                else nullcontext(moving) as changes,
             ):
                 images += pipe(
                     prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,

@@ -27,7 +27,11 @@ class _Watching:
         self.processor, self.maps = processor, maps
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
-        if encoder_hidden_states is not None and hidden_states.ndim == 3 and hidden_states.shape[1] == self.maps.height * self.maps.width:
+        if (
+            encoder_hidden_states is not None
+            and hidden_states.ndim == 3
+            and hidden_states.shape[1] == self.maps.height * self.maps.width
+        ):
             self.maps.take(attn, hidden_states, encoder_hidden_states)
             if len(self.maps.layers) == self.maps.enough:
                 raise _HaveAll
@@ -39,16 +43,23 @@ class AttentionMaps:
 
     def __init__(self, size: tuple[int, int]):
         (self.height, self.width), self.layers = size, []
-        self.depth = self.enough = 0  # layers that a whole forward has, once one ran; after how many to end this one, or 0
+        self.depth = self.enough = (
+            0  # layers that a whole forward has, once one ran; after how many to end this one, or 0
+        )
 
     def take(self, attn, hidden: torch.Tensor, context: torch.Tensor) -> None:
         """Keep one layer's probabilities, mean over heads: (B, pixels, tokens)."""
         if attn.norm_cross:
             context = attn.norm_encoder_hidden_states(context)
-        query, key = (to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2) for to, x in ((attn.to_q, hidden), (attn.to_k, context)))
+        query, key = (
+            to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            for to, x in ((attn.to_q, hidden), (attn.to_k, context))
+        )
         self.layers.append((query @ key.mT * attn.scale).float().softmax(-1).mean(1))
 
-    def of(self, unet: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def of(
+        self, unet: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor
+    ) -> torch.Tensor:
         """The ``probabilities`` of one forward, which ends with the last of them: the first call finds out which that is."""
         with watched(unet, self):
             self.enough = self.depth
@@ -93,7 +104,11 @@ def smooth(maps: torch.Tensor, sigma: float = 0.5**0.5) -> torch.Tensor:
 @contextmanager
 def watched(unet: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMaps]:
     """Within the block every cross-attention layer of ``unet`` also fills ``maps``; afterwards its own processors are back."""
-    layers = [module for name, module in unet.named_modules() if name.endswith("attn2") and hasattr(module, "processor")]
+    layers = [
+        module
+        for name, module in unet.named_modules()
+        if name.endswith("attn2") and hasattr(module, "processor")
+    ]
     own = [layer.processor for layer in layers]
     try:
         for layer, processor in zip(layers, own):

@@ -24,7 +24,9 @@ from ..concept import shrunken
 from .regions import anchors, territories
 
 ALONE = 0.5  # share of the steps
-GUIDANCE = 2 / 3  # of a concept alone, as a share of ``guidance_scale``: it has one look only, and needs less to come out
+GUIDANCE = (
+    2 / 3
+)  # of a concept alone, as a share of ``guidance_scale``: it has one look only, and needs less to come out
 TOGETHER = 0.0  # of the whole, likewise
 SIZE = 1.05  # a shrunken picture's area, as a multiple of a place's; in sides
 
@@ -39,13 +41,19 @@ def spots(sides: list[str | None]) -> torch.Tensor:
     """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order, as one writes, unless
     ``sides`` (left, right, top, bottom) say otherwise; sides that leave two things on one spot say nothing."""
     rows = grid(len(sides))
-    places = [((2 * i + 1) / n - 1, (2 * row + 1) / len(rows) - 1) for row, n in enumerate(rows) for i in range(n)]
+    places = [
+        ((2 * i + 1) / n - 1, (2 * row + 1) / len(rows) - 1) for row, n in enumerate(rows) for i in range(n)
+    ]
     points = torch.tensor(places)
     wanted = anchors(points, sides) if any(sides) else points
-    return wanted if all(float((a - b).norm()) > 0.1 for a, b in itertools.combinations(wanted, 2)) else points
+    return (
+        wanted if all(float((a - b).norm()) > 0.1 for a, b in itertools.combinations(wanted, 2)) else points
+    )
 
 
-def collage(pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def collage(
+    pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """``pictures``, shrunken, about ``points`` (m, 2) of a picture ``size`` = (width, height) pixels large.
 
     The pixels (height, width, 3), uint8, and where they are a picture's own (height, width), bool: elsewhere its edges are drawn out."""
@@ -53,7 +61,9 @@ def collage(pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, 
     middles, rows = (points.double() + 1) / 2 * torch.tensor(size), grid(len(points))
     side = max(1, round(SIZE * math.sqrt(width * height / (len(rows) * rows[0]))))
     pixels, inside = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool)
-    for picture, middle, own in zip(pictures, middles.tolist(), territories(points[None], height, width)[0].bool().numpy()):
+    for picture, middle, own in zip(
+        pictures, middles.tolist(), territories(points[None], height, width)[0].bool().numpy()
+    ):
         part, counts = shrunken(picture, side, size, middle)
         pixels[own], inside[own] = part[own], counts[own]
     return pixels, inside

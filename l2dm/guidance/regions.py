@@ -18,7 +18,9 @@ SIDES = {"left": (-0.5, 0.0), "right": (0.5, 0.0), "top": (0.0, -0.5), "bottom":
 def centroids(maps: torch.Tensor) -> torch.Tensor:
     """(B, m, 2): x and y of the mean of each map (B, m, h, w), in [-1, 1]."""
     share = maps / maps.sum((2, 3), keepdim=True).clamp(min=1e-12)
-    x, y = (torch.linspace(-1, 1, n, device=maps.device, dtype=maps.dtype) for n in (maps.shape[3], maps.shape[2]))
+    x, y = (
+        torch.linspace(-1, 1, n, device=maps.device, dtype=maps.dtype) for n in (maps.shape[3], maps.shape[2])
+    )
     return torch.stack([(share * x).sum((2, 3)), (share * y[:, None]).sum((2, 3))], -1)
 
 
@@ -26,7 +28,13 @@ def layouts(count: int) -> list[list[tuple[float, float]]]:
     """Anchor points that ``count`` concepts may share out among themselves."""
     turns = [0.0, 0.25] if count == 2 else [k / (4 * count) for k in range(4)]
     return [
-        [(0.5 * math.cos(2 * math.pi * (i / count + turn)), 0.5 * math.sin(2 * math.pi * (i / count + turn))) for i in range(count)]
+        [
+            (
+                0.5 * math.cos(2 * math.pi * (i / count + turn)),
+                0.5 * math.sin(2 * math.pi * (i / count + turn)),
+            )
+            for i in range(count)
+        ]
         for turn in turns
     ]
 
@@ -44,7 +52,11 @@ def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
             points[left[0]] = -points[1 - left[0]]
         return points
     best = min(
-        (torch.tensor(order).to(where) for layout in layouts(count) for order in itertools.permutations(layout)),
+        (
+            torch.tensor(order).to(where)
+            for layout in layouts(count)
+            for order in itertools.permutations(layout)
+        ),
         key=lambda points: float((points - where).square().sum()),
     )
     return best
@@ -52,7 +64,9 @@ def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
 
 def masks(maps: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
     """Zeros and ones (B, m, h, w): every pixel belongs to the concept whose anchor is nearest; no two overlap."""
-    return territories(torch.stack([anchors(row, wanted) for row in centroids(maps.detach())]), *maps.shape[2:]).to(maps)
+    return territories(
+        torch.stack([anchors(row, wanted) for row in centroids(maps.detach())]), *maps.shape[2:]
+    ).to(maps)
 
 
 def territories(where: torch.Tensor, h: int, w: int) -> torch.Tensor:

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 import torch
 
 
-def structured(context: torch.Tensor, phrases: dict[str, tuple[int, ...]], read: Callable[[list[str]], torch.Tensor]) -> torch.Tensor:
+def structured(
+    context: torch.Tensor, phrases: dict[str, tuple[int, ...]], read: Callable[[list[str]], torch.Tensor]
+) -> torch.Tensor:
     """(B, length, width), mean over c_0 = ``context`` and every c_j; ``phrases``: words -> their positions in the prompt."""
     total = context.clone()
     for words, positions in phrases.items():

@@ -7,4 +7,14 @@ from .objective import Rows, objective
 from .photos import photo_latents
 from .stop import stop_signals
 
-__all__ = ["COMPANIONS", "Learning", "Rows", "Step", "objective", "pack_optimizer", "photo_latents", "stop_signals", "unpack_optimizer"]
+__all__ = [
+    "COMPANIONS",
+    "Learning",
+    "Rows",
+    "Step",
+    "objective",
+    "pack_optimizer",
+    "photo_latents",
+    "stop_signals",
+    "unpack_optimizer",
+]

@@ -7,12 +7,20 @@ import torch
 _KEYS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def pack_optimizer(named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def pack_optimizer(
+    named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
     """``{"exp_avg/<name>": tensor, ...}`` for Adam and AdamW."""
-    return {f"{key}/{name}": value.detach().cpu().clone() for name, p in named.items() for key, value in optimizer.state.get(p, {}).items()}
+    return {
+        f"{key}/{name}": value.detach().cpu().clone()
+        for name, p in named.items()
+        for key, value in optimizer.state.get(p, {}).items()
+    }
 
 
-def unpack_optimizer(named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+def unpack_optimizer(
+    named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+) -> None:
     """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters."""
     for name, p in named.items():
         state = {key: tensors[f"{key}/{name}"] for key in _KEYS if f"{key}/{name}" in tensors}

@@ -10,10 +10,26 @@ from dataclasses import dataclass
 
 import torch
 
-from ..backbone import Backbone, compiled, fast_layers, frozen_in_bfloat16, keep_freed_memory, multiplies_bfloat16
+from ..backbone import (
+    Backbone,
+    compiled,
+    fast_layers,
+    frozen_in_bfloat16,
+    keep_freed_memory,
+    multiplies_bfloat16,
+)
 from ..concept import Concept
 from ..methods import METHODS
-from ..retention import PENALTIES, Distillation, DrawNumbers, ElasticWeights, KeptDirections, Past, old_rows, past_rows
+from ..retention import (
+    PENALTIES,
+    Distillation,
+    DrawNumbers,
+    ElasticWeights,
+    KeptDirections,
+    Past,
+    old_rows,
+    past_rows,
+)
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import pack_optimizer, unpack_optimizer
@@ -52,7 +68,13 @@ class Learning:
 
     def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept, past: Past,
                  settings: LearnSettings):  # fmt: skip
-        self.backbone, self.tuner, self.concept, self.past, self.settings = backbone, tuner, concept, past, settings
+        self.backbone, self.tuner, self.concept, self.past, self.settings = (
+            backbone,
+            tuner,
+            concept,
+            past,
+            settings,
+        )
         self.method = METHODS[settings.method]
         self.distillation = None
         if self.method.distil != "nothing" and past.prompts:
@@ -78,9 +100,17 @@ class Learning:
         self.texts = Texts(backbone, concept.token)
         self.done = 0
         self._latents = photo_latents(backbone, concept.photos, settings.flip)
-        self._mixes = mixes(backbone, concept, past.companions, settings.flip, settings.seed) if past.companions else None
+        self._mixes = (
+            mixes(backbone, concept, past.companions, settings.flip, settings.seed)
+            if past.companions
+            else None
+        )
         meets = self._mixes is not None and bool(past.memory)
-        self._meetings = mixes(backbone, concept, past.memory, settings.flip, settings.seed + 1, past.names) if meets else None
+        self._meetings = (
+            mixes(backbone, concept, past.memory, settings.flip, settings.seed + 1, past.names)
+            if meets
+            else None
+        )
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
@@ -100,11 +130,17 @@ class Learning:
             prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
             parts.append(Rows("prior", s.prior_weight, latents, prompts))
         if meetings:
-            parts.append(self._meetings.rows("replay", meetings, s.replay_weight * self.method.rehearse / s.batch, draw))
+            parts.append(
+                self._meetings.rows(
+                    "replay", meetings, s.replay_weight * self.method.rehearse / s.batch, draw
+                )
+            )
         elif self.past.memory and not self._mixes:
             tasks, entries, latents = past_rows(self.past.memory, s.batch, draw)
             prompts = [self.past.prompts[task][entry] for task, entry in zip(tasks, entries)]
-            parts.append(Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks)))
+            parts.append(
+                Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks))
+            )
         if self.method.distil == "new":
             prompts, tasks = old_rows(self.past.prompts, s.batch, draw)
             parts.append(Rows("old outputs", 0.0, parts[0].latents, prompts, tasks))
@@ -120,7 +156,9 @@ class Learning:
                 generator = self._generator(self.done)
                 parts = self.rows(generator)
                 with self._autocast():
-                    loss, terms = objective(self.backbone, parts, generator, self.distillation, self.texts, self.penalty)
+                    loss, terms = objective(
+                        self.backbone, parts, generator, self.distillation, self.texts, self.penalty
+                    )
                 loss.backward()
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
@@ -129,7 +167,14 @@ class Learning:
                 self.done += 1
                 pace = (self.done - first) / (time.monotonic() - began)
                 pictures = sum(len(part.latents) for part in parts)
-                yield Step(self.done, settings.steps, float(loss.detach()), terms, pace * pictures, (settings.steps - self.done) / pace)
+                yield Step(
+                    self.done,
+                    settings.steps,
+                    float(loss.detach()),
+                    terms,
+                    pace * pictures,
+                    (settings.steps - self.done) / pace,
+                )
 
     def finish(self) -> dict[str, torch.Tensor]:
         """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""
@@ -144,7 +189,9 @@ class Learning:
         """The loss of one photo of the concept after another, in float32."""
         for sample in range(self.settings.fisher_samples):
             generator = self._generator(self.settings.steps + sample)
-            yield objective(self.backbone, [self.photo_rows(1, drawing(generator))], generator, read=self.texts)[0]
+            yield objective(
+                self.backbone, [self.photo_rows(1, drawing(generator))], generator, read=self.texts
+            )[0]
 
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) % 2**63)
@@ -168,7 +215,9 @@ class Learning:
 
     def _autocast(self) -> torch.autocast:
         """Casted weights are not kept: autocast would hand those of the teacher's forward to the student's, which comes after."""
-        return torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=self.fast, cache_enabled=False)
+        return torch.autocast(
+            self.backbone.device.type, torch.bfloat16, enabled=self.fast, cache_enabled=False
+        )
 
     @property
     def fast(self) -> bool:

@@ -45,7 +45,9 @@ class Mixes:
     def rows(self, term: str, count: int, weight: float, draw: DrawNumbers) -> Rows:
         """``count`` of them, each with ``weight``; with earlier concepts, these are what is held."""
         chosen = draw(len(self.prompts), count)
-        prompts, known, beside = ([of[k] for k in chosen.tolist()] for of in (self.prompts, self.known, self.companions))
+        prompts, known, beside = (
+            [of[k] for k in chosen.tolist()] for of in (self.prompts, self.known, self.companions)
+        )
         held = {"tasks": tuple(beside), "held": self.beside[chosen], "known": known} if self.earlier else {}
         return Rows(term, weight * count, self.latents[chosen], prompts, masks=self.masks[chosen], **held)
 
@@ -64,7 +66,10 @@ def mixes(
     for k in range(count):
         beside = list(drawn)[rng.integers(len(drawn))]
         words = names[beside] if names else beside
-        things = [(concept.name, photos[rng.integers(len(photos))]), (words, drawn[beside][rng.integers(len(drawn[beside]))])]
+        things = [
+            (concept.name, photos[rng.integers(len(photos))]),
+            (words, drawn[beside][rng.integers(len(drawn[beside]))]),
+        ]
         if flip and rng.random() < 0.5:
             things[0] = (things[0][0], things[0][1].transpose(Image.FLIP_LEFT_RIGHT))
         things = things[:: rng.choice([1, -1])]
@@ -79,7 +84,10 @@ def mixes(
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = torch.cat([backbone.encode_pictures(part) for part in x.split(8)]).cpu()
     known = [prompt.replace(concept.name, article(concept.noun)) for prompt in prompts]
-    whole = [torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:]) > 0.999 for where in (inside, theirs)]
+    whole = [
+        torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:]) > 0.999
+        for where in (inside, theirs)
+    ]
     return Mixes(latents, prompts, known, chosen, *(where.float() for where in whole), names is not None)
 
 

@@ -70,7 +70,9 @@ def objective(
         predicted = backbone.predict(noisy, timesteps, context)
     errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square()
     if any(part.masks is not None for part in parts):
-        counted = torch.cat([torch.ones_like(part.latents[:, :1]) if part.masks is None else part.masks for part in parts]).to(errors)
+        counted = torch.cat(
+            [torch.ones_like(part.latents[:, :1]) if part.masks is None else part.masks for part in parts]
+        ).to(errors)
         errors = errors * counted / counted.mean((1, 2, 3), keepdim=True)
     errors = errors.mean((1, 2, 3))
     total, values, first = errors.new_zeros(()), {}, 0

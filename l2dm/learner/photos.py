@@ -14,4 +14,6 @@ def photo_latents(backbone: Backbone, photos: tuple[Photo, ...], flip: bool) -> 
     pixels = np.stack([np.asarray(photo.square(backbone.side)) for photo in photos])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     views = [x, x.flip(-1)] if flip else [x]
-    return torch.stack([torch.cat([backbone.encode_pictures(row[None]) for row in view]) for view in views], 1).cpu()
+    return torch.stack(
+        [torch.cat([backbone.encode_pictures(row[None]) for row in view]) for view in views], 1
+    ).cpu()

@@ -60,7 +60,10 @@ def rebuild(
         prompts = [prompt for prompt in long.prompts[token] for _ in range(candidates)]
         new_latents, new_features = draw(prompts, seed + 7919 * turn + 101 * done)
         if budget and token in short.latents:
-            new_latents, new_features = torch.cat([new_latents, latents[token]]), torch.cat([new_features, features[token]])
+            new_latents, new_features = (
+                torch.cat([new_latents, latents[token]]),
+                torch.cat([new_features, features[token]]),
+            )
         latents[token], features[token] = new_latents, new_features
         on_task(done + 1, len(due))
     generated = torch.cat([features[token] for token in latents]) if latents else torch.empty(0)

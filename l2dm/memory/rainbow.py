@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 
 
-def rainbow_score(candidates: torch.Tensor, generated: torch.Tensor, stored: torch.Tensor, guide: float = 1.0) -> torch.Tensor:
+def rainbow_score(
+    candidates: torch.Tensor, generated: torch.Tensor, stored: torch.Tensor, guide: float = 1.0
+) -> torch.Tensor:
     """Scores (a, n) of ``candidates`` (a, d) for each ``stored`` feature (n, d) of their task.
 
     ``generated`` (N_g, d) are the features of all generated pictures of all tasks, the candidates among them;
@@ -23,6 +25,8 @@ def rainbow_score(candidates: torch.Tensor, generated: torch.Tensor, stored: tor
     return diversity[:, None] + guide * candidates @ stored.T
 
 
-def select(candidates: torch.Tensor, generated: torch.Tensor, stored: torch.Tensor, guide: float = 1.0) -> torch.Tensor:
+def select(
+    candidates: torch.Tensor, generated: torch.Tensor, stored: torch.Tensor, guide: float = 1.0
+) -> torch.Tensor:
     """For every stored feature the index of the candidate with the highest score, shape ``(n,)``; one may serve twice."""
     return rainbow_score(candidates, generated, stored, guide).argmax(0)

@@ -21,17 +21,25 @@ def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 1
     scale = side / max(image.size)
     size = round(image.width * scale), round(image.height * scale)
     grey = np.asarray(image.convert("L").convert("RGB").resize(size, Image.BICUBIC), dtype=np.float32)
-    shown = Image.fromarray((map / max(brightest, 1e-12)).clip(0, 1).astype(np.float32)).resize(size, Image.BICUBIC)
+    shown = Image.fromarray((map / max(brightest, 1e-12)).clip(0, 1).astype(np.float32)).resize(
+        size, Image.BICUBIC
+    )
     heat = np.asarray(shown).clip(0, 1)[..., None]
     colour = (255 * (3 * heat - np.arange(3))).clip(0, 255)
-    return Image.fromarray((grey * (1 - 0.8 * heat) + 0.8 * heat * colour).round().clip(0, 255).astype(np.uint8))
+    return Image.fromarray(
+        (grey * (1 - 0.8 * heat) + 0.8 * heat * colour).round().clip(0, 255).astype(np.uint8)
+    )
 
 
-def overlays(image: Image.Image, glances: tuple[Glance, ...], side: int = 128) -> list[list[tuple[str, Image.Image]]]:
+def overlays(
+    image: Image.Image, glances: tuple[Glance, ...], side: int = 128
+) -> list[list[tuple[str, Image.Image]]]:
     """One row for each thing, in the prompt's order, and in it ``(label, overlay)`` of each step; a thing's brightest cell is white."""
     steps = list(dict.fromkeys(glance.step for glance in glances))
     rows = []
-    for i in range(len(glances) // max(1, len(steps))):  # of each step the things stand in one order; two may share a name
+    for i in range(
+        len(glances) // max(1, len(steps))
+    ):  # of each step the things stand in one order; two may share a name
         own = [[g for g in glances if g.step == step][i] for step in steps]
         brightest = max(float(g.map.max()) for g in own)
         rows.append([(f"{g.name} step {g.step}", overlay(image, g.map, brightest, side)) for g in own])

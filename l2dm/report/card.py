@@ -28,7 +28,11 @@ def card(manifest: Manifest) -> dict[str, Any]:
              "before": round(100 * before["likeness"], 1) if before else None,
              "change": round(100 * (score["likeness"] - before["likeness"]), 1) if before and examined else None}
         )  # fmt: skip
-    return {"token": last.token, "concepts": rows, "nouns": [{"noun": noun, "drift": round(100 * d, 1)} for noun, d in last.drift.items()]}
+    return {
+        "token": last.token,
+        "concepts": rows,
+        "nouns": [{"noun": noun, "drift": round(100 * d, 1)} for noun, d in last.drift.items()],
+    }
 
 
 def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Image.Image]]:
@@ -64,6 +68,8 @@ def row_cells(row: dict[str, Any]) -> list[str]:
     def points(value):
         return "-" if value is None else f"{value:.1f}"
 
-    now = points(row["likeness"]) if row["examined"] else f"{points(row['likeness'])} (not examined this time)"
+    now = (
+        points(row["likeness"]) if row["examined"] else f"{points(row['likeness'])} (not examined this time)"
+    )
     change = "-" if row["change"] is None else f"{row['change']:+.1f}"
     return [f"{row['token']} {row['noun']}", points(row["before"]), now, change, f"{row['own']:.0%}"]

@@ -38,7 +38,13 @@ KEPT = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "text_alignment", "prior_drift",
     "drift_rate", "dino_alignment", "dino_forgetting",
 )  # fmt: skip
-COST = ("seconds_per_concept", "seconds_k10_over_k2", "peak_memory_mb", "peak_memory_k10_over_k2", "bytes_per_concept")
+COST = (
+    "seconds_per_concept",
+    "seconds_k10_over_k2",
+    "peak_memory_mb",
+    "peak_memory_k10_over_k2",
+    "bytes_per_concept",
+)
 TOGETHER = tuple(key for key, *_ in COLUMNS.values() if key.startswith(("two_", "three_")))
 #: what fits into a terminal
 BRIEF = ("identification", "forgetting", "image_alignment", "text_alignment", "prior_drift")
@@ -59,7 +65,11 @@ def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str
         if any(column[0] in found for found in methods.values()) and (not keys or column[0] in keys)
     }
     rows = [
-        [name, str(found["runs"]), *(_cell(found.get(key), *how, spread=found["runs"] > 1) for key, *how in columns.values())]
+        [
+            name,
+            str(found["runs"]),
+            *(_cell(found.get(key), *how, spread=found["runs"] > 1) for key, *how in columns.values()),
+        ]
         for name, found in methods.items()
     ]
     return ["method", "runs", *columns], rows
@@ -74,8 +84,16 @@ def _cell(value: dict[str, float] | None, places: int, unit: float = 1, spread: 
 
 def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[list[str], list[list[str]]]:
     """Head and rows: of each method "l2dm-without-..." its figures less L2DM's own on the same seed and order, mean ± spread."""
-    alone = {(run["method"], run["seed"]): summary([run]) for run in result["runs"] if run["method"].startswith(WHOLE)}
-    columns = {head: column for head, column in COLUMNS.items() if column[0] in keys and column[0] in result["methods"].get(WHOLE, {})}
+    alone = {
+        (run["method"], run["seed"]): summary([run])
+        for run in result["runs"]
+        if run["method"].startswith(WHOLE)
+    }
+    columns = {
+        head: column
+        for head, column in COLUMNS.items()
+        if column[0] in keys and column[0] in result["methods"].get(WHOLE, {})
+    }
     rows = []
     for method in (m for m in result["methods"] if m.startswith(f"{WHOLE}-without-")):
         seeds = [seed for name, seed in alone if name == method and (WHOLE, seed) in alone]
@@ -83,7 +101,9 @@ def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[li
         for key, places, unit in columns.values():
             apart = [alone[method, seed][key]["mean"] - alone[WHOLE, seed][key]["mean"] for seed in seeds]
             spread = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
-            cells.append(f"{np.mean(apart) / unit:+.{places}f} ± {spread / unit:.{places}f}" if apart else "-")
+            cells.append(
+                f"{np.mean(apart) / unit:+.{places}f} ± {spread / unit:.{places}f}" if apart else "-"
+            )
         rows.append([method, str(len(seeds)), *cells])
     return ["less L2DM's own", "runs", *columns], rows
 
@@ -136,7 +156,10 @@ def write_page(
         page.text(line)
     if "published" in result:
         page.text(result["published"]["source"])
-        page.table(["method", "image alignment", "text alignment"], [[m, *row] for m, row in result["published"]["methods"].items()])
+        page.table(
+            ["method", "image alignment", "text alignment"],
+            [[m, *row] for m, row in result["published"]["methods"].items()],
+        )
     if any(key in found for found in methods.values() for key in TOGETHER):
         page.heading("Several concepts in one prompt")
         page.text("Share of pictures in which the judge finds everything named, each with its own looks, nothing twice: plainly sampled, "
@@ -144,12 +167,23 @@ def write_page(
         page.table(*table(methods, TOGETHER), WHOLE)
     if samples:
         page.heading("Every concept after the last, by each method")
-        page.text("The first picture of the first prompt of each concept, from the same seed for every method; none is chosen.")
+        page.text(
+            "The first picture of the first prompt of each concept, from the same seed for every method; none is chosen."
+        )
         page.rows({m: samples[m] for m in ["photos", *methods] if m in samples})
     by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in methods}
-    names = [n for n in UNITS if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None]
+    names = [
+        n
+        for n in UNITS
+        if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None
+    ]
     page.heading("All concepts so far, after each concept")
-    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.curves(by_method, name, UNITS[name]) for name in names})
+    page.plots(
+        {
+            f"{name.replace('_', ' ')} ({UNITS[name]})": plots.curves(by_method, name, UNITS[name])
+            for name in names
+        }
+    )
     head, rows = ablations(result)
     if rows:
         page.heading("What each part of L2DM does")
@@ -157,14 +191,27 @@ def write_page(
     page.heading("What it costs")
     whole = {m: found for m, found in methods.items() if not m.startswith(f"{WHOLE}-without-")}
     page.table(*table(methods, COST), WHOLE)
-    page.plots({f"{lead.replace('_', ' ')} over {text}": plots.costs(whole, lead, key) for key, (text, _) in plots.COSTS.items()})
-    page.heading(f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the runs")
-    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names[:2]}, across=True)
+    page.plots(
+        {
+            f"{lead.replace('_', ' ')} over {text}": plots.costs(whole, lead, key)
+            for key, (text, _) in plots.COSTS.items()
+        }
+    )
+    page.heading(
+        f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the runs"
+    )
+    page.plots(
+        {f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names[:2]},
+        across=True,
+    )
     page.heading("What the methods are")
     page.table(["method", ""], [[method, METHODS[method].text] for method in methods])
     page.heading("How it was measured")
     if command:
         page.text(f"Every figure of this page: {command}")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"].items()])
-    page.table(["the judge", ""], [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in _flat(result["judge"])])
+    page.table(
+        ["the judge", ""],
+        [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in _flat(result["judge"])],
+    )
     return page.save(target)

@@ -18,7 +18,12 @@ KINDS = {
     "two_concepts": "Two concepts", "two_of_one_noun": "Two concepts of one noun", "three_concepts": "Three concepts",
     "two_plain_nouns": "Two plain nouns, drawn by the base alone",
 }  # fmt: skip
-FLAGS = {"present": "all present", "own_looks": "own looks", "none_doubled": "none doubled", "no_leak": "no leak"}
+FLAGS = {
+    "present": "all present",
+    "own_looks": "own looks",
+    "none_doubled": "none doubled",
+    "no_leak": "no leak",
+}
 
 
 def cell(found: dict[str, Any] | None, places: int = 3) -> str:
@@ -35,7 +40,13 @@ def table(guidance: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
          f"{found['time_over_plain']:.2f}" if "time_over_plain" in found else "-"]
         for name, found in guidance.items()
     ]  # fmt: skip
-    return ["guidance", *COLUMNS, "one concept: identification", "one concept: text alignment", "time over plain"], rows
+    return [
+        "guidance",
+        *COLUMNS,
+        "one concept: identification",
+        "one concept: text alignment",
+        "time over plain",
+    ], rows
 
 
 def write_page(result: dict[str, Any], samples: dict[str, Any], target: Path) -> Path:
@@ -63,7 +74,8 @@ def write_page(result: dict[str, Any], samples: dict[str, Any], target: Path) ->
     page.heading("How it was measured")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"]["plan"].items()])
     page.table(
-        ["guidance", "settings"], [[k, ", ".join(f"{a} {b}" for a, b in v.items())] for k, v in result["settings"]["generate"].items()]
+        ["guidance", "settings"],
+        [[k, ", ".join(f"{a} {b}" for a, b in v.items())] for k, v in result["settings"]["generate"].items()],
     )
     page.table(
         ["the judge, on unseen things", ""],

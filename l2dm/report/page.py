@@ -41,12 +41,16 @@ class Page:
     def pictures(self, images: list[Image.Image], caption: str) -> None:
         """A row of pictures under one caption."""
         cells = "".join(f'<img alt="{escape(caption)}" src="{_embed(image)}">' for image in images)
-        self.blocks.append(f'<figure><div class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>')
+        self.blocks.append(
+            f'<figure><div class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>'
+        )
 
     def rows(self, rows: dict[str, list[Image.Image]]) -> None:
         """As many pictures in every row, each row under its name at the left."""
         lines = "".join(
-            f"<tr><th>{escape(name)}</th>" + "".join(f'<td><img alt="{escape(name)}" src="{_embed(i)}"></td>' for i in images) + "</tr>"
+            f"<tr><th>{escape(name)}</th>"
+            + "".join(f'<td><img alt="{escape(name)}" src="{_embed(i)}"></td>' for i in images)
+            + "</tr>"
             for name, images in rows.items()
         )
         self.blocks.append(f'<div class="wide"><table class="rows">{lines}</table></div>')
@@ -54,7 +58,8 @@ class Page:
     def plots(self, images: dict[str, Image.Image], across: bool = False) -> None:
         """Pictures at their own size under their captions, as many in a row as there is room for; one a row where they go ``across``."""
         cells = "".join(
-            f'<figure><img alt="{escape(c)}" src="{_embed(i)}"><figcaption>{escape(c)}</figcaption></figure>' for c, i in images.items()
+            f'<figure><img alt="{escape(c)}" src="{_embed(i)}"><figcaption>{escape(c)}</figcaption></figure>'
+            for c, i in images.items()
         )
         self.blocks.append(f'<div class="plots{" across" if across else ""}">{cells}</div>')
 

@@ -38,12 +38,18 @@ def image(figure) -> Image.Image:
 
 def colours(methods: list[str]) -> dict[str, str]:
     """Of each method, the same in every plot."""
-    return {m: f"C{k}" for k, m in enumerate(methods)} if len(methods) <= FEW else {m: MARKED.get(m, GREY) for m in methods}
+    return (
+        {m: f"C{k}" for k, m in enumerate(methods)}
+        if len(methods) <= FEW
+        else {m: MARKED.get(m, GREY) for m in methods}
+    )
 
 
 def apart(values: list[float], gap: float) -> list[float]:
     """``values``, falling, moved as little as need be, so that each is ``gap`` or more below the one before it."""
-    groups: list[list[float]] = []  # each stands with its members ``gap`` apart about the mean of their values
+    groups: list[
+        list[float]
+    ] = []  # each stands with its members ``gap`` apart about the mean of their values
     for value in values:
         groups.append([value])
         while len(groups) > 1 and _foot(groups[-2], gap) - _head(groups[-1], gap) < gap:
@@ -63,7 +69,8 @@ def curves(by_method: By, name: str, unit: str) -> Image.Image:
     """One line a method over the number of concepts, its name at its end; of few methods also the runs' spread."""
     figure, axes = plot(7.4, 4.6)
     lines = {
-        method: np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs]) for method, runs in by_method.items()
+        method: np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs])
+        for method, runs in by_method.items()
     }
     order, colour = sorted(lines, key=lambda method: -lines[method][:, -1].mean()), colours(list(lines))
     for method in order:
@@ -78,7 +85,12 @@ def curves(by_method: By, name: str, unit: str) -> Image.Image:
     low, high = axes.get_ylim()
     ends = [float(lines[method][:, -1].mean()) for method in order]
     for method, end, place in zip(order, ends, apart(ends, (high - low) / 26)):
-        text = {"color": "0.35" if colour[method] == GREY else colour[method], "fontsize": 7, "va": "center", "annotation_clip": False}
+        text = {
+            "color": "0.35" if colour[method] == GREY else colour[method],
+            "fontsize": 7,
+            "va": "center",
+            "annotation_clip": False,
+        }
         axes.annotate(method, (x[-1], end), (1.04, (place - low) / (high - low)), textcoords="axes fraction",
                       arrowprops={"arrowstyle": "-", "color": "0.85", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}, **text)  # fmt: skip
     return image(figure)
@@ -90,8 +102,22 @@ def costs(methods: dict[str, Any], name: str, key: str) -> Image.Image:
     (text, unit), colour = COSTS[key], colours(list(methods))
     for method, found in methods.items():
         x, y, own = found[key], found[name], colour[method]
-        axes.errorbar(x["mean"] / unit, y["mean"], y["std"], x["std"] / unit, fmt="o", markersize=4, capsize=2, color=own)
-        place = {"textcoords": "offset points", "xytext": (5, 4), "fontsize": 7, "color": "0.35" if own == GREY else own}
+        axes.errorbar(
+            x["mean"] / unit,
+            y["mean"],
+            y["std"],
+            x["std"] / unit,
+            fmt="o",
+            markersize=4,
+            capsize=2,
+            color=own,
+        )
+        place = {
+            "textcoords": "offset points",
+            "xytext": (5, 4),
+            "fontsize": 7,
+            "color": "0.35" if own == GREY else own,
+        }
         axes.annotate(method, (x["mean"] / unit, y["mean"]), **place)
     axes.set(xlabel=text, ylabel=name.replace("_", " "))
     axes.margins(x=0.2)
@@ -106,8 +132,15 @@ def costs(methods: dict[str, Any], name: str, key: str) -> Image.Image:
 
 def heat_maps(by_method: By, name: str) -> Image.Image:
     """Every method's mean matrix M[t, j], in one scale of colours: from left to right a concept's own life."""
-    means = {m: np.mean([np.array(run["matrices"][name], dtype=float) for run in runs], axis=0) for m, runs in by_method.items()}
-    low, high = (0, 1) if name == "identification" else (min(map(np.nanmin, means.values())), max(map(np.nanmax, means.values())))
+    means = {
+        m: np.mean([np.array(run["matrices"][name], dtype=float) for run in runs], axis=0)
+        for m, runs in by_method.items()
+    }
+    low, high = (
+        (0, 1)
+        if name == "identification"
+        else (min(map(np.nanmin, means.values())), max(map(np.nanmax, means.values())))
+    )
     columns = min(ABREAST, len(means))
     rows = -(-len(means) // columns)
     figure, axes = plot(2 * columns + 0.8, 2.2 * rows, rows, columns)

@@ -19,7 +19,9 @@ def attention_outputs(unet: torch.nn.Module, wanted: bool = True) -> Iterator[li
     """Within the block every forward of ``unet`` adds its cross-attention layers' outputs to the list, if they are ``wanted``."""
     outputs: list[torch.Tensor] = []
     layers = [module for name, module in unet.named_modules() if name.endswith("attn2")] if wanted else []
-    hooks = [layer.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for layer in layers]
+    hooks = [
+        layer.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for layer in layers
+    ]
     try:
         yield outputs
     finally:
@@ -30,4 +32,6 @@ def attention_outputs(unet: torch.nn.Module, wanted: bool = True) -> Iterator[li
 def attention_errors(teacher: list[torch.Tensor], student: list[torch.Tensor]) -> torch.Tensor:
     """(rows,) of layers' outputs (rows, pixels, channels); no gradient reaches the teacher."""
     pairs = [(t.detach().float(), s.float()) for t, s in zip(teacher, student, strict=True)]
-    return torch.stack([(t - s).square().mean((1, 2)) / t.square().mean((1, 2)).clamp(min=1e-12) for t, s in pairs]).mean(0)
+    return torch.stack(
+        [(t - s).square().mean((1, 2)) / t.square().mean((1, 2)).clamp(min=1e-12) for t, s in pairs]
+    ).mean(0)

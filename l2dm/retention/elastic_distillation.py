@@ -48,7 +48,9 @@ class ElasticWeights:
         self.drift.clamp_(min=0.05)
 
 
-def distillation_errors(teacher: torch.Tensor, student: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
+def distillation_errors(
+    teacher: torch.Tensor, student: torch.Tensor, where: torch.Tensor | None = None
+) -> torch.Tensor:
     """(rows,) mean squared difference of the two predictions (rows, C, h, w), ``where`` (rows, 1, h, w) is 1 if given; no gradient
     reaches the teacher."""
     errors = (teacher.detach() - student).float().square()
@@ -82,7 +84,9 @@ class Distillation:
         """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
         return attention_outputs(self.backbone.unet, self.attention_weight > 0)
 
-    def loss(self, tasks: list[str], teacher: Answer, student: Answer, where: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, tasks: list[str], teacher: Answer, student: Answer, where: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the predictions."""
         errors = distillation_errors(teacher[0], student[0], where)
         weights = self.elastic.rows(tasks).to(errors)

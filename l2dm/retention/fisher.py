@@ -18,12 +18,16 @@ from .penalty import Penalty
 _KEY = "fisher/"
 
 
-def diagonal(parameters: dict[str, torch.nn.Parameter], losses: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
+def diagonal(
+    parameters: dict[str, torch.nn.Parameter], losses: Iterator[torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """F of each parameter: the mean over ``losses`` of the squared gradient."""
     sums, count = {name: torch.zeros_like(p) for name, p in parameters.items()}, 0
     for loss in losses:
         count += 1
-        for name, gradient in zip(sums, torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)):
+        for name, gradient in zip(
+            sums, torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+        ):
             sums[name] += gradient.square()
     return {name: total / max(1, count) for name, total in sums.items()}
 
@@ -34,11 +38,17 @@ class Fisher(Penalty):
     def __init__(self, tuner: Tuner, kept: dict[str, torch.Tensor], weight: float = 1.0):
         super().__init__(tuner, kept, weight)
         parameters = tuner.parameters.items()
-        self.terms = [(p, p.detach().clone(), kept[_KEY + name].to(p)) for name, p in parameters if _KEY + name in kept]
+        self.terms = [
+            (p, p.detach().clone(), kept[_KEY + name].to(p)) for name, p in parameters if _KEY + name in kept
+        ]
 
     def __call__(self) -> torch.Tensor:
-        return 0.5 * sum(((fisher * (p - anchor).square()).sum() for p, anchor, fisher in self.terms), torch.zeros(()))
+        return 0.5 * sum(
+            ((fisher * (p - anchor).square()).sum() for p, anchor, fisher in self.terms), torch.zeros(())
+        )
 
     def keep(self, losses: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
         new = {_KEY + name: fisher.cpu() for name, fisher in diagonal(self.tuner.parameters, losses).items()}
-        return self.kept | {name: self.kept[name] + fisher if name in self.kept else fisher for name, fisher in new.items()}
+        return self.kept | {
+            name: self.kept[name] + fisher if name in self.kept else fisher for name, fisher in new.items()
+        }

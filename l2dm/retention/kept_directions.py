@@ -37,7 +37,12 @@ KEY = "directions"
 def correlations(backbone: Backbone, words: str) -> torch.Tensor:
     """C of SENTENCES about ``words``: (d, d), the mean over all their positions."""
     width = backbone.unet.config.cross_attention_dim
-    features = backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width].flatten(0, 1).cpu().double()
+    features = (
+        backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width]
+        .flatten(0, 1)
+        .cpu()
+        .double()
+    )
     return features.T @ features / len(features)
 
 
@@ -51,13 +56,21 @@ def leading(correlations: torch.Tensor, share: float) -> torch.Tensor:
 class KeptDirections:
     """Made when ``concept`` begins, over the tuned weights as they are before it; those that do not read text features are left alone."""
 
-    def __init__(self, backbone: Backbone, tuner: Tuner, concept: Concept, kept: dict[str, torch.Tensor], share: float):
+    def __init__(
+        self, backbone: Backbone, tuner: Tuner, concept: Concept, kept: dict[str, torch.Tensor], share: float
+    ):
         self.backbone, self.concept, self.kept = backbone, concept, kept
-        earlier = kept[KEY].double() if KEY in kept else sum(correlations(backbone, article(thing)) for thing in THINGS)
+        earlier = (
+            kept[KEY].double()
+            if KEY in kept
+            else sum(correlations(backbone, article(thing)) for thing in THINGS)
+        )
         self.sum = earlier + correlations(backbone, article(concept.noun))
         self.basis = leading(self.sum, share).float().to(backbone.device)
         width = backbone.unet.config.cross_attention_dim
-        self.before = [(p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width]
+        self.before = [
+            (p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width
+        ]
 
     @torch.no_grad()
     def turn(self) -> None:

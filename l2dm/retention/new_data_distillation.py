@@ -17,10 +17,14 @@ from .task_aware_memory import DrawNumbers
 
 def old_prompts(concepts: dict[str, str], noun: str) -> dict[str, list[str]]:
     """Task -> its prompts: the earlier ``concepts`` (token -> noun), and the class of the new ``noun``."""
-    return {token: [TEMPLATES[0].format(f"{token} {of}")] for token, of in concepts.items()} | {noun: [class_prompt(noun)]}
+    return {token: [TEMPLATES[0].format(f"{token} {of}")] for token, of in concepts.items()} | {
+        noun: [class_prompt(noun)]
+    }
 
 
-def old_rows(prompts: dict[str, list[str]], size: int, draw: DrawNumbers) -> tuple[list[str], tuple[str, ...]]:
+def old_rows(
+    prompts: dict[str, list[str]], size: int, draw: DrawNumbers
+) -> tuple[list[str], tuple[str, ...]]:
     """``size`` prompts, each of a task drawn evenly, and the tasks."""
     names = list(prompts)
     tasks = tuple(names[i] for i in draw(len(names), size).tolist())

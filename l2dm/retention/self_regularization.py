@@ -20,7 +20,9 @@ class SelfRegularization(Penalty):
     def __init__(self, tuner: LowRank, kept: dict[str, torch.Tensor], weight: float = 1.0):
         super().__init__(tuner, kept, weight)
         *earlier, self.newest = tuner.adapters
-        self.past = {layer: tuner.change(layer, earlier).detach().abs() for layer in tuner.layers} if earlier else {}
+        self.past = (
+            {layer: tuner.change(layer, earlier).detach().abs() for layer in tuner.layers} if earlier else {}
+        )
 
     def __call__(self) -> torch.Tensor:
         new = {layer: self.tuner.change(layer, [self.newest]) for layer in self.past}

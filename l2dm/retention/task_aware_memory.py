@@ -31,7 +31,9 @@ class Past:
     names: dict[str, str] = field(default_factory=dict)
 
 
-def past_rows(pool: dict[str, torch.Tensor], size: int, draw: DrawNumbers) -> tuple[list[str], list[int], torch.Tensor]:
+def past_rows(
+    pool: dict[str, torch.Tensor], size: int, draw: DrawNumbers
+) -> tuple[list[str], list[int], torch.Tensor]:
     """``size`` rows of a pool: for each a task drawn evenly, then an entry of the task; (tasks, entries, latents)."""
     names = list(pool)
     tasks = [names[i] for i in draw(len(names), size).tolist()]

@@ -33,7 +33,9 @@ class Aggregated(ByPrompt):
             weights = torch.zeros(len(ids), len(self.adapters)).to(features)
             weights[:, -1] = 1
         else:
-            weights = aggregation(features, torch.stack([self.now[f"{name}/key"] for name in self.adapters]).to(features))
+            weights = aggregation(
+                features, torch.stack([self.now[f"{name}/key"] for name in self.adapters]).to(features)
+            )
         return weights[:, None].expand(-1, ids.shape[1], -1)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
@@ -42,7 +44,9 @@ class Aggregated(ByPrompt):
 
     @torch.no_grad()
     def finish(self) -> None:
-        ids = self.backbone.tokenizer(self.learning.name, return_tensors="pt").input_ids.to(self.backbone.device)
+        ids = self.backbone.tokenizer(self.learning.name, return_tensors="pt").input_ids.to(
+            self.backbone.device
+        )
         features = self.backbone.encode_text([self.learning.name])[0, : ids.shape[1]]
         width = self.backbone.unet.config.cross_attention_dim
         key = features[self.words(ids)[0, :, -1], :width].mean(0)

@@ -31,11 +31,17 @@ class Beside(Tuner):
     def train(self, fresh: dict[str, torch.Tensor]) -> None:
         """Put copies of ``fresh`` into ``now``; they are what is trained from here on, and nothing else ever changes in place."""
         device = self.backbone.device
-        self.parameters = {n: torch.nn.Parameter(t.detach().to(device, copy=True), requires_grad=False) for n, t in fresh.items()}
+        self.parameters = {
+            n: torch.nn.Parameter(t.detach().to(device, copy=True), requires_grad=False)
+            for n, t in fresh.items()
+        }
         self.now = {**self.now, **self.parameters}
 
     def values(self) -> dict[str, torch.Tensor]:
-        return {name: t.detach().clone() if name in self.parameters else t.detach() for name, t in self.now.items()}
+        return {
+            name: t.detach().clone() if name in self.parameters else t.detach()
+            for name, t in self.now.items()
+        }
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         device = self.backbone.device

@@ -64,9 +64,13 @@ class ByPrompt(LowRank):
         self.on: list[tuple[int, str]] = []
         self.width = backbone.unet.config.cross_attention_dim
         backbone.unet.register_forward_pre_hook(self._look, with_kwargs=True)
-        if getattr(backbone.unet, "add_embedding", None) is not None:  # reads the features beside the cross-attention
+        if (
+            getattr(backbone.unet, "add_embedding", None) is not None
+        ):  # reads the features beside the cross-attention
             backbone.unet.add_embedding = _Ungated(backbone.unet.add_embedding, self.width)
-        on_reading(backbone, lambda ids, x: torch.cat([x, self.gates(ids, x).to(x)], -1) if self.adapters else x)
+        on_reading(
+            backbone, lambda ids, x: torch.cat([x, self.gates(ids, x).to(x)], -1) if self.adapters else x
+        )
 
     def age(self, adapter: str) -> int | str:
         return self.backbone.tokenizer.convert_tokens_to_ids(adapter)
@@ -82,9 +86,15 @@ class ByPrompt(LowRank):
     def switch(self, gates: torch.Tensor) -> None:
         """Before a forward with these ``gates`` (B, length, adapters). ``on``: the adapters that act in it, by number and name; found
         here, so that no layer asks all the others. Gates of adapters that are not in ``now`` fall away."""
-        self.on = [(i, name) for i, (name, acts) in enumerate(zip(self.adapters, gates.flatten(0, 1).any(0).tolist())) if acts]
+        self.on = [
+            (i, name)
+            for i, (name, acts) in enumerate(zip(self.adapters, gates.flatten(0, 1).any(0).tolist()))
+            if acts
+        ]
 
-    def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    def acting(
+        self, layer: str, gates: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """Each alone, so that no other adapter can change the order in which an adapter's products are added up."""
         return [(*self.factors(name, layer), gates[..., i, None]) for i, name in self.on]
 
@@ -96,5 +106,8 @@ class ByPrompt(LowRank):
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, adapters) of bool: each concept's own words."""
         tokens = self.backbone.tokenizer.convert_tokens_to_ids(self.adapters)
-        marks = [own_words(ids, token, self.now[f"{name}/noun"].tolist()) for name, token in zip(self.adapters, tokens)]
+        marks = [
+            own_words(ids, token, self.now[f"{name}/noun"].tolist())
+            for name, token in zip(self.adapters, tokens)
+        ]
         return torch.stack(marks, -1)

@@ -22,4 +22,7 @@ class Isolated(ByPrompt):
         return self.words(ids)
 
     def finish(self) -> None:
-        self.now, self.parameters = {**self.now, **{name: p.detach().half() for name, p in self.parameters.items()}}, {}
+        self.now, self.parameters = (
+            {**self.now, **{name: p.detach().half() for name, p in self.parameters.items()}},
+            {},
+        )

@@ -10,7 +10,9 @@ from .tuner import Tuner
 
 def key_value_layers(unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """W_K and W_V of every cross-attention layer of the denoiser: the layers that read the prompt."""
-    return {name: module for name, module in unet.named_modules() if name.endswith(("attn2.to_k", "attn2.to_v"))}
+    return {
+        name: module for name, module in unet.named_modules() if name.endswith(("attn2.to_k", "attn2.to_v"))
+    }
 
 
 class KeyValue(Tuner):

@@ -55,7 +55,11 @@ class _Added(torch.nn.Module):
     def _whole(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """``gate`` (B, 1 or rank) of whole pictures in the shape of ``hidden``."""
         (rows, width), alike = gate.shape, [1] * (hidden.dim() - 2)
-        return gate.view(rows, width, *alike) if isinstance(self.layer, torch.nn.Conv2d) else gate.view(rows, *alike, width)
+        return (
+            gate.view(rows, width, *alike)
+            if isinstance(self.layer, torch.nn.Conv2d)
+            else gate.view(rows, *alike, width)
+        )
 
 
 class LowRank(Beside):
@@ -91,7 +95,9 @@ class LowRank(Beside):
         """What grows from adapter to adapter."""
         return adapter
 
-    def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    def acting(
+        self, layer: str, gates: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters together."""
         return [(*self.side_by_side(layer, self.adapters), None)] if self.adapters else []
 
@@ -114,14 +120,18 @@ class LowRank(Beside):
         made = {}
         for name, layer in self.layers.items():
             (out, *shape), rank = layer.weight.shape, max(1, round(settings.rank * self.share))
-            made[f"{adapter}/{name}.down"] = torch.randn(rank, *shape, generator=generator) / math.prod(shape) ** 0.5
+            made[f"{adapter}/{name}.down"] = (
+                torch.randn(rank, *shape, generator=generator) / math.prod(shape) ** 0.5
+            )
             made[f"{adapter}/{name}.up"] = torch.zeros(out, rank, *[1] * len(shape[1:]))
         return made
 
     def change(self, layer: str, adapters: list[str]) -> torch.Tensor:
         """The sum of U_i D_i over ``adapters``, in the shape of the layer's weight."""
         pairs, like = [self.factors(name, layer) for name in adapters], self.layers[layer].weight
-        return sum(((up.flatten(1) @ down.flatten(1)).view_as(like) for down, up in pairs), torch.zeros_like(like))
+        return sum(
+            ((up.flatten(1) @ down.flatten(1)).view_as(like) for down, up in pairs), torch.zeros_like(like)
+        )
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train(dict(self.now) or self.fresh("shared", settings))

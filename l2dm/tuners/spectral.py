@@ -23,14 +23,18 @@ class _Shifted(torch.nn.Module):
     def __init__(self, tuner: Spectral, name: str):
         super().__init__()
         self.tuner, self.name = tuner, name
-        self.parts: tuple[torch.Tensor, ...] = ()  # U (out, r), s (r,), V^T (r, in), worked out when first needed
+        self.parts: tuple[
+            torch.Tensor, ...
+        ] = ()  # U (out, r), s (r,), V^T (r, in), worked out when first needed
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         shift = self.tuner.now.get(self.name)
         if shift is None:
             return weight
         with torch.autocast(weight.device.type, enabled=False):  # in bfloat16 the singular vectors would turn
-            self.parts = self.parts or torch.linalg.svd(weight.detach().flatten(1).float(), full_matrices=False)
+            self.parts = self.parts or torch.linalg.svd(
+                weight.detach().flatten(1).float(), full_matrices=False
+            )
             u, s, v = self.parts
             return weight + ((u * ((s + shift).relu() - s)) @ v).view_as(weight)
 
@@ -39,8 +43,14 @@ class Spectral(Beside):
     """One vector of shifts for each weight matrix and convolution of the denoiser: about a thousandth of its size."""
 
     def attach(self, backbone: Backbone) -> None:
-        modules = [(name, module) for name, module in backbone.unet.named_modules() if getattr(module, "weight", None) is not None]
-        self.sizes = {name: min(module.weight.flatten(1).shape) for name, module in modules if module.weight.ndim > 1}
+        modules = [
+            (name, module)
+            for name, module in backbone.unet.named_modules()
+            if getattr(module, "weight", None) is not None
+        ]
+        self.sizes = {
+            name: min(module.weight.flatten(1).shape) for name, module in modules if module.weight.ndim > 1
+        }
         for name, module in modules:
             if name in self.sizes:
                 parametrize.register_parametrization(module, "weight", _Shifted(self, name), unsafe=True)

@@ -32,7 +32,11 @@ class Switched(Isolated):
 
     def chosen(self, unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
         kinds = torch.nn.Linear, torch.nn.Conv2d
-        inside = {name: m for name, m in unet.named_modules() if isinstance(m, kinds) and any(block in name for block in _BLOCKS)}
+        inside = {
+            name: m
+            for name, m in unet.named_modules()
+            if isinstance(m, kinds) and any(block in name for block in _BLOCKS)
+        }
         return key_value_layers(unet) | inside
 
     def attach(self, backbone: Backbone) -> None:
@@ -58,7 +62,10 @@ class Switched(Isolated):
         whole = gates[:, 0, gates.shape[-1] // 2 :]
         super().switch(whole[:, None])
         self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
-        alike, training = all(gate is None for gate in self.whole.values()), any(p.requires_grad for p in self.parameters.values())
+        alike, training = (
+            all(gate is None for gate in self.whole.values()),
+            any(p.requires_grad for p in self.parameters.values()),
+        )
         self.always = [name for _, name in self.on] if alike and len(gates) >= _MANY and not training else []
         self.ranks = []
         if training:
@@ -72,14 +79,25 @@ class Switched(Isolated):
 
     def _gates(self, gates: torch.Tensor) -> torch.Tensor:
         """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank."""
-        return torch.cat([gates[..., i, None].expand(*gates.shape[:-1], rank) for (i, _), rank in zip(self.on, self.ranks)], -1)
+        return torch.cat(
+            [
+                gates[..., i, None].expand(*gates.shape[:-1], rank)
+                for (i, _), rank in zip(self.on, self.ranks)
+            ],
+            -1,
+        )
 
-    def acting(self, layer: str, gates: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+    def acting(
+        self, layer: str, gates: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         words = gates.numel() > 0
         if self.ranks:
             gate = self._gates(gates) if words else self.together
             return [(*self.side_by_side(layer, [name for _, name in self.on]), gate)]
-        return [(*self.factors(name, layer), gates[..., i, None] if words else self.whole[i]) for i, name in self.on]
+        return [
+            (*self.factors(name, layer), gates[..., i, None] if words else self.whole[i])
+            for i, name in self.on
+        ]
 
     def everywhere(self, gates: torch.Tensor) -> list[str]:
         return [] if gates.numel() else self.always

@@ -27,11 +27,15 @@ class TaskToken(Beside):
     """``now``: ``<token>/task_token`` (width,)."""
 
     def attach(self, backbone: Backbone) -> None:
-        on_reading(backbone, lambda ids, features: features + self.placed(ids).to(features) if self.now else features)
+        on_reading(
+            backbone, lambda ids, features: features + self.placed(ids).to(features) if self.now else features
+        )
 
     def placed(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, width): the task tokens of prompts ``ids`` (B, length) where they stand, 0 elsewhere."""
-        number = {name: self.backbone.tokenizer.convert_tokens_to_ids(name.split("/")[0]) for name in self.now}
+        number = {
+            name: self.backbone.tokenizer.convert_tokens_to_ids(name.split("/")[0]) for name in self.now
+        }
         names, length = sorted(number, key=number.__getitem__), ids.shape[1]
         named = torch.stack([(ids == number[name]).any(1) for name in names], 1).long()  # (B, concepts)
         slots = (length - named.cumsum(1)).clamp(max=length - 1)
@@ -39,4 +43,6 @@ class TaskToken(Beside):
         return placed.mT.float() @ torch.stack([self.now[name] for name in names])
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
-        self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.unet.config.cross_attention_dim)})
+        self.train(
+            {f"{concept.token}/task_token": torch.zeros(self.backbone.unet.config.cross_attention_dim)}
+        )

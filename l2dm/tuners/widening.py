@@ -39,7 +39,9 @@ class Widening(ByPrompt):
     """Adapters ``0001``, ``0002``, ... by stamp, shared by all later tasks; ``<token>/stamp`` says which is a concept's newest."""
 
     def attach(self, backbone: Backbone) -> None:
-        self.retrained: dict[str, dict[str, torch.Tensor]] = {}  # layer -> what ``useful`` says, while a task is learnt
+        self.retrained: dict[
+            str, dict[str, torch.Tensor]
+        ] = {}  # layer -> what ``useful`` says, while a task is learnt
         super().attach(backbone)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
@@ -47,7 +49,13 @@ class Widening(ByPrompt):
         earlier = {name: t for name, t in self.before.items() if name.endswith((".down", ".up"))}
         self.now = {**self.now, f"{concept.token}/stamp": torch.tensor([stamp])}
         self.train({**earlier, **self.fresh(f"{stamp:04d}", settings)})
-        prompts = list(dict.fromkeys(prompt for photo in concept.photos for prompt in concept.prompts(photo, settings.captions_only)))
+        prompts = list(
+            dict.fromkeys(
+                prompt
+                for photo in concept.photos
+                for prompt in concept.prompts(photo, settings.captions_only)
+            )
+        )
         with torch.no_grad():
             features = self.backbone.encode_text(prompts)[..., : self.width].flatten(0, 1)
             self.retrained = {layer: self.useful(layer, features, settings.rank) for layer in self.layers}
@@ -55,7 +63,9 @@ class Widening(ByPrompt):
     def useful(self, layer: str, features: torch.Tensor, count: int) -> dict[str, torch.Tensor]:
         """Earlier adapter -> (components,) of bool: of all earlier ones the ``count`` that give most for ``features`` (n, in)."""
         pairs = [self.factors(name, layer) for name in self.adapters[:-1]]
-        given = torch.cat([features.new_empty(0), *((features @ d.T).abs().mean(0) * u.norm(dim=0) for d, u in pairs)])
+        given = torch.cat(
+            [features.new_empty(0), *((features @ d.T).abs().mean(0) * u.norm(dim=0) for d, u in pairs)]
+        )
         chosen = torch.zeros_like(given, dtype=torch.bool)
         chosen[given.topk(min(count, len(given))).indices] = True
         return dict(zip(self.adapters, chosen.split([len(d) for d, _ in pairs])))

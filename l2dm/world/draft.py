@@ -56,7 +56,12 @@ class Draft:
 
         def fill(place: Path) -> None:
             write_tensors(place / "state.safetensors", learning.state())
-            record = {"identity": self.identity, "token": learning.concept.token, "step": learning.done, "seconds": seconds}
+            record = {
+                "identity": self.identity,
+                "token": learning.concept.token,
+                "step": learning.done,
+                "seconds": seconds,
+            }
             store.write_json(place / "draft.json", record)
 
         self.folder.mkdir(exist_ok=True)

@@ -48,8 +48,21 @@ OnProgress = Callable[[Progress], None]
 class Lesson:
     """Teaches ``concept`` to a world whose lock is held."""
 
-    def __init__(self, world: World, concept: Concept, settings: LearnSettings, on_progress: OnProgress, earlier: dict[str, Concept]):
-        self.world, self.concept, self.settings, self.tell, self.earlier = world, concept, settings, on_progress, earlier
+    def __init__(
+        self,
+        world: World,
+        concept: Concept,
+        settings: LearnSettings,
+        on_progress: OnProgress,
+        earlier: dict[str, Concept],
+    ):
+        self.world, self.concept, self.settings, self.tell, self.earlier = (
+            world,
+            concept,
+            settings,
+            on_progress,
+            earlier,
+        )
         self.head = folder_of(world.path, world.version) if world.version else None
 
     def run(self, discard: bool) -> Version:
@@ -60,7 +73,9 @@ class Lesson:
         draft.check(discard)
         began = time.monotonic()
         backbone = world.backbone()
-        if settings.keep_if_forgetting_below and not (settings.previews and settings.report_concepts and backbone.features):
+        if settings.keep_if_forgetting_below and not (
+            settings.previews and settings.report_concepts and backbone.features
+        ):
             raise SettingsError(
                 "keep_if_forgetting_below needs the report card: previews and report_concepts above 0, and a base with a CLIP pair in a "
                 "folder named clip"
@@ -91,7 +106,9 @@ class Lesson:
         draft.remove()
         return version
 
-    def commit(self, backbone: Backbone, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float) -> Version:
+    def commit(
+        self, backbone: Backbone, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float
+    ) -> Version:
         """Write the new version's folder, then the manifest that names it: the second rename is the commit."""
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
         vectors = dict(zip([*world.concepts, concept.token], backbone.tokens.vectors, strict=True))
@@ -132,7 +149,9 @@ class Lesson:
         """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
         world, s = self.world, self.settings
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
-        wanted = dataclasses.replace(world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0)
+        wanted = dataclasses.replace(
+            world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0
+        )
         last = {token: score.version for token, score in world.manifest.scores.items()}
         most = s.report_concepts if backbone.features else 0  # nothing to compare the others with
         tokens = due(list(concepts), last, most) if s.previews else []
@@ -160,7 +179,12 @@ class Lesson:
                     nouns[noun] = backbone.features.images(drawn(class_prompt(noun)))
             pictures[noun] = drawn(class_prompt(noun))
             shared = min(wanted.n, len(nouns[noun]))
-            drifts[noun] = drift(backbone.features.images(pictures[noun])[:shared].numpy(), nouns[noun][:shared].numpy())
+            drifts[noun] = drift(
+                backbone.features.images(pictures[noun])[:shared].numpy(), nouns[noun][:shared].numpy()
+            )
         stored = {token: features.numpy() for token, features in long.features.items()}
-        scores = {token: score(backbone.features.images(pictures[token]).numpy(), token, stored, number) for token in tokens}
+        scores = {
+            token: score(backbone.features.images(pictures[token]).numpy(), token, stored, number)
+            for token in tokens
+        }
         return scores, drifts, nouns, pictures

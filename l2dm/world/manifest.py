@@ -32,7 +32,9 @@ class Version:
     concepts: dict[str, str]  # token -> noun, in the order of learning
     files: dict[str, str]  # path inside the version's folder -> SHA-256
     scores: dict[str, dict[str, float]] = field(default_factory=dict)  # token -> its latest Score
-    drift: dict[str, float] = field(default_factory=dict)  # class noun -> how far its pictures have moved from the base's
+    drift: dict[str, float] = field(
+        default_factory=dict
+    )  # class noun -> how far its pictures have moved from the base's
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,13 @@ class Manifest:
             raw = json.loads(path.read_text(encoding="utf-8"))
             number = raw["format"]
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise WorldDamaged(f"{path}: not a readable manifest ({error!r}); restore it from a backup") from None
+            raise WorldDamaged(
+                f"{path}: not a readable manifest ({error!r}); restore it from a backup"
+            ) from None
         if number != FORMAT:
-            raise WorldError(f"{path}: format {number}, but this l2dm reads format {FORMAT}; use the version that made it")
+            raise WorldError(
+                f"{path}: format {number}, but this l2dm reads format {FORMAT}; use the version that made it"
+            )
         try:
             versions = {int(key): Version(**value) for key, value in raw.pop("versions").items()}
             manifest = cls(versions=versions, **raw)
@@ -99,7 +105,9 @@ class Manifest:
             folder = folder_of(world, manifest.head)
             for name, expected in manifest.present.files.items():
                 if not (folder / name).is_file():
-                    raise WorldDamaged(f"{folder / name}: missing; restore it from a backup, or go back with: l2dm undo {world}")
+                    raise WorldDamaged(
+                        f"{folder / name}: missing; restore it from a backup, or go back with: l2dm undo {world}"
+                    )
                 if name.endswith(".safetensors") and digest(folder / name) != expected:
                     raise WorldDamaged(
                         f"{folder / name}: its content is not what the manifest records; "

@@ -46,7 +46,9 @@ def gather(
         past.kept = read_tensors(head / KEPT)
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
-        past.priors[class_prompt(noun)] = prior_latents(world, noun, backbone, tuner, settings, guidance_scale, tell)
+        past.priors[class_prompt(noun)] = prior_latents(
+            world, noun, backbone, tuner, settings, guidance_scale, tell
+        )
     if method.mix and settings.mixes:
         drawn = concepts if method.memory == "nothing" else {}
         past.companions = companions(world, drawn, concept, backbone, tuner, settings, guidance_scale, tell)
@@ -59,7 +61,9 @@ def gather(
                 f"method {settings.method!r} learns from the photos of every earlier concept too, and {world} keeps none: hand over those of "
                 f"{', '.join(sorted(missing))} with World.learn(earlier=...), or choose another method"
             )
-        past.memory, past.prompts = photos_as_memory(backbone, {token: earlier[token] for token in concepts}, settings)
+        past.memory, past.prompts = photos_as_memory(
+            backbone, {token: earlier[token] for token in concepts}, settings
+        )
     elif method.memory != "nothing" and head is not None:
         long, short = read_long_term(head), read_short_term(head)
         if backbone.features is None or set(long.prompts) != set(concepts):
@@ -83,7 +87,9 @@ def companions(
     for noun in COMPANIONS:
         if noun != concept.noun:
             found[article(noun)] = prior_latents(world, noun, backbone, tuner, few, guidance_scale, tell)
-    order = torch.randperm(len(concepts), generator=torch.Generator().manual_seed(settings.seed))[: len(COMPANIONS)]
+    order = torch.randperm(len(concepts), generator=torch.Generator().manual_seed(settings.seed))[
+        : len(COMPANIONS)
+    ]
     for i in order.tolist():
         words = " ".join(list(concepts.items())[i])
         found[words] = backbone.draw_latents(
@@ -100,14 +106,26 @@ def photos_as_memory(
     for token, concept in concepts.items():
         views = photo_latents(backbone, concept.photos, settings.flip)
         entries = [
-            (z, prompt) for photo, zs in zip(concept.photos, views) for z in zs for prompt in concept.prompts(photo, settings.captions_only)
+            (z, prompt)
+            for photo, zs in zip(concept.photos, views)
+            for z in zs
+            for prompt in concept.prompts(photo, settings.captions_only)
         ]
-        latents[token], prompts[token] = torch.stack([z for z, _ in entries]), [prompt for _, prompt in entries]
+        latents[token], prompts[token] = (
+            torch.stack([z for z, _ in entries]),
+            [prompt for _, prompt in entries],
+        )
     return latents, prompts
 
 
 def prior_latents(
-    world: Path, noun: str, backbone: Backbone, tuner: Tuner, settings: LearnSettings, guidance_scale: float, tell: Tell
+    world: Path,
+    noun: str,
+    backbone: Backbone,
+    tuner: Tuner,
+    settings: LearnSettings,
+    guidance_scale: float,
+    tell: Tell,
 ) -> torch.Tensor:
     """Prior latents of a noun: drawn once, kept in the world, shared by all concepts of the noun."""
     folder = world / "prior" / f"{noun.replace(' ', '-')}-{settings.prior_pictures}x{settings.prior_steps}"
@@ -117,20 +135,33 @@ def prior_latents(
             on_batch=lambda done: tell("prior", done, settings.prior_pictures),
         )  # fmt: skip
         folder.parent.mkdir(exist_ok=True)
-        store.write_folder(folder, lambda place: write_tensors(place / "latents.safetensors", {"latents": latents}))
+        store.write_folder(
+            folder, lambda place: write_tensors(place / "latents.safetensors", {"latents": latents})
+        )
     return read_tensors(folder / "latents.safetensors")["latents"]
 
 
 def _renewed(
-    world: Path, long: LongTerm, short: ShortTerm, turn: int, backbone: Backbone, settings: LearnSettings, guidance_scale: float, tell: Tell
+    world: Path,
+    long: LongTerm,
+    short: ShortTerm,
+    turn: int,
+    backbone: Backbone,
+    settings: LearnSettings,
+    guidance_scale: float,
+    tell: Tell,
 ) -> ShortTerm:
     """The short-term memory redrawn by the present model; kept beside the checkpoints, so that a stopped learning finds it."""
 
     def draw(prompts: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         latents = backbone.draw_latents(prompts, settings.prior_steps, guidance_scale, seed)
-        return latents, torch.cat([backbone.features.images(backbone.decode_latents(part)) for part in latents.split(8)])
+        return latents, torch.cat(
+            [backbone.features.images(backbone.decode_latents(part)) for part in latents.split(8)]
+        )
 
-    identity = hashlib.sha256(json.dumps([turn, settings.as_dict()], sort_keys=True).encode()).hexdigest()[:16]
+    identity = hashlib.sha256(json.dumps([turn, settings.as_dict()], sort_keys=True).encode()).hexdigest()[
+        :16
+    ]
     folder = world / "learning" / f"memory-{identity}"
     if not folder.exists():
         selection = METHODS[settings.method].memory
@@ -155,7 +186,9 @@ def remembered(head: Path | None, concept: Concept, backbone: Backbone) -> LongT
 def read_long_term(folder: Path) -> LongTerm:
     if not (folder / "memory.json").exists():
         return LongTerm()
-    return LongTerm(read_tensors(folder / "memory.safetensors"), json.loads((folder / "memory.json").read_text()))
+    return LongTerm(
+        read_tensors(folder / "memory.safetensors"), json.loads((folder / "memory.json").read_text())
+    )
 
 
 def write_long_term(folder: Path, long: LongTerm) -> None:
@@ -167,15 +200,24 @@ def write_long_term(folder: Path, long: LongTerm) -> None:
 def read_short_term(folder: Path) -> ShortTerm:
     if not (folder / "short-term.json").exists():
         return ShortTerm()
-    tensors, drawn_in = read_tensors(folder / "short-term.safetensors"), json.loads((folder / "short-term.json").read_text())
+    tensors, drawn_in = (
+        read_tensors(folder / "short-term.safetensors"),
+        json.loads((folder / "short-term.json").read_text()),
+    )
     return ShortTerm(
-        {token: tensors[f"latents/{token}"] for token in drawn_in}, {token: tensors[f"features/{token}"] for token in drawn_in}, drawn_in
+        {token: tensors[f"latents/{token}"] for token in drawn_in},
+        {token: tensors[f"features/{token}"] for token in drawn_in},
+        drawn_in,
     )
 
 
 def write_short_term(folder: Path, short: ShortTerm) -> None:
     if short.drawn_in:
-        named = {f"{kind}/{token}": t for kind in ("latents", "features") for token, t in getattr(short, kind).items()}
+        named = {
+            f"{kind}/{token}": t
+            for kind in ("latents", "features")
+            for token, t in getattr(short, kind).items()
+        }
         write_tensors(folder / "short-term.safetensors", named)
         store.write_json(folder / "short-term.json", short.drawn_in)
 

@@ -56,11 +56,17 @@ class World:
         """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise WorldError(f"{path}: already exists" + ("; choose another path" if not (path / NAME).exists() else " and holds a world"))
+            raise WorldError(
+                f"{path}: already exists"
+                + ("; choose another path" if not (path / NAME).exists() else " and holds a world")
+            )
         name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
         backbone = Backbone.load(base)
         manifest = Manifest(
-            base=name, fingerprint=backbone.fingerprint, tuner=METHODS[LearnSettings.method].tuner, journal=[entry("init", base=name)]
+            base=name,
+            fingerprint=backbone.fingerprint,
+            tuner=METHODS[LearnSettings.method].tuner,
+            journal=[entry("init", base=name)],
         )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +125,9 @@ class World:
 
     def settings(self, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
         """As ``settings_for`` this world's base; a world goes on with the method that its last concept was learnt by."""
-        learnt = [v.settings["method"] for v in self.manifest.versions.values() if v.settings]  # a concept forgotten has none
+        learnt = [
+            v.settings["method"] for v in self.manifest.versions.values() if v.settings
+        ]  # a concept forgotten has none
         before = {"method": learnt[-1]} if kind == "learn" and learnt else {}
         return settings_for(self.manifest.base, kind, before | (given or {}), place)
 
@@ -142,9 +150,13 @@ class World:
             things = mentions(prompt, self.concepts, backbone, tuple(backbone.defaults.get("nouns", ())))
         if show_attention:
             if not things:
-                raise PromptError(f"prompt {prompt!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog")
+                raise PromptError(
+                    f"prompt {prompt!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog"
+                )
             if beyond := [step for step in show_attention if not 0 <= step < settings.steps]:
-                raise SettingsError(f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}")
+                raise SettingsError(
+                    f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}"
+                )
             glances = Glances(show_attention)
         images = draw(backbone, prompt, settings, on_picture, things, glances)
         common = {
@@ -155,11 +167,16 @@ class World:
         }  # fmt: skip
         seen = glances.pictures if glances else [()] * len(images)
         return [
-            Picture(image, prompt, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i]) for i, image in enumerate(images)
+            Picture(image, prompt, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i])
+            for i, image in enumerate(images)
         ]
 
     def _merge(self, kind: str, settings: Any, changes: dict[str, Any]) -> Any:
-        return self.settings(kind, changes) if settings is None else type(settings).of(settings.as_dict(), changes)
+        return (
+            self.settings(kind, changes)
+            if settings is None
+            else type(settings).of(settings.as_dict(), changes)
+        )
 
     # ---------------------------------------------------------------- learning
 
@@ -178,12 +195,21 @@ class World:
         with self._writing():
             self._tune(settings.method)
             if token in self.concepts:
-                raise TokenError(f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token")
+                raise TokenError(
+                    f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token"
+                )
             if METHODS[settings.method].apart and self.concepts:
-                raise SettingsError(f"method {settings.method!r} gives every concept a world of its own; {self.path} holds one already")
+                raise SettingsError(
+                    f"method {settings.method!r} gives every concept a world of its own; {self.path} holds one already"
+                )
             if unknown := set(earlier or {}) - set(self.concepts):
-                raise TokenError(f"earlier={sorted(unknown)}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}")
-            others = {other: Concept.read(folder, other, self.concepts[other], skip_bad) for other, folder in (earlier or {}).items()}
+                raise TokenError(
+                    f"earlier={sorted(unknown)}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}"
+                )
+            others = {
+                other: Concept.read(folder, other, self.concepts[other], skip_bad)
+                for other, folder in (earlier or {}).items()
+            }
             return Lesson(self, concept, settings, on_progress, others).run(discard)
 
     def _tune(self, method: str) -> None:
@@ -220,7 +246,11 @@ class World:
             if dropped is None:
                 raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
             versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
-            self.record(entry("undo", version=dropped.version, token=dropped.token), head=dropped.parent, versions=versions)
+            self.record(
+                entry("undo", version=dropped.version, token=dropped.token),
+                head=dropped.parent,
+                versions=versions,
+            )
             shutil.rmtree(folder_of(self.path, dropped.version), ignore_errors=True)
         return dropped
 
@@ -234,7 +264,8 @@ class World:
             if token not in self.concepts:
                 near = difflib.get_close_matches(token, self.concepts, 1)
                 raise TokenError(
-                    f"token {token!r}: {self.path} has not learnt it; " + (f"did you mean {near[0]}?" if near else "see l2dm show")
+                    f"token {token!r}: {self.path} has not learnt it; "
+                    + (f"did you mean {near[0]}?" if near else "see l2dm show")
                 )
             head, number = self._head, self.manifest.counter + 1
             folder = folder_of(self.path, number)
@@ -247,7 +278,9 @@ class World:
                 scores={t: s for t, s in present.scores.items() if t != token},
             )  # fmt: skip
             line = entry("forget", version=number, token=token)
-            self.record(line, head=number, counter=number, versions={**self.manifest.versions, number: version})
+            self.record(
+                line, head=number, counter=number, versions={**self.manifest.versions, number: version}
+            )
             self._backbone, self._loaded = None, -1
         return version
 
@@ -264,7 +297,9 @@ class World:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise WorldLocked(f"{self.path}: another process is writing to this world; wait until it is done") from None
+            raise WorldLocked(
+                f"{self.path}: another process is writing to this world; wait until it is done"
+            ) from None
         except OSError as error:
             raise WorldError(f"{self.path}: cannot be written to ({error.strerror})") from None
         try:

@@ -19,7 +19,10 @@ def literal_attend(maps: list, tau: float) -> tuple[float, list]:
     lacking = [1 - max(max(row) for row in a) for a in maps]
     e = [math.exp(value / tau) for value in lacking]
     weights = [len(maps) * value / sum(e) for value in e]
-    slopes = [[[-w if 1 - value == lack else 0.0 for value in row] for row in a] for a, w, lack in zip(maps, weights, lacking)]
+    slopes = [
+        [[-w if 1 - value == lack else 0.0 for value in row] for row in a]
+        for a, w, lack in zip(maps, weights, lacking)
+    ]
     return sum(w * lack for w, lack in zip(weights, lacking)), slopes
 
 
@@ -43,7 +46,8 @@ def literal_smooth(a: list) -> list:
     weight = {(dy, dx): math.exp(-(dy * dy + dx * dx)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
     return [
         [
-            sum(w * a[mirrored(y + dy, height)][mirrored(x + dx, width)] for (dy, dx), w in weight.items()) / sum(weight.values())
+            sum(w * a[mirrored(y + dy, height)][mirrored(x + dx, width)] for (dy, dx), w in weight.items())
+            / sum(weight.values())
             for x in range(width)
         ]
         for y in range(height)

@@ -53,7 +53,9 @@ def literal_aggregation(features: torch.Tensor, keys: torch.Tensor) -> list[floa
 def literal_new_data_distillation(learning, rows, generator, count: int) -> float:
     """Mean over ``rows``, the last of ``count``, of ||eps^{k-1}(z_t | c_old) - eps^k(z_t | c_old)||^2 (LwF, arXiv 1606.09282)."""
     backbone = learning.backbone
-    times = torch.randint(backbone.noise.config.num_train_timesteps, (count,), generator=generator)[-len(rows.prompts) :]
+    times = torch.randint(backbone.noise.config.num_train_timesteps, (count,), generator=generator)[
+        -len(rows.prompts) :
+    ]
     noises = torch.randn((count, *rows.latents.shape[1:]), generator=generator)[-len(rows.prompts) :]
     total = 0.0
     for z, prompt, t, noise in zip(rows.latents, rows.prompts, times, noises):
@@ -69,7 +71,10 @@ def literal_new_data_distillation(learning, rows, generator, count: int) -> floa
 
 def literal_correlations(features: torch.Tensor) -> torch.Tensor:
     """C = mean of c c^T over every position of every text of ``features`` (texts, length, d)."""
-    width, total = features.shape[-1], torch.zeros(features.shape[-1], features.shape[-1], dtype=torch.float64)
+    width, total = (
+        features.shape[-1],
+        torch.zeros(features.shape[-1], features.shape[-1], dtype=torch.float64),
+    )
     places = [c.double() for text in features for c in text]
     for c in places:
         for i in range(width):

@@ -21,7 +21,11 @@ def literal_objective(backbone, parts, seed: int) -> float:
         ).input_ids
         predicted = backbone.unet(noisy[None], t[None], backbone.text_encoder(ids)[0]).sample[0]
         kind = backbone.noise.config.prediction_type
-        target = {"epsilon": noise, "v_prediction": alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * z, "sample": z}[kind]
+        target = {
+            "epsilon": noise,
+            "v_prediction": alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * z,
+            "sample": z,
+        }[kind]
         sums[part.term] += float(((target - predicted) ** 2).mean()) / len(part.latents)
     return sum(part.weight * sums[part.term] for part in parts)
 
@@ -37,7 +41,9 @@ def literal_distillation(learning, parts, generator, drift: dict[str, float]) ->
     mean, total, rows = sum(drift.values()) / len(drift), 0.0, parts[-1]
 
     def context(prompt: str) -> torch.Tensor:
-        ids = backbone.tokenizer(prompt, padding="max_length", max_length=backbone.longest_prompt + 2, return_tensors="pt").input_ids
+        ids = backbone.tokenizer(
+            prompt, padding="max_length", max_length=backbone.longest_prompt + 2, return_tensors="pt"
+        ).input_ids
         return backbone.text_encoder(ids)[0]
 
     for i, task in enumerate(rows.tasks):
