@@ -78,14 +78,12 @@ class Plain:
         with torch.autocast(backbone.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             latents = backbone.encode_pictures(pixels)
             noise = torch.randn(latents.shape, generator=self.generator).to(latents)
-            timesteps = torch.randint(
-                backbone.noise.config.num_train_timesteps, (len(latents),), generator=self.generator
-            )
+            timesteps = backbone.process.sample_t(len(latents), self.generator)
             timesteps = timesteps.to(latents.device)
-            noisy = backbone.noise.add_noise(latents, noise, timesteps)
+            noisy = backbone.process.add_noise(latents, noise, timesteps)
             context = backbone.text_encoder(ids.to(backbone.device))[0]
             predicted = backbone.predict(noisy, timesteps, context)
-        target = backbone.target(latents, noise, timesteps)
+        target = backbone.process.target(latents, noise, timesteps)
         if self.forwards == 2:
             return F.mse_loss(predicted.float(), target)
         return sum(F.mse_loss(a.float(), b) for a, b in zip(predicted.chunk(2), target.chunk(2)))

@@ -9,6 +9,7 @@ import torch
 from reference.objective import literal_distillation, literal_objective
 
 from l2dm.backbone import Backbone
+from l2dm.backbone.process import DiscreteBetas
 from l2dm.concept import Concept
 from l2dm.errors import SettingsError
 from l2dm.learner import Learning, Rows, objective
@@ -44,9 +45,9 @@ def start(photos, tuner="key_value", past=PAST, **changes):
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_the_objective_is_its_literal_twin(backbone, kind):
-    noise = type(backbone.noise).from_config(backbone.noise.config, prediction_type=kind)
+    own = backbone.process.scheduler
     other = dataclasses.replace(backbone)
-    other.__dict__["noise"] = noise
+    other.__dict__["process"] = DiscreteBetas(type(own).from_config(own.config, prediction_type=kind))
     g = torch.Generator().manual_seed(3)
     parts = [
         Rows(

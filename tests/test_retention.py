@@ -156,10 +156,12 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
         learning.distillation.attention_weight = weight
         _, found[weight] = objective(learning.backbone, parts, generator, learning.distillation)
     generator.set_state(state)
-    times = torch.randint(learning.backbone.noise.config.num_train_timesteps, (4,), generator=generator)[2:]
+    times = torch.randint(
+        learning.backbone.process.scheduler.config.num_train_timesteps, (4,), generator=generator
+    )[2:]
     noise = torch.randn((4, 4, 16, 16), generator=generator)[2:]
     noisy, context = (
-        learning.backbone.noise.add_noise(parts[-1].latents, noise, times),
+        learning.backbone.process.scheduler.add_noise(parts[-1].latents, noise, times),
         learning.backbone.encode_text(parts[-1].prompts),
     )
     outputs = {}

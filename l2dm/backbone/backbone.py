@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
-    DDPMScheduler,
     DiffusionPipeline,
     DPMSolverMultistepScheduler,
     SchedulerMixin,
@@ -26,6 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import BaseModelError, first_line
 from .features import ImageFeatures
+from .process import Process, process_of
 from .tokens import PersonalTokens
 
 #: Name of the base that ships with the package.
@@ -236,21 +236,12 @@ class Backbone:
     # ---------------------------------------------------------------- diffusion
 
     @cached_property
-    def noise(self) -> DDPMScheduler:
-        """The forward process: the base's own betas and prediction type."""
-        return DDPMScheduler.from_config(self.scheduler.config)
+    def process(self) -> Process:
+        """The forward process that the base was trained on."""
+        return process_of(self.scheduler)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         return self.unet(noisy, timesteps, context, return_dict=False)[0]
-
-    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """What the denoiser is asked for: noise, velocity, or the latents, as ``prediction_type`` says."""
-        kind = self.noise.config.prediction_type
-        if kind == "epsilon":
-            return noise
-        if kind == "v_prediction":
-            return self.noise.get_velocity(latents, noise, timesteps)
-        return latents
 
     @torch.no_grad()
     def draw_latents(

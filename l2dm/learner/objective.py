@@ -55,10 +55,10 @@ def objective(
     ``generator``, so they are the same on every device.
     """
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
-    timesteps = torch.randint(backbone.noise.config.num_train_timesteps, (len(latents),), generator=generator)
+    timesteps = backbone.process.sample_t(len(latents), generator)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = timesteps.to(latents.device)
-    noisy = backbone.noise.add_noise(latents, noise, timesteps)
+    noisy = backbone.process.add_noise(latents, noise, timesteps)
     read = read or backbone.encode_text
     context = read([prompt for part in parts for prompt in part.prompts])
     tasks = list(parts[-1].tasks)
@@ -68,7 +68,7 @@ def objective(
         teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], theirs)
     with distillation.attention() if teacher else nullcontext() as outputs:
         predicted = backbone.predict(noisy, timesteps, context)
-    errors = (predicted.float() - backbone.target(latents, noise, timesteps)).square()
+    errors = (predicted.float() - backbone.process.target(latents, noise, timesteps)).square()
     if any(part.masks is not None for part in parts):
         counted = torch.cat(
             [torch.ones_like(part.latents[:, :1]) if part.masks is None else part.masks for part in parts]

@@ -53,13 +53,13 @@ def literal_aggregation(features: torch.Tensor, keys: torch.Tensor) -> list[floa
 def literal_new_data_distillation(learning, rows, generator, count: int) -> float:
     """Mean over ``rows``, the last of ``count``, of ||eps^{k-1}(z_t | c_old) - eps^k(z_t | c_old)||^2 (LwF, arXiv 1606.09282)."""
     backbone = learning.backbone
-    times = torch.randint(backbone.noise.config.num_train_timesteps, (count,), generator=generator)[
-        -len(rows.prompts) :
-    ]
+    times = torch.randint(
+        backbone.process.scheduler.config.num_train_timesteps, (count,), generator=generator
+    )[-len(rows.prompts) :]
     noises = torch.randn((count, *rows.latents.shape[1:]), generator=generator)[-len(rows.prompts) :]
     total = 0.0
     for z, prompt, t, noise in zip(rows.latents, rows.prompts, times, noises):
-        noisy = backbone.noise.add_noise(z[None], noise[None], t[None])
+        noisy = backbone.process.scheduler.add_noise(z[None], noise[None], t[None])
         new = backbone.predict(noisy, t[None], backbone.encode_text([prompt]))
         now = learning.tuner.state()
         learning.tuner.load(learning.distillation.previous)

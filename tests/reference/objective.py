@@ -9,18 +9,20 @@ def literal_objective(backbone, parts, seed: int) -> float:
     """Sum over terms of weight * mean over rows of ||target - eps_theta(z_t, t, c)||^2 / size, noise from ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     rows = [(part, i) for part in parts for i in range(len(part.latents))]
-    times = torch.randint(backbone.noise.config.num_train_timesteps, (len(rows),), generator=generator)
+    times = torch.randint(
+        backbone.process.scheduler.config.num_train_timesteps, (len(rows),), generator=generator
+    )
     noises = torch.randn((len(rows), *parts[0].latents.shape[1:]), generator=generator)
     sums = {part.term: 0.0 for part in parts}
     for (part, i), t, noise in zip(rows, times, noises):
         z = part.latents[i]
-        alpha_bar = backbone.noise.alphas_cumprod[t]
+        alpha_bar = backbone.process.scheduler.alphas_cumprod[t]
         noisy = alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise
         ids = backbone.tokenizer(
             part.prompts[i], padding="max_length", max_length=backbone.longest_prompt + 2, return_tensors="pt"
         ).input_ids
         predicted = backbone.unet(noisy[None], t[None], backbone.text_encoder(ids)[0]).sample[0]
-        kind = backbone.noise.config.prediction_type
+        kind = backbone.process.scheduler.config.prediction_type
         target = {
             "epsilon": noise,
             "v_prediction": alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * z,
@@ -36,7 +38,9 @@ def literal_distillation(learning, parts, generator, drift: dict[str, float]) ->
     One row and one forward at a time."""
     backbone = learning.backbone
     count = sum(len(part.latents) for part in parts)
-    times = torch.randint(backbone.noise.config.num_train_timesteps, (count,), generator=generator)
+    times = torch.randint(
+        backbone.process.scheduler.config.num_train_timesteps, (count,), generator=generator
+    )
     noises = torch.randn((count, *parts[0].latents.shape[1:]), generator=generator)
     mean, total, rows = sum(drift.values()) / len(drift), 0.0, parts[-1]
 
@@ -48,7 +52,7 @@ def literal_distillation(learning, parts, generator, drift: dict[str, float]) ->
 
     for i, task in enumerate(rows.tasks):
         t, noise = times[count - len(rows.tasks) + i], noises[count - len(rows.tasks) + i]
-        alpha_bar = backbone.noise.alphas_cumprod[t]
+        alpha_bar = backbone.process.scheduler.alphas_cumprod[t]
         noisy = (alpha_bar.sqrt() * rows.latents[i] + (1 - alpha_bar).sqrt() * noise)[None]
         asked, answered = context((rows.known or rows.prompts)[i]), context(rows.prompts[i])
         student = backbone.unet(noisy, t[None], answered).sample
