@@ -18,6 +18,11 @@ learning that was asked to stop tells that it can be taken up again.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class L2DMError(Exception):
     """Base of all errors that l2dm raises on purpose."""
@@ -44,8 +49,8 @@ class NotKept(L2DMError):
 
     def __init__(self, token: str, loss: float, most: float):
         super().__init__(
-            f"{token} was not kept: an earlier concept lost {loss:.1f} points of likeness, more than the {most:g} allowed; the world is as "
-            "it was (try --method l2dm, fewer steps, or a larger --keep-if-forgetting-below)"
+            f"{token} was not kept: an earlier concept lost {loss:.1f} points of likeness, more than the {most:g} "
+            "allowed; the world is as it was (try --method l2dm, fewer steps, or a larger --keep-if-forgetting-below)"
         )
         self.token, self.loss, self.most = token, loss, most
 
@@ -81,3 +86,38 @@ class LearningStopped(Exception):
 def first_line(error: BaseException) -> str:
     """What another library's error says first, short enough to stand in one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+#: What the system's refusals mean here, and the way out.
+_REFUSALS = {
+    errno.ENOSPC: "the disk is full; make room and try again",
+    errno.EDQUOT: "your disk quota is used up; make room and try again",
+    errno.EACCES: "permission denied; change its permissions or choose another place",
+    errno.EPERM: "permission denied; change its permissions or choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENOENT: "not there, or removed meanwhile; look at the place and try again",
+    errno.ENOTDIR: "a file stands where a folder should be; choose another place",
+    errno.EISDIR: "a folder stands where a file should be; choose another place",
+    errno.EEXIST: "already exists; choose another name",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.ELOOP: "its links lead in a circle; choose another place",
+    errno.EMFILE: "too many files are open; close some programs and try again",
+    errno.EIO: "the disk reports an error; check the disk, then try again",
+}
+
+
+def because(error: OSError) -> str:
+    """Why the system refused, in one sentence with a way out."""
+    return _REFUSALS.get(error.errno or 0) or error.strerror or first_line(error)
+
+
+@contextmanager
+def os_errors(place: str | Path, kind: type[L2DMError] = WorldError) -> Iterator[None]:
+    """Turn the system's refusals inside the block (disk full, permission denied, name too long, ...) into a ``kind`` that
+    names the file, or ``place`` where the system names none."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{error.filename or place}: {because(error)}") from error
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        raise kind(f"{str(place)!r}: the name is not UTF-8; rename it") from None

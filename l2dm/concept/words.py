@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from ..errors import TokenError
 
@@ -21,7 +22,8 @@ def check_token(token: str) -> str:
         bare = re.sub(r"[^a-z0-9_-]", "", str(token).lower()).lstrip("_-")[:31]
         hint = f"; did you mean '<{bare}>'?" if bare else ""
         raise TokenError(
-            f"token {token!r}: expected a name in angle brackets, of lower-case letters, digits, '-' and '_', such as '<rex>'{hint}"
+            f"token {token!r}: expected a name in angle brackets, of lower-case letters, digits, '-' and '_', "
+            f"such as '<rex>'{hint}"
         )
     if token in ("<|startoftext|>", "<|endoftext|>"):
         raise TokenError(f"token {token!r} is reserved")
@@ -30,12 +32,17 @@ def check_token(token: str) -> str:
 
 def check_noun(noun: str) -> str:
     """``noun`` in lower case with single spaces, or a TokenError."""
-    cleaned = " ".join(str(noun).lower().split())
+    cleaned = unicodedata.normalize("NFC", " ".join(str(noun).lower().split()))
     if not _NOUN.fullmatch(cleaned) or len(cleaned) > 60:
         raise TokenError(
             f"noun {noun!r}: expected one to four words naming the concept's class, such as 'dog' or 'duck toy'"
         )
     return cleaned
+
+
+def file_stem(noun: str) -> str:
+    """A noun's own part of a file name: ``teddy bear`` -> ``teddy_bear``, other than ``teddy-bear``."""
+    return noun.replace(" ", "_")
 
 
 def caption_for(text: str, token: str, noun: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorldError
+from ..errors import WorldDamaged, WorldError
 from ..learner import Learning
 from . import store
+from .schema import DRAFT, DraftRecord, read_json
 from .tensors import read_tensors, write_tensors
 
 
@@ -19,11 +19,11 @@ class Draft:
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder, self.identity = folder, identity
 
-    def _latest(self) -> tuple[Path, dict[str, Any]] | None:
+    def _latest(self) -> tuple[Path, DraftRecord] | None:
         for step in sorted(self.folder.glob("[0-9]*"), reverse=True):
             try:
-                return step, json.loads((step / "draft.json").read_text())
-            except (OSError, ValueError):
+                return step, read_json(step / "draft.json", DRAFT)
+            except WorldDamaged:
                 continue
         return None
 

@@ -9,9 +9,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorldDamaged, WorldError
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from ..concept.words import file_stem
+from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
-from .store import digest, write_json
+from .schema import (
+    MOST_BYTES,
+    STRICT,
+    BaseName,
+    Concepts,
+    Count,
+    Drift,
+    Files,
+    Fingerprint,
+    Journal,
+    Noun,
+    Scores,
+    Seconds,
+    Settings,
+    Text,
+    Token,
+    Tuner,
+    parse,
+    read_bytes,
+)  # fmt: skip
+from .store import digest, write_bytes
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -21,18 +45,20 @@ NAME = "manifest.json"
 class Version:
     """One commit: a concept that was learnt, and the files that hold the whole world after it."""
 
-    version: int
-    parent: int
-    created: str
-    token: str
-    noun: str
-    photos: int
-    seconds: float
-    settings: dict[str, Any]
-    concepts: dict[str, str]  # token -> noun, in the order of learning
-    files: dict[str, str]  # path inside the version's folder -> SHA-256
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)  # token -> its latest Score
-    drift: dict[str, float] = field(
+    __pydantic_config__ = STRICT
+
+    version: Count
+    parent: Count
+    created: Text
+    token: Token
+    noun: Noun
+    photos: Count
+    seconds: Seconds
+    settings: Settings
+    concepts: Concepts  # token -> noun, in the order of learning
+    files: Files  # name inside the version's folder -> SHA-256
+    scores: Scores = field(default_factory=dict)  # token -> its latest Score
+    drift: Drift = field(
         default_factory=dict
     )  # class noun -> how far its pictures have moved from the base's
 
@@ -41,14 +67,16 @@ class Version:
 class Manifest:
     """Everything about a world but its tensors. ``head`` 0 is the fresh world."""
 
-    base: str
-    fingerprint: str
-    tuner: str
-    head: int = 0
-    counter: int = 0
+    __pydantic_config__ = STRICT
+
+    base: BaseName
+    fingerprint: Fingerprint
+    tuner: Tuner
+    head: Count = 0
+    counter: Count = 0
     versions: dict[int, Version] = field(default_factory=dict)
-    journal: list[dict[str, Any]] = field(default_factory=list)
-    format: int = FORMAT
+    journal: Journal = field(default_factory=list)
+    format: Count = FORMAT
 
     @property
     def present(self) -> Version | None:
@@ -64,6 +92,17 @@ class Manifest:
         """Token -> its latest score."""
         return {token: Score(**score) for token, score in self.present.scores.items()} if self.present else {}
 
+    def _contradiction(self) -> str:
+        """What of it cannot be true together; empty when all can."""
+        for number, version in self.versions.items():
+            if number != version.version or not 0 < number <= self.counter:
+                return f"versions.{number}: it calls itself {version.version}; counter is {self.counter}"
+            if version.parent >= number or (version.parent and version.parent not in self.versions):
+                return f"versions.{number}: its parent {version.parent} is not among the versions before it"
+            if version.settings and not isinstance(version.settings.get("method"), str):
+                return f"versions.{number}.settings: no method"
+        return f"head {self.head} is not among its versions" if self.head and not self.present else ""
+
     def lineage(self) -> list[Version]:
         """The versions that led to the present one, oldest first."""
         line, number = [], self.head
@@ -73,7 +112,15 @@ class Manifest:
         return line[::-1]
 
     def write(self, world: Path) -> None:
-        write_json(world / NAME, dataclasses.asdict(self))
+        try:
+            data = (json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+        except UnicodeEncodeError:
+            raise WorldError(f"{world}: the base's name {self.base!r} is not UTF-8; rename it") from None
+        if len(data) > MOST_BYTES:
+            raise WorldError(
+                f"{world}: its manifest would be larger than {MOST_BYTES >> 20} MiB; begin another world"
+            )
+        write_bytes(world / NAME, data)
 
     @classmethod
     def read(cls, world: Path, whole: bool = True) -> Manifest:
@@ -81,26 +128,18 @@ class Manifest:
 
         Raises WorldError when there is no world, WorldDamaged when its manifest is broken or its files are not whole."""
         path = world / NAME
-        if not world.is_dir() or not path.is_file():
-            raise WorldError(f"{world}: no world here; make one with: l2dm init {world}")
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            number = raw["format"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise WorldDamaged(
-                f"{path}: not a readable manifest ({error!r}); restore it from a backup"
-            ) from None
+        with os_errors(world):
+            if not world.is_dir() or not path.is_file():
+                raise WorldError(f"{world}: no world here; make one with: l2dm init {world}")
+        data = read_bytes(path)
+        number = parse(data, _FORMATTED, path)["format"]
         if number != FORMAT:
             raise WorldError(
                 f"{path}: format {number}, but this l2dm reads format {FORMAT}; use the version that made it"
             )
-        try:
-            versions = {int(key): Version(**value) for key, value in raw.pop("versions").items()}
-            manifest = cls(versions=versions, **raw)
-            if manifest.head and manifest.head not in versions:
-                raise ValueError(f"head {manifest.head} is not among its versions")
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise WorldDamaged(f"{path}: not a valid manifest ({error}); restore it from a backup") from None
+        manifest = parse(data, _MANIFEST, path)
+        if wrong := manifest._contradiction():
+            raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); restore it from a backup")
         if manifest.present and whole:
             folder = folder_of(world, manifest.head)
             for name, expected in manifest.present.files.items():
@@ -114,6 +153,15 @@ class Manifest:
                         f"restore it from a backup, or go back with: l2dm undo {world}"
                     )
         return manifest
+
+
+class _Formatted(TypedDict):
+    """Any manifest, of this format or another."""
+
+    format: Count
+
+
+_FORMATTED, _MANIFEST = TypeAdapter(_Formatted), TypeAdapter(Manifest)
 
 
 def now() -> str:
@@ -131,4 +179,4 @@ def folder_of(world: Path, version: int) -> Path:
 
 def picture_file(name: str) -> str:
     """Where a version keeps the examination's pictures of a token or a class noun."""
-    return f"concept-{name[1:-1]}.png" if name.startswith("<") else f"noun-{name.replace(' ', '-')}.png"
+    return f"concept-{name[1:-1]}.png" if name.startswith("<") else f"noun-{file_stem(name)}.png"

@@ -13,7 +13,7 @@ import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
-from ..concept.words import article, class_prompt
+from ..concept.words import article, class_prompt, file_stem
 from ..errors import SettingsError
 from ..learner import COMPANIONS, photo_latents
 from ..memory import LongTerm, ShortTerm, rebuild
@@ -22,6 +22,7 @@ from ..retention import Past, draw_prior, old_prompts
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from . import store
+from .schema import DRAWN_IN, PROMPTS, read_json
 from .tensors import read_tensors, write_tensors
 from .weights import read_weights, write_weights
 
@@ -128,7 +129,7 @@ def prior_latents(
     tell: Tell,
 ) -> torch.Tensor:
     """Prior latents of a noun: drawn once, kept in the world, shared by all concepts of the noun."""
-    folder = world / "prior" / f"{noun.replace(' ', '-')}-{settings.prior_pictures}x{settings.prior_steps}"
+    folder = world / "prior" / f"{file_stem(noun)}-{settings.prior_pictures}x{settings.prior_steps}"
     if not folder.exists():
         latents = draw_prior(
             backbone, tuner, class_prompt(noun), settings.prior_pictures, settings.prior_steps, guidance_scale,
@@ -186,9 +187,7 @@ def remembered(head: Path | None, concept: Concept, backbone: Backbone) -> LongT
 def read_long_term(folder: Path) -> LongTerm:
     if not (folder / "memory.json").exists():
         return LongTerm()
-    return LongTerm(
-        read_tensors(folder / "memory.safetensors"), json.loads((folder / "memory.json").read_text())
-    )
+    return LongTerm(read_tensors(folder / "memory.safetensors"), read_json(folder / "memory.json", PROMPTS))
 
 
 def write_long_term(folder: Path, long: LongTerm) -> None:
@@ -200,10 +199,8 @@ def write_long_term(folder: Path, long: LongTerm) -> None:
 def read_short_term(folder: Path) -> ShortTerm:
     if not (folder / "short-term.json").exists():
         return ShortTerm()
-    tensors, drawn_in = (
-        read_tensors(folder / "short-term.safetensors"),
-        json.loads((folder / "short-term.json").read_text()),
-    )
+    tensors = read_tensors(folder / "short-term.safetensors")
+    drawn_in = read_json(folder / "short-term.json", DRAWN_IN)
     return ShortTerm(
         {token: tensors[f"latents/{token}"] for token in drawn_in},
         {token: tensors[f"features/{token}"] for token in drawn_in},

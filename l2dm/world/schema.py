@@ -1,0 +1,145 @@
+"""What the JSON files of a world may say: types, and limits of size, counts, depth. A world may come from a stranger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ..concept.words import check_noun, check_token
+from ..errors import L2DMError, WorldDamaged, os_errors
+
+#: Bytes and values that one JSON file of a world may have, and entries of one table or list in it.
+MOST_BYTES, MOST_VALUES, MOST_ENTRIES = 32 << 20, 1_000_000, 100_000
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+_T = TypeVar("_T")
+
+
+def _unchanged(check: Callable[[str], str]) -> AfterValidator:
+    """The rule of what users type, for what was stored: it must already be as ``check`` would return it."""
+
+    def validate(text: str) -> str:
+        try:
+            if check(text) != text:
+                raise ValueError(f"{text[:80]!r} is not as it would be stored")
+        except L2DMError as error:
+            raise ValueError(str(error)[:300]) from None
+        return text
+
+    return AfterValidator(validate)
+
+
+def _known_tuner(name: str) -> str:
+    from ..methods import METHODS
+
+    if name not in (known := {row.tuner for row in METHODS.values()}):
+        raise ValueError(f"{name[:80]!r} is not among {', '.join(sorted(known))}")
+    return name
+
+
+Token = Annotated[str, _unchanged(check_token)]
+Noun = Annotated[str, _unchanged(check_noun)]
+#: A plain name inside a version's folder: no separators, no leading dot, nothing that a system reads otherwise.
+FileName = Annotated[str, Field(pattern=r"^\w[\w' .-]{0,199}$")]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{1,200}$")]
+Text = Annotated[str, Field(max_length=4096)]
+#: The name of a base: a folder or a hub id, on one line.
+BaseName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,4096}$")]
+Tuner = Annotated[str, AfterValidator(_known_tuner)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Seconds = Annotated[FiniteFloat, Field(ge=0)]
+Number = Annotated[int, Field(ge=-(2**63), lt=2**64)]
+Scalar = bool | Number | FiniteFloat | Text | None
+Concepts = Annotated[dict[Token, Noun], Field(max_length=MOST_ENTRIES)]
+Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES)]
+Drift = Annotated[dict[Noun, FiniteFloat], Field(max_length=MOST_ENTRIES)]
+Settings = Annotated[dict[Text, Scalar], Field(max_length=1000)]
+
+
+class ScoreRecord(TypedDict):
+    """A ``Score`` as it is stored."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    likeness: FiniteFloat
+    own: FiniteFloat
+    version: Count
+
+
+Scores = Annotated[dict[Token, ScoreRecord], Field(max_length=MOST_ENTRIES)]
+
+
+def _entry(line: dict[str, Any]) -> dict[str, Any]:
+    if not all(isinstance(line.get(key), str) for key in ("at", "action")):
+        raise ValueError("a line of the journal needs 'at' and 'action'")
+    return line
+
+
+Entry = Annotated[
+    dict[Text, Scalar | Annotated[list[Scalar], Field(max_length=1000)]],
+    Field(max_length=100),
+    AfterValidator(_entry),
+]
+Journal = Annotated[list[Entry], Field(max_length=MOST_ENTRIES)]
+
+#: memory.json: of each concept the prompts that it was learnt with.
+PROMPTS = TypeAdapter(Annotated[dict[Token, list[Text]], Field(max_length=MOST_ENTRIES)])
+#: short-term.json: of each concept the turn in which its pictures were drawn.
+DRAWN_IN = TypeAdapter(Annotated[dict[Token, Count], Field(max_length=MOST_ENTRIES)])
+
+
+class _Identity(TypedDict):
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    concept: Text
+    settings: Settings
+    parent: Count
+    earlier: dict[Token, Text]
+
+
+class DraftRecord(TypedDict):
+    """draft.json: what an unfinished learning was of, and how far it came."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    identity: _Identity
+    token: Token
+    step: Count
+    seconds: Seconds
+
+
+DRAFT = TypeAdapter(DraftRecord)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A JSON file's content; WorldDamaged when it cannot be read or is larger than any that l2dm writes."""
+    with os_errors(path, WorldDamaged), path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES or data.count(b",") > MOST_VALUES:
+        raise WorldDamaged(
+            f"{path}: more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values, so it is not one of l2dm's own"
+        )
+    return data
+
+
+def parse(data: bytes, schema: TypeAdapter[_T], place: Path, way_out: str = "restore it from a backup") -> _T:
+    """``data`` as ``schema`` says, or a WorldDamaged that names the first thing that is otherwise."""
+    try:
+        return schema.validate_json(data)
+    except ValidationError as error:
+        kind = place.stem.replace("-", " ")
+        raise WorldDamaged(f"{place}: not a readable {kind} ({_first(error)}); {way_out}") from None
+
+
+def read_json(path: Path, schema: TypeAdapter[_T], way_out: str = "restore it from a backup") -> _T:
+    return parse(read_bytes(path), schema, path, way_out)
+
+
+def _first(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part)[:60] for part in found["loc"][:6])
+    what = found["msg"].removeprefix("Value error, ")[:300]
+    return f"{where}: {what}" if where else what
