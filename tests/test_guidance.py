@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from reference.artists import literal_attend, literal_centroid, literal_smooth, literal_unmix
+from reference.assignment import literal_assign
 
+from l2dm.guidance.assignment import assign
 from l2dm.guidance.attend_and_excite import most_neglected_loss
 from l2dm.guidance.attention import smooth
 from l2dm.guidance.concept_attention_artist import attend_loss, unmix_loss
 from l2dm.guidance.orthogonal_attention_artist import orthogonal_loss
-from l2dm.guidance.regions import centroids, masks
+from l2dm.guidance.regions import anchors, centroids, layouts, masks
 
 HALVES = torch.zeros(1, 2, 4, 4)
 HALVES[:, 0, :, :2] = 1
@@ -97,3 +99,19 @@ def test_against_slow_twins_on_odd_sizes():
         assert smooth(maps)[b].detach().numpy() == pytest.approx(
             np.array([literal_smooth(one) for one in picture])
         )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_assignment_against_every_order(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 7))
+    costs = np.where(rng.random((count, count)) < 0.3, 1.0, rng.random((count, count))).tolist()
+    order = assign(costs)
+    assert sorted(order) == list(range(count))
+    assert sum(row[j] for row, j in zip(costs, order)) == pytest.approx(literal_assign(costs)[0])
+
+
+def test_forty_things_find_their_places():
+    torch.manual_seed(0)
+    points = torch.tensor(layouts(40)[1])[torch.randperm(40)]
+    assert torch.equal(anchors(points, [None] * 40), points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from l2dm.backbone.samplers import deterministic
 from l2dm.errors import SettingsError
 from l2dm.generation import Glances, draw, mentions
 from l2dm.generation import guided as guided_file
@@ -96,7 +98,7 @@ def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
     assert [thing.noun for thing in things] == [(5,), (8,)]
 
     class Still:
-        timesteps = torch.tensor([700])
+        order, timesteps = 1, torch.tensor([700])
 
         @staticmethod
         def scale_model_input(x, t):
@@ -185,9 +187,12 @@ def test_which_steps_are_guided(backbone, monkeypatch):
         "_moved",
         lambda scheduler, index, *rest: moved.append(index) or (torch.ones(1), torch.zeros(1, 4, 16, 16)),
     )
-    for index in range(10):
-        guide.move(None, index, torch.zeros(1, 4, 16, 16), None)
-    assert moved == [0, 2, 4]
+    for order, indices in ((1, [0, 2, 4]), (2, [0, 4, 8])):  # of order 2: two calls a step
+        scheduler = SimpleNamespace(order=order, timesteps=torch.arange(10 * order))
+        for index in range(10 * order):
+            guide.move(scheduler, index, torch.zeros(1, 4, 16, 16), None)
+        assert moved == indices
+        moved.clear()
 
 
 def test_pictures_that_are_not_square(backbone):
@@ -231,6 +236,8 @@ def test_glances_change_nothing_and_are_each_pictures_own(backbone, guidance):
 
 
 def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
+    """Of the deterministic sampler that guidance takes."""
+    backbone = dataclasses.replace(backbone, scheduler=deterministic(backbone.scheduler)[0])
     plain = GenerateSettings(n=2, steps=3, seed=5)
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
     still = GenerateSettings(n=2, steps=3, seed=5, guidance="l2dm", guidance_step=0.0)

@@ -6,10 +6,11 @@ reconstructed]. More get the cells around as many points on a circle. Words of t
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
+
+from .assignment import assign
 
 #: side -> (x, y) of its centre, in a square from -1 to 1, y down
 SIDES = {"left": (-0.5, 0.0), "right": (0.5, 0.0), "top": (0.0, -0.5), "bottom": (0.0, 0.5)}
@@ -40,7 +41,8 @@ def layouts(count: int) -> list[list[tuple[float, float]]]:
 
 
 def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
-    """(m, 2): each concept's own anchor, nearest in sum to the centroids ``where`` (m, 2); ``wanted`` sides come first."""
+    """(m, 2): each concept's own anchor, the summed squared distance to the centroids ``where`` (m, 2) being least; ``wanted``
+    sides come first."""
     count = len(wanted)
     if any(wanted):
         left = [i for i, side in enumerate(wanted) if side is None]
@@ -51,14 +53,14 @@ def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
         if count == 2 and left:  # the other one goes to the other side
             points[left[0]] = -points[1 - left[0]]
         return points
-    best = min(
-        (
-            torch.tensor(order).to(where)
-            for layout in layouts(count)
-            for order in itertools.permutations(layout)
-        ),
-        key=lambda points: float((points - where).square().sum()),
-    )
+    best, least = where, math.inf
+    for layout in layouts(count):
+        points = torch.tensor(layout).to(where)
+        costs = (where[:, None] - points[None]).square().sum(-1).tolist()
+        order = assign(costs)
+        total = sum(row[column] for row, column in zip(costs, order))
+        if total < least:
+            best, least = points[order], total
     return best
 
 

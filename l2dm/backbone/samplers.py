@@ -1,0 +1,45 @@
+"""Samplers that keep a latent which was moved between two of their steps, in place of those that forget it.
+
+A stochastic solver draws its next latents mostly from the predicted picture and fresh noise: of a move before the first steps the
+shipped base's SDE-DPM-Solver++ keeps .003, .39, .52 of what a deterministic one keeps. UniPC's corrector makes every step again
+from the latents before the move.
+"""
+
+from __future__ import annotations
+
+import diffusers
+
+#: stochastic sampler -> the deterministic one over the same noise levels
+_WITHOUT_NOISE = {
+    "DDPMScheduler": "DDIMScheduler",
+    "DDPMParallelScheduler": "DDIMScheduler",
+    "EulerAncestralDiscreteScheduler": "EulerDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler": "KDPM2DiscreteScheduler",
+    "DPMSolverSDEScheduler": "DPMSolverMultistepScheduler",
+    "SASolverScheduler": "DPMSolverMultistepScheduler",
+}
+#: of models distilled for them: no other sampler will do
+_FORGETFUL = ("LCMScheduler", "TCDScheduler")
+
+
+def deterministic(scheduler) -> tuple[object, str]:
+    """A sampler as ``scheduler`` that keeps what is moved between its steps, and what was changed for that ("" where nothing)."""
+    name = type(scheduler).__name__
+    if name in _WITHOUT_NOISE:
+        other = _WITHOUT_NOISE[name]
+        solver = {"algorithm_type": "dpmsolver++"} if other.startswith("DPMSolver") else {}
+        return getattr(diffusers, other).from_config(
+            scheduler.config, **solver
+        ), f"{other} in place of {name}"
+    if name in _FORGETFUL:
+        return scheduler, f"{name} forgets most of what guidance moves"
+    kind = scheduler.config.get("algorithm_type", "")
+    if name.startswith("DPMSolver") and kind.startswith("sde-"):
+        changes = {"algorithm_type": kind.removeprefix("sde-")}
+        changed = type(scheduler).from_config(scheduler.config, **changes)
+        return changed, f"{changes['algorithm_type']} in place of {kind}"
+    if name == "UniPCMultistepScheduler" and not scheduler.config.disable_corrector:
+        every = list(range(scheduler.config.num_train_timesteps))
+        changed = type(scheduler).from_config(scheduler.config, disable_corrector=every)
+        return changed, f"{name} without its corrector"
+    return scheduler, ""

@@ -1,0 +1,37 @@
+"""What guidance must know of a sampler: where its steps begin, how it scales its latents, how much signal is in them.
+
+Samplers differ in what they call a step. Heun's and KDPM2's call the denoiser twice a step, PNDM's lists a timestep twice, a
+single-step DPM-Solver goes back to where its step began: what is moved within such a step is forgotten.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def step_starts(scheduler) -> list[int]:
+    """Indices into ``scheduler.timesteps`` (after ``set_timesteps``) at which a step begins; as many as there are steps."""
+    timesteps = [float(t) for t in scheduler.timesteps]
+    if getattr(scheduler, "order", 1) > 1:
+        return list(range(0, len(timesteps), scheduler.order))
+    if orders := getattr(
+        scheduler, "order_list", None
+    ):  # single-step: a step of order 2 is calls of order 1 and 2
+        return [i for i, order in enumerate(orders[: len(timesteps)]) if order == 1]
+    begun = 0
+    if getattr(scheduler, "prk_timesteps", None) is not None and not scheduler.config.skip_prk_steps:
+        begun = len(scheduler.prk_timesteps)  # PNDM's Runge-Kutta steps, of four calls each
+    later = [i for i in range(begun, len(timesteps)) if timesteps[i] not in timesteps[i + 1 :]]
+    return [*range(0, begun, 4), *later]
+
+
+def latents_scale(scheduler, timestep: torch.Tensor) -> float:
+    """The sampler's latents divided by what the denoiser is given: 1 where variance is preserved, sqrt(sigma^2 + 1) where
+    noise is added to the latents as they are (Euler, Heun)."""
+    return 1 / float(scheduler.scale_model_input(torch.ones(1, dtype=torch.float64), timestep))
+
+
+def signal_share(scheduler, timestep: torch.Tensor) -> float:
+    """sqrt(alpha_bar), in [0, 1]: the share of the picture itself in what the denoiser is given at ``timestep``."""
+    alphas = scheduler.alphas_cumprod
+    return float(alphas[min(len(alphas) - 1, max(0, round(float(timestep))))]) ** 0.5
