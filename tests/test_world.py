@@ -248,7 +248,7 @@ def test_a_failed_learning_changes_nothing(world, photos, monkeypatch):
 def test_the_manifest_tells_everything(world, photos):
     version = teach(world, photos)
     raw = json.loads((world.path / "manifest.json").read_text())
-    assert raw["format"] == 1 and raw["head"] == 1 and re.fullmatch("[0-9a-f]{32}", raw["fingerprint"])
+    assert raw["format"] == 1 and raw["head"] == 1 and re.fullmatch("v2-[0-9a-f]{32}", raw["fingerprint"])
     assert raw["versions"]["1"] == json.loads(json.dumps(dataclasses.asdict(version)))
     assert set(version.files) == {
         "weights.safetensors",

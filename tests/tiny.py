@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 
-from l2dm.backbone import Backbone
+from l2dm.backbone import find_base
 
 SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -27,7 +27,7 @@ def tiny_clip(folder: Path, side: int = 32) -> Path:
     }
     vision = {**SIZES, "image_size": side, "patch_size": 16}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
-    shipped = Backbone.locate("mini") / "clip"
+    shipped = find_base("mini").folder / "clip"
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(shipped / name, folder)
     seeing = json.loads((shipped / "preprocessor_config.json").read_text())

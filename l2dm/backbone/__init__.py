@@ -13,12 +13,14 @@ diffusers.utils.logging.disable_progress_bar()
 transformers.utils.logging.disable_progress_bar()
 
 from .allocator import keep_freed_memory
-from .backbone import MINI, Backbone
+from .backbone import Backbone
 from .compiling import compiled
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import ImageFeatures
+from .fingerprint import matches
 from .layers import fast_layers
 from .precision import frozen_in_bfloat16, multiplies_bfloat16
+from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
 __all__ = [
@@ -28,10 +30,13 @@ __all__ = [
     "DinoEncoder",
     "ImageFeatures",
     "PersonalTokens",
+    "Source",
     "compiled",
     "fast_layers",
+    "find_base",
     "frozen_in_bfloat16",
     "keep_freed_memory",
     "load_encoder",
+    "matches",
     "multiplies_bfloat16",
 ]

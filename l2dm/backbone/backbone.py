@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
-    DiffusionPipeline,
     DPMSolverMultistepScheduler,
     SchedulerMixin,
     StableDiffusionImg2ImgPipeline,
@@ -23,15 +20,15 @@ from diffusers import (
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from ..errors import BaseModelError, first_line
+from ..errors import BaseModelError
 from .features import ImageFeatures
+from .fingerprint import fingerprint
+from .loading import load
 from .process import Process, process_of
+from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
-#: Name of the base that ships with the package.
-MINI = "mini"
 Negatives = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-_MINI_FOLDER = Path(__file__).parent / "mini"
 
 
 @dataclass
@@ -42,111 +39,59 @@ class Backbone:
     of negative prompts' features (B, length, width or more) beside those of their prompts.
     """
 
-    name: str
-    folder: Path
+    source: Source
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
     vae: torch.nn.Module
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
-    defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     negatives: Negatives = lambda prompts, negatives: negatives
 
     # ---------------------------------------------------------------- loading
 
     @classmethod
-    def load(cls, base: str | Path = MINI, device: str | torch.device | None = None) -> Backbone:
-        """Load the shipped base (``"mini"``), a diffusers folder, or a hub id of a Stable Diffusion 1.x/2.x model.
+    def load(cls, base: str | Path | Source = MINI, device: str | torch.device | None = None) -> Backbone:
+        """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a Stable Diffusion
+        1.x/2.x model, or what ``find_base`` found.
 
         Raises BaseModelError when it is missing, incomplete, or of another kind.
         """
-        folder = cls.locate(base)
-        try:
-            pipe = StableDiffusionPipeline.from_pretrained(
-                folder,
-                safety_checker=None,
-                requires_safety_checker=False,
-                dtype=torch.float32,
-                local_files_only=True,
-            )
-        except Exception as error:
-            raise BaseModelError(
-                f"base {str(base)!r}: cannot be loaded from {folder} ({first_line(error)})"
-            ) from error
-        pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        for part in (pipe.text_encoder, pipe.vae, pipe.unet):
-            part.eval().requires_grad_(False)
-        parts = pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler
-        backbone = cls(str(base), folder, *parts, cls.own_defaults(folder))
-        if len(backbone.tokenizer) != backbone.text_encoder.get_input_embeddings().num_embeddings:
-            raise BaseModelError(
-                f"base {str(base)!r}: tokenizer and text encoder disagree about the number of tokens; was it fine-tuned?"
-            )
+        source = find_base(base)
+        parts = load(source)
+        backbone = cls(source, **vars(parts))
+        for part in (backbone.text_encoder, backbone.vae, backbone.unet):
+            part.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
         backbone.text_encoder.set_input_embeddings(
             PersonalTokens(backbone.text_encoder.get_input_embeddings())
         )
         return backbone
 
     @staticmethod
-    def locate(base: str | Path) -> Path:
-        """The folder of a base, downloading a hub id if need be; checks that it is of a supported kind."""
-        if str(base) == MINI:
-            folder = _MINI_FOLDER
-        elif Path(base).exists():
-            folder = Path(base)
-        elif str(base).count("/") == 1 and not str(base).startswith((".", "/", "~")):
-            try:
-                folder = Path(
-                    DiffusionPipeline.download(str(base), safety_checker=None, requires_safety_checker=False)
-                )
-            except Exception as error:
-                raise BaseModelError(
-                    f"base {str(base)!r}: no such folder, and the hub could not be asked ({first_line(error)}); "
-                    "give the path of a diffusers folder, or leave --base out for the shipped one"
-                ) from error
-        else:
-            raise BaseModelError(
-                f"base {str(base)!r}: no such folder; give a diffusers folder, a hub id (owner/name), or leave it out"
-            )
-        index = folder / "model_index.json"
-        if not index.is_file():
-            raise BaseModelError(
-                f"base {str(base)!r}: {index} is missing, so this is no diffusers folder; "
-                "single-file checkpoints can be converted with StableDiffusionPipeline.from_single_file(...).save_pretrained(...)"
-            )
-        try:
-            kind = json.loads(index.read_text()).get("_class_name")
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise BaseModelError(f"base {str(base)!r}: {index} is not valid JSON ({error})") from None
-        if kind != "StableDiffusionPipeline":
-            raise BaseModelError(
-                f"base {str(base)!r}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)"
-            )
-        return folder
-
-    @classmethod
-    def own_defaults(cls, base: str | Path) -> dict[str, dict[str, Any]]:
+    def own_defaults(base: str | Path | Source) -> dict[str, Any]:
         """The settings that a base brings along in ``l2dm.json``, by kind; empty when it brings none."""
-        path = cls.locate(base) / "l2dm.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return find_base(base).defaults
+
+    @staticmethod
+    def fingerprint_of(base: str | Path | Source) -> str:
+        """Identifies a base: a hash of all that loading reads; see ``fingerprint``."""
+        return fingerprint(find_base(base))
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def folder(self) -> Path:
+        return self.source.folder
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        return self.source.defaults
 
     @cached_property
     def fingerprint(self) -> str:
-        return self.fingerprint_of(self.folder)
-
-    @classmethod
-    def fingerprint_of(cls, base: str | Path) -> str:
-        """Identifies a base's weights: a hash of every weight file's name, size, first and last MiB."""
-        digest, folder = hashlib.sha256(), cls.locate(base)
-        for path in sorted(
-            p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]
-        ):
-            digest.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(1 << 20))
-                file.seek(max(0, path.stat().st_size - (1 << 20)))
-                digest.update(file.read(1 << 20))
-        return digest.hexdigest()[:32]
+        return fingerprint(self.source)
 
     @cached_property
     def features(self) -> ImageFeatures | None:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..backbone import MINI, Backbone, load_encoder
+from ..backbone import MINI, find_base, load_encoder
 from ..concept import check_photos
 from ..errors import SettingsError
 from ..evaluation.alignment import image_alignment, text_alignment, text_cosine
@@ -158,7 +158,7 @@ def learning(given: dict[str, Any]) -> dict[str, Any]:
 
 def own_pair(base: str) -> Path:
     """The CLIP pair in the base's folder; a SettingsError when it has none."""
-    folder = Backbone.locate(base) / "clip"
+    folder = find_base(base).folder / "clip"
     if not (folder / "config.json").exists():
         raise SettingsError(
             f"--clip base: {folder} holds no CLIP pair; give --clip a folder or hub id, such as {CLIP}"

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__
-from ..backbone import MINI, Backbone
+from ..backbone import MINI, Backbone, matches
 from ..concept import Concept
 from ..errors import PromptError, SettingsError, TokenError, WorldError, WorldLocked
 from ..generation import Glances, Picture, check_length, chosen, draw, mentions, personal_tokens
@@ -107,7 +107,7 @@ class World:
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
-        if backbone.fingerprint != self.manifest.fingerprint:
+        if not matches(backbone.source, self.manifest.fingerprint):
             raise WorldError(
                 f"{self.path}: it was made over another base than the one now at {self.manifest.base} "
                 f"(expected {self.manifest.fingerprint}, found {backbone.fingerprint})"

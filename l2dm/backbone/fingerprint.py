@@ -1,0 +1,141 @@
+"""What identifies a base: a hash over everything that loading reads, whole, links followed; large files' hashes are kept in a cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .source import NETWORKS, Source, read_json
+
+#: Begins a fingerprint of this kind; those of worlds made before have no prefix.
+PREFIX = "v2-"
+TOKENIZER = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+#: keys of configurations that tell who wrote them, and change nothing
+_NOTES = ("_diffusers_version", "_name_or_path", "transformers_version")
+_SMALL = 1 << 20
+#: seconds within which two changes of a file may bear the same time
+_TOO_NEW = 2.0
+
+
+def fingerprint(source: Source) -> str:
+    """``v2-`` and 32 hex digits over weights, configurations, tokenizer and sampler as they are loaded."""
+    said, digest = source.said, hashlib.sha256()
+
+    def add(name: str, value: str) -> None:
+        digest.update(f"{name}\0{value}\n".encode())
+
+    for part in NETWORKS:
+        add(part, _meaning(said, source.config_file(part)))
+        files = [] if source.checkpoint else [p for p in source.weights(part)[1] if p.suffix != ".json"]
+        for number, path in enumerate(files):
+            add(f"{part}/{number}", file_digest(path))
+    if source.checkpoint:
+        add("checkpoint", file_digest(source.checkpoint))
+    for name in TOKENIZER:
+        if (path := source.folder / "tokenizer" / name).is_file():
+            add(name, file_digest(path))
+    add("scheduler", source.class_of("scheduler") + _meaning(said, source.config_file("scheduler")))
+    return PREFIX + digest.hexdigest()[:32]
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """``v2-`` and 32 hex digits over an encoder's configurations and weights."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".bin")):
+        digest.update(f"{path.name}\0{file_digest(path)}\n".encode())
+    return PREFIX + digest.hexdigest()[:32]
+
+
+def matches(source: Source, recorded: str) -> bool:
+    """Whether ``source`` is the base that ``recorded`` was taken of, in the way that it was taken."""
+    if recorded.startswith(PREFIX):
+        return fingerprint(source) == recorded
+    return source.checkpoint is None and old_fingerprint(source.folder) == recorded
+
+
+def old_fingerprint(folder: Path) -> str:
+    """As worlds recorded it at first: every weight file's name, size, first and last MiB."""
+    digest = hashlib.sha256()
+    for path in sorted(
+        p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin") and "clip" not in p.parts[-2]
+    ):
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, path.stat().st_size - (1 << 20)))
+            digest.update(file.read(1 << 20))
+    return digest.hexdigest()[:32]
+
+
+def _meaning(said: str, path: Path) -> str:
+    kept = {key: value for key, value in read_json(said, path).items() if key not in _NOTES}
+    return json.dumps(kept, sort_keys=True)
+
+
+# ---------------------------------------------------------------- hashes of files, kept
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's whole content; of a large one from the cache while its size and time of change stay."""
+    real = path.resolve()
+    facts = real.stat()
+    if facts.st_size < _SMALL:
+        return hashlib.sha256(real.read_bytes()).hexdigest()
+    key, state = str(real), [facts.st_size, facts.st_mtime_ns]
+    kept = _read_cache().get(key)
+    if isinstance(kept, list) and len(kept) == 3 and kept[:2] == state and isinstance(kept[2], str):
+        return kept[2]
+    with real.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time_ns() - facts.st_mtime_ns > _TOO_NEW * 1e9:
+        _write_cache({**_read_cache(), key: [*state, found]})
+    return found
+
+
+def cache_file() -> Path:
+    """Where hashes are kept: in ``XDG_CACHE_HOME``, else in ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return Path(home or os.path.expanduser("~/.cache")) / "l2dm" / "digests.json"
+
+
+def _read_cache() -> dict[str, list]:
+    try:
+        found = json.loads(cache_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_cache(entries: dict[str, list]) -> None:
+    """What cannot be written is not kept; files that are gone are dropped."""
+    path = cache_file()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(path) as (file, name):
+            json.dump({key: value for key, value in entries.items() if os.path.exists(key)}, file)
+            file.close()
+            os.replace(name, path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[tuple]:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            yield file, name
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name)

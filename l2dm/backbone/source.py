@@ -1,0 +1,241 @@
+"""Where a base's files lie: a diffusers folder, a hub id, or a single-file checkpoint; and which of them are loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BaseModelError, SettingsError
+from . import hub
+
+#: Name of the base that ships with the package.
+MINI = "mini"
+MINI_FOLDER = Path(__file__).parent / "mini"
+#: part of a pipeline -> the classes of it that are understood
+PARTS = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "scheduler": (),
+}
+NETWORKS = ("unet", "vae", "text_encoder")
+#: Files besides weights that loading reads.
+CONFIGS = [
+    "model_index.json", "l2dm.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "tokenizer/*",
+    "scheduler/scheduler_config.json", "clip/*.json", "clip/*.txt", "clip/model*.safetensors",
+]  # fmt: skip
+_WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([a-z]\w*))?(?:-\d{5}-of-\d{5})?(?:\.([a-z]\w*))?\.(safetensors|bin)"
+)
+_INDEX = re.compile(
+    r"(?:diffusion_pytorch_model|pytorch_model|model)\.(safetensors|bin)\.index(?:\.([a-z]\w*))?\.json"
+)
+#: tables and lists of ``l2dm.json``
+_DEFAULTS = {"learn": dict, "generate": dict, "tuners": dict, "nouns": list}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A base's place. ``folder`` holds configurations and tokenizer, and the weights if ``checkpoint``, a single file, does not.
+
+    ``revision`` is the commit of a hub id, ``variant`` the weights asked for, such as "fp16"; "" for the plain ones. ``config``:
+    the folder or hub id that a checkpoint's configurations come from.
+    """
+
+    name: str
+    folder: Path
+    checkpoint: Path | None = None
+    revision: str = ""
+    variant: str = ""
+    config: str = ""
+
+    @property
+    def said(self) -> str:
+        """How errors name it."""
+        return f"base {self.name!r}"
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """``model_index.json``: part -> [library, class]."""
+        return read_json(self.said, self.folder / "model_index.json")
+
+    def class_of(self, part: str) -> str:
+        return (self.index.get(part) or [None, ""])[1]
+
+    def settings_of(self, part: str) -> dict[str, Any]:
+        """The part's configuration file."""
+        return read_json(self.said, self.config_file(part))
+
+    def config_file(self, part: str) -> Path:
+        return self.folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
+
+    def weights(self, part: str) -> tuple[str, list[Path]]:
+        """(variant, files) of a network's weights. Raises BaseModelError when there are none."""
+        place = self.folder / part
+        names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+        variant, files = weight_files(names, self.variant)
+        if not files:
+            raise BaseModelError(
+                f"{self.said}: {place} holds no weights, expected diffusion_pytorch_model.safetensors or model.safetensors; "
+                "copy or download the base again, whole"
+            )
+        return variant, [place / name for name in files]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The settings that a base brings along in ``l2dm.json``, by kind; empty when it brings none."""
+        path = (self.checkpoint.parent if self.checkpoint else self.folder) / "l2dm.json"
+        if not path.is_file():
+            return {}
+        found = read_json(self.said, path)
+        for key, value in found.items():
+            if key not in _DEFAULTS:
+                raise SettingsError(f"{path}: unknown key {key!r}; known: {', '.join(_DEFAULTS)}")
+            tables = value.values() if key == "tuners" and isinstance(value, dict) else []
+            if not isinstance(value, _DEFAULTS[key]) or not all(isinstance(table, dict) for table in tables):
+                kind = "a list of words" if key == "nouns" else "an object of settings"
+                raise SettingsError(f"{path}: {key!r} must be {kind}, found {json.dumps(value)[:60]}")
+        return found
+
+
+def find_base(
+    base: str | Path | Source,
+    *,
+    revision: str = "",
+    variant: str = "",
+    config: str = "",
+    download: bool = True,
+) -> Source:
+    """The place of ``base``: "mini", a diffusers folder, a ``.safetensors`` checkpoint, or a hub id.
+
+    Only with ``download`` is the hub asked, first for ``model_index.json`` alone. Raises BaseModelError when it is missing or of
+    another kind.
+    """
+    if isinstance(base, Source):
+        return base
+    name = str(base)
+    said, path = f"base {name!r}", MINI_FOLDER if name == MINI else Path(base).expanduser()
+    if revision and not hub.is_hub_id(name):
+        raise BaseModelError(f"{said}: only a hub id has revisions; leave --revision out")
+    if path.is_file():
+        source = _checkpoint(name, path, config, download)
+    elif path.is_dir():
+        source = Source(name, path, variant=variant)
+    elif hub.is_hub_id(name):
+        source = _on_hub(name, revision, variant, download)
+    else:
+        raise BaseModelError(
+            f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id (owner/name), or leave it out"
+        )
+    check_kind(source)
+    return source
+
+
+def _on_hub(name: str, revision: str, variant: str, download: bool) -> Source:
+    said = f"base {name!r}"
+    if not download:
+        folder = hub.cached(said, name, revision, f"download it with: l2dm relocate WORLD --base {name}")
+        return Source(name, folder, revision=folder.name, variant=variant)
+    folder = hub.fetch_file(said, name, "model_index.json", revision).parent
+    source = Source(name, folder, revision=folder.name, variant=variant)
+    check_kind(source)
+    files = hub.listing(name, folder.name, folder)
+    wanted = list(CONFIGS)
+    for part in NETWORKS:
+        here = [file.split("/", 1)[1] for file in files if file.startswith(f"{part}/")]
+        wanted += [f"{part}/{file}" for file in weight_files(here, variant)[1]]
+    hub.fetch(said, name, wanted, folder.name)
+    return source
+
+
+def _checkpoint(name: str, path: Path, config: str, download: bool) -> Source:
+    said = f"base {name!r}"
+    if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
+        raise BaseModelError(
+            f"{said}: a {path.suffix} file is a pickle, which can run code when it is opened, so l2dm does not; convert it to "
+            ".safetensors, with a tool that you trust, or give the model's diffusers folder"
+        )
+    if path.suffix != ".safetensors":
+        raise BaseModelError(f"{said}: not a checkpoint; give a diffusers folder or a .safetensors file")
+    where = config or default_config(said, path)
+    if Path(where).expanduser().is_dir():
+        folder = Path(where).expanduser()
+    elif hub.is_hub_id(where):
+        ask = f"config {where!r}"
+        way = f"a checkpoint's configurations come from there; give --config FOLDER, a diffusers folder of the same family ({said})"
+        folder = hub.fetch(ask, where, CONFIGS) if download else hub.cached(ask, where, "", way)
+    else:
+        raise BaseModelError(f"config {where!r}: no such folder; give a diffusers folder of the same family")
+    return Source(name, folder, checkpoint=path, config=where)
+
+
+def default_config(said: str, path: Path) -> str:
+    """The hub id that diffusers takes a checkpoint's configurations from, by the names and shapes of its weights."""
+    from diffusers.loaders.single_file_utils import (
+        fetch_diffusers_config,
+        load_single_file_checkpoint,
+    )
+
+    try:
+        return fetch_diffusers_config(load_single_file_checkpoint(str(path)))["pretrained_model_name_or_path"]
+    except Exception as error:
+        raise BaseModelError(
+            f"{said}: cannot be read as a checkpoint ({error}); give --config FOLDER, a diffusers folder of the same family"
+        ) from error
+
+
+def check_kind(source: Source) -> None:
+    """Raises BaseModelError unless ``model_index.json`` names the parts of a Stable Diffusion 1.x/2.x."""
+    path, said = source.folder / "model_index.json", source.said
+    if not path.is_file():
+        raise BaseModelError(
+            f"{said}: {path} is missing, so this is no diffusers folder; give one, or a single .safetensors checkpoint"
+        )
+    index = source.index
+    kind = index.get("_class_name")
+    wrong = f"{said}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)"
+    if any((index.get(part) or [None])[0] for part in ("text_encoder_2", "transformer", "prior")):
+        raise BaseModelError(wrong)
+    for part, classes in PARTS.items():
+        given = index.get(part)
+        if not isinstance(given, list) or len(given) != 2 or not given[1]:
+            raise BaseModelError(f"{wrong}, and {path} names no {part}")
+        if classes and given[1] not in classes:
+            raise BaseModelError(f"{wrong}, whose {part} is a {' or '.join(classes)}; found {given[1]}")
+
+
+def weight_files(names: list[str], variant: str = "") -> tuple[str, list[str]]:
+    """(variant, files) that loading takes among ``names``, a network's folder: ``variant`` where it is there, else the plain weights,
+    else the only ones that are there, fp16 first; safetensors before .bin."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(names):
+        if match := _WEIGHTS.fullmatch(name):
+            found.setdefault((match[1] or match[2] or "", match[3]), []).append(name)
+    others = sorted({kind for kind, _ in found}, key=lambda kind: (kind != "fp16", kind))
+    for kind in dict.fromkeys([variant, "", *others]):
+        for suffix in ("safetensors", "bin"):
+            if files := found.get((kind, suffix)):
+                shards = [
+                    n for n in names if (m := _INDEX.fullmatch(n)) and (m[2] or "", m[1]) == (kind, suffix)
+                ]
+                return kind, [*files, *shards]
+    return "", []
+
+
+def read_json(said: str, path: Path) -> dict[str, Any]:
+    """An object from a JSON file; a BaseModelError that names the file for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BaseModelError(f"{said}: {path} is missing; copy or download the base again, whole") from None
+    except (ValueError, OSError) as error:
+        raise BaseModelError(
+            f"{said}: {path} is not valid JSON ({error}); mend it, or take it away"
+        ) from None
+    if not isinstance(found, dict):
+        raise BaseModelError(f"{said}: {path} must hold an object, found a {type(found).__name__}")
+    return found
