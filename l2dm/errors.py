@@ -59,6 +59,10 @@ class PromptError(L2DMError):
     """The prompt cannot be drawn in this world."""
 
 
+class PromptWarning(UserWarning):
+    """A prompt is drawn, but probably not as it was meant; pictures' provenance says the same under ``notes``."""
+
+
 class SettingsError(L2DMError):
     """A setting is unknown, of the wrong type, or out of range."""
 

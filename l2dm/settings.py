@@ -193,6 +193,9 @@ class GenerateSettings(Checked):
         choices=GUIDANCES,
         text="what keeps several concepts apart; auto: l2dm for two and more, else none",
     )
+    subjects: str = setting(
+        "", text="the prompt's plain nouns that guidance looks after, with commas; empty: those found in it"
+    )
     guidance_step: float = setting(
         10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps"
     )

@@ -118,7 +118,10 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     page = (out / "0000-attention.html").read_text()
     assert page.count("data:image/png") == 2 * (1 + 4) and "dog step 0, dog step 1" in page
     assert len(json.loads(run(*draw, "--attention-steps", "1")[1])["attention"]) == 2
-    assert "attention" not in json.loads(run(*draw)[1])
+    plain = json.loads(run(*draw, "--subjects", "cat")[1])
+    assert "attention" not in plain and plain["subjects"] == ["cat"] and drawn["subjects"] == ["dog", "cat"]
+    assert plain["composition"].startswith("l2dm (its attend loss alone; found cat)") and plain["parts"] == []
+    assert "note: composition: none (oaa needs" in run(*draw[:-2], "oaa", "--subjects", "dog")[1]
     for steps, message in (
         ("2", "expected a step between 0 and 1"),
         ("x", "--attention-steps x: expected whole numbers"),

@@ -10,8 +10,8 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
-from l2dm.generation import Glances, chosen, draw, mentions
-from l2dm.generation.mentions import alone
+from l2dm.generation import Glances, draw, mentions, resolve_composition
+from l2dm.generation.mentions import single_subject_prompts
 from l2dm.guidance.collage import collage, grid, spots
 from l2dm.settings import GenerateSettings
 
@@ -30,7 +30,7 @@ COLLAGE = GenerateSettings(n=2, steps=4, guidance_scale=3.0, guidance="collage",
     ("a dog with a cat with a hat", ["a dog with a hat", "a cat with a hat"]),
 ])  # fmt: skip
 def test_each_thing_gets_the_prompt_without_the_others(backbone, prompt, expected):
-    assert alone(prompt, mentions(prompt, {}, backbone, PLAIN)) == expected
+    assert single_subject_prompts(prompt, mentions(prompt, {}, backbone, PLAIN)) == expected
 
 
 def test_places():
@@ -69,7 +69,10 @@ def test_every_picture_lies_whole_about_its_spot(sides, size):
 def test_a_collage_is_for_two_things_or_more(backbone):
     prompt = "a photo of a dog on the beach"
     things = mentions(prompt, {}, backbone, PLAIN)
-    assert chosen("collage", things) == "none" and chosen("collage", things * 2) == "collage"
+    assert (
+        resolve_composition("collage", things).name == "none"
+        and resolve_composition("collage", things * 2).name == "collage"
+    )
     plain, same = (
         draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), things=things)
         for g in ("none", "collage")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from l2dm.errors import PromptError
-from l2dm.generation import Mention, chosen, mentions
+from l2dm.generation import Mention, mentions, resolve_composition
 
 KNOWN = {"<rex>": "dog", "<ducky>": "duck toy"}
 
@@ -64,7 +64,7 @@ def test_words_of_prompts(taught):
 def test_auto_guides_two_concepts_and_nothing_else():
     a, b = Mention("<a>", (1,), (2,)), Mention("<b>", (4,), ())
     dog = Mention("dog", (), (6,))
-    assert [chosen("auto", things) for things in ([], [a], [a, dog], [a, b], [a, b, dog])] == ["none"] * 3 + [
-        "l2dm"
-    ] * 2
-    assert chosen("caa", []) == "caa"
+    assert [
+        resolve_composition("auto", things).name for things in ([], [a], [a, dog], [a, b], [a, b, dog])
+    ] == ["none"] * 3 + ["l2dm"] * 2
+    assert resolve_composition("caa", [a]).name == "caa" and resolve_composition("caa", []).name == "none"

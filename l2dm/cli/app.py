@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from rich.table import Table
 
 from .. import __version__
-from ..errors import L2DMError, LearningStopped, SettingsError
+from ..errors import L2DMError, LearningStopped, PromptWarning, SettingsError
 from ..settings import read_toml
 from .bench import bench_app
 from .shared import AsJson, SettingsFile, WorldPath, answer, bar, whole_numbers
@@ -211,6 +212,12 @@ def generate(
             help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure, collage or auto."
         ),
     ] = None,
+    subjects: Annotated[
+        str | None,
+        typer.Option(
+            help="Plain nouns of the prompt to look after, with commas (default: those found in it)."
+        ),
+    ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
@@ -235,7 +242,7 @@ def generate(
     opened = World.open(world)
     given = read_toml(settings, "generate") if settings else {}
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
-                   negative_prompt=negative_prompt, height=height, width=width)  # fmt: skip
+                   subjects=subjects, negative_prompt=negative_prompt, height=height, width=width)  # fmt: skip
     chosen = opened.settings("generate", {**given, **{k: v for k, v in options.items() if v is not None}})
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")
@@ -245,7 +252,8 @@ def generate(
         shown = tuple(
             sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread)
         )
-    with bar(as_json) as move:
+    with bar(as_json) as move, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)  # said below
         pictures = opened.generate(
             prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown
         )
@@ -259,14 +267,20 @@ def generate(
             extra = _save_attention(pictures, files, out_folder / f"{first:04d}-attention.html")
     except OSError as error:
         raise SettingsError(f"--out {out_folder}: cannot be written to ({error.strerror or error})") from None
+    told = pictures[0].provenance
     record = {
         "prompt": prompt,
         "files": files,
         "sheet": str(out_folder / "sheet.png"),
         "settings": chosen.as_dict(),
+        "composition": told["composition"],
+        "subjects": json.loads(told["subjects"]),
+        "parts": json.loads(told["parts"]),
+        "notes": told["notes"],
         **extra,
     }
-    lines = [f"where it looked: {extra['attention_page']}"] if extra else []
+    lines = [f"note: {told['notes']}"] if told["notes"] else []
+    lines += [f"where it looked: {extra['attention_page']}"] if extra else []
     answer(
         as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}", *lines
     )

@@ -1,21 +1,26 @@
 """Drawing: prompts with personal tokens in, pictures with their provenance out."""
 
+from .composition import Composition, provenance, resolve_composition
 from .glances import Glance, Glances
-from .guided import chosen
-from .mentions import Mention, mentions
+from .mentions import Mention, mentions, single_subject_prompts
 from .picture import Picture, contact_sheet
-from .prompt import check_length, personal_tokens
+from .prompt import bare_names, check_length, personal_tokens, without_escapes
 from .sampler import draw
 
 __all__ = [
+    "Composition",
     "Glance",
     "Glances",
     "Mention",
     "Picture",
+    "bare_names",
     "check_length",
-    "chosen",
     "contact_sheet",
     "draw",
     "mentions",
     "personal_tokens",
+    "provenance",
+    "resolve_composition",
+    "single_subject_prompts",
+    "without_escapes",
 ]

@@ -13,7 +13,7 @@ from ..guidance import collage as how
 from ..guidance.collage import collage, spots
 from ..settings import GenerateSettings
 from .glances import Glances
-from .mentions import Mention, alone
+from .mentions import Mention, single_subject_prompts
 
 
 def collaged(
@@ -32,7 +32,7 @@ def collaged(
     scales = [settings.guidance_scale * (how.GUIDANCE if thing.personal else 1.0) for thing in things]
     each = [
         pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images
-        for text, scale in zip(alone(prompt, things), scales)
+        for text, scale in zip(single_subject_prompts(prompt, things), scales)
     ]
     points = spots([thing.side for thing in things])
     pixels, insides = zip(

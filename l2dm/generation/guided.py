@@ -29,6 +29,7 @@ from ..guidance.orthogonal_attention_artist import orthogonal_loss
 from ..guidance.regions import masks
 from ..guidance.structure import structured, values_from
 from ..settings import GenerateSettings
+from .composition import resolve_composition
 from .mentions import Mention
 from .solver import latents_scale, signal_share, step_starts
 
@@ -156,20 +157,12 @@ class Guide:
                 break
 
 
-def chosen(guidance: str, things: list[Mention]) -> str:
-    """What ``guidance`` comes to: "auto" is "l2dm" where ``things`` has two concepts or more, else "none"; a "collage" of fewer than
-    two things is "none". Other names stand for themselves."""
-    if guidance == "auto":
-        return "l2dm" if sum(bool(thing.personal) for thing in things) > 1 else "none"
-    return "none" if guidance == "collage" and len(things) < 2 else guidance
-
-
 @contextmanager
 def guided(
     pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named."""
-    kind = chosen(settings.guidance, things)
+    kind = resolve_composition(settings.guidance, things).name
     if kind == "none" or not things:
         yield {}
         return

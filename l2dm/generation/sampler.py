@@ -12,8 +12,9 @@ from ..backbone import Backbone, keep_freed_memory
 from ..errors import SettingsError
 from ..settings import GenerateSettings
 from .collaged import collaged
+from .composition import resolve_composition
 from .glances import Glances
-from .guided import chosen, guided
+from .guided import guided
 from .mentions import Mention
 
 
@@ -43,7 +44,7 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
-        if chosen(settings.guidance, things) == "collage":
+        if resolve_composition(settings.guidance, things).name == "collage":
             images += collaged(pipe, backbone, prompt, things, settings, generators, size, glances)
         else:
             with (

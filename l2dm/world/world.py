@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,19 @@ from filelock import FileLock, Timeout
 from .. import __version__
 from ..backbone import MINI, Backbone, matches
 from ..concept import Concept
-from ..errors import PromptError, SettingsError, TokenError, WorldError, WorldLocked
-from ..generation import Glances, Picture, check_length, chosen, draw, mentions, personal_tokens
+from ..errors import PromptError, PromptWarning, SettingsError, TokenError, WorldError, WorldLocked
+from ..generation import (
+    Glances,
+    Picture,
+    bare_names,
+    check_length,
+    draw,
+    mentions,
+    personal_tokens,
+    provenance,
+    resolve_composition,
+    without_escapes,
+)
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
@@ -136,38 +148,48 @@ class World:
         """Draw ``prompt``. ``changes`` override settings by name, e.g. ``n=8, seed=1``. ``show_attention``: steps, from 0, at which
         the pictures are to keep where each thing was looked for (``Picture.glances``).
 
-        Raises PromptError for tokens that the world does not know and for prompts that the base cannot read whole.
+        Raises PromptError for tokens that the world does not know and for prompts that the base cannot read whole; warns with
+        PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]`` says it too).
         """
         settings = self._merge("generate", settings, changes)
-        texts = (prompt, settings.negative_prompt)
-        for text in texts:
-            personal_tokens(text, list(self.concepts))
+        for text in (prompt, settings.negative_prompt):
+            personal_tokens(text, self.concepts)
+        asked, prompt = prompt, without_escapes(prompt)
+        settings = dataclasses.replace(settings, negative_prompt=without_escapes(settings.negative_prompt))
         backbone = self.backbone()
-        for text in texts:
+        for text in (prompt, settings.negative_prompt):
             check_length(text, backbone)
-        things, glances = [], None
-        if settings.guidance != "none" or show_attention:
-            things = mentions(prompt, self.concepts, backbone, tuple(backbone.defaults.get("nouns", ())))
+        named, glances = [], None
+        if settings.guidance != "none" or settings.subjects or show_attention:
+            plain = tuple(backbone.defaults.get("nouns", ()))
+            subjects = tuple(noun.strip() for noun in settings.subjects.split(",") if noun.strip())
+            named = mentions(prompt, self.concepts, backbone, plain, subjects)
         if show_attention:
-            if not things:
+            if not named:
                 raise PromptError(
-                    f"prompt {prompt!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog"
+                    f"prompt {asked!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog"
                 )
             if beyond := [step for step in show_attention if not 0 <= step < settings.steps]:
                 raise SettingsError(
                     f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}"
                 )
             glances = Glances(show_attention)
-        images = draw(backbone, prompt, settings, on_picture, things, glances)
+        composition = resolve_composition(settings.guidance, named)
+        notes = bare_names(prompt, self.concepts)
+        if composition.name == "none" != settings.guidance != self.settings("generate").guidance:
+            notes.append(f"composition: {composition}")
+        for note in notes:
+            warnings.warn(note, PromptWarning, stacklevel=2)
+        images = draw(backbone, prompt, settings, on_picture, named, glances)
         common = {
-            "prompt": prompt, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps),
-            "sampler": settings.sampler,
-            "guidance_scale": str(settings.guidance_scale), "guidance": chosen(settings.guidance, things), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
+            "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
+            "guidance_scale": str(settings.guidance_scale), **provenance(backbone, prompt, named, composition, settings),
+            "notes": "; ".join(notes), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
             "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
         }  # fmt: skip
         seen = glances.pictures if glances else [()] * len(images)
         return [
-            Picture(image, prompt, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i])
+            Picture(image, asked, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i])
             for i, image in enumerate(images)
         ]
 
