@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .threads import wait_asleep
+
 __version__ = "0.1.0"
 __all__ = [
     "Concept",
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 
 _HOMES = {"Concept": "concept", "check_photos": "concept", "L2DMError": "errors", "LearningStopped": "errors",
           "GenerateSettings": "settings", "LearnSettings": "settings", "World": "world.world"}  # fmt: skip
+
+wait_asleep()  # torch reads the environment once, when it is first imported
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

@@ -159,6 +159,12 @@ class LearnSettings(Checked):
     compile: bool = setting(
         False, text="compile the denoiser: minutes before the first step, then faster; for thousands of steps"
     )
+    threads: int = setting(
+        0,
+        0,
+        1024,
+        text="of the processor; 0: OMP_NUM_THREADS, or as many as are free, fewer when others come",
+    )
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
     previews: int = setting(
         4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report"
@@ -188,6 +194,7 @@ class GenerateSettings(Checked):
     height: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     width: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     batch: int = setting(4, 1, 256, text="pictures drawn at once")
+    threads: int = setting(0, 0, 1024, text="of the processor; 0: OMP_NUM_THREADS, or as many as are free")
     guidance: str = setting(
         "auto",
         choices=GUIDANCES,

@@ -57,7 +57,7 @@ def at_once(wanted: int) -> tuple[int, int]:
     where there is none one a core."""
     cores = os.cpu_count() or 1
     workers = launched() if launched() > 1 else wanted or (1 if torch.cuda.is_available() else cores)
-    return workers, max(1, cores // workers)
+    return workers, max(1, min(cores // workers, torch.get_num_threads()))
 
 
 def launched() -> int:
@@ -105,6 +105,7 @@ def _end_with_parent() -> None:
 
 def _with_threads(threads: int, work: Callable, job: tuple) -> Any:
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # told, so that they stay as many
     return work(*job)
 
 

@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import L2DMError, LearningStopped, PromptWarning, SettingsError
 from ..settings import read_toml
 from .bench import bench_app
-from .shared import AsJson, SettingsFile, WorldPath, answer, bar, whole_numbers
+from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, whole_numbers
 
 app = typer.Typer(
     help="Teach a text-to-image model one concept after another, and draw them together.\n\n"
@@ -104,6 +104,7 @@ def learn(
         float | None,
         typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
     ] = None,
+    threads: ThreadCount = None,
     settings: SettingsFile = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
@@ -122,6 +123,7 @@ def learn(
         "steps": steps,
         "method": method,
         "seed": seed,
+        "threads": threads,
         "keep_if_forgetting_below": keep_if_forgetting_below,
     }
     chosen = opened.settings("learn", {**given, **{k: v for k, v in options.items() if v is not None}})
@@ -146,7 +148,7 @@ def learn(
     answer(
         as_json,
         {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
-         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "report": report},
+         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads, "report": report},
         f"{world}: learnt {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
         *_report_tables(report),
         *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),
@@ -221,6 +223,7 @@ def generate(
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    threads: ThreadCount = None,
     show_attention: Annotated[
         bool,
         typer.Option(
@@ -242,7 +245,8 @@ def generate(
     opened = World.open(world)
     given = read_toml(settings, "generate") if settings else {}
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
-                   subjects=subjects, negative_prompt=negative_prompt, height=height, width=width)  # fmt: skip
+                   subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
+                   threads=threads)  # fmt: skip
     chosen = opened.settings("generate", {**given, **{k: v for k, v in options.items() if v is not None}})
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")

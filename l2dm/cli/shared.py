@@ -23,6 +23,10 @@ SettingsFile = Annotated[
     typer.Option("--settings", help="TOML file with a table \\[learn] or \\[generate]; options here win."),
 ]
 
+ThreadCount = Annotated[
+    int | None, typer.Option(help="Of the processor, for results to the last bit; else as many as are free.")
+]
+
 
 def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
     """Print ``value`` as JSON, or ``lines`` for people."""

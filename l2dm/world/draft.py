@@ -27,6 +27,17 @@ class Draft:
                 continue
         return None
 
+    @property
+    def history(self) -> list[tuple[int, int]]:
+        """From which step on how many threads made the last checkpoint; empty where that is not known."""
+        latest = self._latest()
+        return latest[1].get("threads", []) if latest else []
+
+    @property
+    def threads(self) -> int:
+        """How many made its last step; 0: not known."""
+        return self.history[-1][1] if self.history else 0
+
     def check(self, discard: bool) -> None:
         """Drop a checkpoint that can no longer be taken up; refuse to drop one that can, unless told to."""
         latest = self._latest()
@@ -48,7 +59,7 @@ class Draft:
         learning.load_state(read_tensors(latest[0] / "state.safetensors"), latest[1]["step"])
         return latest[1]["seconds"]
 
-    def save(self, learning: Learning, seconds: float) -> None:
+    def save(self, learning: Learning, seconds: float, threads: list[tuple[int, int]]) -> None:
         """Keep the state after this step, then drop the one before."""
         target = self.folder / f"{learning.done:06d}"
         if target.exists():
@@ -61,6 +72,7 @@ class Draft:
                 "token": learning.concept.token,
                 "step": learning.done,
                 "seconds": seconds,
+                "threads": threads,
             }
             store.write_json(place / "draft.json", record)
 

@@ -21,6 +21,7 @@ from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, stop_signals
 from ..memory import LongTerm, ShortTerm
 from ..settings import LearnSettings
+from ..threads import Threads
 from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
@@ -67,10 +68,17 @@ class Lesson:
 
     def run(self, discard: bool) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
-        identity = {"concept": concept.digest, "settings": settings.as_dict(), "parent": world.version}
+        lasting = {name: value for name, value in settings.as_dict().items() if name != "threads"}
+        identity = {"concept": concept.digest, "settings": lasting, "parent": world.version}
         identity["earlier"] = {token: other.digest for token, other in self.earlier.items()}
         draft = Draft(world.path / "learning", identity)
         draft.check(discard)
+        self.threads = Threads(settings.threads, draft.threads)
+        with self.threads.during():
+            return self._run(draft)
+
+    def _run(self, draft: Draft) -> Version:
+        world, concept, settings = self.world, self.concept, self.settings
         began = time.monotonic()
         backbone = world.backbone()
         if settings.keep_if_forgetting_below and not (
@@ -88,12 +96,14 @@ class Lesson:
             vector = backbone.add_token(concept.token, backbone.word_vector(concept.noun))
             learning = Learning(backbone, world.tuner, vector, concept, past, settings)
             before = draft.resume(learning)
+            self.threads.go_on(draft.history, learning.done)
             with stop_signals() as stop:
                 for step in learning.run():
                     self.tell(Progress("learn", step.step, step.steps, step))
                     last = step.step == step.steps
                     if stop.is_set() or last or step.step % settings.checkpoint_every == 0:
-                        draft.save(learning, before + time.monotonic() - began)
+                        draft.save(learning, before + time.monotonic() - began, self.threads.history)
+                    self.threads.after(step.step)
                     if stop.is_set() and not last:
                         raise LearningStopped(step.step, step.steps)
             kept = learning.finish()
@@ -138,6 +148,7 @@ class Lesson:
             seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
             files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
+            threads=self.threads.history,
         )  # fmt: skip
         world.record(
             entry("learn", version=number, token=concept.token, noun=concept.noun), head=number, counter=number,

@@ -30,6 +30,7 @@ from .schema import (
     Seconds,
     Settings,
     Text,
+    ThreadCounts,
     Token,
     Tuner,
     parse,
@@ -61,6 +62,7 @@ class Version:
     drift: Drift = field(
         default_factory=dict
     )  # class noun -> how far its pictures have moved from the base's
+    threads: ThreadCounts = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    TypeAdapter,
+    ValidationError,
+)
 from typing_extensions import TypedDict
 
 from ..concept.words import check_noun, check_token
@@ -42,6 +50,15 @@ def _known_tuner(name: str) -> str:
     return name
 
 
+def _pairs(found: Any) -> Any:
+    """JSON has lists for pairs."""
+    return (
+        [tuple(pair) if isinstance(pair, list) else pair for pair in found]
+        if isinstance(found, list)
+        else found
+    )
+
+
 Token = Annotated[str, _unchanged(check_token)]
 Noun = Annotated[str, _unchanged(check_noun)]
 #: A plain name inside a version's folder: no separators, no leading dot, nothing that a system reads otherwise.
@@ -60,6 +77,8 @@ Concepts = Annotated[dict[Token, Noun], Field(max_length=MOST_ENTRIES)]
 Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES)]
 Drift = Annotated[dict[Noun, FiniteFloat], Field(max_length=MOST_ENTRIES)]
 Settings = Annotated[dict[Text, Scalar], Field(max_length=1000)]
+#: From which step on how many threads.
+ThreadCounts = Annotated[list[tuple[Count, Count]], Field(max_length=10_000), BeforeValidator(_pairs)]
 
 
 class ScoreRecord(TypedDict):
@@ -109,6 +128,7 @@ class DraftRecord(TypedDict):
     token: Token
     step: Count
     seconds: Seconds
+    threads: NotRequired[ThreadCounts]
 
 
 DRAFT = TypeAdapter(DraftRecord)

@@ -31,6 +31,7 @@ from ..generation import (
 )
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
+from ..threads import Threads
 from ..tuners import TUNERS
 from . import store
 from .lesson import Lesson, OnProgress
@@ -180,9 +181,12 @@ class World:
             notes.append(f"composition: {composition}")
         for note in notes:
             warnings.warn(note, PromptWarning, stacklevel=2)
-        images = draw(backbone, prompt, settings, on_picture, named, glances)
+        threads = Threads(settings.threads)
+        with threads.during():
+            images = draw(backbone, prompt, settings, on_picture, named, glances)
         common = {
             "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
+            "threads": str(threads.count),
             "guidance_scale": str(settings.guidance_scale), **provenance(backbone, prompt, named, composition, settings),
             "notes": "; ".join(notes), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
             "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
@@ -296,7 +300,7 @@ class World:
             left = {t: noun for t, noun in self.concepts.items() if t != token}
             version = dataclasses.replace(
                 present, version=number, parent=self.version, created=now(), token=token, noun=self.concepts[token], photos=0, seconds=0.0,
-                settings={}, concepts=left, files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
+                settings={}, threads=[], concepts=left, files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
                 scores={t: s for t, s in present.scores.items() if t != token},
             )  # fmt: skip
             line = entry("forget", version=number, token=token)
