@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import SettingsError
+from .errors import SettingsError, because, first_line
 from .methods import METHODS
 
 GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "collage", "auto")
@@ -84,8 +84,10 @@ def read_toml(path: Path, section: str) -> dict[str, Any]:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such settings file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path}: not a readable TOML file ({error})") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {because(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not a readable TOML file ({first_line(error)})") from None
     tables = {k for k, v in content.items() if isinstance(v, dict)}
     if unknown := tables - {"learn", "generate"}:
         raise SettingsError(f"{path}: unknown table [{sorted(unknown)[0]}]; expected [learn] or [generate]")

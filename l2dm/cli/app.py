@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -12,10 +13,10 @@ import typer
 from rich.table import Table
 
 from .. import __version__
-from ..errors import L2DMError, LearningStopped, PromptWarning, SettingsError
-from ..settings import read_toml
+from ..errors import PromptWarning, SettingsError, os_errors
 from .bench import bench_app
-from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, whole_numbers
+from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from, whole_numbers
+from .terminal import run, table
 
 app = typer.Typer(
     help="Teach a text-to-image model one concept after another, and draw them together.\n\n"
@@ -37,14 +38,13 @@ def check(
     from ..concept import check_photos
 
     report = check_photos(photos)
-    table = Table("photo", "pixels", "caption", "notes")
-    for photo in report.photos:
-        table.add_row(
-            photo.path.name,
-            f"{photo.image.width} x {photo.image.height}",
-            photo.caption or "-",
-            "; ".join(photo.notes),
-        )
+    shown = table(
+        ("photo", "pixels", "caption", "notes"),
+        [
+            (p.path.name, f"{p.image.width} x {p.image.height}", p.caption or "-", "; ".join(p.notes))
+            for p in report.photos
+        ],
+    )
     rows = [
         {
             "file": p.path.name,
@@ -58,7 +58,7 @@ def check(
     count = f"{len(report.photos)} usable, {len(report.problems)} not" + (
         "" if len(report.photos) >= 3 else "; 3 to 5 photos are best"
     )
-    answer(as_json, {"photos": rows, "problems": list(report.problems)}, table, *report.problems, count)
+    answer(as_json, {"photos": rows, "problems": list(report.problems)}, shown, *report.problems, count)
     if report.problems or not report.photos:
         raise typer.Exit(2)
 
@@ -118,7 +118,6 @@ def learn(
     from ..world.world import World
 
     opened = World.open(world)
-    given = read_toml(settings, "learn") if settings else {}
     options = {
         "steps": steps,
         "method": method,
@@ -126,7 +125,7 @@ def learn(
         "threads": threads,
         "keep_if_forgetting_below": keep_if_forgetting_below,
     }
-    chosen = opened.settings("learn", {**given, **{k: v for k, v in options.items() if v is not None}})
+    chosen = settings_from(opened, "learn", settings, options)
     with bar(as_json) as move:
 
         def show_progress(p: Any) -> None:
@@ -160,13 +159,18 @@ def _report_tables(report: dict[str, Any]) -> list[Table]:
 
     if not report["concepts"]:
         return []
-    concepts = Table("concept", "before", "now", "change", "own", title="likeness to the photos, of 100")
-    for row in report["concepts"]:
-        concepts.add_row(*row_cells(row))
-    nouns = Table("noun", "drift", title="the base's own nouns")
-    for row in report["nouns"]:
-        nouns.add_row(row["noun"], f"{row['drift']:.1f}")
-    return [concepts, nouns]
+    return [
+        table(
+            ("concept", "before", "now", "change", "own"),
+            map(row_cells, report["concepts"]),
+            "likeness to the photos, of 100",
+        ),
+        table(
+            ("noun", "drift"),
+            [(row["noun"], f"{row['drift']:.1f}") for row in report["nouns"]],
+            "the base's own nouns",
+        ),
+    ]
 
 
 @app.command()
@@ -188,10 +192,8 @@ def report(
             f"{world}: no examination yet; it is made when a concept is learnt",
         )
         return
-    try:
+    with os_errors(f"--html {html}", SettingsError):
         write_page(world, manifest, html)
-    except OSError as error:
-        raise SettingsError(f"--html {html}: cannot be written ({error.strerror})") from None
     answer(
         as_json,
         {"world": str(world), "report": found, "page": str(html)},
@@ -239,15 +241,14 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw a prompt: PNG files that carry prompt, seed and world version, and a contact sheet."""
-    from ..generation import contact_sheet
+    from ..generation.picture import contact_sheet, save_png
     from ..world.world import World
 
     opened = World.open(world)
-    given = read_toml(settings, "generate") if settings else {}
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
                    subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
                    threads=threads)  # fmt: skip
-    chosen = opened.settings("generate", {**given, **{k: v for k, v in options.items() if v is not None}})
+    chosen = settings_from(opened, "generate", settings, options)
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")
     shown = ()
@@ -262,15 +263,14 @@ def generate(
             prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown
         )
     extra = {}
-    try:
+    with os_errors(f"--out {out_folder}", SettingsError):
         out_folder.mkdir(parents=True, exist_ok=True)
-        first = 1 + max([int(p.stem) for p in out_folder.glob("*.png") if p.stem.isdigit()], default=-1)
+        numbers = [int(p.stem) for p in out_folder.glob("*.png") if re.fullmatch("[0-9]{1,18}", p.stem)]
+        first = 1 + max(numbers, default=-1)
         files = [str(picture.save(out_folder / f"{first + i:04d}.png")) for i, picture in enumerate(pictures)]
-        contact_sheet([picture.image for picture in pictures]).save(out_folder / "sheet.png")
+        save_png(contact_sheet([picture.image for picture in pictures]), out_folder / "sheet.png")
         if shown:
             extra = _save_attention(pictures, files, out_folder / f"{first:04d}-attention.html")
-    except OSError as error:
-        raise SettingsError(f"--out {out_folder}: cannot be written to ({error.strerror or error})") from None
     told = pictures[0].provenance
     record = {
         "prompt": prompt,
@@ -292,11 +292,12 @@ def generate(
 
 def _save_attention(pictures: list[Any], files: list[str], page: Path) -> dict[str, Any]:
     """A sheet of overlays beside each of ``files``, and ``page`` with all of them."""
+    from ..generation.picture import save_png
     from ..report import attention
 
     sheets = [str(Path(file).with_name(f"{Path(file).stem}-attention.png")) for file in files]
     for picture, sheet in zip(pictures, sheets):
-        attention.sheet(picture.image, picture.glances).save(sheet)
+        save_png(attention.sheet(picture.image, picture.glances), sheet)
     return {"attention": sheets, "attention_page": str(attention.write_page(pictures, page))}
 
 
@@ -308,22 +309,18 @@ def show(world: WorldPath, as_json: AsJson = False) -> None:
 
     opened = Manifest.read(world)
     learnt = {v.token: v for v in opened.versions.values()}
-    table = Table(
-        "token",
-        "noun",
-        "photos",
-        "seconds",
-        "version",
-        title=f"{world}: version {opened.head} over {opened.base}",
-    )
-    for token, noun in opened.concepts.items():
-        v = learnt[token]
-        table.add_row(token, noun, str(v.photos), f"{v.seconds:.0f}", str(v.version))
+    rows = [(token, noun, learnt.get(token)) for token, noun in opened.concepts.items()]
+    taken = size(world)
     record = {
-        "world": str(world), "base": opened.base, "version": opened.head, "bytes": size(world),
-        "concepts": [{"token": t, "noun": n, "photos": learnt[t].photos, "version": learnt[t].version} for t, n in opened.concepts.items()],
+        "world": str(world), "base": opened.base, "version": opened.head, "bytes": taken,
+        "concepts": [{"token": t, "noun": n, "photos": v and v.photos, "version": v and v.version} for t, n, v in rows],
     }  # fmt: skip
-    answer(as_json, record, table, f"{size(world) / 2**20:.1f} MiB on disk")
+    shown = table(
+        ("token", "noun", "photos", "seconds", "version"),
+        [(t, n, *((v.photos, f"{v.seconds:.0f}", v.version) if v else "---")) for t, n, v in rows],
+        f"{world}: version {opened.head} over {opened.base}",
+    )
+    answer(as_json, record, shown, f"{taken / 2**20:.1f} MiB on disk")
 
 
 @app.command()
@@ -332,11 +329,16 @@ def history(world: WorldPath, as_json: AsJson = False) -> None:
     from ..world.manifest import Manifest
 
     entries = Manifest.read(world, whole=False).journal
-    table = Table("when", "what", "details")
-    for entry in entries:
-        details = ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("at", "action"))
-        table.add_row(entry["at"], entry["action"], details)
-    answer(as_json, {"world": str(world), "history": entries}, table)
+    rows = [
+        (
+            entry["at"],
+            entry["action"],
+            ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("at", "action")),
+        )
+        for entry in entries
+    ]
+    shown = table(("when", "what", "details"), rows)
+    answer(as_json, {"world": str(world), "history": entries}, shown)
 
 
 @app.command()
@@ -379,15 +381,5 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def main() -> None:
     """Entry point: what a user can cause ends in one line and exit code 2, never in a traceback."""
-    try:
-        app()
-    except L2DMError as error:
-        message = {"error": type(error).__name__, "message": str(error)}
-        print(json.dumps(message) if "--json" in sys.argv else f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except LearningStopped as stopped:
-        print(str(stopped), file=sys.stderr)
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    if code := run(app, sys.argv[1:]):
+        raise SystemExit(code)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ..errors import SettingsError
-from ..settings import read_toml
-from .shared import AsJson, SettingsFile, answer, names, whole_numbers
+from . import terminal
+from .shared import AsJson, SettingsFile, answer, from_file, names, whole_numbers
 
 bench_app = typer.Typer(
     help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True
@@ -124,7 +123,7 @@ def cifc10(
     read(data, prompts)
     plan = Plan(
         str(data.resolve()), _absolute(base), _absolute(clip), _absolute(dino), count, order, prompts, images, steps,
-        negative_prompt=negative_prompt, batch=batch, learn=learning(read_toml(settings, "learn") if settings else {}),
+        negative_prompt=negative_prompt, batch=batch, learn=learning(from_file(settings, "learn")),
     )  # fmt: skip
     _measure(plan, methods, seeds, out_folder, workers, ray, as_json, title="The CIFC-10 protocol")
 
@@ -177,7 +176,7 @@ def multi(
         str(concepts.resolve()) if concepts else "shipped",
         pictures,
         triples,
-        generate=read_toml(settings, "generate") if settings else {},
+        generate=from_file(settings, "generate"),
     )
     result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
     page = write_page(
@@ -187,7 +186,7 @@ def multi(
         answer(
             as_json,
             {"guidance": result["guidance"], "page": str(page)},
-            _shown(*table(result["guidance"])),
+            terminal.table(*table(result["guidance"])),
             f"page: {page}",
         )
 
@@ -206,7 +205,7 @@ def _lifelong(
         _absolute(base),
         count,
         pictures,
-        learn=read_toml(settings, "learn") if settings else {},
+        learn=from_file(settings, "learn"),
         judge=_absolute(judge),
     )
 
@@ -237,7 +236,7 @@ def _measure(
         answer(
             as_json,
             {"methods": result["methods"], "page": str(page)},
-            _shown(*table(result["methods"], BRIEF)),
+            terminal.table(*table(result["methods"], BRIEF)),
             f"all figures: {page}",
         )
 
@@ -249,10 +248,3 @@ def _absolute(place: str) -> str:
         if place not in ("", "mini", "shipped", "base") and Path(place).exists()
         else place
     )
-
-
-def _shown(head: list[str], rows: list[list[str]]) -> Table:
-    shown = Table(*head)
-    for row in rows:
-        shown.add_row(*row)
-    return shown

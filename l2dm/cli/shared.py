@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import SettingsError
-
-out, err = Console(), Console(stderr=True)
+from ..settings import GenerateSettings, LearnSettings, read_toml
+from . import terminal
 
 WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
@@ -30,11 +29,20 @@ ThreadCount = Annotated[
 
 def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
     """Print ``value`` as JSON, or ``lines`` for people."""
-    if as_json:
-        print(json.dumps(value, ensure_ascii=False))
-    else:
-        for line in lines:
-            print(line) if isinstance(line, str) else out.print(line)
+    print(terminal.as_json(value)) if as_json else terminal.say(*lines)
+
+
+def from_file(file: Path | None, kind: str) -> dict[str, Any]:
+    """The settings of a TOML file's table ``kind``, checked, so that what is wrong is said of the file."""
+    given = read_toml(file, kind) if file else {}
+    {"learn": LearnSettings, "generate": GenerateSettings}[kind].of(given, place=str(file))
+    return given
+
+
+def settings_from(world: Any, kind: str, file: Path | None, options: dict[str, Any]) -> Any:
+    """The settings of ``kind`` that ``world`` has with those of ``file`` and then the ``options`` that were given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return world.settings(kind, {**from_file(file, kind), **given}, place="options")
 
 
 def whole_numbers(option: str, text: str) -> list[int]:
@@ -62,13 +70,13 @@ def bar(quiet: bool) -> Iterator[Any]:
         yield lambda *args: None
         return
     columns = (
-        TextColumn("{task.description:9}"),
+        TextColumn("{task.description:9}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=err) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, Any] = {}
 
         def move(label: str, done: int, total: int, note: str = "") -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from ..files import write_whole
 from .glances import Glance
 
 
@@ -24,8 +26,14 @@ class Picture:
         info = PngImagePlugin.PngInfo()
         for name, value in self.provenance.items():
             info.add_itxt(name, value)
-        self.image.save(path, "PNG", pnginfo=info)
-        return Path(path)
+        return save_png(self.image, path, info)
+
+
+def save_png(image: Image.Image, path: str | Path, info: PngImagePlugin.PngInfo | None = None) -> Path:
+    """Write a PNG whole or not at all."""
+    content = io.BytesIO()
+    image.save(content, "PNG", pnginfo=info)
+    return write_whole(Path(path), content.getvalue())
 
 
 def contact_sheet(images: list[Image.Image], columns: int = 4, cell: int = 192, gap: int = 6) -> Image.Image:

@@ -22,7 +22,7 @@ _ESCAPED = re.compile(r"\\([()\[\]])")
 
 def personal_tokens(prompt: str, known: Iterable[str]) -> list[str]:
     """The personal tokens of ``prompt``, in order; a PromptError for one that is not among ``known``, or written otherwise."""
-    if not isinstance(prompt, str) or "\x00" in prompt:
+    if not isinstance(prompt, str) or re.search("[\x00\ud800-\udfff]", prompt):
         raise PromptError(f"prompt {prompt!r}: expected text")
     known = list(known)
     for found, token in _near_misses(prompt, known):

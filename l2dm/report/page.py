@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..files import write_whole
+
 _STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 15%, transparent) }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 3rem auto; padding: 0 1.2rem }
@@ -81,8 +83,7 @@ class Page:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{escape(self.title)}</title><style>{_STYLE}</style><body>{''.join(self.blocks)}</body></html>"
         )
-        Path(path).write_text(html, encoding="utf-8")
-        return Path(path)
+        return write_whole(Path(path), html.encode(errors="backslashreplace"))
 
 
 def _kind(text: str) -> str:

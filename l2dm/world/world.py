@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from .. import __version__
 from ..backbone import MINI, Backbone, matches
 from ..concept import Concept
-from ..errors import PromptError, PromptWarning, SettingsError, TokenError, WorldError, WorldLocked
+from ..errors import PromptError, PromptWarning, SettingsError, TokenError, WorldError, os_errors
 from ..generation import (
     Glances,
     Picture,
@@ -34,8 +32,10 @@ from ..settings import GenerateSettings, LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
 from . import store
+from .founding import check_free, found
 from .lesson import Lesson, OnProgress
-from .manifest import NAME, Manifest, Version, entry, folder_of, now
+from .lock import locked
+from .manifest import Manifest, Version, entry, folder_of, now
 from .past import copy_without
 from .tensors import read_tensors
 from .weights import read_weights
@@ -68,12 +68,9 @@ class World:
     def create(cls, path: str | Path, base: str | Path = MINI) -> World:
         """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise WorldError(
-                f"{path}: already exists"
-                + ("; choose another path" if not (path / NAME).exists() else " and holds a world")
-            )
-        name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
+        with os_errors(path):
+            check_free(path)
+            name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
         backbone = Backbone.load(base)
         manifest = Manifest(
             base=name,
@@ -81,13 +78,8 @@ class World:
             tuner=METHODS[LearnSettings.method].tuner,
             journal=[entry("init", base=name)],
         )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                path.rmdir()
-            store.write_folder(path, manifest.write)
-        except OSError as error:
-            raise WorldError(f"{path}: cannot be made ({error.strerror})") from None
+        with os_errors(path):
+            found(path, manifest)
         world = cls(path, manifest)
         world._backbone = backbone
         return world
@@ -319,21 +311,10 @@ class World:
     @contextmanager
     def _writing(self, whole: bool = True) -> Iterator[None]:
         """Hold the world's lock, with the manifest as it is on disk now and no half-done work in the folder."""
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise WorldLocked(
-                f"{self.path}: another process is writing to this world; wait until it is done"
-            ) from None
-        except OSError as error:
-            raise WorldError(f"{self.path}: cannot be written to ({error.strerror})") from None
-        try:
+        with os_errors(self.path), locked(self.path):
             self.manifest = Manifest.read(self.path, whole)
             store.sweep(self.path)
             for folder in (self.path / "versions").glob("*"):
                 if folder.name.isdigit() and int(folder.name) not in self.manifest.versions:
                     shutil.rmtree(folder)
             yield
-        finally:
-            lock.release()

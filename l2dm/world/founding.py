@@ -1,0 +1,37 @@
+"""A world's folder is made whole or not at all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import WorldError
+from . import store
+from .lock import is_leftover, locked
+from .manifest import NAME, Manifest
+
+
+def check_free(path: Path) -> None:
+    """Refuse a place where something stands; an empty folder, or what a killed ``create`` left, may be taken."""
+    if (path / NAME).exists():
+        raise WorldError(f"{path}: already exists and holds a world")
+    if path.exists() and (not path.is_dir() or any(not is_leftover(file) for file in path.iterdir())):
+        raise WorldError(f"{path}: already exists; choose another path")
+
+
+def found(path: Path, manifest: Manifest) -> None:
+    """Make the folder and write its manifest; when that fails, nothing that was made stays."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(path):
+            check_free(path)
+            store.sweep(path)
+            manifest.write(path)
+    except BaseException:
+        for file in filter(is_leftover, path.iterdir()):
+            file.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise

@@ -1,0 +1,169 @@
+"""Nothing of a world, photo, file or prompt acts on the terminal; every refusal is one line, and JSON where that was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import warnings
+
+import pytest
+from conftest import paint
+from filelock import FileLock, SoftFileLock
+from test_schema import GOOD
+
+from benchmarks.malformed import call
+from l2dm.cli import terminal
+from l2dm.errors import PromptError, WorldError, WorldLocked
+from l2dm.files import write_whole
+from l2dm.generation import personal_tokens
+from l2dm.world import founding, lock, store
+from l2dm.world.manifest import Manifest
+
+HOSTILE = "w[old][b]\x1b]0;title\x07\x9b31m\u202egnp.exe\udcff"
+
+FRESH = dataclasses.replace(GOOD, head=0, versions={})
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    def call_main(*arguments):
+        from l2dm.cli import app
+
+        code = terminal.run(app, [str(a) for a in arguments])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call_main
+
+
+def test_every_character_that_acts_is_shown():
+    assert terminal.plain(HOSTILE) == r"w[old][b]\x1b]0;title\x07\x9b31m\u202egnp.exe\udcff"
+    assert json.loads(terminal.as_json({HOSTILE: 1})) == {HOSTILE: 1}
+    assert not terminal._UNSAFE.search(terminal.as_json({HOSTILE: HOSTILE}))
+
+
+def test_names_of_worlds_and_photos_are_shown_letter_by_letter(run, tmp_path):
+    world = tmp_path / HOSTILE
+    world.mkdir()
+    FRESH.write(world)
+    (world / "noun").mkdir()
+    paint(0).save(world / "noun" / f"{HOSTILE}.png")
+    (world / "noun" / f"{HOSTILE}.txt").write_text("[/b] a \x1b[31mdog")
+    for code, out, err in (
+        run("history", world),
+        run("check", world / "noun"),
+        run("show", tmp_path / f"{HOSTILE}2"),
+    ):
+        assert not terminal._UNSAFE.search((out + err).replace("\n", "")), (code, out, err)
+    assert "w[old][b]" in run("show", tmp_path / f"{HOSTILE}2")[2]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["learn", "w"], "l2dm learn --help"), (["nonsense"], "No such command"), (["show", "w", "--bold"], "--bold"),
+        (["bench", "multi"], "bench multi --help"), (["generate", "w", "a dog", "-n", "x"], "valid int"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_line_and_json_where_asked(run, arguments, words):
+    code, _, err = run(*arguments)
+    assert code == 2 and err.startswith("error: ") and words in err and len(err.splitlines()) == 1
+    code, _, err = run(*arguments, "--json")
+    assert code == 2 and words in json.loads(err)["message"]
+
+
+def test_what_is_wrong_in_a_settings_file_is_said_of_the_file(run, tmp_path):
+    FRESH.write(tmp_path)
+    for content, words in (
+        ("steps = 0", "steps = 0"),
+        ("step = 1", "did you mean"),
+        ("a = " + "[" * 5000, "readable"),
+    ):
+        (tmp_path / "s.toml").write_text(f"[generate]\n{content}")
+        code, _, err = run("generate", tmp_path, "a dog", "--settings", tmp_path / "s.toml")
+        assert code == 2 and f"{tmp_path / 's.toml'}: " in err and words in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENAMETOOLONG, errno.EIO, errno.EMFILE, 0]
+)
+def test_a_refusal_of_the_system_is_one_line(run, monkeypatch, number, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError(number, "refused", str(tmp_path / "a\nb"))
+
+    monkeypatch.setattr("l2dm.concept.check_photos", refuse)
+    code, _, err = run("check", tmp_path)
+    assert code == 2 and len(err.splitlines()) == 1 and r"a\nb: " in err
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/world", "file"])
+@pytest.mark.parametrize("verb", [["init"], ["show"], ["undo"], ["check"]])
+def test_impossible_places_are_one_line(tmp_path, name, verb):
+    (tmp_path / "file").write_text("")
+    code, said = call([*verb, str(tmp_path / name)])
+    assert code == 2 and said.startswith("error: ") and len(said.splitlines()) == 1
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_prompt_that_is_not_text_is_refused():
+    for prompt in ("a \udcff dog", "a \x00 dog", b"a dog"):
+        with pytest.raises(PromptError, match="expected text"):
+            personal_tokens(prompt, [])
+
+
+def test_half_an_output_never_stays(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "no space")
+
+    write_whole(tmp_path / "a.png", b"before")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError):
+            write_whole(tmp_path / "a.png", b"after")
+    assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"before"
+
+
+def test_a_failed_world_leaves_nothing_and_a_killed_one_is_taken_over(tmp_path, monkeypatch):
+    world = tmp_path / "a" / "b" / "world"
+
+    def full(self, world):
+        store.write_bytes(world / f"{store.PART}x", b"half")
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "write", full)
+        with pytest.raises(OSError):
+            founding.found(world, GOOD)
+    assert os.listdir(tmp_path) == []
+    world.mkdir(parents=True)
+    (world / ".part-manifest.json-7").write_text("{")
+    (world / ".lock").touch()
+    founding.check_free(world)
+    founding.found(world, GOOD)
+    assert set(os.listdir(world)) - {".lock"} == {"manifest.json"}
+    with pytest.raises(WorldError, match="holds a world"):
+        founding.found(world, GOOD)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """A copied world brings the file of another system's lock; the marker in its place goes with its holder."""
+
+    def missing(self):
+        raise OSError(errno.ENOSYS, "no locks here")
+
+    monkeypatch.setattr(FileLock, "_acquire", missing)
+    (tmp_path / ".lock").touch()
+    warnings.simplefilter("error")
+    for _ in range(2):
+        with lock.locked(tmp_path):
+            assert (tmp_path / ".locked").exists()
+            with pytest.raises(WorldLocked, match=r"remove .*\.locked"), lock.locked(tmp_path):
+                pass
+    other = SoftFileLock(tmp_path / ".locked")
+    other.acquire()
+    (tmp_path / ".locked").write_text(f"{2**22 + 1}\n" + (tmp_path / ".locked").read_text().split("\n", 1)[1])
+    with lock.locked(tmp_path):
+        pass
+    other.release(force=True)
