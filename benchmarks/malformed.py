@@ -141,6 +141,16 @@ CASES = [
     # prompts
     Case("prompt: unknown token", lambda p: _draw(p, "a <nobody> dog"), ("<nobody> is not in this world", "it knows <known>")),
     Case("prompt: mistyped token", lambda p: _draw(p, "a <knwon> dog"), ("did you mean <known>?",)),
+    *(
+        Case(f"prompt: token written {written}", lambda p, w=written: _draw(p, f"a {w} dog"), ("did you mean <known>?",))
+        for written in ("<KNOWN>", "＜known＞", "< known >", "[known]", "<known", "‹known›")
+    ),
+    *(
+        Case(f"prompt: weight {weight}", lambda p, w=weight: _draw(p, w), ("is an attention weight", "leave the weight out"))
+        for weight in ("(<known> dog:1.3)", "((dog))", "[dog]", "(dog)++")
+    ),
+    Case("prompt: weight in the negative", lambda p: _draw(p, "a dog", "--negative-prompt", "(blurry:1.2)"), ("is an attention weight",)),
+    Case("prompt: subjects that it lacks", lambda p: _draw(p, "a dog", "--subjects", "dog,horse"), ("'horse' is not in the prompt",)),
     Case("prompt: too long", lambda p: _draw(p, "dog " * 50), ("50 tokens", "shorten it")),
     Case("prompt: unknown token in the negative", lambda p: _draw(p, "a dog", "--negative-prompt", "<who>"), ("<who> is not in this world",)),
     # settings
