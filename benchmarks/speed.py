@@ -254,7 +254,7 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
 
     by_us = {name: GenerateSettings.of(chosen.as_dict(), {"guidance": name}) for name in ("none", "l2dm")}
     found = rounds_of(
-        {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["l2dm"], things=things)),
+        {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["l2dm"], mentions=things)),
          "attend and excite": timed(excite)}, rounds,
     )  # fmt: skip
     details = {

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
-from l2dm.generation import Glances, draw, mentions, resolve_composition
+from l2dm.generation import AttentionRecorder, draw, mentions, resolve_composition
 from l2dm.generation.mentions import single_subject_prompts
 from l2dm.guidance.collage import collage, grid, spots
 from l2dm.settings import GenerateSettings
@@ -74,26 +74,28 @@ def test_a_collage_is_for_two_things_or_more(backbone):
         and resolve_composition("collage", things * 2).name == "collage"
     )
     plain, same = (
-        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), things=things)
+        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), mentions=things)
         for g in ("none", "collage")
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain, same))
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_each_picture_of_a_batch_is_its_own_and_glances_change_nothing(backbone, steps):
+def test_each_picture_of_a_batch_is_its_own_and_recording_changes_nothing(backbone, steps):
     prompt = "a photo of a dog and a cat"
     things = mentions(prompt, {}, backbone, PLAIN)
     settings = GenerateSettings.of(COLLAGE.as_dict(), {"steps": steps})
-    both = draw(backbone, prompt, settings, things=things)
-    alone_ones = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"batch": 1}), things=things)
+    both = draw(backbone, prompt, settings, mentions=things)
+    alone_ones = draw(
+        backbone, prompt, GenerateSettings.of(settings.as_dict(), {"batch": 1}), mentions=things
+    )
     for a, b in zip(both, alone_ones):
         assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 2
     assert not np.array_equal(both[0], both[1])
-    glances = Glances((0, steps - 1))
-    seen = draw(backbone, prompt, settings, things=things, glances=glances)
+    recorder = AttentionRecorder((0, steps - 1))
+    seen = draw(backbone, prompt, settings, mentions=things, recorder=recorder)
     assert all(np.array_equal(a, b) for a, b in zip(both, seen))
-    assert [g.name for g in glances.pictures[1]] == ["dog", "cat"] * len({max(0, steps - 2), steps - 1})
+    assert [g.name for g in recorder.pictures[1]] == ["dog", "cat"] * len({max(0, steps - 2), steps - 1})
 
 
 def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
@@ -104,7 +106,7 @@ def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
     monkeypatch.setattr(collaged, "collage", lambda *about: made.append(collage(*about)) or made[-1])
     prompt = "a photo of a dog and a cat"
     (drawn,) = draw(backbone, prompt, GenerateSettings(n=1, steps=8, guidance_scale=3.0, guidance="collage"),
-                    things=mentions(prompt, {}, backbone, PLAIN))  # fmt: skip
+                    mentions=mentions(prompt, {}, backbone, PLAIN))  # fmt: skip
     ((pixels, inside),) = made
     apart = np.abs(np.asarray(drawn, int) - pixels).mean(-1)
     assert apart[inside].mean() < 25, "of 255"
@@ -118,5 +120,5 @@ def test_every_scheduler_draws_a_collage(backbone, kind):
         backbone, scheduler=kind.from_config(backbone.scheduler.config, skip_prk_steps=True)
     )
     prompt = "a photo of a dog and a cat"
-    drawn = draw(other, prompt, COLLAGE, things=mentions(prompt, {}, backbone, PLAIN))
+    drawn = draw(other, prompt, COLLAGE, mentions=mentions(prompt, {}, backbone, PLAIN))
     assert len(drawn) == 2 and all(np.asarray(image).std() > 5 for image in drawn)

@@ -12,7 +12,7 @@ import torch
 
 from l2dm.backbone.samplers import deterministic
 from l2dm.errors import SettingsError
-from l2dm.generation import Glances, draw, mentions
+from l2dm.generation import AttentionRecorder, draw, mentions
 from l2dm.generation import guided as guided_file
 from l2dm.generation.guided import Guide
 from l2dm.guidance import attend_and_excite
@@ -167,8 +167,8 @@ def test_an_error_in_a_step_leaves_the_model_as_it_was(backbone, monkeypatch):
             backbone,
             prompt,
             GenerateSettings(n=1, steps=2, guidance="l2dm"),
-            things=things,
-            glances=Glances((0,)),
+            mentions=things,
+            recorder=AttentionRecorder((0,)),
         )
     assert all(backbone.unet.attn_processors[name] is processor for name, processor in own.items())
     assert np.array_equal(before[0], draw(backbone, prompt, plain)[0])
@@ -197,38 +197,38 @@ def test_which_steps_are_guided(backbone, monkeypatch):
 
 def test_pictures_that_are_not_square(backbone):
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
-    glances = Glances((0, 1))
+    recorder = AttentionRecorder((0, 1))
     (image,) = draw(
         backbone,
         "a dog and a cat",
         GenerateSettings(n=1, steps=2, guidance="l2dm", width=96),
-        things=things,
-        glances=glances,
+        mentions=things,
+        recorder=recorder,
     )
-    assert image.size == (96, 64) and [g.map.shape for g in glances.pictures[0]] == [(8, 12)] * 4
+    assert image.size == (96, 64) and [g.map.shape for g in recorder.pictures[0]] == [(8, 12)] * 4
 
 
 @pytest.mark.parametrize("guidance", ["none", "l2dm"])
-def test_glances_change_nothing_and_are_each_pictures_own(backbone, guidance):
+def test_recording_changes_nothing_and_are_each_pictures_own(backbone, guidance):
     prompt = "a dog and a cat"
     things = mentions(prompt, {}, backbone, ("dog", "cat"))
     settings = GenerateSettings(n=3, batch=2, steps=3, guidance=guidance, guidance_step=1.0)
-    glances, alone = Glances((0, 2)), Glances((0, 2))
-    watched_ones = draw(backbone, prompt, settings, things=things, glances=glances)
+    recorder, alone = AttentionRecorder((0, 2)), AttentionRecorder((0, 2))
+    watched_ones = draw(backbone, prompt, settings, mentions=things, recorder=recorder)
     assert all(
-        np.array_equal(a, b) for a, b in zip(watched_ones, draw(backbone, prompt, settings, things=things))
+        np.array_equal(a, b) for a, b in zip(watched_ones, draw(backbone, prompt, settings, mentions=things))
     )
-    assert [[(g.step, g.name) for g in picture] for picture in glances.pictures] == [
+    assert [[(g.step, g.name) for g in picture] for picture in recorder.pictures] == [
         [(0, "dog"), (0, "cat"), (2, "dog"), (2, "cat")]
     ] * 3
     draw(
         backbone,
         prompt,
         GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 1}),
-        things=things,
-        glances=alone,
+        mentions=things,
+        recorder=alone,
     )
-    for own, other, neighbour in zip(alone.pictures[0], glances.pictures[1], glances.pictures[0]):
+    for own, other, neighbour in zip(alone.pictures[0], recorder.pictures[1], recorder.pictures[0]):
         assert (
             0 < own.map.max() <= 1
             and np.abs(own.map - other.map).max() < 0.05 * np.abs(own.map - neighbour.map).max()
@@ -242,7 +242,7 @@ def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
     still = GenerateSettings(n=2, steps=3, seed=5, guidance="l2dm", guidance_step=0.0)
     for a, b in zip(
-        draw(backbone, "a dog and a cat", plain), draw(backbone, "a dog and a cat", still, things=things)
+        draw(backbone, "a dog and a cat", plain), draw(backbone, "a dog and a cat", still, mentions=things)
     ):
         assert np.array_equal(np.asarray(a), np.asarray(b))
 
@@ -254,9 +254,9 @@ def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
     settings = GenerateSettings(
         n=2, steps=2, seed=3, guidance=kind, guidance_until=1.0, guidance_refinements=0
     )
-    together = draw(backbone, prompt, settings, things=things)
+    together = draw(backbone, prompt, settings, mentions=things)
     alone = draw(
-        backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 4}), things=things
+        backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 4}), mentions=things
     )
     plain = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"guidance": "none"}))
     apart = [

@@ -56,7 +56,7 @@ def test_the_same_move_in_every_sampler(backbone, name):
     assert scale == pytest.approx(1.0 if name in ("DDIM", "DPMSolverMultistep") else 14.65, rel=1e-2)
     moved = guide.move(scheduler, 0, z * scale, context) / scale - z
     plain = sampler("DDIM", 4, timestep_spacing="trailing")
-    other = Guide(backbone, guide.things, 5, settings, (16, 16))
+    other = Guide(backbone, guide.mentions, 5, settings, (16, 16))
     expected = other.move(plain, 0, z, context) - z
     assert expected.norm() > 0 and (moved - expected).norm() < 1e-3 * expected.norm()
 
@@ -134,6 +134,6 @@ def test_every_sampler_is_guided(backbone, name):
     )
     settings = GenerateSettings(n=1, steps=3, guidance="l2dm", guidance_step=1.0, guidance_until=1.0)
     things = mentions(PROMPT, {}, backbone, ("dog", "cat"))
-    (moved,) = draw(other, PROMPT, settings, things=things)
+    (moved,) = draw(other, PROMPT, settings, mentions=things)
     (plain,) = draw(other, PROMPT, dataclasses.replace(settings, guidance="none"))
     assert np.abs(np.asarray(moved, int) - np.asarray(plain, int)).mean() > 1

@@ -164,7 +164,7 @@ def _together(
                 samples.append({"prompt": prompt, "seed": pictures[0].seed, "file": file.name})
                 if shown:
                     samples[-1]["attention"] = f"{file.stem}-attention.png"
-                    attention.sheet(images[0], pictures[0].glances).save(
+                    attention.sheet(images[0], pictures[0].attention).save(
                         file.with_name(samples[-1]["attention"])
                     )
     flags = [f for f in (verdicts[0] if verdicts else ()) if f not in ("prompt", "seed")]

@@ -297,7 +297,7 @@ def _save_attention(pictures: list[Any], files: list[str], page: Path) -> dict[s
 
     sheets = [str(Path(file).with_name(f"{Path(file).stem}-attention.png")) for file in files]
     for picture, sheet in zip(pictures, sheets):
-        save_png(attention.sheet(picture.image, picture.glances), sheet)
+        save_png(attention.sheet(picture.image, picture.attention), sheet)
     return {"attention": sheets, "attention_page": str(attention.write_page(pictures, page))}
 
 

@@ -1,16 +1,16 @@
 """Drawing: prompts with personal tokens in, pictures with their provenance out."""
 
+from .attention_recorder import AttentionRecorder, AttentionSnapshot
 from .composition import Composition, provenance, resolve_composition
-from .glances import Glance, Glances
 from .mentions import Mention, mentions, single_subject_prompts
 from .picture import Picture, contact_sheet
 from .prompt import bare_names, check_length, personal_tokens, without_escapes
 from .sampler import draw
 
 __all__ = [
+    "AttentionRecorder",
+    "AttentionSnapshot",
     "Composition",
-    "Glance",
-    "Glances",
     "Mention",
     "Picture",
     "bare_names",

@@ -12,13 +12,13 @@ from ..backbone import Backbone
 from ..guidance import collage as how
 from ..guidance.collage import collage, spots
 from ..settings import GenerateSettings
-from .glances import Glances
+from .attention_recorder import AttentionRecorder
 from .mentions import Mention, single_subject_prompts
 
 
 def collaged(
-    pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
-    glances: Glances | None,
+    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
+    recorder: AttentionRecorder | None,
 ) -> list[Image.Image]:  # fmt: skip
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``. ``pipe`` draws from text alone."""
     count, apart = len(generators), max(1, round(how.ALONE * settings.steps))
@@ -29,12 +29,12 @@ def collaged(
         "generator": generators,
     }
     joint = backbone.pipeline(settings.sampler, from_pictures=True)
-    scales = [settings.guidance_scale * (how.GUIDANCE if thing.personal else 1.0) for thing in things]
+    scales = [settings.guidance_scale * (how.GUIDANCE if mention.personal else 1.0) for mention in mentions]
     each = [
         pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images
-        for text, scale in zip(single_subject_prompts(prompt, things), scales)
+        for text, scale in zip(single_subject_prompts(prompt, mentions), scales)
     ]
-    points = spots([thing.side for thing in things])
+    points = spots([mention.side for mention in mentions])
     pixels, insides = zip(
         *(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each))
     )
@@ -60,8 +60,8 @@ def collaged(
 
     changes = {"callback_on_step_end": hold}
     with (
-        glances.during(backbone, things, changes, count, size, settings.steps - together)
-        if glances
+        recorder.during(backbone, mentions, changes, count, size, settings.steps - together)
+        if recorder
         else nullcontext(changes) as changes
     ):
         return joint(

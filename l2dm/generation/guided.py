@@ -44,12 +44,12 @@ class Guide:
     def __init__(
         self,
         backbone: Backbone,
-        things: list[Mention],
+        mentions: list[Mention],
         words: int,
         settings: GenerateSettings,
         latent_size: tuple[int, int],
     ):
-        self.backbone, self.things, self.words, self.settings = backbone, things, words, settings
+        self.backbone, self.mentions, self.words, self.settings = backbone, mentions, words, settings
         self.maps = AttentionMaps(map_size(backbone.unet, *latent_size))
         self.regions: torch.Tensor | None = None
         self.choosing = False  # regions, from the maps of the move that is being made
@@ -58,7 +58,7 @@ class Guide:
 
     @property
     def wants_regions(self) -> bool:
-        return self.settings.guidance in ("caa", "l2dm") and len(self.things) > 1
+        return self.settings.guidance in ("caa", "l2dm") and len(self.mentions) > 1
 
     def guided_steps(self, scheduler) -> dict[int, int]:
         """Index into the sampler's timesteps -> step, of the steps that are guided."""
@@ -73,7 +73,7 @@ class Guide:
         """Where regions are chosen: the first guided index with ``REGION_SIGNAL``; the last guided one where none has as much, and
         the first where the prompt's own words say where every thing is to be."""
         guided = list(self.guided_steps(scheduler))
-        if sum(thing.side is None for thing in self.things) <= (len(self.things) == 2):
+        if sum(mention.side is None for mention in self.mentions) <= (len(self.mentions) == 2):
             return guided[0]
         shares = {index: signal_share(scheduler, scheduler.timesteps[index]) for index in guided}
         return next((index for index, share in shares.items() if share >= REGION_SIGNAL), guided[-1])
@@ -81,7 +81,7 @@ class Guide:
     def losses(self, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """(B,) of pictures ``rows`` with cross-attention ``probabilities`` (B, tokens, h, w)."""
         s, kind = self.settings, self.settings.guidance
-        together = [thing.all for thing in self.things]
+        together = [mention.all for mention in self.mentions]
         if kind == "attend-and-excite":
             return most_neglected_loss(of_words(sharpened(probabilities, self.words), together))
         maps = without_start(probabilities)
@@ -89,13 +89,13 @@ class Guide:
         if kind in ("caa", "l2dm"):
             of_things = of_words(maps, together)
             if self.choosing:
-                self.regions = masks(of_things.detach(), [thing.side for thing in self.things])
+                self.regions = masks(of_things.detach(), [mention.side for mention in self.mentions])
             if self.regions is not None:
                 total = total + s.unmix_weight * unmix_loss(of_things, self.regions[rows])
             total = total + s.attend_weight * attend_loss(of_things)
-        if kind in ("oaa", "l2dm") and len(self.things) > 1:
-            personal = of_words(maps, [thing.personal or thing.noun for thing in self.things])
-            nouns = of_words(maps, [thing.noun or thing.personal for thing in self.things])
+        if kind in ("oaa", "l2dm") and len(self.mentions) > 1:
+            personal = of_words(maps, [mention.personal or mention.noun for mention in self.mentions])
+            nouns = of_words(maps, [mention.noun or mention.personal for mention in self.mentions])
             total = total + s.orthogonal_weight * orthogonal_loss(personal, nouns)
         return total
 
@@ -159,22 +159,24 @@ class Guide:
 
 @contextmanager
 def guided(
-    pipe, backbone: Backbone, prompt: str, things: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
+    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named."""
-    kind = resolve_composition(settings.guidance, things).name
-    if kind == "none" or not things:
+    kind = resolve_composition(settings.guidance, mentions).name
+    if kind == "none" or not mentions:
         yield {}
         return
     context = backbone.encode_text([prompt] * len(generators))
     if kind == "structure":
-        phrases = {backbone.tokenizer.decode(_ids(backbone, prompt, thing)): thing.all for thing in things}
+        phrases = {
+            backbone.tokenizer.decode(_ids(backbone, prompt, mention)): mention.all for mention in mentions
+        }
         with values_from(backbone.unet, structured(context, phrases, backbone.encode_text)):
             yield {}
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
     guide = Guide(
-        backbone, things, backbone.count_tokens(prompt), replace(settings, guidance=kind), latent_size
+        backbone, mentions, backbone.count_tokens(prompt), replace(settings, guidance=kind), latent_size
     )
     pipe.scheduler, _ = deterministic(pipe.scheduler)
     pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
@@ -197,6 +199,6 @@ def guided(
     yield {"latents": latents, "callback_on_step_end": move}
 
 
-def _ids(backbone: Backbone, prompt: str, thing: Mention) -> list[int]:
+def _ids(backbone: Backbone, prompt: str, mention: Mention) -> list[int]:
     ids = backbone.tokenizer(prompt).input_ids
-    return [ids[position] for position in thing.all]
+    return [ids[position] for position in mention.all]

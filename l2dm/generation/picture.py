@@ -9,18 +9,18 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from ..files import write_whole
-from .glances import Glance
+from .attention_recorder import AttentionSnapshot
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture. ``provenance`` is written into the PNG as text chunks. ``glances``: the attention maps that were asked for."""
+    """A drawn picture. ``provenance`` is written into the PNG as text chunks. ``attention``: the maps that were asked for."""
 
     image: Image.Image
     prompt: str
     seed: int
     provenance: dict[str, str]
-    glances: tuple[Glance, ...] = field(default=(), repr=False)
+    attention: tuple[AttentionSnapshot, ...] = field(default=(), repr=False)
 
     def save(self, path: str | Path) -> Path:
         info = PngImagePlugin.PngInfo()

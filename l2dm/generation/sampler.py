@@ -11,9 +11,9 @@ from PIL import Image
 from ..backbone import Backbone, keep_freed_memory
 from ..errors import SettingsError
 from ..settings import GenerateSettings
+from .attention_recorder import AttentionRecorder
 from .collaged import collaged
 from .composition import resolve_composition
-from .glances import Glances
 from .guided import guided
 from .mentions import Mention
 
@@ -21,15 +21,15 @@ from .mentions import Mention
 @torch.no_grad()
 def draw(
     backbone: Backbone, prompt: str, settings: GenerateSettings, on_picture: Callable[[int], None] = lambda done: None,
-    things: Sequence[Mention] = (), glances: Glances | None = None,
+    mentions: Sequence[Mention] = (), recorder: AttentionRecorder | None = None,
 ) -> list[Image.Image]:  # fmt: skip
     """``settings.n`` pictures of ``prompt``; picture i depends on seed + i alone, whatever the batch.
 
-    ``things`` are what ``settings.guidance`` looks after; without it, or with none of them, sampling is plain. ``glances`` collects
+    ``mentions`` are what ``settings.guidance`` looks after; without it, or with none of them, sampling is plain. ``recorder`` collects
     where they were looked for.
     """
     keep_freed_memory()
-    things, size = list(things), {}
+    mentions, size = list(mentions), {}
     for name in ("height", "width"):
         value, grain = (
             getattr(settings, name),
@@ -44,13 +44,13 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
-        if resolve_composition(settings.guidance, things).name == "collage":
-            images += collaged(pipe, backbone, prompt, things, settings, generators, size, glances)
+        if resolve_composition(settings.guidance, mentions).name == "collage":
+            images += collaged(pipe, backbone, prompt, mentions, settings, generators, size, recorder)
         else:
             with (
-                guided(pipe, backbone, prompt, things, settings, generators, size) as moving,
-                glances.during(backbone, things, moving, count, size)
-                if glances
+                guided(pipe, backbone, prompt, mentions, settings, generators, size) as moving,
+                recorder.during(backbone, mentions, moving, count, size)
+                if recorder
                 else nullcontext(moving) as changes,
             ):
                 images += pipe(

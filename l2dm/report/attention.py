@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from .page import Page
 
 if TYPE_CHECKING:
-    from ..generation import Glance, Picture
+    from ..generation import AttentionSnapshot, Picture
 
 LABEL = 16  # pixels above each overlay for its words
 
@@ -32,23 +32,23 @@ def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 1
 
 
 def overlays(
-    image: Image.Image, glances: tuple[Glance, ...], side: int = 128
+    image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: int = 128
 ) -> list[list[tuple[str, Image.Image]]]:
     """One row for each thing, in the prompt's order, and in it ``(label, overlay)`` of each step; a thing's brightest cell is white."""
-    steps = list(dict.fromkeys(glance.step for glance in glances))
+    steps = list(dict.fromkeys(snapshot.step for snapshot in snapshots))
     rows = []
     for i in range(
-        len(glances) // max(1, len(steps))
+        len(snapshots) // max(1, len(steps))
     ):  # of each step the things stand in one order; two may share a name
-        own = [[g for g in glances if g.step == step][i] for step in steps]
+        own = [[g for g in snapshots if g.step == step][i] for step in steps]
         brightest = max(float(g.map.max()) for g in own)
         rows.append([(f"{g.name} step {g.step}", overlay(image, g.map, brightest, side)) for g in own])
     return rows
 
 
-def sheet(image: Image.Image, glances: tuple[Glance, ...], side: int = 128) -> Image.Image:
+def sheet(image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: int = 128) -> Image.Image:
     """A row for each thing, a column for each step, with words above each overlay."""
-    rows = overlays(image, glances, side)
+    rows = overlays(image, snapshots, side)
     width, height = rows[0][0][1].size
     out = Image.new("RGB", (len(rows[0]) * width, len(rows) * (height + LABEL)), "white")
     draw = ImageDraw.Draw(out)
@@ -66,6 +66,6 @@ def write_page(pictures: list[Picture], target: Path) -> Path:
     for picture in pictures:
         page.heading(f"seed {picture.seed}")
         page.pictures([picture.image], picture.prompt)
-        for row in overlays(picture.image, picture.glances):
+        for row in overlays(picture.image, picture.attention):
             page.pictures([shown for _, shown in row], ", ".join(label for label, _ in row))
     return page.save(target)

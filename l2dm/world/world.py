@@ -16,7 +16,7 @@ from ..backbone import MINI, Backbone, matches
 from ..concept import Concept
 from ..errors import PromptError, PromptWarning, SettingsError, TokenError, WorldError, os_errors
 from ..generation import (
-    Glances,
+    AttentionRecorder,
     Picture,
     bare_names,
     check_length,
@@ -139,7 +139,7 @@ class World:
     def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
                  show_attention: tuple[int, ...] = (), **changes: Any) -> list[Picture]:  # fmt: skip
         """Draw ``prompt``. ``changes`` override settings by name, e.g. ``n=8, seed=1``. ``show_attention``: steps, from 0, at which
-        the pictures are to keep where each thing was looked for (``Picture.glances``).
+        the pictures are to keep where each thing was looked for (``Picture.attention``).
 
         Raises PromptError for tokens that the world does not know and for prompts that the base cannot read whole; warns with
         PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]`` says it too).
@@ -152,7 +152,7 @@ class World:
         backbone = self.backbone()
         for text in (prompt, settings.negative_prompt):
             check_length(text, backbone)
-        named, glances = [], None
+        named, recorder = [], None
         if settings.guidance != "none" or settings.subjects or show_attention:
             plain = tuple(backbone.defaults.get("nouns", ()))
             subjects = tuple(noun.strip() for noun in settings.subjects.split(",") if noun.strip())
@@ -166,7 +166,7 @@ class World:
                 raise SettingsError(
                     f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}"
                 )
-            glances = Glances(show_attention)
+            recorder = AttentionRecorder(show_attention)
         composition = resolve_composition(settings.guidance, named)
         notes = bare_names(prompt, self.concepts)
         if composition.name == "none" != settings.guidance != self.settings("generate").guidance:
@@ -175,7 +175,7 @@ class World:
             warnings.warn(note, PromptWarning, stacklevel=2)
         threads = Threads(settings.threads)
         with threads.during():
-            images = draw(backbone, prompt, settings, on_picture, named, glances)
+            images = draw(backbone, prompt, settings, on_picture, named, recorder)
         common = {
             "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
             "threads": str(threads.count),
@@ -183,7 +183,7 @@ class World:
             "notes": "; ".join(notes), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
             "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
         }  # fmt: skip
-        seen = glances.pictures if glances else [()] * len(images)
+        seen = recorder.pictures if recorder else [()] * len(images)
         return [
             Picture(image, asked, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i])
             for i, image in enumerate(images)

@@ -18,7 +18,7 @@ from .mentions import Mention
 
 
 @dataclass(frozen=True)
-class Glance:
+class AttentionSnapshot:
     """``map`` ``(h, w)``, float32 in [0, 1]: the share of each cell's attention that ``name`` has before step ``step``."""
 
     step: int
@@ -26,32 +26,34 @@ class Glance:
     map: np.ndarray
 
 
-class Glances:
-    """Collects, for each picture in turn, the glances of the steps asked for."""
+class AttentionRecorder:
+    """Collects, for each picture in turn, the snapshots of the steps asked for."""
 
     def __init__(self, steps: tuple[int, ...]):
         self.steps = steps
-        self.pictures: list[tuple[Glance, ...]] = []
+        self.pictures: list[tuple[AttentionSnapshot, ...]] = []
 
     @contextmanager
     def during(
-        self, backbone: Backbone, things: list[Mention], changes: dict[str, Any], count: int, size: dict[str, int], first: int = 0
+        self, backbone: Backbone, mentions: list[Mention], changes: dict[str, Any], count: int, size: dict[str, int], first: int = 0
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures. ``first``: the step at which the
         things come together; what is asked of earlier ones is seen there."""
         maps = AttentionMaps(
             map_size(backbone.unet, size["height"] // backbone.factor, size["width"] // backbone.factor)
         )
-        found: list[list[Glance]] = [[] for _ in range(count)]
+        found: list[list[AttentionSnapshot]] = [[] for _ in range(count)]
         then, steps = changes.get("callback_on_step_end"), {max(first, step) for step in self.steps}
 
         def look(pipe, index: int, timestep, tensors: dict) -> dict:
             if (index := index + first) in steps:  # the prompt's half comes last
                 shown = of_words(
-                    without_start(maps.probabilities()[-count:]), [thing.all for thing in things]
+                    without_start(maps.probabilities()[-count:]), [mention.all for mention in mentions]
                 )
                 for row, picture in zip(shown.cpu().numpy(), found):
-                    picture += [Glance(index, thing.name, map) for thing, map in zip(things, row)]
+                    picture += [
+                        AttentionSnapshot(index, mention.name, map) for mention, map in zip(mentions, row)
+                    ]
             tensors = then(pipe, index - first, timestep, tensors) if then else tensors
             maps.layers.clear()  # of steps that are not shown, and of the guidance's own forwards
             return tensors
