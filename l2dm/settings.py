@@ -81,7 +81,7 @@ class Checked:
 def read_toml(path: Path, section: str) -> dict[str, Any]:
     """Table ``[section]`` of a TOML file, or its top level when it has no tables."""
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such settings file") from None
     except OSError as error:

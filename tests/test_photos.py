@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from conftest import paint
-from PIL import Image
+from PIL import Image, ImageCms
 
 from l2dm import Concept, check_photos
 from l2dm.concept import shrunken
@@ -133,3 +138,173 @@ def test_a_shrunken_picture_counts_where_it_is_itself(size):
     assert (part[: rows[0]] == part[rows[0]]).all() and (part[rows[-1] :] == part[rows[-1]]).all(), (
         "edges are drawn out"
     )
+
+
+def exchanged() -> bytes:
+    """A colour profile whose red is sRGB's blue, and the other way round."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", data[128:132])[0]
+    tags = {bytes(data[at : at + 4]): at for at in range(132, 132 + 12 * count, 12)}
+    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
+    data[red + 4 : red + 12], data[blue + 4 : blue + 12] = (
+        data[blue + 4 : blue + 12],
+        data[red + 4 : red + 12],
+    )
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind, mode", [("PNG", "RGB"), ("PNG", "RGBA"), ("TIFF", "RGB"), ("JPEG", "RGB")])
+def test_colours_are_read_by_the_photos_own_profile(tmp_path, kind, mode):
+    data = encoded(Image.new(mode, (50, 50), "red"), kind, icc_profile=exchanged())
+    photo = one(tmp_path, f"a.{kind.lower()}", data).photos[0]
+    assert np.abs(np.array(photo.image.getpixel((5, 5))) - (0, 0, 255)).max() <= 4
+    assert any("to sRGB" in note for note in photo.notes)
+
+
+def test_a_profile_of_srgb_changes_nothing(tmp_path):
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    photo = one(tmp_path, "a.png", encoded(paint(), "PNG", icc_profile=own)).photos[0]
+    assert (np.asarray(photo.image) == np.asarray(paint())).all() and not photo.notes
+
+
+@pytest.mark.parametrize(
+    "mode, profile", [("RGB", b"no profile at all"), ("RGB", exchanged()[:300]), ("CMYK", exchanged())]
+)
+def test_a_broken_profile_is_left_out_and_said(tmp_path, mode, profile):
+    image = paint().convert(mode)
+    photo = one(tmp_path, "a.jpg", encoded(image, "JPEG", icc_profile=profile)).photos[0]
+    assert "taken as sRGB" in photo.notes[0]
+
+
+@pytest.mark.parametrize("most", [0.5, 1.0])
+def test_float_pictures_go_from_0_to_1(tmp_path, most):
+    values = np.full((50, 50), most, np.float32)
+    photo = one(tmp_path, "a.tiff", encoded(Image.fromarray(values), "TIFF")).photos[0]
+    assert abs(photo.image.getpixel((5, 5))[0] - 255 * most) <= 1
+
+
+def test_sixteen_bit_is_scaled_by_its_range_not_by_what_it_holds(tmp_path):
+    for kind in ("PNG", "TIFF"):
+        data = encoded(Image.fromarray(np.full((50, 50), 200, np.uint16)), kind)
+        assert one(tmp_path, f"a.{kind.lower()}", data).photos[0].image.getpixel((5, 5))[0] == 1
+        (tmp_path / f"a.{kind.lower()}").unlink()
+
+
+def test_avif_is_read_and_heic_too_or_the_way_out_named(tmp_path, monkeypatch):
+    assert not one(tmp_path, "a.avif", encoded(paint(), "AVIF")).problems
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert "HEIC: install l2dm[heic], or save it as JPEG" in check_photos(tmp_path).problems[0]
+
+
+def test_heic_is_read(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    photo = one(tmp_path, "a.heic", encoded(paint(), "HEIF")).photos[0]
+    assert np.abs(np.asarray(photo.image, float) - np.asarray(paint(), float)).mean() < 6
+
+
+def test_wide_photos_say_what_share_is_learnt(tmp_path):
+    photo = one(tmp_path, "a.png", encoded(paint(size=(300, 1200)), "PNG")).photos[0]
+    assert photo.notes == ("the middle 25% is learnt, the centre square",)
+    assert not one(tmp_path, "b.png", encoded(paint(1, (400, 300)), "PNG")).photos[1].notes
+
+
+def test_large_photos_are_kept_small(tmp_path):
+    for kind in ("JPEG", "PNG", "GIF"):
+        paint(size=(4000, 3000)).save(tmp_path / f"a.{kind.lower()}")
+        photo = check_photos(tmp_path).photos[0]
+        assert photo.size == (4000, 3000) and min(photo.image.size) == 1024
+        (tmp_path / f"a.{kind.lower()}").unlink()
+
+
+def png_header(width: int, height: int, bits: int, colours: int) -> bytes:
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"0"))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("bits, colours", [(16, 0), (8, 2), (16, 6)])
+def test_what_takes_too_much_memory_is_refused_by_its_header(tmp_path, bits, colours):
+    (problem,) = one(tmp_path, "a.png", png_header(13000, 13000, bits, colours)).problems
+    assert "13000 x 13000" in problem and "GiB to decode" in problem and "save it smaller" in problem
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+def test_five_thousand_photos_are_refused_at_once(tmp_path):
+    paint(size=(4000, 3000)).save(tmp_path / "0.jpg")
+    for i in range(1, 5000):
+        os.link(tmp_path / "0.jpg", tmp_path / f"{i}.jpg")
+    code = (
+        "import sys, time; began = time.monotonic()\n"
+        "from l2dm import check_photos\n"
+        "try: check_photos(sys.argv[1])\n"
+        "except Exception as error: print(error)\n"
+        "print(time.monotonic() - began)\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    found = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    said, *measured = found.stdout.splitlines()
+    seconds, kilobytes = map(float, measured)
+    assert "5,000 photos; a concept takes at most 30" in said
+    assert seconds < 5 and kilobytes < 300_000  # a second on an idle machine
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.TXT", "a.png.txt", "a.caption", "a.png.caption"])
+def test_captions_under_every_name(tmp_path, name):
+    paint().save(tmp_path / "a.png")
+    (tmp_path / name).write_text("\ufeffa dog on a ledge", encoding="utf-8")
+    report = check_photos(tmp_path)
+    assert report.photos[0].caption == "a dog on a ledge" and not report.notes
+
+
+def test_captions_of_an_imagefolder(tmp_path):
+    for name in ("a.png", "b.png"):
+        paint(ord(name[0])).save(tmp_path / name)
+    rows = [{"file_name": name, "text": f"a dog in {name[0]}"} for name in ("a.png", "b.png", "c.png")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (tmp_path / "b.txt").write_text("its own")
+    report = check_photos(tmp_path)
+    assert [p.caption for p in report.photos] == ["a dog in a", "its own"]
+    assert "metadata.jsonl" in report.photos[1].notes[0] and "'c.png'" in report.notes[0]
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}')
+    assert "metadata.jsonl: line 1" in check_photos(tmp_path).problems[0]
+
+
+def test_a_caption_without_a_photo_is_named(tmp_path):
+    paint().save(tmp_path / "a.png")
+    (tmp_path / "dd.txt").write_text("a dog")
+    (note,) = check_photos(tmp_path).notes
+    assert "dd.txt: a caption without a photo" in note
+
+
+@pytest.mark.parametrize(
+    "caption, said",
+    [
+        ("<TOK> on grass", "write <rex> or dog"),
+        ("a photo of <Rex> dog", "did you mean <rex>"),
+        ("[trigger] on grass", "another tool's placeholder"),
+        ("a photo of {} dog", "another tool's placeholder"),
+        ("<other> on grass", "not in this world"),
+    ],
+)
+def test_placeholders_in_captions_are_refused(tmp_path, caption, said):
+    paint().save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text(caption)
+    with pytest.raises(PhotoError, match=said):
+        Concept.read(tmp_path, "<rex>", "dog")
+
+
+def test_captions_may_name_other_concepts_of_the_world(tmp_path):
+    paint().save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("<rex> dog beside <tom> cat")
+    assert Concept.read(tmp_path, "<rex>", "dog", known=("<tom>",)).photos

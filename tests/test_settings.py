@@ -64,3 +64,8 @@ def test_a_base_has_its_own_settings_for_a_tuner_and_what_is_given_wins(monkeypa
     assert settings_for("any", "learn", {"method": "switched", "steps": 2}) == LearnSettings(
         method="switched", steps=2, batch=3
     )
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\n")
+    assert read_toml(tmp_path / "s.toml", "learn") == {"steps": 7}

@@ -41,15 +41,15 @@ def check(
     shown = table(
         ("photo", "pixels", "caption", "notes"),
         [
-            (p.path.name, f"{p.image.width} x {p.image.height}", p.caption or "-", "; ".join(p.notes))
+            (p.path.name, f"{p.size[0]} x {p.size[1]}", p.caption or "-", "; ".join(p.notes))
             for p in report.photos
         ],
     )
     rows = [
         {
             "file": p.path.name,
-            "width": p.image.width,
-            "height": p.image.height,
+            "width": p.size[0],
+            "height": p.size[1],
             "caption": p.caption,
             "notes": list(p.notes),
         }
@@ -58,7 +58,8 @@ def check(
     count = f"{len(report.photos)} usable, {len(report.problems)} not" + (
         "" if len(report.photos) >= 3 else "; 3 to 5 photos are best"
     )
-    answer(as_json, {"photos": rows, "problems": list(report.problems)}, shown, *report.problems, count)
+    answer(as_json, {"photos": rows, "problems": list(report.problems), "notes": list(report.notes)}, shown,
+           *report.problems, *report.notes, count)  # fmt: skip
     if report.problems or not report.photos:
         raise typer.Exit(2)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from .captions import check_caption
 from .photos import Photo, check_photos
 from .words import TEMPLATES, caption_for, check_noun, check_token
 
@@ -19,10 +21,15 @@ class Concept:
     photos: tuple[Photo, ...]
 
     @classmethod
-    def read(cls, folder: str | Path, token: str, noun: str, skip_bad: bool = False) -> Concept:
-        """Check everything and read the photos; raises PhotoError or TokenError."""
+    def read(
+        cls, folder: str | Path, token: str, noun: str, skip_bad: bool = False, known: Collection[str] = ()
+    ) -> Concept:
+        """Check everything and read the photos; raises PhotoError or TokenError. ``known``: other tokens that captions may name."""
         token, noun = check_token(token), check_noun(noun)
-        return cls(token, noun, check_photos(folder).usable(skip_bad))
+        photos = check_photos(folder).usable(skip_bad)
+        for photo in photos:
+            check_caption(photo.path, photo.caption or "", token, noun, known)
+        return cls(token, noun, photos)
 
     @property
     def name(self) -> str:

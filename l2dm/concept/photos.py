@@ -1,31 +1,32 @@
-"""Photos as people have them: any common format, rotated, transparent, broken, or twice the same."""
+"""Photos as people have them: any common format, in any colours, rotated, transparent, broken, or twice the same."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ..errors import PhotoError
+from .captions import Captions, is_caption
+from .decoding import SUFFIXES, decoded
 
-FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO"}
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jpe", ".jfif", ".mpo"}
-MOST, SMALLEST, MOST_PIXELS = 30, 32, 200_000_000
+MOST, SMALLEST = 30, 32
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One readable photo: its pixels as RGB, upright; its caption, if a text file lies beside it."""
+    """One readable photo: its pixels as sRGB, upright, at most about 1,024 a side; its caption, if there is one beside it."""
 
     path: Path
     image: Image.Image = field(repr=False, compare=False)
     caption: str | None
     notes: tuple[str, ...] = ()
     digest: str = ""
+    size: tuple[int, int] = (0, 0)  # width and height of the file's own picture, upright
 
     def square(self, side: int) -> Image.Image:
         """The centre square, ``side`` pixels."""
@@ -39,6 +40,7 @@ class PhotoReport:
     folder: Path
     photos: tuple[Photo, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # about what else lies there
 
     def usable(self, skip_bad: bool = False) -> tuple[Photo, ...]:
         """The photos, or a PhotoError naming what is wrong and the way out."""
@@ -49,31 +51,26 @@ class PhotoReport:
             raise PhotoError(
                 f"{self.folder}: no usable photo; put 1 to {MOST} photos (3 to 5 are best) into this folder"
             )
-        if len(self.photos) > MOST:
-            raise PhotoError(
-                f"{self.folder}: {len(self.photos)} photos; a concept takes at most {MOST} (3 to 5 are best)"
-            )
         return self.photos
 
 
 def check_photos(folder: str | Path) -> PhotoReport:
-    """Read every photo of ``folder`` (not of its subfolders). Raises PhotoError only if there is no such folder."""
+    """Read every photo of ``folder`` (not of its subfolders), one after another.
+
+    Raises PhotoError if there is no such folder, and, before any is read, if it holds more than MOST photos."""
     folder = Path(folder)
     if not folder.exists():
         raise PhotoError(f"{folder}: no such folder; give a folder with 1 to {MOST} photos")
     if not folder.is_dir():
         raise PhotoError(f"{folder}: not a folder; put the photos into a folder and give its path")
+    files = _counted(folder)
+    captions = Captions(files)
     photos: list[Photo] = []
     problems: list[str] = []
     seen: dict[str, Path] = {}
-    captions = {p.stem for p in folder.iterdir() if p.suffix.lower() == ".txt"}
-    for path in sorted(
-        p
-        for p in folder.iterdir()
-        if p.is_file() and not p.name.startswith(".") and p.suffix.lower() != ".txt"
-    ):
+    for path in (path for path in files if not is_caption(path)):
         try:
-            photo = _read(path)
+            photo = _read(path, captions)
         except PhotoError as error:
             problems.append(str(error))
             continue
@@ -81,81 +78,40 @@ def check_photos(folder: str | Path) -> PhotoReport:
             problems.append(f"{path}: the same picture as {seen[photo.digest].name}")
             continue
         seen[photo.digest] = path
-        captions.discard(path.stem)
         photos.append(photo)
-    return PhotoReport(folder, tuple(photos), tuple(problems))
+        if len(photos) > MOST:
+            raise PhotoError(_too_many(folder, f"more than {MOST}"))
+    return PhotoReport(
+        folder, tuple(photos), tuple(problems + captions.problems), tuple(captions.without_photo())
+    )
 
 
-def _read(path: Path) -> Photo:
-    size = path.stat().st_size
-    if not size:
-        raise PhotoError(f"{path}: the file is empty")
-    notes = []
+def _counted(folder: Path) -> list[Path]:
+    """The files of ``folder`` by name; a PhotoError if more than MOST have a photo's name."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if image.format not in FORMATS:
-                    raise PhotoError(
-                        f"{path}: {image.format} pictures are not supported; save it as JPEG or PNG"
-                    )
-                if image.width * image.height > MOST_PIXELS:
-                    raise PhotoError(
-                        f"{path}: {image.width} x {image.height} pixels; at most {MOST_PIXELS // 10**6} million"
-                    )
-                if getattr(image, "n_frames", 1) > 1 and image.format in ("GIF", "WEBP", "TIFF"):
-                    notes.append(f"first of {image.n_frames} frames")
-                if image.getexif().get(0x0112, 1) != 1:
-                    notes.append("rotated as its EXIF data says")
-                mode = image.mode
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                rgb = _to_rgb(upright)
-    except PhotoError:
-        raise
-    except UnidentifiedImageError:
-        kind = (
-            "a photo that this version of Pillow cannot read"
-            if path.suffix.lower() in SUFFIXES
-            else "not a photo"
-        )
-        raise PhotoError(f"{path}: {kind}") from None
-    except Image.DecompressionBombError:
-        raise PhotoError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels") from None
-    except Exception as error:  # Pillow's plugins raise nearly anything on broken data
-        raise PhotoError(
-            f"{path}: broken after {size:,} bytes ({str(error).strip() or type(error).__name__})"
-        ) from None
-    if min(rgb.size) < SMALLEST:
-        raise PhotoError(f"{path}: {rgb.width} x {rgb.height} pixels; at least {SMALLEST} a side are needed")
-    if mode != "RGB":
-        notes.append(f"{mode} converted to RGB")
-    digest = hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest()
-    return Photo(path, rgb, _caption(path), tuple(notes), digest)
+        with os.scandir(folder) as entries:
+            files = sorted(folder / e.name for e in entries if not e.name.startswith(".") and e.is_file())
+    except OSError as error:
+        raise PhotoError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from None
+    if (count := sum(path.suffix.lower() in SUFFIXES for path in files)) > MOST:
+        raise PhotoError(_too_many(folder, f"{count:,}"))
+    return files
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: 16-bit greys scaled, palettes resolved, transparency laid on white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        top = 65535 if values.max() > 255 else 255
-        image = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(ground, image)
-    return image.convert("RGB")
+def _too_many(folder: Path, count: str) -> str:
+    return f"{folder}: {count} photos; a concept takes at most {MOST} (3 to 5 are best); put the best into a folder of their own"
 
 
-def _caption(path: Path) -> str | None:
-    beside = path.with_suffix(".txt")
-    if not beside.is_file():
-        return None
-    try:
-        text = " ".join(beside.read_text(encoding="utf-8-sig").split())
-    except UnicodeDecodeError:
-        raise PhotoError(f"{beside}: the caption is not UTF-8 text") from None
-    return text[:500] or None
+def _read(path: Path, captions: Captions) -> Photo:
+    caption, told = captions.of(path)
+    image, size, notes = decoded(path)
+    if min(size) < SMALLEST:
+        raise PhotoError(f"{path}: {size[0]} x {size[1]} pixels; at least {SMALLEST} a side are needed")
+    short, long = sorted(size)
+    if 3 * long > 4 * short:
+        told = [f"the middle {short / long:.0%} is learnt, the centre square", *told]
+    digest = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
+    return Photo(path, image, caption, (*notes, *told), digest, size)
 
 
 def shrunken(

@@ -209,7 +209,7 @@ class World:
         a method that learns from them; a world never keeps them. Raises ConceptError, SettingsError, WorldError.
         """
         settings = self._merge("learn", settings, changes)
-        concept = Concept.read(photos, token, noun, skip_bad)
+        concept = Concept.read(photos, token, noun, skip_bad, self.concepts)
         with self._writing():
             self._tune(settings.method)
             if token in self.concepts:
@@ -225,7 +225,7 @@ class World:
                     f"earlier={sorted(unknown)}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}"
                 )
             others = {
-                other: Concept.read(folder, other, self.concepts[other], skip_bad)
+                other: Concept.read(folder, other, self.concepts[other], skip_bad, self.concepts)
                 for other, folder in (earlier or {}).items()
             }
             return Lesson(self, concept, settings, on_progress, others).run(discard)
