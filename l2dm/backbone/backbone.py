@@ -25,6 +25,7 @@ from .features import ImageFeatures
 from .fingerprint import fingerprint
 from .loading import load
 from .process import Process, process_of
+from .sites import grain, text_width
 from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
@@ -103,6 +104,10 @@ class Backbone:
     # ---------------------------------------------------------------- facts
 
     @property
+    def denoiser(self) -> torch.nn.Module:
+        return self.unet
+
+    @property
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device  # diffusers' own property looks through all of them
 
@@ -115,6 +120,31 @@ class Backbone:
     def side(self) -> int:
         """The side of a picture in pixels, as the base was trained."""
         return self.unet.config.sample_size * self.factor
+
+    @property
+    def grain(self) -> int:
+        """Pixels: the sides of pictures have to be multiples of it."""
+        return self.factor * grain(self.unet)
+
+    @property
+    def channels(self) -> int:
+        """Numbers in a latent cell."""
+        return self.unet.config.in_channels
+
+    @property
+    def text_width(self) -> int:
+        """Numbers in the features of one token, as the denoiser reads them."""
+        return text_width(self.unet)
+
+    @property
+    def text_length(self) -> int:
+        """Tokens of which the denoiser reads features, whatever the prompt."""
+        return self.longest_prompt + 2
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser's weights."""
+        return next(self.unet.parameters()).dtype
 
     @property
     def tokens(self) -> PersonalTokens:
@@ -153,7 +183,7 @@ class Backbone:
         ids = self.tokenizer(
             distinct,
             padding="max_length",
-            max_length=self.longest_prompt + 2,
+            max_length=self.text_length,
             truncation=True,
             return_tensors="pt",
         ).input_ids.to(self.device)

@@ -40,7 +40,7 @@ class AttentionRecorder:
         """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures. ``first``: the step at which the
         things come together; what is asked of earlier ones is seen there."""
         maps = AttentionMaps(
-            map_size(backbone.unet, size["height"] // backbone.factor, size["width"] // backbone.factor)
+            map_size(backbone.denoiser, size["height"] // backbone.factor, size["width"] // backbone.factor)
         )
         found: list[list[AttentionSnapshot]] = [[] for _ in range(count)]
         then, steps = changes.get("callback_on_step_end"), {max(first, step) for step in self.steps}
@@ -58,6 +58,6 @@ class AttentionRecorder:
             maps.layers.clear()  # of steps that are not shown, and of the guidance's own forwards
             return tensors
 
-        with watched(backbone.unet, maps):
+        with watched(backbone.denoiser, maps):
             yield {**changes, "callback_on_step_end": look}
         self.pictures += [tuple(picture) for picture in found]

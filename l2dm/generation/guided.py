@@ -50,7 +50,7 @@ class Guide:
         latent_size: tuple[int, int],
     ):
         self.backbone, self.mentions, self.words, self.settings = backbone, mentions, words, settings
-        self.maps = AttentionMaps(map_size(backbone.unet, *latent_size))
+        self.maps = AttentionMaps(map_size(backbone.denoiser, *latent_size))
         self.regions: torch.Tensor | None = None
         self.choosing = False  # regions, from the maps of the move that is being made
         self.settled: set[int] = set()  # pictures that have enough: they cost nothing more
@@ -134,7 +134,7 @@ class Guide:
         scale = latents_scale(scheduler, timestep)
         with torch.enable_grad():
             z = scheduler.scale_model_input(latents.detach(), timestep).detach().requires_grad_()
-            seen = self.maps.of(self.backbone.unet, z, timestep, context[rows])
+            seen = self.maps.of(self.backbone.denoiser, z, timestep, context[rows])
             losses = self.losses(seen, rows)
             (gradient,) = torch.autograd.grad(losses.sum(), z)
         self.history.append(losses.tolist())
@@ -171,7 +171,7 @@ def guided(
         phrases = {
             backbone.tokenizer.decode(_ids(backbone, prompt, mention)): mention.all for mention in mentions
         }
-        with values_from(backbone.unet, structured(context, phrases, backbone.encode_text)):
+        with values_from(backbone.denoiser, structured(context, phrases, backbone.encode_text)):
             yield {}
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
@@ -182,7 +182,7 @@ def guided(
     pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
     latents = pipe.prepare_latents(
         len(generators),
-        backbone.unet.config.in_channels,
+        backbone.channels,
         size["height"],
         size["width"],
         context.dtype,

@@ -31,10 +31,7 @@ def draw(
     keep_freed_memory()
     mentions, size = list(mentions), {}
     for name in ("height", "width"):
-        value, grain = (
-            getattr(settings, name),
-            backbone.factor * 2 ** (len(backbone.unet.config.block_out_channels) - 1),
-        )
+        value, grain = getattr(settings, name), backbone.grain
         if value % grain:
             raise SettingsError(
                 f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}"

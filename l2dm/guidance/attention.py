@@ -15,6 +15,10 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
+from ..backbone.sites import map_size, text_attention
+
+__all__ = ["AttentionMaps", "map_size", "of_words", "smooth", "watched", "without_start"]
+
 
 class _HaveAll(Exception):
     """The last map is there; ends a forward that was made for the maps alone. Never leaves this file."""
@@ -58,13 +62,13 @@ class AttentionMaps:
         self.layers.append((query @ key.mT * attn.scale).float().softmax(-1).mean(1))
 
     def of(
-        self, unet: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor
+        self, denoiser: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor
     ) -> torch.Tensor:
         """The ``probabilities`` of one forward, which ends with the last of them: the first call finds out which that is."""
-        with watched(unet, self):
+        with watched(denoiser, self):
             self.enough = self.depth
             try:
-                unet(latents, timestep, context, return_dict=False)
+                denoiser(latents, timestep, context, return_dict=False)
             except _HaveAll:
                 pass
             finally:
@@ -102,13 +106,9 @@ def smooth(maps: torch.Tensor, sigma: float = 0.5**0.5) -> torch.Tensor:
 
 
 @contextmanager
-def watched(unet: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMaps]:
-    """Within the block every cross-attention layer of ``unet`` also fills ``maps``; afterwards its own processors are back."""
-    layers = [
-        module
-        for name, module in unet.named_modules()
-        if name.endswith("attn2") and hasattr(module, "processor")
-    ]
+def watched(denoiser: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMaps]:
+    """Within the block every cross-attention layer of ``denoiser`` also fills ``maps``; afterwards its own processors are back."""
+    layers = list(text_attention(denoiser).values())
     own = [layer.processor for layer in layers]
     try:
         for layer, processor in zip(layers, own):
@@ -118,12 +118,3 @@ def watched(unet: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMap
         for layer, processor in zip(layers, own):
             layer.processor = processor
         maps.layers.clear()
-
-
-def map_size(unet: torch.nn.Module, height: int, width: int, most: int = 16) -> tuple[int, int]:
-    """(height, width) of the largest cross-attention maps with sides up to ``most`` and coarser than the latents, which are
-    ``height`` x ``width``: (16, 16) for Stable Diffusion at 512 px. The finest maps follow edges more than things."""
-    kinds = unet.config.down_block_types
-    levels = sorted({i for i, kind in enumerate(kinds) if i and "CrossAttn" in kind} | {len(kinds) - 1})
-    level = next((i for i in levels if max(height, width) >> i <= most), levels[-1])
-    return height >> level, width >> level

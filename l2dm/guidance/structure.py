@@ -15,6 +15,8 @@ from contextlib import contextmanager
 
 import torch
 
+from ..backbone.sites import text_attention
+
 
 def structured(
     context: torch.Tensor, phrases: dict[str, tuple[int, ...]], read: Callable[[list[str]], torch.Tensor]
@@ -29,17 +31,13 @@ def structured(
 
 
 @contextmanager
-def values_from(unet: torch.nn.Module, values: torch.Tensor) -> Iterator[None]:
+def values_from(denoiser: torch.nn.Module, values: torch.Tensor) -> Iterator[None]:
     """Within the block cross-attention takes its values from ``values`` (B, length, width) in the batch's last B rows."""
 
     def put(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (torch.cat([inputs[0][: -len(values)], values.to(inputs[0])]),)
 
-    hooks = [
-        module.to_v.register_forward_pre_hook(put)
-        for name, module in unet.named_modules()
-        if name.endswith("attn2") and hasattr(module, "to_v")
-    ]
+    hooks = [layer.to_v.register_forward_pre_hook(put) for layer in text_attention(denoiser).values()]
     try:
         yield
     finally:

@@ -150,7 +150,7 @@ class Learning:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         keep_freed_memory()
         began, first, settings = time.monotonic(), self.done, self.settings
-        halved = frozen_in_bfloat16(self.backbone.unet) if self.fast else nullcontext()
+        halved = frozen_in_bfloat16(self.backbone.denoiser) if self.fast else nullcontext()
         with self._training(), halved, compiled(self.backbone) if settings.compile else nullcontext():
             while self.done < settings.steps:
                 generator = self._generator(self.done)
@@ -199,16 +199,16 @@ class Learning:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """Within the block what is tuned takes gradients."""
-        unet = self.backbone.unet
+        denoiser = self.backbone.denoiser
         if self.fast:  # only together are bfloat16 and channels_last faster
-            unet.to(memory_format=torch.channels_last)
+            denoiser.to(memory_format=torch.channels_last)
         for p in self.named.values():
             p.requires_grad_(True)
         try:
-            with fast_layers(unet) if self.fast else nullcontext():
+            with fast_layers(denoiser) if self.fast else nullcontext():
                 yield
         finally:
-            unet.to(memory_format=torch.contiguous_format)
+            denoiser.to(memory_format=torch.contiguous_format)
             for p in self.named.values():
                 p.requires_grad_(False)
                 p.grad = None

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 
 import torch
 
+from ..backbone.sites import text_attention
+
 
 @contextmanager
-def attention_outputs(unet: torch.nn.Module, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
-    """Within the block every forward of ``unet`` adds its cross-attention layers' outputs to the list, if they are ``wanted``."""
+def attention_outputs(denoiser: torch.nn.Module, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
+    """Within the block every forward of ``denoiser`` adds its cross-attention layers' outputs to the list, if they are ``wanted``."""
     outputs: list[torch.Tensor] = []
-    layers = [module for name, module in unet.named_modules() if name.endswith("attn2")] if wanted else []
+    layers = list(text_attention(denoiser).values()) if wanted else []
     hooks = [
         layer.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for layer in layers
     ]

@@ -82,7 +82,7 @@ class Distillation:
 
     def attention(self) -> AbstractContextManager[list[torch.Tensor]]:
         """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
-        return attention_outputs(self.backbone.unet, self.attention_weight > 0)
+        return attention_outputs(self.backbone.denoiser, self.attention_weight > 0)
 
     def loss(
         self, tasks: list[str], teacher: Answer, student: Answer, where: torch.Tensor | None = None

@@ -36,7 +36,7 @@ KEY = "directions"
 @torch.no_grad()
 def correlations(backbone: Backbone, words: str) -> torch.Tensor:
     """C of SENTENCES about ``words``: (d, d), the mean over all their positions."""
-    width = backbone.unet.config.cross_attention_dim
+    width = backbone.text_width
     features = (
         backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width]
         .flatten(0, 1)
@@ -67,7 +67,7 @@ class KeptDirections:
         )
         self.sum = earlier + correlations(backbone, article(concept.noun))
         self.basis = leading(self.sum, share).float().to(backbone.device)
-        width = backbone.unet.config.cross_attention_dim
+        width = backbone.text_width
         self.before = [
             (p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width
         ]

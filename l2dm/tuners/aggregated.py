@@ -48,6 +48,6 @@ class Aggregated(ByPrompt):
             self.backbone.device
         )
         features = self.backbone.encode_text([self.learning.name])[0, : ids.shape[1]]
-        width = self.backbone.unet.config.cross_attention_dim
+        width = self.backbone.text_width
         key = features[self.words(ids)[0, :, -1], :width].mean(0)
         self.now, self.parameters = {**self.now, f"{self.learning.token}/key": key}, {}

@@ -62,12 +62,12 @@ class ByPrompt(LowRank):
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
         self.on: list[tuple[int, str]] = []
-        self.width = backbone.unet.config.cross_attention_dim
-        backbone.unet.register_forward_pre_hook(self._look, with_kwargs=True)
+        self.width = backbone.text_width
+        backbone.denoiser.register_forward_pre_hook(self._look, with_kwargs=True)
         if (
-            getattr(backbone.unet, "add_embedding", None) is not None
+            getattr(backbone.denoiser, "add_embedding", None) is not None
         ):  # reads the features beside the cross-attention
-            backbone.unet.add_embedding = _Ungated(backbone.unet.add_embedding, self.width)
+            backbone.denoiser.add_embedding = _Ungated(backbone.denoiser.add_embedding, self.width)
         on_reading(
             backbone, lambda ids, x: torch.cat([x, self.gates(ids, x).to(x)], -1) if self.adapters else x
         )
@@ -79,7 +79,7 @@ class ByPrompt(LowRank):
         """(B, length, adapters) in [0, 1] for prompts ``ids`` (B, length) with ``features`` (B, length, width)."""
         raise NotImplementedError
 
-    def _look(self, unet: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _look(self, denoiser: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         features = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
         self.switch(features[..., self.width :])
 

@@ -12,4 +12,4 @@ class Full(Tuner):
     """All parameters of the denoiser. Here alone the pretrained values are a second denoiser in memory, and a version one on disk."""
 
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:
-        return dict(backbone.unet.named_parameters())
+        return dict(backbone.denoiser.named_parameters())

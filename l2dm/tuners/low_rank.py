@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 
 from ..backbone import Backbone
+from ..backbone.sites import key_value_layers
 from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
-from .key_value import key_value_layers
 
 
 class _Added(torch.nn.Module):
@@ -72,14 +72,14 @@ class LowRank(Beside):
     share = 1.0
 
     def attach(self, backbone: Backbone) -> None:
-        self.layers = self.chosen(backbone.unet)
+        self.layers = self.chosen(backbone.denoiser)
         for name, layer in self.layers.items():
             parent, _, own = name.rpartition(".")
-            setattr(backbone.unet.get_submodule(parent), own, _Added(layer, name, self))
+            setattr(backbone.denoiser.get_submodule(parent), own, _Added(layer, name, self))
 
-    def chosen(self, unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         """The layers that adapters stand beside."""
-        return key_value_layers(unet)
+        return key_value_layers(denoiser)
 
     @property
     def now(self) -> dict[str, torch.Tensor]:

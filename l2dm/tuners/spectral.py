@@ -45,7 +45,7 @@ class Spectral(Beside):
     def attach(self, backbone: Backbone) -> None:
         modules = [
             (name, module)
-            for name, module in backbone.unet.named_modules()
+            for name, module in backbone.denoiser.named_modules()
             if getattr(module, "weight", None) is not None
         ]
         self.sizes = {

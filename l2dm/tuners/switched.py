@@ -16,12 +16,11 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Backbone
+from ..backbone.sites import key_value_layers, picture_layers
 from ..concept import Concept
 from ..settings import LearnSettings
 from .isolated import Isolated
-from .key_value import key_value_layers
 
-_BLOCKS = (".attentions.", ".resnets.")
 _MANY = 4  # rows of a batch from which on it is quicker to change the weights than to add to what they give
 
 
@@ -30,14 +29,8 @@ class Switched(Isolated):
 
     share = 0.25  # of the rank that keys and values alone take
 
-    def chosen(self, unet: torch.nn.Module) -> dict[str, torch.nn.Module]:
-        kinds = torch.nn.Linear, torch.nn.Conv2d
-        inside = {
-            name: m
-            for name, m in unet.named_modules()
-            if isinstance(m, kinds) and any(block in name for block in _BLOCKS)
-        }
-        return key_value_layers(unet) | inside
+    def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
+        return key_value_layers(denoiser) | picture_layers(denoiser)
 
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)

@@ -43,6 +43,4 @@ class TaskToken(Beside):
         return placed.mT.float() @ torch.stack([self.now[name] for name in names])
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
-        self.train(
-            {f"{concept.token}/task_token": torch.zeros(self.backbone.unet.config.cross_attention_dim)}
-        )
+        self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.text_width)})
