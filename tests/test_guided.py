@@ -268,10 +268,10 @@ def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
 def test_structure_is_the_mean_over_the_phrases_values(backbone):
     """Against the paper's own form: attention once, applied to each encoding's values, then averaged."""
     z, t, context = _ready(backbone, "a dog and a cat")
-    phrases = {"dog": (2,), "cat": (5,)}
+    phrases = [("dog", (2,)), ("cat", (5,))]
     read = backbone.encode_text
     both = [context.clone(), context.clone()]
-    for changed, (words, (position,)) in zip(both, phrases.items()):
+    for changed, (words, (position,)) in zip(both, phrases):
         changed[:, position] = read([words])[0, 1]
     layer = backbone.unet.mid_block.attentions[0].transformer_blocks[0].attn2
     hidden = torch.randn(2, 16, layer.to_q.in_features)
@@ -327,3 +327,11 @@ def test_guidance_says_what_it_cannot_do():
         match="expected one of none, caa, oaa, l2dm, attend-and-excite, structure, collage, auto",
     ):
         GenerateSettings(guidance="cca")
+
+
+def test_structure_reads_whole_noun_phrases(backbone):
+    prompt = "a photo of a black dog and a black dog"
+    found = guided_file._phrases(backbone, prompt, mentions(prompt, {}, backbone))
+    assert [words for words, _ in found] == ["a black dog"] * 2
+    assert [len(places) for _, places in found] == [backbone.count_tokens("a black dog")] * 2
+    assert not set(found[0][1]) & set(found[1][1])

@@ -1,7 +1,8 @@
 """Samplers that keep a latent which was moved between two of their steps, in place of those that forget it.
 
-A stochastic solver draws its next latents mostly from the predicted picture and fresh noise: of a move before the first steps the
-shipped base's SDE-DPM-Solver++ keeps .003, .39, .52 of what a deterministic one keeps. UniPC's corrector makes every step again
+A stochastic solver draws its next latents mostly from the predicted picture and fresh noise: of what is moved before each of the
+shipped base's first three steps of eight, its SDE-DPM-Solver++ keeps .003, .39, .52 over that step, the deterministic one .997, .99,
+.96. UniPC's corrector makes every step again
 from the latents before the move.
 """
 

@@ -168,9 +168,7 @@ def guided(
         return
     context = backbone.encode_text([prompt] * len(generators))
     if kind == "structure":
-        phrases = {
-            backbone.tokenizer.decode(_ids(backbone, prompt, mention)): mention.all for mention in mentions
-        }
+        phrases = _phrases(backbone, prompt, mentions)
         with values_from(backbone.denoiser, structured(context, phrases, backbone.encode_text)):
             yield {}
         return
@@ -199,6 +197,11 @@ def guided(
     yield {"latents": latents, "callback_on_step_end": move}
 
 
-def _ids(backbone: Backbone, prompt: str, mention: Mention) -> list[int]:
-    ids = backbone.tokenizer(prompt).input_ids
-    return [ids[position] for position in mention.all]
+def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[tuple[str, tuple[int, ...]]]:
+    """Each mention's noun phrase, article and adjectives included, and where its tokens stand in the prompt."""
+    offsets = backbone.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+    spans = [(min(mention.phrase[0], mention.span[0]), mention.span[1]) for mention in mentions]
+    return [
+        (prompt[low:high], tuple(i for i, (a, b) in enumerate(offsets) if a < b and a < high and b > low))
+        for low, high in spans
+    ]

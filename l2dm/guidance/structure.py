@@ -5,7 +5,8 @@ Attention stays that of the whole prompt, values are averaged over all encodings
 
     O = 1/(m+1) sum_{j=0..m} A(Q, K(c_0)) V(c_j)  =  A(Q, K(c_0)) V(mean_j c_j),       V is linear
 
-so one changed input of the value projections does it. The paper finds phrases with a parser; here they are the things named.
+so one changed input of the value projections does it. The paper finds phrases with a parser; here they are the
+things named, adjectives included.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from ..backbone.sites import text_attention
 
 
 def structured(
-    context: torch.Tensor, phrases: dict[str, tuple[int, ...]], read: Callable[[list[str]], torch.Tensor]
+    context: torch.Tensor,
+    phrases: list[tuple[str, tuple[int, ...]]],
+    read: Callable[[list[str]], torch.Tensor],
 ) -> torch.Tensor:
-    """(B, length, width), mean over c_0 = ``context`` and every c_j; ``phrases``: words -> their positions in the prompt."""
+    """(B, length, width), mean over c_0 = ``context`` and every c_j; ``phrases``: words and their positions in the
+    prompt; two may be alike."""
     total = context.clone()
-    for words, positions in phrases.items():
+    for words, positions in phrases:
         alone, changed = read([words])[0], context.clone()
         changed[:, list(positions)] = alone[1 : len(positions) + 1]
         total += changed
