@@ -34,7 +34,7 @@ def teach(world, photos, **changes):
 
 
 def weights(world):
-    return read_weights(world.path / "versions" / f"{world.version:04d}")
+    return read_weights(world.path / "versions" / f"{world.version:04d}", world.manifest.present.files)
 
 
 def pixels(world, **changes):
@@ -264,8 +264,8 @@ def test_a_version_links_the_adapters_that_did_not_change(world, photos):
         world.learn(photos, token=token, noun="dog", **QUICK)
     first, second = (world.path / "versions" / name for name in ("0001", "0002"))
     assert (first / "adapter-rex.safetensors").samefile(second / "adapter-rex.safetensors")
-    assert read_weights(second).keys() == world.tuner.state().keys()
-    assert all(torch.equal(t, world.tuner.state()[name]) for name, t in read_weights(second).items())
+    assert weights(world).keys() == world.tuner.state().keys()
+    assert all(torch.equal(t, world.tuner.state()[name]) for name, t in weights(world).items())
     world.forget("<rex>")
     third = world.path / "versions/0003"
     assert {file.name for file in third.glob("adapter-*")} == {"adapter-tom.safetensors"}
@@ -400,3 +400,37 @@ def test_a_forgotten_concept_leaves_nothing_of_its_own(world, photos):
         again.generate(PROMPT)
     again.generate("a photo of <tom> cat", n=1, steps=2)
     assert again.undo().token == "<rex>" and list(again.concepts) == ["<rex>", "<tom>"]
+
+
+def test_a_version_is_checked_before_going_back_to_it(world, photos):
+    for token in ("<rex>", "<tom>"):
+        world.learn(photos, token=token, noun="dog", **QUICK)
+    (world.path / "versions/0001/memory.json").write_text("{}")
+    with pytest.raises(WorldDamaged, match=r"0001/memory\.json.*l2dm repair"):
+        World.open(world.path, whole=False).undo()
+    assert World.open(world.path).version == 2, "the sound one is still there"
+
+
+def test_files_that_are_not_recorded_are_not_loaded(world, photos):
+    teach(world, photos)
+    version = world.path / "versions/0001"
+    assert len({file.stat().st_mode for file in version.iterdir()}) == 1, "the umask's mode for all"
+    shutil.copy(version / "memory.safetensors", version / "adapter-rex.sync-conflict.safetensors")
+    World.open(world.path).backbone()
+    shutil.copy(version / "memory.safetensors", version / "kept.safetensors")
+    with pytest.raises(WorldDamaged, match=r"kept\.safetensors: the manifest does not record it"):
+        World.open(world.path)
+
+
+@pytest.mark.parametrize("name", ["versions", "learning", "prior", "manifest.json", ".lock"])
+def test_a_world_with_links_is_refused(world, tmp_path, name):
+    outside = tmp_path / "outside"
+    (outside / "0007").mkdir(parents=True)
+    if (place := world.path / name).exists():
+        place.rename(outside / name)
+    place.symlink_to(outside)
+    for act in (world.undo, lambda: World.open(world.path)):
+        with pytest.raises(WorldError, match=r"link|no world here"):
+            act()
+    store.remove_folder(place / "0007")
+    assert (outside / "0007").is_dir()

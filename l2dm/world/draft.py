@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ class Draft:
         store.write_folder(target, fill)
         for other in self.folder.glob("[0-9]*"):
             if other != target:
-                shutil.rmtree(other, ignore_errors=True)
+                store.remove_folder(other)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        store.remove_folder(self.folder)

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from ..concept.words import file_stem
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
+from .integrity import broken_files, check_links
 from .schema import (
     MOST_BYTES,
     STRICT,
@@ -36,10 +37,14 @@ from .schema import (
     parse,
     read_bytes,
 )  # fmt: skip
-from .store import digest, write_bytes
+from .store import write_bytes
 
 FORMAT = 1
 NAME = "manifest.json"
+#: Files that a version may have or not.
+LOADED = (
+    "memory.json", "memory.safetensors", "short-term.json", "short-term.safetensors", "kept.safetensors", "nouns.safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,19 @@ class Manifest:
                 return f"versions.{number}.settings: no method"
         return f"head {self.head} is not among its versions" if self.head and not self.present else ""
 
+    def damage(self, world: Path, number: int) -> list[str]:
+        """What is broken in a version, a line for each file; nothing is in the fresh world, version 0."""
+        files = self.versions[number].files if number else {}
+        return [f"{path}: {why}" for path, why in broken_files(folder_of(world, number), files, LOADED)]
+
+    def check_version(self, world: Path, number: int) -> None:
+        """Raise WorldDamaged when a version is not whole, with the nearest way out."""
+        if not (broken := self.damage(world, number)):
+            return
+        parent = self.versions[number].parent
+        back = "undo" if number == self.head and not self.damage(world, parent) else "repair"
+        raise WorldDamaged(f"{broken[0]}; restore it from a backup, or go back with: l2dm {back} {world}")
+
     def lineage(self) -> list[Version]:
         """The versions that led to the present one, oldest first."""
         line, number = [], self.head
@@ -133,6 +151,7 @@ class Manifest:
         with os_errors(world):
             if not world.is_dir() or not path.is_file():
                 raise WorldError(f"{world}: no world here; make one with: l2dm init {world}")
+        check_links(world)
         data = read_bytes(path)
         number = parse(data, _FORMATTED, path)["format"]
         if number != FORMAT:
@@ -142,18 +161,8 @@ class Manifest:
         manifest = parse(data, _MANIFEST, path)
         if wrong := manifest._contradiction():
             raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); restore it from a backup")
-        if manifest.present and whole:
-            folder = folder_of(world, manifest.head)
-            for name, expected in manifest.present.files.items():
-                if not (folder / name).is_file():
-                    raise WorldDamaged(
-                        f"{folder / name}: missing; restore it from a backup, or go back with: l2dm undo {world}"
-                    )
-                if name.endswith(".safetensors") and digest(folder / name) != expected:
-                    raise WorldDamaged(
-                        f"{folder / name}: its content is not what the manifest records; "
-                        f"restore it from a backup, or go back with: l2dm undo {world}"
-                    )
+        if whole:
+            manifest.check_version(world, manifest.head)
         return manifest
 
 

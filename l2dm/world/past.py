@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -219,12 +219,12 @@ def write_short_term(folder: Path, short: ShortTerm) -> None:
         store.write_json(folder / "short-term.json", short.drawn_in)
 
 
-def copy_without(head: Path, target: Path, token: str) -> None:
+def copy_without(head: Path, files: Iterable[str], target: Path, token: str) -> None:
     """Copy a version's tensors and memory into ``target``, leaving out everything that is ``token``'s."""
     for name in (KEPT, NOUNS):
         if (head / name).exists():
             shutil.copyfile(head / name, target / name)
-    weights, vectors = read_weights(head), read_tensors(head / "tokens.safetensors")
+    weights, vectors = read_weights(head, files), read_tensors(head / "tokens.safetensors")
     write_weights(target, {name: t for name, t in weights.items() if not name.startswith(f"{token}/")}, head)
     write_tensors(target / "tokens.safetensors", {name: t for name, t in vectors.items() if name != token})
     long, short = read_long_term(head), read_short_term(head)

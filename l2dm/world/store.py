@@ -63,7 +63,23 @@ def digest(path: Path) -> str:
 def sweep(folder: Path) -> None:
     """Remove what a killed writer left half done."""
     for path in [*folder.glob(f"{PART}*"), *folder.glob(f"*/{PART}*")]:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        remove_folder(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; links are never followed, neither in it nor in its parent's place."""
+    if not shutil.rmtree.avoids_symlink_attacks:
+        if not path.is_symlink() and not path.parent.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # no such folder, or a link in its place
+        return
+    try:
+        shutil.rmtree(path.name, ignore_errors=True, dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
 def size(folder: Path) -> int:

@@ -12,7 +12,10 @@ from ..errors import WorldDamaged
 
 def write_tensors(target: Path, tensors: dict[str, torch.Tensor]) -> None:
     """A safetensors file inside a folder that ``write_folder`` is filling."""
+    target.touch()
+    mode = target.stat().st_mode  # as the umask has it; save_file makes its own file for the owner alone
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, target)
+    target.chmod(mode)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ parent has too, where the file system can, and a world on disk grows by one conc
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -32,10 +33,10 @@ def write_weights(folder: Path, state: dict[str, torch.Tensor], head: Path | Non
         _put(folder / file, save(tensors), head and head / file)
 
 
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """A tuner's whole state."""
-    files = [folder / SHARED, *sorted(folder.glob("adapter-*.safetensors"))]
-    return {name: tensor for file in files for name, tensor in read_tensors(file).items()}
+def read_weights(folder: Path, files: Iterable[str]) -> dict[str, torch.Tensor]:
+    """A tuner's whole state, from those of ``files`` (names that the manifest records) that hold weights."""
+    names = sorted(file for file in files if file == SHARED or file.startswith("adapter-"))
+    return {name: tensor for file in names for name, tensor in read_tensors(folder / file).items()}
 
 
 def _put(target: Path, content: bytes, before: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import shutil
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -122,7 +122,7 @@ class World:
             vectors = read_tensors(folder / "tokens.safetensors")
             for token in self.concepts:
                 backbone.add_token(token, vectors[token])
-            self.tuner.load(read_weights(folder))
+            self.tuner.load(read_weights(folder, self.manifest.present.files))
         self._loaded = self.version
         return backbone
 
@@ -263,13 +263,14 @@ class World:
             dropped = self.manifest.present
             if dropped is None:
                 raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
+            self.manifest.check_version(self.path, dropped.parent)
             versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
             self.record(
                 entry("undo", version=dropped.version, token=dropped.token),
                 head=dropped.parent,
                 versions=versions,
             )
-            shutil.rmtree(folder_of(self.path, dropped.version), ignore_errors=True)
+            store.remove_folder(folder_of(self.path, dropped.version))
         return dropped
 
     def forget(self, token: str) -> Version:
@@ -285,10 +286,9 @@ class World:
                     f"token {token!r}: {self.path} has not learnt it; "
                     + (f"did you mean {near[0]}?" if near else "see l2dm show")
                 )
-            head, number = self._head, self.manifest.counter + 1
+            head, number, present = self._head, self.manifest.counter + 1, self.manifest.present
             folder = folder_of(self.path, number)
-            store.write_folder(folder, lambda place: copy_without(head, place, token))
-            present = self.manifest.present
+            store.write_folder(folder, lambda place: copy_without(head, present.files, place, token))
             left = {t: noun for t, noun in self.concepts.items() if t != token}
             version = dataclasses.replace(
                 present, version=number, parent=self.version, created=now(), token=token, noun=self.concepts[token], photos=0, seconds=0.0,
@@ -315,6 +315,6 @@ class World:
             self.manifest = Manifest.read(self.path, whole)
             store.sweep(self.path)
             for folder in (self.path / "versions").glob("*"):
-                if folder.name.isdigit() and int(folder.name) not in self.manifest.versions:
-                    shutil.rmtree(folder)
+                if re.fullmatch("[0-9]{4,9}", folder.name) and int(folder.name) not in self.manifest.versions:
+                    store.remove_folder(folder)
             yield
