@@ -1,4 +1,4 @@
-"""Forty malformed inputs, and how the command line answers them: one clear error, exit code 2, nothing changed."""
+"""Malformed inputs (with those of malformed_more.py some two hundred), and how the command line answers them: one clear error, exit code 2, nothing changed."""
 
 from __future__ import annotations
 

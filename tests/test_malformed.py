@@ -1,4 +1,4 @@
-"""The forty malformed inputs, through the command line itself."""
+"""The malformed inputs, through the command line itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from conftest import QUICK, paint
 
 from benchmarks.malformed import CASES, verdict
+from benchmarks.malformed_more import MORE
 from l2dm import World
 
 
@@ -22,11 +23,14 @@ def taught(tmp_path_factory):
     return place / "world"
 
 
-def test_there_are_forty():
-    assert len({case.name for case in CASES}) == len(CASES) >= 40
+ALL = [*CASES, *MORE]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_there_are_many():
+    assert len({case.name for case in ALL}) == len(ALL) >= 200
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_malformed_input(case, taught, tmp_path):
     shutil.copytree(taught, tmp_path / "world")
     assert verdict(case, tmp_path) == ""
