@@ -352,3 +352,11 @@ def test_processes_and_ray_give_what_this_process_gives(tmp_path, plan):
         json.loads((tmp_path / "ray" / "lifelong.json").read_text())["methods"].keys()
         == here["methods"].keys()
     )
+
+
+def test_a_missing_package_for_plots_is_said_before_anything_is_learnt(monkeypatch):
+    from l2dm.cli import bench as commands
+
+    monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'l2dm\[bench\]'"):
+        commands.needs_plots()

@@ -152,3 +152,14 @@ def test_success_is_told_of_each_concept():
         "<rex>": 0.75,
         "<tom>": 1.0,
     }
+
+
+def test_a_judge_that_sees_only_the_whole_is_refused_before_anything(tmp_path, monkeypatch):
+    class Whole:
+        def presence(self, images, prototypes):
+            raise SettingsError("judge 'clip': it cannot say which of several things are in it")
+
+    monkeypatch.setattr(multi, "find_judge", lambda source: Whole())
+    with pytest.raises(SettingsError, match="cannot say which"):
+        multi.bench(multi.Plan(judge="clip"), ["none"], [0], [tmp_path], tmp_path / "out", 0, 1)
+    assert not (tmp_path / "out").exists()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.judge import Judge
+from ..evaluation.judges import find_judge
 from ..evaluation.summary import summary
 from ..methods import METHODS
 from ..world import store
 from . import multi
 from .lifelong import Plan
 from .runs import bench as learn_all
+from .runs import tell
 
 #: how the pictures of several concepts are drawn -> what the figure's name ends with
 DRAWN = {"none": "", "l2dm": "_guided", "collage": "_collage"}
@@ -24,8 +27,13 @@ def bench(
     """``comparison.json``: as ``lifelong.json``, and in each run's record ``two_concepts``, ``three_concepts`` (success in [0, 1],
     plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart has none
     of these, nor has a run whose world is not here any more."""
-    pairs = multi.Plan(plan.concepts, contexts=CONTEXTS, generate={"steps": plan.steps})
+    pairs = multi.Plan(plan.concepts, judge=plan.judge, contexts=CONTEXTS, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
+    if not isinstance(find_judge(plan.judge), Judge):
+        tell(
+            f"judge {plan.judge}: it cannot say which of several things are in a picture; pairs and triples are left out"
+        )
+        return result
     for method in methods:
         place = {seed: out / "runs" / f"{method}-{seed}" / "world" for seed in seeds}
         wanted = {

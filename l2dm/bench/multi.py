@@ -23,6 +23,7 @@ import torch
 from ..concept.words import TOKEN_LIKE, article
 from ..errors import SettingsError
 from ..evaluation.judge import Judge
+from ..evaluation.judges import SHIPPED, find_judge
 from ..evaluation.summary import spread
 from ..evaluation.verdict import Verdict, verdict
 from ..report import attention
@@ -59,10 +60,19 @@ class Plan:
     pictures: int = 1  # of each prompt
     triples: int = 20
     contexts: int = 0  # of the concepts' prompts, the first ones; 0: all
+    judge: str = SHIPPED
     timed: int = 3  # paired runs of a part that takes the time
     generate: dict[str, Any] = field(
         default_factory=dict
     )  # changes of the base's generate settings, for every row
+
+
+def seeing(source: str) -> Judge:
+    """The judge called ``source``; a SettingsError for one that cannot say which of several things are in a picture."""
+    judge = find_judge(source)
+    if not isinstance(judge, Judge):
+        judge.presence((), torch.empty(0))
+    return judge
 
 
 def learnt(world: World, subjects: Subjects) -> list[Subject]:
@@ -115,13 +125,13 @@ def run(
     identity = {
         "plan": dataclasses.asdict(plan), "guidance": name, "seed": seed, "kind": kind,
         "world": described(world),
-        "settings": world.settings("generate", drawing).as_dict(), "judge": Judge().card(),
+        "settings": world.settings("generate", drawing).as_dict(), "judge": seeing(plan.judge).card(),
     }  # fmt: skip
     path = out / "parts" / f"{name}-{seed}-{kind}.json"
     if record := begun(path, identity, {"plan": dataclasses.asdict(Plan())}):
         return record
     path.parent.mkdir(parents=True, exist_ok=True)
-    examiner = Examiner(plan.concepts, **{**drawing, "n": plan.pictures, "batch": plan.pictures})
+    examiner = Examiner(plan.concepts, plan.judge, **{**drawing, "n": plan.pictures, "batch": plan.pictures})
     concepts = learnt(world, examiner.subjects)
     if kind == "one_concept":
         found = _alone(examiner, world, concepts, seed)
@@ -278,7 +288,7 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
     return {
         "guidance": {name: summary([p for p in parts if p["guidance"] == name]) for name in rows}, "runs": runs,
         "settings": {
-            "plan": dataclasses.asdict(plan), "generate": rows, "judge": Judge().card(), "worlds": {str(p["seed"]): p["world"].get("learn") for p in parts},
+            "plan": dataclasses.asdict(plan), "generate": rows, "judge": seeing(plan.judge).card(), "worlds": {str(p["seed"]): p["world"].get("learn") for p in parts},
         },
     }  # fmt: skip
 
@@ -290,7 +300,7 @@ def bench(
     """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
     times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part: every part that the folder holds is in it.
     ``kinds``: of prompts, from KINDS. ``workers`` 0: all in this process."""
-    Judge()  # where there is none it is said now, and not by each process
+    seeing(plan.judge)  # where there is none it is said now, and not by each process
     for world in worlds:
         learnt(World.open(world), Subjects.read(plan.concepts))
     places = {seed: worlds[i % len(worlds)] for i, seed in enumerate(seeds)}

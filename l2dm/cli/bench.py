@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 from collections.abc import Callable
@@ -65,12 +66,12 @@ def lifelong(
 @bench_app.command(name="all")
 def everything(
     out_folder: OutFolder, methods: Methods = "all", seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
-    base: Base = "mini", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
+    base: Base = "mini", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Every method of l2dm/methods.py: bench lifelong, then several concepts in each world; comparison.json and .html. Resumes."""
     from ..bench.comparison import bench
 
-    plan = _lifelong(count, concepts, base, "shipped", settings)
+    plan = _lifelong(count, concepts, base, judge, settings)
     _measure(
         plan,
         methods,
@@ -159,6 +160,7 @@ def multi(
     concepts: Annotated[
         Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")
     ] = None,
+    judge: JudgeOption = "shipped",
     settings: SettingsFile = None,
     workers: Annotated[int, typer.Option(help="Parts at a time; 0: one on a GPU, or one a core.", min=0)] = 0,
     as_json: AsJson = False,
@@ -168,6 +170,7 @@ def multi(
     from ..bench.pool import at_once, main_process
     from ..report.multi import table, write_page
 
+    needs_plots()
     chosen, asked = names("--guidances", guidances, list(ROWS)), names("--kinds", kinds, list(KINDS))
     numbers = whole_numbers("--seeds", seeds)
     if min(numbers) < 0:
@@ -176,6 +179,7 @@ def multi(
         str(concepts.resolve()) if concepts else "shipped",
         pictures,
         triples,
+        judge=_absolute(judge),
         generate=from_file(settings, "generate"),
     )
     result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
@@ -220,6 +224,7 @@ def _measure(
     from ..methods import METHODS
     from ..report.lifelong import BRIEF, table, write_page
 
+    needs_plots()
     chosen = names("--methods", methods, list(METHODS))
     numbers = whole_numbers("--seeds", seeds)
     name = name or plan.name
@@ -239,6 +244,12 @@ def _measure(
             terminal.table(*table(result["methods"], BRIEF)),
             f"all figures: {page}",
         )
+
+
+def needs_plots() -> None:
+    """Say now, and not after hours, that the page's plots lack their package."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise SettingsError("l2dm bench: the package matplotlib is not installed; pip install 'l2dm[bench]'")
 
 
 def _absolute(place: str) -> str:
