@@ -409,6 +409,10 @@ def test_a_version_is_checked_before_going_back_to_it(world, photos):
     with pytest.raises(WorldDamaged, match=r"0001/memory\.json.*l2dm repair"):
         World.open(world.path, whole=False).undo()
     assert World.open(world.path).version == 2, "the sound one is still there"
+    assert world.repair() == [1] and (world.path / "quarantine/0001/memory.json").exists()
+    assert World.open(world.path).version == 2 and world.repair() == []
+    (world.path / "versions/0002/tokens.safetensors").unlink()
+    assert world.repair() == [2] and World.open(world.path).version == 0
 
 
 def test_files_that_are_not_recorded_are_not_loaded(world, photos):

@@ -373,6 +373,42 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
     )
 
 
+@app.command()
+def verify(world: WorldPath, as_json: AsJson = False) -> None:
+    """Check every file of every version, and name what is broken."""
+    from ..world.manifest import Manifest
+
+    opened = Manifest.read(world, whole=False)
+    broken = {n: found for n in opened.versions if (found := opened.damage(world, n))}
+    lines = [line for found in broken.values() for line in found]
+    whole = [n for n in opened.versions if n not in broken]
+    way = [f"go to the newest whole version with: l2dm repair {world}"] if broken else []
+    answer(
+        as_json,
+        {"world": str(world), "whole": whole, "broken": lines},
+        *lines,
+        f"whole versions: {whole or 'none'}",
+        *way,
+    )
+    if broken:
+        raise typer.Exit(2)
+
+
+@app.command()
+def repair(world: WorldPath, as_json: AsJson = False) -> None:
+    """Go to the newest whole version; what is broken is put aside in quarantine/, not removed."""
+    from ..world.world import World
+
+    opened = World.open(world, whole=False)
+    aside = opened.repair()
+    told = f"versions {aside} are in {world / 'quarantine'}" if aside else "nothing is broken"
+    answer(
+        as_json,
+        {"world": str(world), "aside": aside, "version": opened.version},
+        f"{world}: {told}; the world is at version {opened.version}",
+    )
+
+
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:

@@ -273,6 +273,29 @@ class World:
             store.remove_folder(folder_of(self.path, dropped.version))
         return dropped
 
+    def repair(self) -> list[int]:
+        """Go to the newest whole version; broken ones are moved into ``quarantine/``, never removed. Returns their numbers."""
+        with self._writing(whole=False):
+            versions, aside = self.manifest.versions, self.path / "quarantine"
+            broken = [n for n in versions if self.manifest.damage(self.path, n)]
+            whole = {n: v for n, v in versions.items() if n not in broken}
+
+            def nearest(number: int) -> int:
+                while number in broken:
+                    number = versions[number].parent
+                return number
+
+            for number in broken:
+                aside.mkdir(exist_ok=True)
+                if (folder := folder_of(self.path, number)).exists():
+                    folder.rename(aside / folder.name)
+            if broken:
+                kept = {n: dataclasses.replace(v, parent=nearest(v.parent)) for n, v in whole.items()}
+                head = self.version if self.version in whole else max(whole, default=0)
+                self.record(entry("repair", aside=broken, version=head), head=head, versions=kept)
+                self._backbone, self._loaded = None, -1
+        return broken
+
     def forget(self, token: str) -> Version:
         """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
         world's tuner holds for it alone.
