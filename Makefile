@@ -24,8 +24,8 @@ test-slow: .venv/.ready  ## the tests that take minutes
 
 base: .venv/.ready  ## make the shipped base and the judge again, from the npm registry to the weights (hours on a CPU; resumes)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[base]'
-	$(BIN)/python -m base
-	$(BIN)/python -m base.judge
+	$(BIN)/python -m mini_base
+	$(BIN)/python -m mini_base.judge
 
 results: .venv/.ready  ## measure the figures of results/main.json again
 	$(BIN)/python -m benchmarks.main all

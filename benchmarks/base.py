@@ -69,8 +69,8 @@ def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
 @torch.no_grad()
 def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed: int) -> dict[str, int]:
     """Of each noun, how many drawing styles come nearest to at least two of 32 samples."""
-    from base.corpus import load_icons
-    from base.judge import Desk, prototypes
+    from mini_base.corpus import load_icons
+    from mini_base.judge import Desk, prototypes
 
     found = {}
     for i, noun in enumerate(nouns):
@@ -96,7 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     backbone, judge, n = Backbone.load(MINI), Judge(), options.pictures
     facts = json.loads((backbone.folder / "facts.json").read_text())
-    from base.scenes import PLACES, PLAIN
+    from mini_base.scenes import PLACES, PLAIN
 
     rng, nouns = np.random.default_rng(0), judge.nouns
     phrases = {**PLACES, **{name: f"on {article(name)} background" for name in PLAIN}}

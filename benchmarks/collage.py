@@ -1,6 +1,6 @@
 """How large, from how many steps and with how much guidance a collage's things are best, and how the whole: results/collage.json
 
-python -m benchmarks.collage WORLD CONCEPTS      (a world that learnt concepts other than the benchmark's: python -m base.concepts --tuning)
+python -m benchmarks.collage WORLD CONCEPTS      (a world that learnt concepts other than the benchmark's: python -m mini_base.concepts --tuning)
 
 ``rows``: of every concept pictures are drawn alone, put together as a collage would, two and three at a time, and judged as they are: the last
 steps, which join them, are left out, so that a choice costs seconds. ``joined``: whole collages, of the best of these, by how many of the

@@ -1,6 +1,6 @@
 """The search for hyper-parameters, on concepts that the benchmark does not have: results/search.json.
 
-python -m base.concepts --tuning FOLDER
+python -m mini_base.concepts --tuning FOLDER
 python -m benchmarks.search FOLDER --out OUT [--variants NAME,NAME] [--seeds 0]      (resumes; adds to what is there)
 """
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from base import judge
-from base.corpus import NOUNS, Icon
+from mini_base import judge
+from mini_base.corpus import NOUNS, Icon
 
 
 @pytest.fixture(scope="module")

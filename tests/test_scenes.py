@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from base.corpus import STYLES, TRAIN_STYLES, Icon
-from base.scenes import PLACES, PLAIN, Composer
+from mini_base.corpus import STYLES, TRAIN_STYLES, Icon
+from mini_base.scenes import PLACES, PLAIN, Composer
 
 COLOURS = {"dog": (255, 0, 0), "owl": (0, 255, 0), "teddy bear": (0, 0, 255), "grapes": (255, 0, 255)}
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from base import autoencoder, decoder, unet
-from base.corpus import Icon
-from base.training import Training
+from mini_base import autoencoder, decoder, unet
+from mini_base.corpus import Icon
+from mini_base.training import Training
 
 
 def trained(folder, steps: int) -> Training:

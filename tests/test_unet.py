@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from base import clip, unet
-from base.corpus import NOUNS, Icon
-from base.scenes import Item, Scene
 from l2dm.backbone import Backbone
+from mini_base import clip, unet
+from mini_base.corpus import NOUNS, Icon
+from mini_base.scenes import Item, Scene
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The judge: which things are in a picture, each with its own looks, and where it was taken.
 
-Not part of any base: networks of their own, trained on composed pictures of known content (``base/judge.py``), never on
+Not part of any base: networks of their own, trained on composed pictures of known content (``mini_base/judge.py``), never on
 generated ones. One small convolutional network looks at a picture and gives each of 8 x 8 cells a direction in a space where
 drawings of one and the same thing lie together, whatever their place, size or background:
 
@@ -97,7 +97,7 @@ class Judge:
     def __init__(self, folder: str | Path | None = None):
         folder = Path(folder or SHIPPED)
         if not (folder / "judge.json").exists():
-            raise BaseModelError(f"{folder}: no judge here; train one with: python -m base.judge")
+            raise BaseModelError(f"{folder}: no judge here; train one with: python -m mini_base.judge")
         self.facts = json.loads((folder / "judge.json").read_text())
         self.nouns, self.backgrounds = self.facts["nouns"], self.facts["backgrounds"]
         #: likenesses: above the first something of the kind is there (calibrated against things of other nouns, at even odds before

@@ -60,7 +60,7 @@ class EncoderJudge:
         """Not to be had: a SettingsError that says so."""
         raise SettingsError(
             f"judge {self.encoder.name!r}: it sees a picture as a whole, so it cannot say which of several things are in it; "
-            f"use --judge {SHIPPED}, or the folder of a judge trained with: python -m base.judge"
+            f"use --judge {SHIPPED}, or the folder of a judge trained with: python -m mini_base.judge"
         )
 
     def card(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class EncoderJudge:
 
 
 def find_judge(source: str = SHIPPED) -> Judging:
-    """The judge called ``source``: "shipped", a folder that ``python -m base.judge`` filled, or CLIP's or DINO's folder or hub id.
+    """The judge called ``source``: "shipped", a folder that ``python -m mini_base.judge`` filled, or CLIP's or DINO's folder or hub id.
 
     Raises BaseModelError when there is none.
     """

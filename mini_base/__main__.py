@@ -1,4 +1,4 @@
-"""``python -m base``: from registries to the shipped weights, taking up whatever an earlier run left."""
+"""``python -m mini_base``: from registries to the shipped weights, taking up whatever an earlier run left."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The shipped personal concepts: a few pictures each of icons from the held-out styles, as a user's photos would be.
 
-python -m base.concepts          (writes demo/ and l2dm/bench/concepts/)
-python -m base.concepts --fifty FOLDER      (the fifty-concept sequence, there alone)
-python -m base.concepts --tuning FOLDER     (six concepts to choose hyper-parameters on, there alone)
+python -m mini_base.concepts          (writes demo/ and l2dm/bench/concepts/)
+python -m mini_base.concepts --fifty FOLDER      (the fifty-concept sequence, there alone)
+python -m mini_base.concepts --tuning FOLDER     (six concepts to choose hyper-parameters on, there alone)
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ soft, and things at half size (two in one picture) are coarse. What the project'
 
 ## Limits
 It draws emoji-like things, not photographs; 64 px; the nouns above and little else. English captions of at most 30 tokens.
-It is not converged: after {facts["training_pictures"]["unet"]:,} pictures the loss was still falling. `python -m base --go-on --steps N` takes
+It is not converged: after {facts["training_pictures"]["unet"]:,} pictures the loss was still falling. `python -m mini_base --go-on --steps N` takes
 the training up from these very weights. The weights were trained with stops; while they were, the noise levels' share, how
 freely the later scenes vary, how many hold two or three things and how large these are were changed (more of them from step
 21,000 on, larger ones from 22,600); cross-attention was taught where things are from step 13,000 on and to attend to

@@ -1,6 +1,6 @@
 """The judge's training: on composed pictures of known content, apart from the base (other network, other seed, other icons).
 
-python -m base.judge [--work .work/base] [--out l2dm/evaluation/judge] [--steps N]
+python -m mini_base.judge [--work .work/base] [--out l2dm/evaluation/judge] [--steps N]
 
 It sees every icon of a thing in the five training styles, and in the two held-out styles those of nouns that the base
 does not have. The held-out styles' drawings of the base's nouns it never sees: 100 of them test it, the others calibrate it.
