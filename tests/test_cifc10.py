@@ -13,7 +13,7 @@ from reference.alignment import literal_image_alignment, literal_text_alignment
 from tiny import tiny_clip, tiny_dino
 
 from l2dm import cli
-from l2dm.backbone import load_encoder
+from l2dm.backbone import Source, load_encoder
 from l2dm.bench import cifc10, runs
 from l2dm.bench.cifc10 import CONCEPTS, Course, Plan, learning, own_pair, read
 from l2dm.bench.subjects import pictures
@@ -193,7 +193,7 @@ def test_data_that_is_not_the_protocols_is_refused(place, tmp_path):
 
 
 def test_a_base_without_a_pair_cannot_judge_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifc10.Backbone, "locate", lambda base: tmp_path)
+    monkeypatch.setattr(cifc10, "find_base", lambda base: Source(base, tmp_path))
     with pytest.raises(
         SettingsError, match=r"--clip base: .*clip holds no CLIP pair; give --clip a folder or hub id"
     ):
