@@ -90,7 +90,7 @@ def tiny_base(folder, backbone, kl=True, prediction="epsilon"):
 
 
 def test_a_base_of_ones_own_goes_the_whole_way(tmp_path, backbone, photos):
-    world = World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone))
+    world = World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone), clip="none")
     world.learn(
         photos, token="<rex>", noun="dog", steps=2, batch=1, prior_pictures=1, prior_steps=2, previews=1
     )
@@ -100,7 +100,7 @@ def test_a_base_of_ones_own_goes_the_whole_way(tmp_path, backbone, photos):
 
 def test_a_world_refuses_another_base_in_its_bases_place(tmp_path, backbone):
     folder = tiny_base(tmp_path / "base", backbone)
-    World.create(tmp_path / "w", folder)
+    World.create(tmp_path / "w", folder, clip="none")
     tiny_base(folder, backbone)
     with pytest.raises(WorldError, match="made over another base"):
         World.open(tmp_path / "w").backbone()

@@ -16,7 +16,7 @@ from .allocator import keep_freed_memory
 from .backbone import Backbone
 from .compiling import compiled
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
-from .features import ImageFeatures
+from .features import NONE, OWN, ImageFeatures, default_clip, find_clip
 from .fingerprint import matches
 from .layers import fast_layers
 from .precision import frozen_in_bfloat16, multiplies_bfloat16
@@ -25,6 +25,8 @@ from .tokens import PersonalTokens
 
 __all__ = [
     "MINI",
+    "NONE",
+    "OWN",
     "Backbone",
     "ClipEncoder",
     "DinoEncoder",
@@ -32,8 +34,10 @@ __all__ = [
     "PersonalTokens",
     "Source",
     "compiled",
+    "default_clip",
     "fast_layers",
     "find_base",
+    "find_clip",
     "frozen_in_bfloat16",
     "keep_freed_memory",
     "load_encoder",

@@ -21,7 +21,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import BaseModelError
-from .features import ImageFeatures
+from .features import OWN, ImageFeatures, find_clip
 from .fingerprint import fingerprint
 from .loading import load
 from .process import Process, process_of
@@ -47,20 +47,23 @@ class Backbone:
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
     notes: tuple[str, ...] = ()
+    clip: Path | None = None
     negatives: Negatives = lambda prompts, negatives: negatives
 
     # ---------------------------------------------------------------- loading
 
     @classmethod
-    def load(cls, base: str | Path | Source = MINI, device: str | torch.device | None = None) -> Backbone:
+    def load(
+        cls, base: str | Path | Source = MINI, device: str | torch.device | None = None, clip: str = OWN
+    ) -> Backbone:
         """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a Stable Diffusion
-        1.x/2.x model, or what ``find_base`` found.
+        1.x/2.x model, or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded.
 
         Raises BaseModelError when it is missing, incomplete, or of another kind.
         """
         source = find_base(base)
         parts = load(source)
-        backbone = cls(source, **vars(parts))
+        backbone = cls(source, **vars(parts), clip=find_clip(clip, source, download=False))
         for part in (backbone.text_encoder, backbone.vae, backbone.unet):
             part.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
         backbone.text_encoder.set_input_embeddings(
@@ -96,10 +99,8 @@ class Backbone:
 
     @cached_property
     def features(self) -> ImageFeatures | None:
-        """The CLIP pair in the base's ``clip`` folder, if it has one."""
-        return (
-            ImageFeatures(self.folder / "clip") if (self.folder / "clip" / "config.json").exists() else None
-        )
+        """The CLIP pair that pictures are remembered and compared by, if there is one."""
+        return ImageFeatures(self.clip, self.device) if self.clip else None
 
     # ---------------------------------------------------------------- facts
 

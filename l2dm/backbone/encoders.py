@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import AutoConfig, CLIPTokenizer, ViTModel
+from transformers import AutoConfig, ViTModel
 
 from ..errors import BaseModelError, first_line
 from .features import ImageFeatures
@@ -32,12 +32,8 @@ class ClipEncoder:
     kind = "clip"
 
     def __init__(self, where: str):
-        self.name, self.pair, self.tokenizer = (
-            where,
-            ImageFeatures(where),
-            CLIPTokenizer.from_pretrained(where),
-        )
-        self.pair.model.to(_device())
+        self.name, self.pair = where, ImageFeatures(where, _device())
+        self.tokenizer = self.pair.tokenizer
         self.side, self.width = (
             self.pair.model.config.vision_config.image_size,
             self.pair.model.config.projection_dim,
@@ -49,7 +45,7 @@ class ClipEncoder:
     def texts(self, prompts: Sequence[str]) -> torch.Tensor:
         """Each distinct prompt goes through the encoder once."""
         distinct = list(dict.fromkeys(prompts))
-        read = _in_batches(lambda part: self.pair.texts(self.tokenizer, part), distinct)
+        read = _in_batches(lambda part: self.pair.texts(part), distinct)
         return read[[distinct.index(prompt) for prompt in prompts]]
 
 

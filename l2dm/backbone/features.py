@@ -1,21 +1,106 @@
-"""CLIP features of pictures and prompts, from the pair that lies in the base's ``clip`` folder."""
+"""CLIP features of pictures and prompts: of the pair that a world was given, its base's own or another."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from ..errors import BaseModelError, first_line
+from . import hub
+from .source import Source, read_json, weight_files
+
+#: A world's ``clip`` that means the folder ``clip`` of its base, and one that means none.
+OWN, NONE = "base", "none"
+#: Width of a base's text encoder -> the CLIP pair of its family: Stable Diffusion 1.x, 2.x.
+FAMILIES = {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
+_WAY_OUT = "give the folder or hub id of a CLIP model (--clip FOLDER), or go without (--clip none)"
+_FILES = ["*.json", "*.txt", "model.safetensors", "model-*.safetensors"]
+
+
+def default_clip(source: Source) -> str:
+    """The own one ("base") where the base has a folder ``clip``, else the pair of its family, a hub id; raises BaseModelError when that is unknown."""
+    if (source.folder / "clip" / "config.json").is_file():
+        return OWN
+    width = source.settings_of("text_encoder").get("hidden_size", 512)
+    if width not in FAMILIES:
+        raise BaseModelError(
+            f"{source.said}: it has no folder clip, and no CLIP model is known for its text encoder, {width} wide; {_WAY_OUT}"
+        )
+    return FAMILIES[width]
+
+
+def find_clip(clip: str, source: Source, download: bool) -> Path | None:
+    """The folder of ``clip``: "base" (the base's own; None where it has none), "none", a folder or a hub id."""
+    if clip == NONE:
+        return None
+    if clip == OWN:
+        own = source.folder / "clip"
+        return own if (own / "config.json").is_file() else None
+    said, folder = f"clip {clip!r}", Path(clip).expanduser()
+    if folder.is_dir():
+        return folder
+    if not hub.is_hub_id(clip):
+        raise BaseModelError(f"{said}: no such folder; {_WAY_OUT}")
+    try:
+        if download:
+            return hub.fetch(said, clip, _FILES)
+        return hub.cached(said, clip, "", f"download it with: l2dm init WORLD --clip {clip}")
+    except BaseModelError as error:
+        raise BaseModelError(f"{error}; {_WAY_OUT}") if download else error from None
 
 
 class ImageFeatures:
-    """The CLIP pair: the image encoder I(x) of the method's memory, and its text encoder; features are unit vectors ``(B, projection)``."""
+    """A CLIP pair: the image encoder I(x) of the method's memory, and its text encoder where the folder has one; features are unit
+    vectors ``(B, projection)``.
 
-    def __init__(self, folder: str | Path):
-        self.model = CLIPModel.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
-        self.processor = CLIPImageProcessorPil.from_pretrained(folder)
+    ``folder`` holds a CLIPModel or a CLIPVisionModelWithProjection, in any precision; its preprocessor_config.json says how pictures
+    are prepared, else as CLIP was trained, at the model's own size. Raises BaseModelError for anything else.
+    """
+
+    def __init__(self, folder: str | Path, device: str | torch.device = "cpu"):
+        self.folder, said = folder, f"clip {str(folder)!r}"
+        local = Path(folder).is_dir()
+        kind: type = CLIPModel
+        options: dict = {}
+        if local:
+            kind, options = _kind(said, Path(folder))
+        try:
+            self.model, told = kind.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, local_files_only=local, **options
+            )
+            if missing := sorted(key for key in told["missing_keys"] if "position_ids" not in key):
+                raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
+            self.model.eval().requires_grad_(False).to(device)
+            vision = getattr(self.model.config, "vision_config", self.model.config)
+            self.processor = self._processor(folder, vision.image_size, local)
+            self.images([Image.new("RGB", (vision.image_size,) * 2)])
+        except Exception as error:
+            raise BaseModelError(f"{said}: cannot be loaded ({first_line(error)}); {_WAY_OUT}") from error
+
+    @staticmethod
+    def _processor(folder: str | Path, side: int, local: bool) -> CLIPImageProcessorPil:
+        if local and not (Path(folder) / "preprocessor_config.json").is_file():
+            return CLIPImageProcessorPil(
+                size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+            )
+        return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=local)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has a text encoder and a tokenizer, which ``texts`` needs."""
+        names = ("tokenizer.json", "vocab.json")
+        return isinstance(self.model, CLIPModel) and any(
+            (Path(self.folder) / name).is_file() for name in names
+        )
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(self.folder, local_files_only=Path(self.folder).is_dir())
 
     @torch.no_grad()
     def images(self, pictures: list[Image.Image]) -> torch.Tensor:
@@ -24,10 +109,10 @@ class ImageFeatures:
         return F.normalize(self.model.visual_projection(seen), dim=-1).cpu()
 
     @torch.no_grad()
-    def texts(self, tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
-        """Of prompts of plain words; the text encoder is the pair's own, so personal tokens mean nothing to it."""
+    def texts(self, prompts: list[str]) -> torch.Tensor:
+        """Of prompts of plain words; tokenizer and text encoder are the pair's own, so personal tokens mean nothing to them."""
         length = self.model.config.text_config.max_position_embeddings
-        ids = tokenizer(
+        ids = self.tokenizer(
             prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
         return F.normalize(
@@ -36,3 +121,26 @@ class ImageFeatures:
             ),
             dim=-1,
         ).cpu()
+
+
+def _kind(said: str, folder: Path) -> tuple[type, dict]:
+    """The class of the model in ``folder``, and how its weights are asked for."""
+    if not (folder / "config.json").is_file():
+        raise BaseModelError(
+            f"{said}: {folder / 'config.json'} is missing, so no CLIP model is here; {_WAY_OUT}"
+        )
+    config = read_json(said, folder / "config.json")
+    classes = config.get("architectures") or []
+    if config.get("model_type") == "clip":
+        kind: type = CLIPModel
+    elif "CLIPVisionModelWithProjection" in classes:
+        kind = CLIPVisionModelWithProjection
+    else:
+        found = ", ".join(classes) or config.get("model_type")
+        raise BaseModelError(
+            f"{said}: it is a {found}; expected a CLIPModel or CLIPVisionModelWithProjection: {_WAY_OUT}"
+        )
+    variant, files = weight_files([path.name for path in folder.iterdir()])
+    if not files:
+        raise BaseModelError(f"{said}: {folder} holds no weights, such as model.safetensors; {_WAY_OUT}")
+    return kind, {"variant": variant or None, "use_safetensors": files[0].endswith(".safetensors")}

@@ -188,10 +188,3 @@ def _tokens(said: str, parts: Parts) -> str:
         )
     parts.tokenizer.model_max_length = min(most, reads)
     return f"prompts of {reads} tokens: the tokenizer does not say how many" if most > 10**9 else ""
-
-
-def default_clip(source: Source) -> str | None:
-    """The CLIP pair that suits the base's family, a hub id; None when the family is unknown. By the text encoder's width."""
-    return {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}.get(
-        source.settings_of("text_encoder").get("hidden_size", 512)
-    )

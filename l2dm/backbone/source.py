@@ -138,7 +138,7 @@ def find_base(
 def _on_hub(name: str, revision: str, variant: str, download: bool) -> Source:
     said = f"base {name!r}"
     if not download:
-        folder = hub.cached(said, name, revision, f"download it with: l2dm relocate WORLD --base {name}")
+        folder = hub.cached(said, name, revision, f"download it with: l2dm init WORLD --base {name}")
         return Source(name, folder, revision=folder.name, variant=variant)
     folder = hub.fetch_file(said, name, "model_index.json", revision).parent
     source = Source(name, folder, revision=folder.name, variant=variant)

@@ -36,11 +36,9 @@ class Examiner:
     def text_alignment(self, world: World, images: list[Image.Image], texts: list[str]) -> float | None:
         """Of each picture with its text of plain words, by the base's own CLIP pair; None when it has none."""
         features = world.backbone().features
-        if features is None:
+        if features is None or not features.reads:
             return None
-        return round(
-            text_alignment(features.images(images), features.texts(world.backbone().tokenizer, texts)), 4
-        )
+        return round(text_alignment(features.images(images), features.texts(texts)), 4)
 
     def scores(self, world: World, token: str, noun: str, seed: int = 1000) -> dict[str, float]:
         """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the first prompt's pictures."""

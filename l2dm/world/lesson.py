@@ -20,6 +20,7 @@ from ..evaluation.examination import drift, due, score, worst_loss
 from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, stop_signals
 from ..memory import LongTerm, ShortTerm
+from ..methods import METHODS
 from ..settings import LearnSettings
 from ..threads import Threads
 from . import store
@@ -81,13 +82,7 @@ class Lesson:
         world, concept, settings = self.world, self.concept, self.settings
         began = time.monotonic()
         backbone = world.backbone()
-        if settings.keep_if_forgetting_below and not (
-            settings.previews and settings.report_concepts and backbone.features
-        ):
-            raise SettingsError(
-                "keep_if_forgetting_below needs the report card: previews and report_concepts above 0, and a base with a CLIP pair in a "
-                "folder named clip"
-            )
+        self.check(backbone)
         past, short = gather(
             world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
             lambda stage, done, total: self.tell(Progress(stage, done, total)), self.earlier,
@@ -115,6 +110,21 @@ class Lesson:
             world.unload_unless(concept.token)
         draft.remove()
         return version
+
+    def check(self, backbone: Backbone) -> None:
+        """Raises SettingsError before anything is drawn when the settings need an image encoder or a report card that is not there."""
+        s, memory = self.settings, METHODS[self.settings.method].memory not in ("nothing", "photos")
+        if backbone.features is None and (memory or s.keep_if_forgetting_below):
+            what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
+            raise SettingsError(
+                f"{what} compares pictures by a CLIP model, and {self.world.path} has none: begin a world with one: "
+                "l2dm init WORLD --clip FOLDER_OR_HUB_ID"
+                + ("; or choose another method, such as custom-diffusion" if memory else "")
+            )
+        if s.keep_if_forgetting_below and not (s.previews and s.report_concepts):
+            raise SettingsError(
+                "keep_if_forgetting_below needs the report card: previews and report_concepts above 0"
+            )
 
     def commit(
         self, backbone: Backbone, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float

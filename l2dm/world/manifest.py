@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from ..backbone import OWN
 from ..concept.words import file_stem
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
@@ -84,6 +85,10 @@ class Manifest:
     versions: dict[int, Version] = field(default_factory=dict)
     journal: Journal = field(default_factory=list)
     format: Count = FORMAT
+    clip: BaseName = OWN  # "base" (the base's own folder clip), "none", a folder or a hub id
+    revision: Text = ""  # commit of a base from the hub
+    variant: Text = ""
+    config: Text = ""  # where a single-file base's configurations come from
 
     @property
     def present(self) -> Version | None:

@@ -70,7 +70,7 @@ def gather(
         if backbone.features is None or set(long.prompts) != set(concepts):
             raise SettingsError(
                 f"method {settings.method!r} needs the features of every earlier concept, and {world} has them of {len(long.prompts)} of "
-                f"{len(concepts)}: its base has no CLIP pair in a folder named clip; choose another method"
+                f"{len(concepts)}: choose another method"
             )
         short = _renewed(world, long, short, len(concepts), backbone, settings, guidance_scale, tell)
         past.memory, past.prompts = short.latents, long.prompts

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..backbone import MINI, Backbone, matches
+from ..backbone import MINI, OWN, Backbone, ImageFeatures, Source, default_clip, find_base, find_clip, matches
 from ..concept import Concept
 from ..errors import PromptError, PromptWarning, SettingsError, TokenError, WorldError, os_errors
 from ..generation import (
@@ -41,13 +41,20 @@ from .tensors import read_tensors
 from .weights import read_weights
 
 
-def settings_for(base: str, kind: str, given: dict[str, Any] | None = None, place: str = "settings") -> Any:
+def settings_for(
+    base: str | Source, kind: str, given: dict[str, Any] | None = None, place: str = "settings"
+) -> Any:
     """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then those it has for the method's tuner, then ``given``."""
     cls, own = {"learn": LearnSettings, "generate": GenerateSettings}[kind], Backbone.own_defaults(base)
     method = (given or {}).get("method") or own.get("learn", {}).get("method", LearnSettings.method)
     tuner = METHODS[method].tuner if method in METHODS else ""
     of_tuner = own.get("tuners", {}).get(tuner, {}) if kind == "learn" else {}
     return cls.of(own.get(kind, {}), of_tuner, given or {}, place=place)
+
+
+def _absolute(place: str | Path) -> str:
+    """A path as it is to be recorded; names such as "mini" and hub ids stay."""
+    return str(place) if str(place) in (MINI, OWN) or not Path(place).exists() else str(Path(place).resolve())
 
 
 class World:
@@ -60,23 +67,38 @@ class World:
     def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
         self._backbone: Backbone | None = None
+        self._source: tuple[tuple[str, str], Source] | None = None
         self._loaded = -1
 
     # ---------------------------------------------------------------- opening
 
     @classmethod
-    def create(cls, path: str | Path, base: str | Path = MINI) -> World:
-        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."""
+    def create(
+        cls, path: str | Path, base: str | Path = MINI, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
+    ) -> World:  # fmt: skip
+        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder or ``.safetensors`` checkpoint,
+        or a hub id, of which ``revision`` and ``variant`` choose what is downloaded.
+
+        ``clip``: the pair that pictures are remembered and compared by, a folder, a hub id, or "none"; by default the base's own, else its
+        family's. ``config``: a diffusers folder or hub id for a checkpoint's configurations. Raises WorldError, BaseModelError.
+        """
         path = Path(path)
         with os_errors(path):
             check_free(path)
-            name = str(base) if str(base) == MINI or not Path(base).exists() else str(Path(base).resolve())
-        backbone = Backbone.load(base)
+            source = find_base(base, revision=revision, variant=variant, config=config)
+        clip = default_clip(source) if clip is None else _absolute(clip)
+        if (folder := find_clip(clip, source, download=True)) and clip != OWN:
+            ImageFeatures(folder)
+        name, backbone = _absolute(base), Backbone.load(source, clip=clip)
         manifest = Manifest(
             base=name,
             fingerprint=backbone.fingerprint,
             tuner=METHODS[LearnSettings.method].tuner,
-            journal=[entry("init", base=name)],
+            journal=[entry("init", base=name, clip=clip)],
+            clip=clip,
+            revision=source.revision,
+            variant=source.variant,
+            config=_absolute(source.config) if source.config else "",
         )
         with os_errors(path):
             found(path, manifest)
@@ -104,10 +126,19 @@ class World:
     def _head(self) -> Path | None:
         return folder_of(self.path, self.version) if self.version else None
 
+    @property
+    def source(self) -> Source:
+        """Where its base lies, on this machine: nothing is downloaded. Looked for once."""
+        m = self.manifest
+        if self._source is None or self._source[0] != (m.base, m.revision):
+            found = find_base(m.base, revision=m.revision, variant=m.variant, config=m.config, download=False)
+            self._source = (m.base, m.revision), found
+        return self._source[1]
+
     def backbone(self) -> Backbone:
         """The base with this world's weights and tokens in place. Loaded on first use."""
         if self._backbone is None or self._loaded not in (-1, self.version):
-            self._backbone = Backbone.load(self.manifest.base)
+            self._backbone = Backbone.load(self.source, clip=self.manifest.clip)
             self._loaded = -1
         backbone = self._backbone
         if self._loaded == self.version:
@@ -134,7 +165,7 @@ class World:
             v.settings["method"] for v in self.manifest.versions.values() if v.settings
         ]  # a concept forgotten has none
         before = {"method": learnt[-1]} if kind == "learn" and learnt else {}
-        return settings_for(self.manifest.base, kind, before | (given or {}), place)
+        return settings_for(self.source, kind, before | (given or {}), place)
 
     def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
                  show_attention: tuple[int, ...] = (), **changes: Any) -> list[Picture]:  # fmt: skip
