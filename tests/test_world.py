@@ -212,6 +212,7 @@ def test_a_kill_at_any_write_leaves_before_or_after(world, photos, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(store.os, "replace", dying(os.replace))
         patch.setattr(store.Path, "rename", dying(store.Path.rename))
+        patch.setattr(store, "remove_folder", lambda *a, **k: None)
         patch.setattr(store.shutil, "rmtree", lambda *a, **k: None)
         with contextlib.suppress(Killed):
             teach(world, photos)
