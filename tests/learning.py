@@ -61,4 +61,4 @@ def learn(photos, method, *tokens, after: Learning | None = None, **changes) -> 
 def predicted(backbone, *prompts):
     """The noise predicted for ``prompts`` in one batch."""
     z = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)).expand(len(prompts), -1, -1, -1)
-    return backbone.predict(z, torch.full((len(prompts),), 500), backbone.encode_text(list(prompts)))
+    return backbone.predict(z, torch.full((len(prompts),), 500), backbone.read(list(prompts)))

@@ -372,4 +372,4 @@ def test_prompts_without_the_new_token_are_encoded_once(photos):
     assert encoded.count("a photo of a dog") == 1
     assert sum("<rex>" in p for p in encoded) >= 3, "the token's own prompts change with every step"
     mixed = ["a photo of a dog", "a <rex> dog", "a photo of a dog"]
-    assert torch.allclose(learning.texts(mixed), encode(mixed), atol=1e-5)
+    assert torch.allclose(learning.texts(mixed).features, encode(mixed), atol=1e-5)

@@ -162,7 +162,7 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
     noise = torch.randn((4, 4, 16, 16), generator=generator)[2:]
     noisy, context = (
         learning.backbone.process.scheduler.add_noise(parts[-1].latents, noise, times),
-        learning.backbone.encode_text(parts[-1].prompts),
+        learning.backbone.read(parts[-1].prompts),
     )
     outputs = {}
     for name, state in (("teacher", learning.distillation.previous), ("student", learning.tuner.values())):

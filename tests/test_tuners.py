@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from reference.keeping import (
 )
 
 from l2dm import LearnSettings, World
+from l2dm.backbone import Conditioning
 from l2dm.concept import Concept
 from l2dm.methods import METHODS
 from l2dm.retention import PENALTIES
@@ -137,7 +139,7 @@ def test_den_splits_what_moved_and_widens_only_where_needed(photos):
     assert all(
         torch.allclose(tuner.change(layer, tuner.adapters), trained[layer], atol=1e-5) for layer in layers
     )
-    gates = backbone.encode_text([PLAIN, REX, TOM, f"{REX} and {TOM}"])[:, 0, -2:]
+    gates = tuner.gates(backbone.read([PLAIN, REX, TOM, f"{REX} and {TOM}"]))[:, 0]
     assert gates.tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]], (
         "a prompt is served by what was there when its newest concept was learnt"
     )
@@ -197,12 +199,14 @@ def test_cidm_aggregates_by_the_prompt(photos):
     slow = [literal_aggregation(row, keys) for row in features]
     assert torch.allclose(aggregation(features, keys), torch.tensor(slow), atol=1e-5)
     learning = begin(photos, "cidm")
-    assert learning.backbone.encode_text([PLAIN])[0, :, -1].eq(1).all(), "alone and fully, while it is learnt"
+    assert learning.tuner.gates(learning.backbone.read([PLAIN])).eq(1).all(), (
+        "alone and fully, while it is learnt"
+    )
     learning.finish()
     following = begin(photos, "cidm", "<tom>", learning.backbone, learning.tuner)
-    assert following.backbone.encode_text([REX])[0, 0, -2:].tolist() == [0, 1]
+    assert following.tuner.gates(following.backbone.read([REX]))[0, 0].tolist() == [0, 1]
     following.finish()
-    weights = following.backbone.encode_text([REX, TOM])[:, 0, -2:]
+    weights = following.tuner.gates(following.backbone.read([REX, TOM]))[:, 0]
     assert torch.allclose(weights.norm(dim=1), torch.ones(2), atol=1e-5)
     assert weights[0, 0] > weights[0, 1] and weights[1, 1] > weights[1, 0]
 
@@ -255,8 +259,9 @@ def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain
 def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_their_negatives(photos):
     learning = learn(photos, "switched", "<rex>", steps=2)
     tuner, backbone = learning.tuner, learning.backbone
-    negative, named = backbone.encode_text([PLAIN]), backbone.encode_text([REX])
-    batch = torch.cat([negative, named, backbone.negatives(named, negative)])
+    negative, named = backbone.read([PLAIN]), backbone.read([REX])
+    beside = dataclasses.replace(negative, named=named.named)
+    batch = Conditioning.cat([negative, named, beside])
     noisy, seen = (
         torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1),
         {},
@@ -280,14 +285,13 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
         assert torch.allclose(out[1:], summed(x[1:]), atol=1e-5) and torch.equal(out[0], layer(x)[0])
         assert not torch.allclose(out[1:], layer(x[1:]), atol=1e-5)
     few, many = (
-        backbone.predict(noisy[:1].expand(n, -1, -1, -1), torch.full((n,), 500), named.expand(n, -1, -1))
+        backbone.predict(noisy[:1].expand(n, -1, -1, -1), torch.full((n,), 500), named[[0] * n])
         for n in (1, 4)
     )
     assert tuner.always == ["<rex>"] and torch.allclose(few[0], many[0], atol=1e-4), (
         "added to what the weights give, or to the weights"
     )
-    words = backbone.unet.config.cross_attention_dim + 1
-    assert not batch[2, :, :words][..., -1].any(), "at no word of the negative"
+    assert not tuner.gates(batch)[2].any(), "at no word of the negative"
 
 
 def test_while_one_is_trained_switched_adapters_act_side_by_side_as_each_alone(photos):

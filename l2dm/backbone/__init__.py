@@ -15,6 +15,7 @@ transformers.utils.logging.disable_progress_bar()
 from .allocator import keep_freed_memory
 from .backbone import Backbone
 from .compiling import compiled
+from .conditioning import Conditioning
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import NONE, OWN, ImageFeatures, default_clip, find_clip
 from .fingerprint import matches
@@ -29,6 +30,7 @@ __all__ = [
     "OWN",
     "Backbone",
     "ClipEncoder",
+    "Conditioning",
     "DinoEncoder",
     "ImageFeatures",
     "PersonalTokens",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import BaseModelError
+from .conditioning import Conditioning
+from .drawing import telling
 from .features import OWN, ImageFeatures, find_clip
 from .fingerprint import fingerprint
 from .loading import load
@@ -29,15 +32,13 @@ from .sites import grain, text_width
 from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
-Negatives = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 @dataclass
 class Backbone:
     """A pretrained latent diffusion model: tokenizer, text encoder, autoencoder, denoiser, sampler.
 
-    Weights are frozen; tuners unfreeze what they tune. ``tokens`` holds the personal tokens' vectors. ``negatives`` is what a tuner makes
-    of negative prompts' features (B, length, width or more) beside those of their prompts.
+    Weights are frozen; tuners unfreeze what they tune. ``tokens`` holds the personal tokens' vectors. ``conditioning`` is what
+    the denoiser reads while it runs.
     """
 
     source: Source
@@ -48,7 +49,7 @@ class Backbone:
     scheduler: SchedulerMixin
     notes: tuple[str, ...] = ()
     clip: Path | None = None
-    negatives: Negatives = lambda prompts, negatives: negatives
+    conditioning: Conditioning | None = field(default=None, init=False, repr=False, compare=False)
 
     # ---------------------------------------------------------------- loading
 
@@ -181,15 +182,33 @@ class Backbone:
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
         """(B, length, width) text features; each distinct prompt goes through the encoder once."""
         distinct = list(dict.fromkeys(prompts))
-        ids = self.tokenizer(
-            distinct,
-            padding="max_length",
-            max_length=self.text_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids.to(self.device)
-        read = self.text_encoder(ids)[0]
+        read = self.text_encoder(self.tokenize(distinct))[0]
         return read[[distinct.index(p) for p in prompts]]
+
+    def tokenize(self, prompts: list[str]) -> torch.Tensor:
+        """(B, length) token ids, padded or cut to the length that the denoiser reads."""
+        padded = {"padding": "max_length", "max_length": self.text_length, "truncation": True}
+        return self.tokenizer(prompts, return_tensors="pt", **padded).input_ids.to(self.device)
+
+    def read(self, prompts: list[str]) -> Conditioning:
+        """What the denoiser reads for ``prompts``."""
+        return self.conditioned(self.encode_text(prompts), prompts)
+
+    def conditioned(self, features: torch.Tensor, prompts: list[str]) -> Conditioning:
+        """``features`` (B, length, width) of ``prompts``, of each as many in a row as B has for it, with their words and concepts."""
+        ids = self.tokenize(prompts).repeat_interleave(len(features) // len(prompts), 0)
+        first, count = self.tokens.base.num_embeddings, len(self.tokens.vectors)
+        personal = torch.arange(first, first + count, device=ids.device)
+        return Conditioning(features, ids, (ids[..., None] == personal).any(1))
+
+    @contextmanager
+    def reading(self, conditioning: Conditioning | None) -> Iterator[None]:
+        """Within the block the denoiser reads ``conditioning``: adapters that act by the prompt ask it where they act."""
+        outer, self.conditioning = self.conditioning, conditioning
+        try:
+            yield
+        finally:
+            self.conditioning = outer
 
     # ---------------------------------------------------------------- pictures and latents
 
@@ -216,8 +235,13 @@ class Backbone:
         """The forward process that the base was trained on."""
         return process_of(self.scheduler)
 
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        return self.unet(noisy, timesteps, context, return_dict=False)[0]
+    def predict(
+        self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning | torch.Tensor
+    ) -> torch.Tensor:
+        """(B, C, h, w). What is asked for (see ``process``), for ``noisy`` (B, C, h, w); ``timesteps`` (B,)."""
+        conditioning = Conditioning.of(conditioning)
+        with self.reading(conditioning):
+            return self.unet(noisy, timesteps, conditioning.features, return_dict=False)[0]
 
     @torch.no_grad()
     def draw_latents(
@@ -249,17 +273,11 @@ class Backbone:
         ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""
         changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
         kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)
-        pipe = (StableDiffusionImg2ImgPipeline if from_pictures else StableDiffusionPipeline)(
+        whole = StableDiffusionImg2ImgPipeline if from_pictures else StableDiffusionPipeline
+        pipe = telling(whole, self)(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
             scheduler=kind.from_config(self.scheduler.config, **changes), safety_checker=None, feature_extractor=None,
             requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
-        read = pipe.encode_prompt
-
-        def read_both(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
-            prompts, negatives = read(*args, **kwargs)
-            return prompts, negatives if negatives is None else self.negatives(prompts, negatives)
-
-        pipe.encode_prompt = read_both
         return pipe

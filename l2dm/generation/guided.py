@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..backbone.samplers import deterministic
 from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_size, of_words, without_start
@@ -99,7 +99,7 @@ class Guide:
             total = total + s.orthogonal_weight * orthogonal_loss(personal, nouns)
         return total
 
-    def move(self, scheduler, index: int, latents: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def move(self, scheduler, index: int, latents: torch.Tensor, context: Conditioning) -> torch.Tensor:
         """``latents`` (B, C, h, w) before the sampler's call ``index``, a step down the losses' gradient; pictures that have
         ``enough`` stay."""
         s, guided = self.settings, self.guided_steps(scheduler)
@@ -127,21 +127,22 @@ class Guide:
         return latents
 
     def _moved(
-        self, scheduler, index: int, latents: torch.Tensor, rows: torch.Tensor, context: torch.Tensor, size: float
+        self, scheduler, index: int, latents: torch.Tensor, rows: torch.Tensor, context: Conditioning, size: float
     ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """The losses (on the CPU) of pictures ``rows`` with ``latents``, and those latents ``size`` down the gradient."""
         timestep = scheduler.timesteps[index]
         scale = latents_scale(scheduler, timestep)
-        with torch.enable_grad():
+        context = Conditioning.of(context)[rows]
+        with torch.enable_grad(), self.backbone.reading(context):
             z = scheduler.scale_model_input(latents.detach(), timestep).detach().requires_grad_()
-            seen = self.maps.of(self.backbone.denoiser, z, timestep, context[rows])
+            seen = self.maps.of(self.backbone.denoiser, z, timestep, context.features)
             losses = self.losses(seen, rows)
             (gradient,) = torch.autograd.grad(losses.sum(), z)
         self.history.append(losses.tolist())
         return losses.detach().cpu(), latents.detach() - size * scale * gradient
 
     def _refine(
-        self, scheduler, index: int, latents: torch.Tensor, context: torch.Tensor, size: float, goal: float
+        self, scheduler, index: int, latents: torch.Tensor, context: Conditioning, size: float, goal: float
     ) -> None:
         """Attend-and-Excite's iterative refinement of ``latents`` in place: as its authors', a picture moves while its loss
         before the last move was above 1 - ``goal``."""
@@ -166,10 +167,10 @@ def guided(
     if kind == "none" or not mentions:
         yield {}
         return
-    context = backbone.encode_text([prompt] * len(generators))
+    context = backbone.read([prompt] * len(generators))
     if kind == "structure":
         phrases = _phrases(backbone, prompt, mentions)
-        with values_from(backbone.denoiser, structured(context, phrases, backbone.encode_text)):
+        with values_from(backbone.denoiser, structured(context.features, phrases, backbone.encode_text)):
             yield {}
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
@@ -183,7 +184,7 @@ def guided(
         backbone.channels,
         size["height"],
         size["width"],
-        context.dtype,
+        context.features.dtype,
         backbone.device,
         generators,
     )

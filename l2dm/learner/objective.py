@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..retention import Distillation, Penalty
 
-ReadText = Callable[[list[str]], torch.Tensor]
+ReadText = Callable[[list[str]], Conditioning]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def objective(
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
     With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
-    ``read`` gives the prompts' text features (default: the text encoder). Timesteps and noise are drawn on the CPU from
+    ``read`` gives the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from
     ``generator``, so they are the same on every device.
     """
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
@@ -59,7 +59,7 @@ def objective(
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = timesteps.to(latents.device)
     noisy = backbone.process.add_noise(latents, noise, timesteps)
-    read = read or backbone.encode_text
+    read = read or backbone.read
     context = read([prompt for part in parts for prompt in part.prompts])
     tasks = list(parts[-1].tasks)
     teacher = None

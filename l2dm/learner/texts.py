@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 
 
 class Texts:
@@ -16,16 +16,19 @@ class Texts:
 
     def __init__(self, backbone: Backbone, token: str):
         self.backbone, self.token = backbone, token
-        self.cache: dict[str, torch.Tensor] = {}
+        self.cache: dict[str, Conditioning] = {}
 
-    def __call__(self, prompts: list[str]) -> torch.Tensor:
-        """(B, length, width); gradients reach the token's vector. In float32 whatever the rest: a few small products, which in bfloat16
+    def __call__(self, prompts: list[str]) -> Conditioning:
+        """A row for each of ``prompts``; gradients reach the token's vector. In float32 whatever the rest: a few small products, which in bfloat16
         are no faster and keep code of their own for each number of prompts."""
         with torch.autocast(self.backbone.device.type, enabled=False):
             changing = list(dict.fromkeys(p for p in prompts if self.token in p))
-            read = dict(zip(changing, self.backbone.encode_text(changing))) if changing else {}
+            read = {}
+            if changing:
+                rows = self.backbone.read(changing)
+                read = {prompt: rows[i : i + 1] for i, prompt in enumerate(changing)}
             for prompt in prompts:
                 if prompt not in read and prompt not in self.cache:
                     with torch.no_grad():
-                        self.cache[prompt] = self.backbone.encode_text([prompt])[0]
-        return torch.stack([read[p] if p in read else self.cache[p] for p in prompts])
+                        self.cache[prompt] = self.backbone.read([prompt])
+        return Conditioning.cat([read[p] if p in read else self.cache[p] for p in prompts])

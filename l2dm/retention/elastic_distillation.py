@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..tuners import Tuner
 from .attention_distillation import attention_errors, attention_outputs
 
@@ -75,7 +75,7 @@ class Distillation:
     attention_weight: float = 0.0
 
     @torch.no_grad()
-    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: torch.Tensor) -> Answer:
+    def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: Conditioning) -> Answer:
         """eps^{k-1} of some rows: one forward of the same network with the earlier weights in place."""
         with self.tuner.holding(self.previous), self.attention() as outputs:
             return self.backbone.predict(noisy, timesteps, context), outputs

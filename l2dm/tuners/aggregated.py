@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..backbone import Conditioning
 from ..concept import Concept
 from ..settings import LearnSettings
 from .by_prompt import ByPrompt
@@ -28,15 +29,14 @@ def aggregation(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
 class Aggregated(ByPrompt):
     """``now`` also has ``<token>/key``: e_i (width,)."""
 
-    def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    def gates(self, reading: Conditioning) -> torch.Tensor:
         if self.parameters:
-            weights = torch.zeros(len(ids), len(self.adapters)).to(features)
+            weights = torch.zeros(len(reading), len(self.adapters)).to(reading.features)
             weights[:, -1] = 1
         else:
-            weights = aggregation(
-                features, torch.stack([self.now[f"{name}/key"] for name in self.adapters]).to(features)
-            )
-        return weights[:, None].expand(-1, ids.shape[1], -1)
+            keys = torch.stack([self.now[f"{name}/key"] for name in self.adapters])
+            weights = aggregation(reading.features, keys.to(reading.features))
+        return weights[:, None].expand(-1, reading.ids.shape[1], -1)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         super().begin(concept, settings)
@@ -48,6 +48,5 @@ class Aggregated(ByPrompt):
             self.backbone.device
         )
         features = self.backbone.encode_text([self.learning.name])[0, : ids.shape[1]]
-        width = self.backbone.text_width
-        key = features[self.words(ids)[0, :, -1], :width].mean(0)
+        key = features[self.words(ids)[0, :, -1]].mean(0)
         self.now, self.parameters = {**self.now, f"{self.learning.token}/key": key}, {}

@@ -1,33 +1,18 @@
 """Adapters that act only where a prompt gives cause: at which of its words, and how strongly.
 
-Nothing but the text encoder sees the words, and nothing but the key and value layers needs to know. So the gates travel with the
-text features: a hook on the encoder appends them as further columns, (B, length, width) -> (B, length, width + adapters), and
-the layers take them off again (``low_rank``). A batch may mix prompts, and whatever cuts, stacks or averages features between
-the two takes the gates along. Where every gate is 0 exactly 0 is added.
+Before each forward of the denoiser the tuner asks what it reads (``backbone.conditioning``): the tokens of every row, and the concepts
+that its picture's prompt names. A batch may mix prompts. Where every gate is 0 exactly 0 is added.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..concept import Concept
 from ..settings import LearnSettings
 from .low_rank import LowRank
-
-
-def on_reading(backbone: Backbone, change: Any) -> None:
-    """``change(ids, features)`` -> the features (B, length, width or more) that the text encoder gives instead."""
-
-    def hook(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
-        ids = args[0] if args else kwargs["input_ids"]
-        output.last_hidden_state = change(ids, output.last_hidden_state)
-        return output
-
-    backbone.text_encoder.register_forward_hook(hook, with_kwargs=True)
 
 
 def own_words(ids: torch.Tensor, token: int, noun: list[int]) -> torch.Tensor:
@@ -42,17 +27,6 @@ def own_words(ids: torch.Tensor, token: int, noun: list[int]) -> torch.Tensor:
     return words
 
 
-class _Ungated(torch.nn.Module):
-    """A module that reads the text features and knows nothing of gates."""
-
-    def __init__(self, module: torch.nn.Module, width: int):
-        super().__init__()
-        self.module, self.width = module, width
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.module(features[..., : self.width].contiguous())
-
-
 class ByPrompt(LowRank):
     """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids.
 
@@ -62,38 +36,41 @@ class ByPrompt(LowRank):
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
         self.on: list[tuple[int, str]] = []
-        self.width = backbone.text_width
-        backbone.denoiser.register_forward_pre_hook(self._look, with_kwargs=True)
-        if (
-            getattr(backbone.denoiser, "add_embedding", None) is not None
-        ):  # reads the features beside the cross-attention
-            backbone.denoiser.add_embedding = _Ungated(backbone.denoiser.add_embedding, self.width)
-        on_reading(
-            backbone, lambda ids, x: torch.cat([x, self.gates(ids, x).to(x)], -1) if self.adapters else x
-        )
+        backbone.denoiser.register_forward_pre_hook(self._look)
 
     def age(self, adapter: str) -> int | str:
         return self.backbone.tokenizer.convert_tokens_to_ids(adapter)
 
-    def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """(B, length, adapters) in [0, 1] for prompts ``ids`` (B, length) with ``features`` (B, length, width)."""
+    def gates(self, reading: Conditioning) -> torch.Tensor:
+        """(B, length, adapters) in [0, 1] or of bool: how strongly each adapter acts on the keys and values of each token."""
         raise NotImplementedError
 
-    def _look(self, denoiser: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        features = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]
-        self.switch(features[..., self.width :])
+    @torch.compiler.disable
+    def _look(self, denoiser: torch.nn.Module, args: tuple) -> None:
+        if not self.adapters:
+            self.rest()
+            return
+        reading = self.backbone.conditioning
+        if reading is None or reading.ids is None:
+            raise RuntimeError("adapters act by the prompt, but nobody said what the denoiser reads")
+        self.switch(reading)
 
-    def switch(self, gates: torch.Tensor) -> None:
-        """Before a forward with these ``gates`` (B, length, adapters). ``on``: the adapters that act in it, by number and name; found
-        here, so that no layer asks all the others. Gates of adapters that are not in ``now`` fall away."""
-        self.on = [
-            (i, name)
-            for i, (name, acts) in enumerate(zip(self.adapters, gates.flatten(0, 1).any(0).tolist()))
-            if acts
-        ]
+    def rest(self) -> None:
+        """Before a forward in which no adapter acts."""
+        self.on, self.at_words = [], None
+
+    def switch(self, reading: Conditioning) -> None:
+        """Before a forward of the denoiser that reads ``reading``. ``at_words``: its gates (B, length, adapters). ``on``: the adapters
+        that act in it, by number and name; found here, so that no layer asks all the others."""
+        self.at_words = self.gates(reading).to(reading.features)
+        self.on = self.acting_in(self.at_words.flatten(0, 1))
+
+    def acting_in(self, gates: torch.Tensor) -> list[tuple[int, str]]:
+        """The adapters, by number and name, that have a gate above 0 in any row of ``gates`` (rows, adapters)."""
+        return [(i, name) for i, (name, acts) in enumerate(zip(self.adapters, gates.any(0).tolist())) if acts]
 
     def acting(
-        self, layer: str, gates: torch.Tensor
+        self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """Each alone, so that no other adapter can change the order in which an adapter's products are added up."""
         return [(*self.factors(name, layer), gates[..., i, None]) for i, name in self.on]

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import torch
 
+from ..backbone import Conditioning
 from .by_prompt import ByPrompt
 
 
 class Isolated(ByPrompt):
     """Each concept's adapter acts at its own words."""
 
-    def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        return self.words(ids)
+    def gates(self, reading: Conditioning) -> torch.Tensor:
+        return self.words(reading.ids)
 
     def finish(self) -> None:
         self.now, self.parameters = (

@@ -25,23 +25,21 @@ from .beside import Beside
 class _Added(torch.nn.Module):
     """A linear layer or a convolution, and what the tuner's adapters add to it: W x + sum_i g_i * U_i D_i x.
 
-    Columns of a linear layer's x beyond its own width are gates, for ``tuner.acting`` to read. Beside a convolution stand one of the
+    ``reads_text``: whether x are text features; there ``tuner.at_words`` are the gates of the tokens. Beside a convolution stand one of the
     same size, stride and padding (D), and one of 1 x 1 (U).
     """
 
-    def __init__(self, layer: torch.nn.Linear | torch.nn.Conv2d, name: str, tuner: LowRank):
+    def __init__(self, layer: torch.nn.Linear | torch.nn.Conv2d, name: str, tuner: LowRank, reads_text: bool):
         super().__init__()
-        self.layer, self.name, self.tuner = layer, name, tuner
+        self.layer, self.name, self.tuner, self.reads_text = layer, name, tuner, reads_text
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if isinstance(self.layer, torch.nn.Conv2d):
-            gates, through = x.new_empty(0), F.conv2d
+            through = F.conv2d
             into = partial(F.conv2d, stride=self.layer.stride, padding=self.layer.padding)
         else:
-            width, into, through = self.layer.in_features, F.linear, F.linear
-            gates = x[..., width:]
-            if gates.numel():
-                x = x[..., :width].contiguous()
+            into, through = F.linear, F.linear
+        gates = self.tuner.at_words if self.reads_text else None
         if adapters := self.tuner.everywhere(gates):
             return into(x, self.layer.weight + self.tuner.change(self.name, adapters), self.layer.bias)
         out = self.layer(x)
@@ -70,12 +68,14 @@ class LowRank(Beside):
     """
 
     share = 1.0
+    at_words: torch.Tensor | None = None  # gates of the tokens that are read, where there are any
 
     def attach(self, backbone: Backbone) -> None:
         self.layers = self.chosen(backbone.denoiser)
+        readers = key_value_layers(backbone.denoiser)
         for name, layer in self.layers.items():
             parent, _, own = name.rpartition(".")
-            setattr(backbone.denoiser.get_submodule(parent), own, _Added(layer, name, self))
+            setattr(backbone.denoiser.get_submodule(parent), own, _Added(layer, name, self, name in readers))
 
     def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         """The layers that adapters stand beside."""
@@ -96,7 +96,7 @@ class LowRank(Beside):
         return adapter
 
     def acting(
-        self, layer: str, gates: torch.Tensor
+        self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters together."""
         return [(*self.side_by_side(layer, self.adapters), None)] if self.adapters else []
@@ -106,7 +106,7 @@ class LowRank(Beside):
         downs, ups = zip(*(self.factors(name, layer) for name in adapters))
         return torch.cat(downs), torch.cat(ups, 1)
 
-    def everywhere(self, gates: torch.Tensor) -> list[str]:
+    def everywhere(self, gates: torch.Tensor | None) -> list[str]:
         """Adapters that act throughout the batch and are not being trained, if it is quicker to add them to the weights."""
         return []
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..backbone.sites import key_value_layers, picture_layers
 from ..concept import Concept
 from ..settings import LearnSettings
@@ -25,7 +25,7 @@ _MANY = 4  # rows of a batch from which on it is quicker to change the weights t
 
 
 class Switched(Isolated):
-    """Isolated's gates for keys and values, and as many again that are the same at every word: for whole pictures."""
+    """Isolated's gates for keys and values; in all other layers an adapter is on in the pictures whose prompt names its concept."""
 
     share = 0.25  # of the rank that keys and values alone take
 
@@ -38,32 +38,36 @@ class Switched(Isolated):
         self.always: list[str] = []
         self.ranks: list[int] = []
         self.most = 0
-        backbone.negatives = self._negatives
-
-    def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        words = super().gates(ids, features)
-        return torch.cat([words, words.any(1, keepdim=True).expand_as(words)], -1)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         super().begin(concept, settings)
         self.most = 1 + settings.mixes // 2  # the new concept, and an earlier one in every other mix
 
-    def switch(self, gates: torch.Tensor) -> None:
+    def rest(self) -> None:
+        super().rest()
+        self.always, self.ranks = [], []
+
+    def switch(self, reading: Conditioning) -> None:
         """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
         into the weights. While one is trained they act side by side, as one of all their ``ranks``, or each would cost as much as the first; and
         always ``most`` of them where there are so many, with gates of 0, or every number of them would have code and memory of its own."""
-        whole = gates[:, 0, gates.shape[-1] // 2 :]
-        super().switch(whole[:, None])
+        super().switch(reading)
+        first = self.backbone.tokens.base.num_embeddings
+        numbers = [i - first for i in self.backbone.tokenizer.convert_tokens_to_ids(self.adapters)]
+        whole = reading.named[:, numbers].to(reading.features)
+        self.on = self.acting_in(whole)
         self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
         alike, training = (
             all(gate is None for gate in self.whole.values()),
             any(p.requires_grad for p in self.parameters.values()),
         )
-        self.always = [name for _, name in self.on] if alike and len(gates) >= _MANY and not training else []
+        self.always = (
+            [name for _, name in self.on] if alike and len(reading) >= _MANY and not training else []
+        )
         self.ranks = []
         if training:
             acting = dict(self.on)
-            idle = [(i, name) for i, name in enumerate(self.adapters[: whole.shape[-1]]) if i not in acting]
+            idle = [(i, name) for i, name in enumerate(self.adapters) if i not in acting]
             self.on = sorted(self.on + idle[: max(0, self.most - len(acting))])
         if training and len(self.on) > 1:
             first = next(iter(self.layers))
@@ -81,9 +85,9 @@ class Switched(Isolated):
         )
 
     def acting(
-        self, layer: str, gates: torch.Tensor
+        self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        words = gates.numel() > 0
+        words = gates is not None
         if self.ranks:
             gate = self._gates(gates) if words else self.together
             return [(*self.side_by_side(layer, [name for _, name in self.on]), gate)]
@@ -92,9 +96,5 @@ class Switched(Isolated):
             for i, name in self.on
         ]
 
-    def everywhere(self, gates: torch.Tensor) -> list[str]:
-        return [] if gates.numel() else self.always
-
-    def _negatives(self, prompts: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
-        first = (self.width + prompts.shape[-1]) // 2  # where the gates of whole pictures begin
-        return torch.cat([negatives[..., :first], prompts[..., first:]], -1)
+    def everywhere(self, gates: torch.Tensor | None) -> list[str]:
+        return [] if gates is not None else self.always

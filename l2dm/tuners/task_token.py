@@ -13,6 +13,8 @@ Left out: training the shared weights on, with the rehearsal, distillation and d
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -20,7 +22,17 @@ from ..backbone import Backbone
 from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
-from .by_prompt import on_reading
+
+
+def on_reading(backbone: Backbone, change: Any) -> None:
+    """``change(ids, features)`` -> the features (B, length, width or more) that the text encoder gives instead."""
+
+    def hook(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+        ids = args[0] if args else kwargs["input_ids"]
+        output.last_hidden_state = change(ids, output.last_hidden_state)
+        return output
+
+    backbone.text_encoder.register_forward_hook(hook, with_kwargs=True)
 
 
 class TaskToken(Beside):

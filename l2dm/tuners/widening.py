@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..concept import Concept
 from ..settings import LearnSettings
 from .by_prompt import ByPrompt
@@ -57,7 +57,7 @@ class Widening(ByPrompt):
             )
         )
         with torch.no_grad():
-            features = self.backbone.encode_text(prompts)[..., : self.width].flatten(0, 1)
+            features = self.backbone.encode_text(prompts).flatten(0, 1)
             self.retrained = {layer: self.useful(layer, features, settings.rank) for layer in self.layers}
 
     def useful(self, layer: str, features: torch.Tensor, count: int) -> dict[str, torch.Tensor]:
@@ -80,10 +80,11 @@ class Widening(ByPrompt):
     def age(self, adapter: str) -> int | str:
         return adapter
 
-    def gates(self, ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    def gates(self, reading: Conditioning) -> torch.Tensor:
         """1 in the whole of a prompt whose newest concept is not older than the adapter."""
         stamps = {name.split("/")[0]: int(t) for name, t in self.now.items() if name.endswith("/stamp")}
         numbers = self.backbone.tokenizer.convert_tokens_to_ids(list(stamps))
+        ids = reading.ids
         newest = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
         for number, stamp in zip(numbers, stamps.values()):
             newest = torch.where((ids == number).any(1), newest.clamp(min=stamp), newest)

@@ -60,10 +60,10 @@ def literal_new_data_distillation(learning, rows, generator, count: int) -> floa
     total = 0.0
     for z, prompt, t, noise in zip(rows.latents, rows.prompts, times, noises):
         noisy = backbone.process.scheduler.add_noise(z[None], noise[None], t[None])
-        new = backbone.predict(noisy, t[None], backbone.encode_text([prompt]))
+        new = backbone.predict(noisy, t[None], backbone.read([prompt]))
         now = learning.tuner.state()
         learning.tuner.load(learning.distillation.previous)
-        old = backbone.predict(noisy, t[None], backbone.encode_text([prompt]))
+        old = backbone.predict(noisy, t[None], backbone.read([prompt]))
         learning.tuner.load(now)
         total += float(((old - new) ** 2).mean())
     return total / len(rows.prompts)

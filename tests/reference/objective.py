@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from l2dm.backbone import Conditioning
+
 
 def literal_objective(backbone, parts, seed: int) -> float:
     """Sum over terms of weight * mean over rows of ||target - eps_theta(z_t, t, c)||^2 / size, noise from ``seed``."""
@@ -44,20 +46,17 @@ def literal_distillation(learning, parts, generator, drift: dict[str, float]) ->
     noises = torch.randn((count, *parts[0].latents.shape[1:]), generator=generator)
     mean, total, rows = sum(drift.values()) / len(drift), 0.0, parts[-1]
 
-    def context(prompt: str) -> torch.Tensor:
-        ids = backbone.tokenizer(
-            prompt, padding="max_length", max_length=backbone.longest_prompt + 2, return_tensors="pt"
-        ).input_ids
-        return backbone.text_encoder(ids)[0]
+    def context(prompt: str) -> Conditioning:
+        return backbone.read([prompt])
 
     for i, task in enumerate(rows.tasks):
         t, noise = times[count - len(rows.tasks) + i], noises[count - len(rows.tasks) + i]
         alpha_bar = backbone.process.scheduler.alphas_cumprod[t]
         noisy = (alpha_bar.sqrt() * rows.latents[i] + (1 - alpha_bar).sqrt() * noise)[None]
         asked, answered = context((rows.known or rows.prompts)[i]), context(rows.prompts[i])
-        student = backbone.unet(noisy, t[None], answered).sample
+        student = backbone.predict(noisy, t[None], answered)
         with learning.tuner.holding(learning.distillation.previous):
-            teacher = backbone.unet(noisy, t[None], asked).sample
+            teacher = backbone.predict(noisy, t[None], asked)
         apart = ((teacher - student) ** 2)[0]
         counts = apart if rows.held is None else apart[:, rows.held[i, 0] == 1]
         total += drift[task] / mean * float(counts.mean())
