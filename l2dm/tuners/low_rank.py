@@ -40,6 +40,8 @@ class _Added(torch.nn.Module):
         else:
             into, through = F.linear, F.linear
         gates = self.tuner.at_words if self.reads_text else None
+        if gates is not None:
+            x = x.view_as(x)  # a layer's gradients of the text are added up before those of all layers
         if adapters := self.tuner.everywhere(gates):
             return into(x, self.layer.weight + self.tuner.change(self.name, adapters), self.layer.bias)
         out = self.layer(x)
