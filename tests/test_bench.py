@@ -262,7 +262,7 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
 def test_as_many_workers_as_asked_for_or_launched_or_cores(monkeypatch):
     cores = os.cpu_count()
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # kept to where it is set
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pool.at_once(0) == (cores, 1) and pool.at_once(1) == (1, cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
