@@ -56,7 +56,8 @@ def load(source: Source) -> Parts:
     for part in (pipe.text_encoder, pipe.vae, pipe.unet):
         part.float()
     parts = Parts(pipe.tokenizer, pipe.text_encoder, pipe.vae, pipe.unet, pipe.scheduler)
-    parts.notes = tuple(note for note in (_sampler(parts), _size(parts), _tokens(source.said, parts)) if note)
+    notes = (_variant(source), _sampler(parts), _size(parts), _tokens(source.said, parts))
+    parts.notes = tuple(note for note in notes if note)
     return parts
 
 
@@ -159,6 +160,14 @@ def _check_scheduler(source: Source) -> None:
 
 
 # ---------------------------------------------------------------- what is read otherwise than it is written
+
+
+def _variant(source: Source) -> str:
+    """Weights of another variant than asked for are said to be so."""
+    read = {} if source.checkpoint else {part: source.weights(part)[0] for part in NETWORKS}
+    others = [f"{part} {variant or 'plain'}" for part, variant in read.items() if variant != source.variant]
+    asked = f"variant {source.variant}" if source.variant else "plain weights"
+    return f"{asked} not there; read: {', '.join(others)}" if others else ""
 
 
 def _sampler(parts: Parts) -> str:
