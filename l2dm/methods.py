@@ -14,8 +14,10 @@ class Method:
     ``prior``: prior pairs of "nothing", of the "new" concept's noun, or of "all" nouns so far (L2DM, Eqs. 2-4).
     ``memory``: pictures of earlier concepts, chosen "random"ly or by the "rainbow" score (Algorithm 1, Eq. 5), or "nothing". Or
     their own "photos": those are handed over for each learning anew, a world never keeps them.
-    ``rehearse``: learn from the memory's pictures (the first sum of L_TAME).
+    ``rehearse``: learn from the memory's pictures (the first sum of L_TAME); without it a row that mixes has as many more mixes
+    with plain things, so that the new concept is trained as much.
     ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos, or "nothing".
+    ``elastic``: distillation holds what drifts more; False: all earlier concepts alike.
     ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its ``penalty_weight``.
     ``directions``: keys and values move at right angles only to what earlier prompts and class nouns look at (``kept_directions``).
     ``mix``: learn the new concept beside another thing too; what is rehearsed or distilled then stands beside it.
@@ -29,6 +31,7 @@ class Method:
     memory: str = "nothing"
     rehearse: bool = False
     distil: str = "nothing"
+    elastic: bool = True
     penalty: str = "nothing"
     penalty_weight: float = 1.0
     directions: bool = False
@@ -41,6 +44,8 @@ class Method:
 
 
 #: Where each concept has an adapter of its own, prompts of one concept cannot be forgotten: L2DM's parts act where concepts meet.
+#: Prior pairs (beta of Eq. 4) would do nothing here: in a prompt of a plain noun no adapter acts, so it is drawn as by the pretrained
+#: model to the last bit, and the gradient of L_PR is zero.
 _MEETING = {
     "tuner": "switched",
     "rate": 2.0,
@@ -56,7 +61,13 @@ METHODS = {
     "dreambooth": Method("DreamBooth (arXiv 2208.12242)", tuner="full", rate=0.1, prior="new"),
     "textual-inversion": Method("Textual Inversion (arXiv 2208.01618)", tuner="embedding"),
     "custom-diffusion": Method("Custom Diffusion (arXiv 2212.04488)", prior="new"),
-    "svdiff": Method("SVDiff (arXiv 2303.11305)", tuner="spectral", rate=20.0, prior="new"),
+    "svdiff": Method(
+        "SVDiff (arXiv 2303.11305) with its Cut-Mix, beside plain things and earlier concepts",
+        tuner="spectral",
+        rate=20.0,
+        prior="new",
+        mix=True,
+    ),
     "lora": Method(
         "LoRA (arXiv 2106.09685), one adapter for all concepts", tuner="low_rank", rate=2.0, prior="new"
     ),
@@ -108,18 +119,39 @@ METHODS = {
         directions=True,
     ),
     "l2dm": Method(
-        "L2DM (arXiv 2309.04430) over switched adapters (ours): its parts act where concepts meet", **_MEETING
+        "L2DM (arXiv 2309.04430) over switched adapters (ours): its parts act where concepts meet; no prior pairs, since a plain noun is "
+        "drawn as by the pretrained model to the last bit",
+        **_MEETING,
     ),
-    "l2dm-without-tame": Method("L2DM over adapters, without rehearsal", **{**_MEETING, "rehearse": False}),
+    "l2dm-without-tame": Method(
+        "L2DM over adapters, without rehearsal: as many rows of the new concept beside plain things instead",
+        **{**_MEETING, "rehearse": False},
+    ),
+    "l2dm-uniform-distillation": Method(
+        "L2DM over adapters, all earlier concepts distilled alike (arXiv 2309.04430 without its elastic weights)",
+        **{**_MEETING, "elastic": False},
+    ),
     "l2dm-without-rainbow": Method(
         "L2DM over adapters, memory chosen at random", **{**_MEETING, "memory": "random"}
     ),
     "l2dm-without-ecd": Method(
         "L2DM over adapters, without elastic concept distillation", **{**_MEETING, "distil": "nothing"}
     ),
-    # the ceilings
-    "separate": Method("Custom Diffusion, a world for each concept: a ceiling", prior="new", apart=True),
+    # references: one world a concept bounds the row of the same tuner; joint bounds nothing, since it is not trained to convergence
+    "separate": Method(
+        "switched, a world for each concept: the ceiling of switched and l2dm",
+        tuner="switched",
+        rate=2.0,
+        mix=True,
+        apart=True,
+    ),
+    "separate-key-value": Method(
+        "Custom Diffusion, a world for each concept: the ceiling of keys and values", prior="new", apart=True
+    ),
     "joint": Method(
-        "Custom Diffusion on all photos so far: a ceiling", prior="all", memory="photos", rehearse=True
+        "Custom Diffusion on the photos of all concepts so far, one lesson a concept and not to convergence: no ceiling",
+        prior="all",
+        memory="photos",
+        rehearse=True,
     ),
 }

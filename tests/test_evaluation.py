@@ -21,9 +21,10 @@ HAND = np.array([[0.9, 0.7, 0.5], [NAN, 0.8, 0.9], [NAN, NAN, 0.6]])
 def test_the_figures_of_a_matrix_by_hand():
     assert matrix.average(HAND) == pytest.approx((0.5 + 0.9 + 0.6) / 3)
     assert matrix.just_learned(HAND) == pytest.approx((0.9 + 0.8 + 0.6) / 3)
-    assert matrix.forgetting(HAND) == pytest.approx(0.4 / 3), (
-        "the second concept gained, which is no forgetting"
+    assert matrix.forgetting(HAND) == pytest.approx((0.4 + 0.0) / 2), (
+        "the second gained; the last is left out"
     )
+    assert matrix.forgetting(np.array([[0.7]])) == 0, "a single concept cannot be forgotten yet"
     assert matrix.backward_transfer(HAND) == pytest.approx((-0.4 + 0.1) / 2)
     assert matrix.kept(HAND) == pytest.approx(2.0 / 2.3)
     assert matrix.curve(HAND) == pytest.approx([0.9, 0.75, 2.0 / 3])

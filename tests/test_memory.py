@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.keeping import literal_running_means
 from reference.rainbow import literal_score, literal_select
 
 from l2dm.memory import LongTerm, ShortTerm, rainbow_score, rebuild, select
@@ -83,9 +84,39 @@ def test_a_budget_bounds_the_drawing_and_takes_the_tasks_in_turn():
         pen.prompts.clear()
         short = rebuild(LONG, short, pen, turn, candidates=2, budget=4)
         assert sum(map(len, pen.prompts)) <= 4
-        order.append(pen.prompts[0][0].split()[0])
-    assert order == ["<a>", "<b>", "<c>", "<a>"]
-    assert set(short.latents) == {"<a>", "<b>", "<c>"} and short.drawn_in == {"<a>": 3, "<b>": 1, "<c>": 2}
+        order.append([call[0].split()[0] for call in pen.prompts])
+    assert order == [["<a>", "<b>"], ["<c>", "<a>"], ["<b>"], ["<a>"]]
+    assert set(short.latents) == {"<a>", "<b>", "<c>"} and short.drawn_in == {"<a>": 3, "<b>": 2, "<c>": 1}
+
+
+def test_over_nine_tasks_of_five_photos_old_ones_are_drawn_again_in_turn():
+    pen, short, long = Pen(), ShortTerm(), LongTerm()
+    for turn in range(1, 10):
+        newest = f"<{turn}>"
+        long.features[newest] = torch.randn(5, 4, generator=torch.Generator().manual_seed(turn))
+        long.prompts[newest] = [f"{newest} {view}" for view in range(5)]
+        oldest = min(short.drawn_in, key=short.drawn_in.get, default=newest)
+        pen.prompts.clear()
+        short = rebuild(long, short, pen, turn, candidates=4, budget=32)
+        assert {token for token, when in short.drawn_in.items() if when == turn} == {newest, oldest}
+        assert 20 <= sum(map(len, pen.prompts)) <= 32
+    by_hand = [9, 7, 6, 8, 5, 6, 7, 8, 9]
+    assert list(short.drawn_in.values()) == by_hand, "the last drawing of each task"
+
+
+@pytest.mark.parametrize("selection", ["rainbow", "random"])
+def test_an_entry_was_drawn_from_its_own_prompt(selection):
+    """Candidates of the first prompt are just like every stored feature, and still do not serve for the second prompt's."""
+    long = LongTerm({"<a>": torch.eye(4)[[0, 0, 0]]}, {"<a>": ["one", "two", "two"]})
+
+    def draw(prompts, seed):
+        kinds = torch.tensor([float(p == "two") for p in prompts])
+        return kinds[:, None, None, None].expand(-1, 1, 2, 2), torch.eye(4)[kinds.long()]
+
+    short = ShortTerm()
+    for turn in range(3):
+        short = rebuild(long, short, draw, turn, candidates=3, budget=99, guide=50.0, selection=selection)
+        assert short.latents["<a>"][:, 0, 0, 0].tolist() == [0, 1, 1]
 
 
 def test_old_entries_compete_with_new_candidates():
@@ -121,4 +152,27 @@ def test_a_concept_that_drifts_is_held_more():
     elastic = ElasticWeights(["<a>", "<b>"])
     for _ in range(50):
         elastic.update(["<a>", "<b>"], torch.tensor([3.0, 1.0]))
-    assert elastic.rows(["<a>"]) > 1.3 > elastic.rows(["<b>"])
+    assert elastic.weights().tolist() == pytest.approx([1.5, 0.5])
+
+
+def test_elastic_weights_are_their_literal_twin():
+    """One row a step, as with two mixes: a task that drifts four times as fast is held four times as much."""
+    g = torch.Generator().manual_seed(0)
+    elastic, met = ElasticWeights(["<a>", "<b>", "<c>"]), {"<a>": [], "<b>": []}
+    for _ in range(200):
+        task = "<ab>"[1 + int(torch.randint(2, (1,), generator=g))]
+        error = {"a": 4.0, "b": 1.0}[task] * (0.5 + float(torch.rand(1, generator=g)))
+        elastic.update([f"<{task}>"], torch.tensor([error]))
+        met[f"<{task}>"].append(error)
+    means = literal_running_means(met, 0.05)
+    common = sum(means.values()) / 2
+    slow = [means["<a>"] / common, means["<b>"] / common, 1.0]  # <c> was never met
+    assert elastic.weights().tolist() == pytest.approx(slow, rel=1e-4)
+    fast, steady = elastic.rows(["<a>", "<b>"]).tolist()
+    assert fast / steady == pytest.approx(4, rel=0.3)
+
+
+def test_uniform_weights_stay_as_they_are():
+    elastic = ElasticWeights(["<a>", "<b>"], pace=0.0)
+    elastic.update(["<a>", "<b>"], torch.tensor([3.0, 1.0]))
+    assert elastic.weights().tolist() == [1, 1]

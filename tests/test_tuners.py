@@ -41,7 +41,7 @@ def test_the_table_names_what_exists():
     assert {*wanted.split(), "separate", "joint"} <= set(METHODS)
     assert {m.tuner for m in METHODS.values()} == set(TUNERS)
     assert {m.penalty for m in METHODS.values()} == {"nothing", *PENALTIES}
-    ours = {"sequential", "isolated", "switched", "replay", "separate", "joint"}
+    ours = {"sequential", "isolated", "switched", "replay", "separate", "separate-key-value", "joint"}
     assert all("arXiv" in m.text or name in ours or "-without-" in name for name, m in METHODS.items())
 
 

@@ -20,6 +20,11 @@ def check(matrix: np.ndarray) -> np.ndarray:
     return m
 
 
+def _known(m: np.ndarray) -> np.ndarray:
+    """Which entries (T, T) exist: those with j >= t."""
+    return ~np.tri(len(m), k=-1, dtype=bool)
+
+
 def average(matrix: np.ndarray) -> float:
     """Mean over all concepts after the last was learnt: the mean of the last column."""
     return float(check(matrix)[:, -1].mean())
@@ -31,9 +36,17 @@ def just_learned(matrix: np.ndarray) -> float:
 
 
 def forgetting(matrix: np.ndarray) -> float:
-    """Mean over concepts of the best that each ever did minus what it does at the end; at least 0, and 0 is best."""
+    """Mean over t < T of max_{j >= t} M[t, j] - M[t, T]: the best that a concept ever did minus what it does at the end.
+
+    As Chaudhry et al. (arXiv 1801.10112) define it: the last concept cannot be forgotten yet and is left out. At least 0, and 0 is
+    best; 0 of a single concept. Rows are concepts and columns time; Avalanche's tables have them the other way round.
+    """
     m = check(matrix)
-    return float(np.mean([m[t, t:].max() - m[t, -1] for t in range(len(m))]))
+    return (
+        float(np.mean(m[:-1].max(1, where=_known(m)[:-1], initial=-np.inf) - m[:-1, -1]))
+        if len(m) > 1
+        else 0.0
+    )
 
 
 def backward_transfer(matrix: np.ndarray) -> float:

@@ -78,7 +78,8 @@ class Learning:
         self.method = METHODS[settings.method]
         self.distillation = None
         if self.method.distil != "nothing" and past.prompts:
-            elastic = ElasticWeights(list(past.prompts), pace=0.05 if self.method.distil == "memory" else 0.0)
+            elastic = self.method.distil == "memory" and self.method.elastic
+            elastic = ElasticWeights(list(past.prompts), pace=0.05 if elastic else 0.0)
             weights = settings.distil_weight, settings.attention_weight
             self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, *weights)
         tuner.begin(concept, settings)
@@ -125,7 +126,8 @@ class Learning:
         parts = [self.photo_rows(s.batch, draw)]
         meetings = s.mixes // 2 if self._meetings else 0
         if self._mixes:
-            parts.append(self._mixes.rows("mix", s.mixes - meetings, 1 / s.batch, draw))
+            mixed = s.mixes - meetings if self.method.rehearse else s.mixes
+            parts.append(self._mixes.rows("mix", mixed, 1 / s.batch, draw))
         if self.past.priors:
             prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
             parts.append(Rows("prior", s.prior_weight, latents, prompts))
@@ -230,7 +232,8 @@ class Learning:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""
         weights = {f"weight/{name}": p.detach().cpu().clone() for name, p in self.named.items()}
         if self.distillation:
-            weights["elastic"] = self.distillation.elastic.drift.clone()
+            elastic = self.distillation.elastic
+            weights["elastic"] = torch.stack([elastic.drift, elastic.seen])
         return weights | pack_optimizer(self.named, self.optimizer)
 
     @torch.no_grad()
@@ -238,6 +241,7 @@ class Learning:
         for name, p in self.named.items():
             p.copy_(tensors[f"weight/{name}"])
         if self.distillation:
-            self.distillation.elastic.drift = tensors["elastic"].clone()
+            elastic = self.distillation.elastic
+            elastic.drift, elastic.seen = tensors["elastic"].clone()
         unpack_optimizer(self.named, self.optimizer, tensors)
         self.done = done

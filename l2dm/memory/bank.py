@@ -34,27 +34,39 @@ class ShortTerm:
     drawn_in: dict[str, int] = field(default_factory=dict)
 
 
+def _affordable(
+    due: list[str], long: LongTerm, short: ShortTerm, candidates: int, budget: int
+) -> tuple[list[str], int]:
+    """What of ``due`` at most ``budget`` pictures can redraw, and how many of each prompt: tasks never drawn come first, then those
+    drawn longest ago. Where a task never drawn would leave nothing for an old one, both share the budget with fewer of each prompt
+    (one at least): else, with few pictures, the old ones would never be drawn again."""
+    count = {token: len(long.prompts[token]) for token in due}
+    kept, spent = due[:1], sum(candidates * count[token] for token in due[:1])
+    for token in due[1:]:
+        spent += candidates * count[token]
+        if spent > budget:
+            break
+        kept.append(token)
+    if len(kept) == 1 < len(due) and due[0] not in short.drawn_in:
+        kept = due[:2]
+    return kept, max(1, min(candidates, budget // sum(count[token] for token in kept)))
+
+
 def rebuild(
     long: LongTerm, short: ShortTerm, draw: Draw, turn: int, candidates: int = 4, budget: int = 0, guide: float = 1.0,
     selection: str = "rainbow", seed: int = 0, on_task: Callable[[int, int], None] = lambda done, total: None,
 ) -> ShortTerm:  # fmt: skip
     """The short-term memory for the next task.
 
-    For each prompt of a task ``candidates`` (eta) pictures are drawn, and for each stored feature the best is kept.
-    ``budget`` 0 redraws every task (Algorithm 1 to the letter: eta * sum n pictures, growing with the tasks). Otherwise at
-    most ``budget`` pictures are drawn (but one task at least): tasks never drawn before come first, then the ones drawn
-    longest ago; the other tasks' entries are carried over, and a redrawn task's old entries compete with the new.
-    ``selection`` "random" keeps a random candidate instead. ``turn`` numbers the rebuilds.
+    For each prompt of a task ``candidates`` (eta) pictures are drawn, and for each stored feature the best of its own prompt's is kept.
+    ``budget`` 0 redraws every task (Algorithm 1 to the letter: eta * sum n pictures, growing with the tasks). Otherwise see
+    ``_affordable``: the other tasks' entries are carried over, and a redrawn task's old entries compete with the new.
+    ``selection`` "random" keeps a random candidate of the prompt instead. ``turn`` numbers the rebuilds.
     """
     due = sorted(long.prompts, key=lambda token: short.drawn_in.get(token, -1))
     if budget:
-        costs, kept, spent = {token: candidates * len(long.prompts[token]) for token in due}, [], 0
-        for token in due:
-            if kept and spent + costs[token] > budget:
-                break
-            kept.append(token)
-            spent += costs[token]
-        due = kept
+        due, candidates = _affordable(due, long, short, candidates, budget)
+    asked = dict(long.prompts)  # of each candidate, the prompt that it was drawn from
     latents, features = dict(short.latents), dict(short.features)
     for done, token in enumerate(due):
         prompts = [prompt for prompt in long.prompts[token] for _ in range(candidates)]
@@ -64,6 +76,8 @@ def rebuild(
                 torch.cat([new_latents, latents[token]]),
                 torch.cat([new_features, features[token]]),
             )
+            prompts = prompts + long.prompts[token]
+        asked[token] = prompts
         latents[token], features[token] = new_latents, new_features
         on_task(done + 1, len(due))
     generated = torch.cat([features[token] for token in latents]) if latents else torch.empty(0)
@@ -72,9 +86,11 @@ def rebuild(
     for token in latents:
         if token in due:
             stored = long.features[token]
-            best = select(features[token], generated, stored, guide)
+            own = torch.tensor([[a == p for p in long.prompts[token]] for a in asked[token]])
             if selection == "random":
-                best = torch.randint(len(features[token]), (len(stored),), generator=rng)
+                best = torch.multinomial(own.float().T, 1, generator=rng).flatten()
+            else:
+                best = select(features[token], generated, stored, guide, own)
             fresh.latents[token], fresh.features[token] = latents[token][best], features[token][best]
         else:
             fresh.latents[token], fresh.features[token] = latents[token], features[token]

@@ -26,7 +26,13 @@ def rainbow_score(
 
 
 def select(
-    candidates: torch.Tensor, generated: torch.Tensor, stored: torch.Tensor, guide: float = 1.0
+    candidates: torch.Tensor,
+    generated: torch.Tensor,
+    stored: torch.Tensor,
+    guide: float = 1.0,
+    own: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """For every stored feature the index of the candidate with the highest score, shape ``(n,)``; one may serve twice."""
-    return rainbow_score(candidates, generated, stored, guide).argmax(0)
+    """For every stored feature the index of the candidate with the highest score, shape ``(n,)``; one may serve twice. ``own`` (a, n)
+    of bool: which candidates were drawn from the stored feature's prompt; the others do not compete for it."""
+    scores = rainbow_score(candidates, generated, stored, guide)
+    return (scores if own is None else scores.masked_fill(~own, -torch.inf)).argmax(0)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..evaluation.summary import summary
-from ..methods import METHODS
+from ..methods import METHODS, Method
 from . import plots
 from .page import Page
 
@@ -53,7 +53,7 @@ STANDING = {
     "identification": True, "image_alignment": True, "forgetting": False, "prior_drift": False, "two_concepts_collage": True,
     "three_concepts_collage": True,
 }  # fmt: skip
-CEILINGS = ("separate", "joint")
+CEILINGS = ("separate", "separate-key-value", "joint")
 WHOLE = "l2dm"
 
 
@@ -95,7 +95,7 @@ def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[li
         if column[0] in keys and column[0] in result["methods"].get(WHOLE, {})
     }
     rows = []
-    for method in (m for m in result["methods"] if m.startswith(f"{WHOLE}-without-")):
+    for method in (m for m in result["methods"] if m.startswith((f"{WHOLE}-without-", f"{WHOLE}-uniform-"))):
         seeds = [seed for name, seed in alone if name == method and (WHOLE, seed) in alone]
         cells = []
         for key, places, unit in columns.values():
@@ -205,7 +205,7 @@ def write_page(
         across=True,
     )
     page.heading("What the methods are")
-    page.table(["method", ""], [[method, METHODS[method].text] for method in methods])
+    page.table(["method", ""], [[method, _said(method, result["runs"])] for method in methods])
     page.heading("How it was measured")
     if command:
         page.text(f"Every figure of this page: {command}")
@@ -215,3 +215,16 @@ def write_page(
         [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in _flat(result["judge"])],
     )
     return page.save(target)
+
+
+def _said(method: str, runs: list[dict[str, Any]]) -> str:
+    """What a method is; and that its row was another one when ``runs`` were made, where it was."""
+    now, text = METHODS[method].choices(), METHODS[method].text
+    then = [
+        {**Method("").choices(), **run["row"]} for run in runs if run["method"] == method and "row" in run
+    ]
+    return (
+        text
+        if all(row == now for row in then)
+        else f"{text} (these runs were made by an earlier form of the row)"
+    )

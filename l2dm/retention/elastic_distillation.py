@@ -21,31 +21,36 @@ from .attention_distillation import attention_errors, attention_outputs
 
 
 class ElasticWeights:
-    """w_l of every earlier concept. ``drift`` (tasks,) holds the running means; fresh tasks start equal."""
+    """w_l of every earlier concept. ``drift`` (tasks,) holds the running mean of each task's own errors, ``seen`` (tasks,) how many
+    there were: a plain mean of the first 1/pace, an exponential one from then on. ``pace`` 0: all weights are 1 (uniform)."""
 
     def __init__(self, tokens: list[str], pace: float = 0.05):
         self.tokens, self.pace = list(tokens), pace
-        self.drift = torch.ones(len(tokens))
+        self.drift, self.seen = torch.zeros(len(tokens)), torch.zeros(len(tokens))
 
     def weights(self) -> torch.Tensor:
-        """(tasks,) positive, mean 1."""
-        return self.drift / self.drift.mean()
+        """(tasks,) positive, mean 1: the running means by their mean over the tasks. A task never met has the others' mean, and none
+        has less than a twentieth of it."""
+        met = self.seen > 0
+        mean = self.drift[met].mean() if met.any() else self.drift.new_zeros(())
+        if not mean > 0:
+            return torch.ones_like(self.drift)
+        weights = torch.where(met, self.drift / mean, 1.0).clamp(min=0.05)
+        return weights / weights.mean()
 
     def rows(self, tasks: list[str]) -> torch.Tensor:
         """The weight of each row's task, shape ``(rows,)``."""
         return self.weights()[[self.tokens.index(task) for task in tasks]]
 
     def update(self, tasks: list[str], errors: torch.Tensor) -> None:
-        """Move the drift of each row's task towards the row's distillation error (rows,), relative to the rows' mean.
-
-        Relative, because the errors' common size differs by orders of magnitude between noise levels and over training.
-        """
-        errors = errors.detach().float().cpu()
-        relative = errors / errors.mean().clamp(min=1e-12)
-        for task, value in zip(tasks, relative.tolist()):
+        """Move the drift of each row's task towards the row's distillation error (rows,), as it is: relative to the few rows of a
+        step every task would look alike."""
+        if not self.pace:
+            return
+        for task, value in zip(tasks, errors.detach().float().tolist()):
             i = self.tokens.index(task)
-            self.drift[i] += self.pace * (value - self.drift[i])
-        self.drift.clamp_(min=0.05)
+            self.seen[i] += 1
+            self.drift[i] += max(self.pace, 1 / float(self.seen[i])) * (value - self.drift[i])
 
 
 def distillation_errors(

@@ -89,3 +89,15 @@ def literal_hold(now: torch.Tensor, before: torch.Tensor, basis: torch.Tensor) -
         for b in basis.T:
             held[row] -= ((now[row] - before[row]) @ b) * b
     return held
+
+
+def literal_running_means(met: dict[str, list[float]], pace: float) -> dict[str, float]:
+    """Of each task's errors, oldest first: a plain mean of the first 1/pace, from then on an exponential one."""
+    found = {}
+    for task, errors in met.items():
+        first = errors[: round(1 / pace)]
+        mean = sum(first) / len(first)
+        for error in errors[len(first) :]:
+            mean = (1 - pace) * mean + pace * error
+        found[task] = mean
+    return found
