@@ -5,6 +5,8 @@
     ├── ConceptError        what is to be learnt
     │   ├── PhotoError      a photo or a folder of photos
     │   └── TokenError      a token or a class noun
+    ├── LearningDiverged    a loss, a gradient or a weight is not finite
+    ├── OutOfMemory         what was asked for does not fit the memory
     ├── NotKept             a concept was learnt and not kept: it cost the others too much
     ├── PromptError         a prompt that cannot be drawn
     ├── SettingsError       a setting out of its range, an unknown name, a broken settings file
@@ -42,6 +44,14 @@ class PhotoError(ConceptError):
 
 class TokenError(ConceptError):
     """A token or class noun is malformed or taken."""
+
+
+class LearningDiverged(L2DMError):
+    """Learning left the finite numbers; nothing of it is kept."""
+
+
+class OutOfMemory(L2DMError):
+    """The work does not fit the memory; nothing was changed."""
 
 
 class NotKept(L2DMError):
@@ -125,3 +135,16 @@ def os_errors(place: str | Path, kind: type[L2DMError] = WorldError) -> Iterator
         raise kind(f"{error.filename or place}: {because(error)}") from error
     except (UnicodeEncodeError, UnicodeDecodeError):
         raise kind(f"{str(place)!r}: the name is not UTF-8; rename it") from None
+
+
+@contextmanager
+def out_of_memory(work: str, way_out: str) -> Iterator[None]:
+    """Turn what Python, and torch on a GPU or a CPU, raise where memory ends into one ``OutOfMemory`` line."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error).lower()
+        signs = ("out of memory", "not enough memory", "can't allocate memory")
+        if not isinstance(error, MemoryError) and not any(sign in said for sign in signs):
+            raise
+        raise OutOfMemory(f"{work}: out of memory; {way_out}") from None

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from l2dm.evaluation import matrix
-from l2dm.evaluation.examination import Score, drift, due, score, worst_loss
+from l2dm.evaluation.examination import Score, drift, due, flat, score, worst_loss
 from l2dm.evaluation.judge import JudgeNet, likeness, pool
 
 NAN = float("nan")
@@ -49,6 +50,12 @@ def test_scores_tell_whose_pictures_are_whose():
     assert score(drawn, "<a>", stored, 7) == Score(0.75, 0.75, 7)
     assert score(drawn, "<b>", stored, 7) == Score(0.25, 0.25, 7)
     assert drift(drawn, drawn) == 0 and drift(drawn, np.eye(4)[[2, 2, 2, 2]]) == 1
+
+
+def test_a_picture_of_one_colour_shows_nobody():
+    drawn = [Image.new("RGB", (8, 8), c) for c in ("black", "gray")] + [Image.linear_gradient("L")]
+    assert flat(drawn).tolist() == [True, True, False]
+    assert score(np.eye(4)[[0, 0, 0]], "<a>", {"<a>": np.eye(4)[:1]}, 1, flat(drawn)).own == round(1 / 3, 6)
 
 
 def test_examinations_are_bounded_and_go_round():

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..concept.words import article, class_prompt
 from ..evaluation.alignment import text_alignment
+from ..evaluation.examination import flat
 from ..evaluation.judges import SHIPPED, find_judge
 from ..world.world import World
 from .subjects import Subjects, pictures
@@ -50,7 +51,9 @@ class Examiner:
         like = self.judge.likeness(images, self.known)
         mine = self.tokens.index(token)
         found = {
-            "identification": round(float((like.argmax(1) == mine).float().mean()), 4),
+            "identification": round(
+                float(((like.argmax(1) == mine) & ~torch.from_numpy(flat(images))).float().mean()), 4
+            ),
             "image_alignment": round(100 * float(like[:, mine].mean()), 4),
         }
         alignment = self.text_alignment(world, images, texts)

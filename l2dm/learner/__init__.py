@@ -6,12 +6,14 @@ from .mixes import COMPANIONS
 from .objective import Rows, objective
 from .photos import photo_latents
 from .stop import stop_signals
+from .texts import check_captions
 
 __all__ = [
     "COMPANIONS",
     "Learning",
     "Rows",
     "Step",
+    "check_captions",
     "objective",
     "pack_optimizer",
     "photo_latents",

@@ -26,3 +26,11 @@ def unpack_optimizer(
         state = {key: tensors[f"{key}/{name}"] for key in _KEYS if f"{key}/{name}" in tensors}
         if state:
             optimizer.state[p] = {k: v.clone() if k == "step" else v.to(p.device) for k, v in state.items()}
+
+
+def match_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Lay each moment out as its parameter lies now: the fused step walks both in the order of memory."""
+    for p, state in optimizer.state.items():
+        for key in _KEYS[1:]:
+            if key in state and state[key].stride() != p.stride():
+                state[key] = torch.empty_like(p).copy_(state[key])

@@ -19,6 +19,7 @@ from ..backbone import (
     multiplies_bfloat16,
 )
 from ..concept import Concept
+from ..errors import LearningDiverged
 from ..methods import METHODS
 from ..retention import (
     PENALTIES,
@@ -32,7 +33,7 @@ from ..retention import (
 )
 from ..settings import LearnSettings
 from ..tuners import Tuner
-from .checkpoint import pack_optimizer, unpack_optimizer
+from .checkpoint import match_layout, pack_optimizer, unpack_optimizer
 from .mixes import mixes
 from .objective import Rows, objective
 from .photos import photo_latents
@@ -154,6 +155,7 @@ class Learning:
         began, first, settings = time.monotonic(), self.done, self.settings
         halved = frozen_in_bfloat16(self.backbone.denoiser) if self.fast else nullcontext()
         with self._training(), halved, compiled(self.backbone) if settings.compile else nullcontext():
+            match_layout(self.optimizer)
             while self.done < settings.steps:
                 generator = self._generator(self.done)
                 parts = self.rows(generator)
@@ -164,19 +166,32 @@ class Learning:
                 loss.backward()
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
+                steepest = self._steepest()
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
+                value = float(loss.detach())
+                if not math.isfinite(value + float(steepest)):
+                    raise LearningDiverged(
+                        f"{self.concept.token}: step {self.done + 1} of {settings.steps}: the loss or a gradient is no longer finite at "
+                        f"learning_rate = {settings.learning_rate:g}, token_learning_rate = {settings.token_learning_rate:g}; "
+                        "nothing was kept and the world is as it was (choose smaller rates)"
+                    )
                 self.done += 1
                 pace = (self.done - first) / (time.monotonic() - began)
                 pictures = sum(len(part.latents) for part in parts)
                 yield Step(
                     self.done,
                     settings.steps,
-                    float(loss.detach()),
+                    value,
                     terms,
                     pace * pictures,
                     (settings.steps - self.done) / pace,
                 )
+
+    def _steepest(self) -> torch.Tensor:
+        """The largest size of any gradient, NaN if one is; not yet read, so that nothing has to wait for it."""
+        grads = [p.grad for p in self.named.values() if p.grad is not None]
+        return torch.nn.utils.get_total_norm(grads, torch.inf)
 
     def finish(self) -> dict[str, torch.Tensor]:
         """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""

@@ -5,6 +5,25 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Backbone, Conditioning
+from ..concept import Concept
+from ..errors import PhotoError
+
+
+def check_captions(concept: Concept, captions_only: bool, backbone: Backbone) -> None:
+    """A PhotoError that names a photo whose caption comes to the concept only after the words that the text encoder reads."""
+    most = backbone.longest_prompt
+    for photo in concept.photos:
+        for prompt in concept.prompts(photo, captions_only):
+            if (length := backbone.count_tokens(prompt)) <= most:
+                continue
+            named = prompt[: prompt.index(concept.token)] + (
+                concept.name if concept.name in prompt else concept.token
+            )
+            if (place := backbone.count_tokens(named)) > most:
+                raise PhotoError(
+                    f"{photo.path}: its caption has {length} tokens and names {concept.token} at number {place}; this base reads at most "
+                    f"{most}, so shorten the caption or name the concept earlier"
+                )
 
 
 class Texts:

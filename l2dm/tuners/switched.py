@@ -69,6 +69,7 @@ class Switched(Isolated):
             acting = dict(self.on)
             idle = [(i, name) for i, name in enumerate(self.adapters) if i not in acting]
             self.on = sorted(self.on + idle[: max(0, self.most - len(acting))])
+            self.whole = {i: self.whole.get(i, whole[:, i, None]) for i, _ in self.on}
         if training and len(self.on) > 1:
             first = next(iter(self.layers))
             self.ranks = [len(self.now[f"{name}/{first}.down"]) for _, name in self.on]

@@ -15,10 +15,10 @@ from PIL import Image
 from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
-from ..errors import LearningStopped, NotKept, SettingsError
-from ..evaluation.examination import drift, due, score, worst_loss
+from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
+from ..evaluation.examination import drift, due, flat, score, worst_loss
 from ..generation import contact_sheet, draw
-from ..learner import Learning, Step, stop_signals
+from ..learner import Learning, Step, check_captions, stop_signals
 from ..memory import LongTerm, ShortTerm
 from ..methods import METHODS
 from ..settings import LearnSettings
@@ -83,6 +83,7 @@ class Lesson:
         began = time.monotonic()
         backbone = world.backbone()
         self.check(backbone)
+        check_captions(concept, settings.captions_only, backbone)
         past, short = gather(
             world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
             lambda stage, done, total: self.tell(Progress(stage, done, total)), self.earlier,
@@ -99,11 +100,11 @@ class Lesson:
                     if stop.is_set() or last or step.step % settings.checkpoint_every == 0:
                         draft.save(learning, before + time.monotonic() - began, self.threads.history)
                     self.threads.after(step.step)
-                    if stop.is_set() and not last:
+                    if stop.is_set():
                         raise LearningStopped(step.step, step.steps)
             kept = learning.finish()
             version = self.commit(backbone, short, kept, before + time.monotonic() - began)
-        except NotKept:
+        except (NotKept, LearningDiverged):
             draft.remove()
             raise
         finally:
@@ -205,7 +206,13 @@ class Lesson:
             )
         stored = {token: features.numpy() for token, features in long.features.items()}
         scores = {
-            token: score(backbone.features.images(pictures[token]).numpy(), token, stored, number)
+            token: score(
+                backbone.features.images(pictures[token]).numpy(),
+                token,
+                stored,
+                number,
+                flat(pictures[token]),
+            )
             for token in tokens
         }
         return scores, drifts, nouns, pictures

@@ -14,7 +14,15 @@ from typing import Any
 from .. import __version__
 from ..backbone import MINI, OWN, Backbone, ImageFeatures, Source, default_clip, find_base, find_clip, matches
 from ..concept import Concept
-from ..errors import PromptError, PromptWarning, SettingsError, TokenError, WorldError, os_errors
+from ..errors import (
+    PromptError,
+    PromptWarning,
+    SettingsError,
+    TokenError,
+    WorldError,
+    os_errors,
+    out_of_memory,
+)
 from ..generation import (
     AttentionRecorder,
     Picture,
@@ -205,7 +213,11 @@ class World:
         for note in notes:
             warnings.warn(note, PromptWarning, stacklevel=2)
         threads = Threads(settings.threads)
-        with threads.during():
+        work, way_out = (
+            f"{self.path}: drawing with batch = {settings.batch}",
+            "choose a smaller batch, height or width",
+        )
+        with threads.during(), out_of_memory(work, way_out):
             images = draw(backbone, prompt, settings, on_picture, named, recorder)
         common = {
             "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
@@ -259,7 +271,10 @@ class World:
                 other: Concept.read(folder, other, self.concepts[other], skip_bad, self.concepts)
                 for other, folder in (earlier or {}).items()
             }
-            return Lesson(self, concept, settings, on_progress, others).run(discard)
+            work = f"{self.path}: learning {token} with batch = {settings.batch}, mixes = {settings.mixes}, precision = {settings.precision}"
+            way_out = "the world is as it was (choose a smaller batch or fewer mixes, or precision = bfloat16 where it is not yet)"
+            with out_of_memory(work, way_out):
+                return Lesson(self, concept, settings, on_progress, others).run(discard)
 
     def _tune(self, method: str) -> None:
         """The first concept decides what a world tunes; a ``method`` that tunes something else is refused from then on."""
