@@ -190,7 +190,7 @@ class Learning:
 
     def _steepest(self) -> torch.Tensor:
         """The largest size of any gradient, NaN if one is; not yet read, so that nothing has to wait for it."""
-        grads = [p.grad for p in self.named.values() if p.grad is not None]
+        grads = [p.grad for p in self.named.values() if p.grad is not None and p.grad.numel()]
         return torch.nn.utils.get_total_norm(grads, torch.inf)
 
     def finish(self) -> dict[str, torch.Tensor]:
