@@ -21,8 +21,8 @@ _FALLING = {"steps": 200, "learning_rate": 4e-3, "lr_scheduler": "cosine", "prec
 #: name -> method, and changes of the base's own learn settings
 VARIANTS = {
     # keys and values: each concept in a world of its own, and how the past is kept
-    "separate-2e-3": ("separate", _AS_BEFORE),
-    "separate-cosine-4e-3": ("separate", _FALLING),
+    "separate-2e-3": ("separate-key-value", _AS_BEFORE),
+    "separate-cosine-4e-3": ("separate-key-value", _FALLING),
     "l2dm-2e-3-distil-3": ("l2dm-published", {**_AS_BEFORE, "distil_weight": 3.0, "precision": "float32"}),
     "l2dm-2e-3-distil-10": ("l2dm-published", {**_AS_BEFORE, "distil_weight": 10.0, "precision": "float32"}),
     "l2dm-cosine-4e-3-distil-3": ("l2dm-published", {**_FALLING, "distil_weight": 3.0}),

@@ -113,7 +113,11 @@ def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
     are no rivals."""
     lines = []
     for key, more in STANDING.items():
-        rivals = [m for m in methods if m not in CEILINGS and not m.startswith(f"{ours}-without-")]
+        rivals = [
+            m
+            for m in methods
+            if m not in CEILINGS and not m.startswith((f"{ours}-without-", f"{ours}-uniform-"))
+        ]
         have = {m: methods[m][key] for m in rivals if key in methods[m]}
         if ours not in have or len(have) < 2:
             continue
