@@ -1,0 +1,112 @@
+"""The verb of drawing: generate."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import PromptWarning, SettingsError, os_errors
+from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from, whole_numbers
+
+
+def generate(
+    world: WorldPath,
+    prompt: Annotated[str, typer.Argument(help="What to draw, e.g. 'a photo of <rex> dog on the beach'.")],
+    n: Annotated[int | None, typer.Option("-n", help="Pictures.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Picture i is drawn from seed + i.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
+    guidance: Annotated[
+        str | None,
+        typer.Option(
+            help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure, collage or auto."
+        ),
+    ] = None,
+    subjects: Annotated[
+        str | None,
+        typer.Option(
+            help="Plain nouns of the prompt to look after, with commas (default: those found in it)."
+        ),
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    threads: ThreadCount = None,
+    show_attention: Annotated[
+        bool,
+        typer.Option(
+            "--show-attention",
+            help="Save beside each picture where each thing was looked for, and a page of that.",
+        ),
+    ] = False,
+    attention_steps: Annotated[
+        str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")
+    ] = None,
+    settings: SettingsFile = None,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("pictures"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw a prompt: PNG files that carry prompt, seed and world version, and a contact sheet."""
+    from ..generation.picture import contact_sheet, save_png
+    from ..world.world import World
+
+    opened = World.open(world)
+    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
+                   subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
+                   threads=threads)  # fmt: skip
+    chosen = settings_from(opened, "generate", settings, options)
+    if out_folder.exists() and not out_folder.is_dir():
+        raise SettingsError(f"--out {out_folder}: is a file; give a folder")
+    shown = ()
+    if show_attention or attention_steps:
+        spread = {round(i * (chosen.steps - 1) / 3) for i in range(4)}
+        shown = tuple(
+            sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread)
+        )
+    with bar(as_json) as move, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PromptWarning)  # said below
+        pictures = opened.generate(
+            prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown
+        )
+    extra = {}
+    with os_errors(f"--out {out_folder}", SettingsError):
+        out_folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.stem) for p in out_folder.glob("*.png") if re.fullmatch("[0-9]{1,18}", p.stem)]
+        first = 1 + max(numbers, default=-1)
+        files = [str(picture.save(out_folder / f"{first + i:04d}.png")) for i, picture in enumerate(pictures)]
+        save_png(contact_sheet([picture.image for picture in pictures]), out_folder / "sheet.png")
+        if shown:
+            extra = _save_attention(pictures, files, out_folder / f"{first:04d}-attention.html")
+    told = pictures[0].provenance
+    record = {
+        "prompt": prompt,
+        "files": files,
+        "sheet": str(out_folder / "sheet.png"),
+        "settings": chosen.as_dict(),
+        "composition": told["composition"],
+        "subjects": json.loads(told["subjects"]),
+        "parts": json.loads(told["parts"]),
+        "notes": told["notes"],
+        **extra,
+    }
+    lines = [f"note: {told['notes']}"] if told["notes"] else []
+    lines += [f"where it looked: {extra['attention_page']}"] if extra else []
+    answer(
+        as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}", *lines
+    )
+
+
+def _save_attention(pictures: list[Any], files: list[str], page: Path) -> dict[str, Any]:
+    """A sheet of overlays beside each of ``files``, and ``page`` with all of them."""
+    from ..generation.picture import save_png
+    from ..report import attention
+
+    sheets = [str(Path(file).with_name(f"{Path(file).stem}-attention.png")) for file in files]
+    for picture, sheet in zip(pictures, sheets):
+        save_png(attention.sheet(picture.image, picture.attention), sheet)
+    return {"attention": sheets, "attention_page": str(attention.write_page(pictures, page))}

@@ -1,0 +1,128 @@
+"""Verbs of learning: learn, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ..errors import SettingsError, os_errors
+from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from
+from .terminal import table
+
+
+def learn(
+    world: WorldPath,
+    photos: Annotated[
+        Path,
+        typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best)."),
+    ],
+    token: Annotated[str, typer.Option(help="The new word that will call it, such as '<rex>'.")],
+    noun: Annotated[str, typer.Option(help="Its class noun, such as dog or 'duck toy'.")],
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py)."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
+    keep_if_forgetting_below: Annotated[
+        float | None,
+        typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
+    ] = None,
+    threads: ThreadCount = None,
+    settings: SettingsFile = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
+    ] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was."""
+    from ..world.world import World
+
+    opened = World.open(world)
+    options = {
+        "steps": steps,
+        "method": method,
+        "seed": seed,
+        "threads": threads,
+        "keep_if_forgetting_below": keep_if_forgetting_below,
+    }
+    chosen = settings_from(opened, "learn", settings, options)
+    with bar(as_json) as move:
+
+        def show_progress(p: Any) -> None:
+            note = f"loss {p.step.loss:.3f}  {p.step.pictures_per_second:.0f} images/s" if p.step else ""
+            move(p.stage, p.done, p.total, note)
+
+        version = opened.learn(
+            photos,
+            token=token,
+            noun=noun,
+            settings=chosen,
+            skip_bad=skip_bad,
+            discard=discard,
+            on_progress=show_progress,
+        )
+    from ..report.card import card
+
+    report = card(opened.manifest)
+    answer(
+        as_json,
+        {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
+         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads, "report": report},
+        f"{world}: learnt {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
+        *_report_tables(report),
+        *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),
+    )  # fmt: skip
+
+
+def _report_tables(report: dict[str, Any]) -> list[Table]:
+    from ..report.card import row_cells
+
+    if not report["concepts"]:
+        return []
+    return [
+        table(
+            ("concept", "before", "now", "change", "own"),
+            map(row_cells, report["concepts"]),
+            "likeness to the photos, of 100",
+        ),
+        table(
+            ("noun", "drift"),
+            [(row["noun"], f"{row['drift']:.1f}") for row in report["nouns"]],
+            "the base's own nouns",
+        ),
+    ]
+
+
+def report(
+    world: WorldPath,
+    html: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
+    from ..report.card import card, write_page
+    from ..world.manifest import Manifest
+
+    manifest = Manifest.read(world)
+    found = card(manifest)
+    if not found["concepts"]:
+        answer(
+            as_json,
+            {"world": str(world), "report": found},
+            f"{world}: no examination yet; it is made when a concept is learnt",
+        )
+        return
+    with os_errors(f"--html {html}", SettingsError):
+        write_page(world, manifest, html)
+    answer(
+        as_json,
+        {"world": str(world), "report": found, "page": str(html)},
+        *_report_tables(found),
+        f"page: {html}",
+    )

@@ -1,0 +1,103 @@
+"""Verbs that change nothing: check, show, history, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .shared import AsJson, WorldPath, answer
+from .terminal import table
+
+
+def check(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a folder of photos holds, without learning anything."""
+    from ..concept import check_photos
+
+    report = check_photos(photos)
+    shown = table(
+        ("photo", "pixels", "caption", "notes"),
+        [
+            (p.path.name, f"{p.size[0]} x {p.size[1]}", p.caption or "-", "; ".join(p.notes))
+            for p in report.photos
+        ],
+    )
+    rows = [
+        {
+            "file": p.path.name,
+            "width": p.size[0],
+            "height": p.size[1],
+            "caption": p.caption,
+            "notes": list(p.notes),
+        }
+        for p in report.photos
+    ]
+    count = f"{len(report.photos)} usable, {len(report.problems)} not" + (
+        "" if len(report.photos) >= 3 else "; 3 to 5 photos are best"
+    )
+    answer(as_json, {"photos": rows, "problems": list(report.problems), "notes": list(report.notes)}, shown,
+           *report.problems, *report.notes, count)  # fmt: skip
+    if report.problems or not report.photos:
+        raise typer.Exit(2)
+
+
+def show(world: WorldPath, as_json: AsJson = False) -> None:
+    """Say what a world holds."""
+    from ..world.manifest import Manifest
+    from ..world.store import size
+
+    opened = Manifest.read(world)
+    learnt = {v.token: v for v in opened.versions.values()}
+    rows = [(token, noun, learnt.get(token)) for token, noun in opened.concepts.items()]
+    taken = size(world)
+    record = {
+        "world": str(world), "base": opened.base, "version": opened.head, "bytes": taken,
+        "concepts": [{"token": t, "noun": n, "photos": v and v.photos, "version": v and v.version} for t, n, v in rows],
+    }  # fmt: skip
+    shown = table(
+        ("token", "noun", "photos", "seconds", "version"),
+        [(t, n, *((v.photos, f"{v.seconds:.0f}", v.version) if v else "---")) for t, n, v in rows],
+        f"{world}: version {opened.head} over {opened.base}",
+    )
+    answer(as_json, record, shown, f"{taken / 2**20:.1f} MiB on disk")
+
+
+def history(world: WorldPath, as_json: AsJson = False) -> None:
+    """Tell what happened to a world, oldest first."""
+    from ..world.manifest import Manifest
+
+    entries = Manifest.read(world, whole=False).journal
+    rows = [
+        (
+            entry["at"],
+            entry["action"],
+            ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("at", "action")),
+        )
+        for entry in entries
+    ]
+    shown = table(("when", "what", "details"), rows)
+    answer(as_json, {"world": str(world), "history": entries}, shown)
+
+
+def verify(world: WorldPath, as_json: AsJson = False) -> None:
+    """Check every file of every version, and name what is broken."""
+    from ..world.manifest import Manifest
+
+    opened = Manifest.read(world, whole=False)
+    broken = {n: found for n in opened.versions if (found := opened.damage(world, n))}
+    lines = [line for found in broken.values() for line in found]
+    whole = [n for n in opened.versions if n not in broken]
+    way = [f"go to the newest whole version with: l2dm repair {world}"] if broken else []
+    answer(
+        as_json,
+        {"world": str(world), "whole": whole, "broken": lines},
+        *lines,
+        f"whole versions: {whole or 'none'}",
+        *way,
+    )
+    if broken:
+        raise typer.Exit(2)
