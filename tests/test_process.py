@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from l2dm.backbone.process import DiscreteBetas, FlowMatching, process_of
 
@@ -57,3 +58,37 @@ def test_flow_times_follow_the_logit_normal():
     assert abs(logits.mean()) < 0.03 and abs(logits.std() - 1) < 0.03
     later = FlowMatching(1000, shift=3.0).sample_t(20_000, torch.Generator().manual_seed(0)) / 1000
     assert (later > t).all() and (later < 1).all(), "a shift moves every time towards noise"
+
+
+@pytest.mark.parametrize("patches", [64, 256, 1024, 4096])
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+def test_a_shift_that_depends_on_size_is_the_samplers_own(patches, kind):
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        shift=3.0, use_dynamic_shifting=True, time_shift_type=kind, base_shift=0.4, max_shift=1.2
+    )
+    process = process_of(scheduler, patches)
+    u = [0.9, 0.5, 0.1]
+    mu = calculate_shift(patches, 256, 4096, 0.4, 1.2)
+    scheduler.set_timesteps(sigmas=u, mu=mu)
+    for s, v in zip(scheduler.sigmas.tolist(), u):
+        assert s == pytest.approx(process.shift * v / (1 + (process.shift - 1) * v), rel=1e-5)
+    with pytest.raises(ValueError, match="how many patches"):
+        process_of(scheduler)
+
+
+def test_a_solver_that_was_taught_flows_learns_flows():
+    """As Sana's: its sampler's sigmas at the same times are those the process learns at."""
+    scheduler = DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    process = process_of(scheduler)
+    assert process == FlowMatching(1000, 3.0)
+    scheduler.set_timesteps(4)
+    z, e = drawn(count=1)
+    for i, s in enumerate(scheduler.sigmas[:-1].tolist()):
+        noisy = process.add_noise(z, e, torch.tensor([1000 * s]))
+        assert torch.allclose(noisy, (1 - s) * z + s * e, atol=1e-5)
+        scheduler._step_index = i
+        assert torch.allclose(
+            scheduler.convert_model_output(process.target(z, e, None), sample=noisy), z, atol=1e-4
+        ), "what the sampler makes of a perfect answer is the picture"

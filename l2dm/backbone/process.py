@@ -6,11 +6,13 @@ Flow matching (SD 3, arXiv 2403.03206):    z_t = (1 - s) z + s e,    s = t / T i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, SchedulerMixin
+from diffusers.configuration_utils import FrozenDict
 
 
 class Process(Protocol):
@@ -50,7 +52,7 @@ class DiscreteBetas:
 
 @dataclass(frozen=True)
 class FlowMatching:
-    """Straight paths from picture to noise. u = sigmoid(N(mean, std)) is moved towards noise by ``shift`` as pictures grow (SD 3, Eq. 23):
+    """Straight paths from picture to noise. u = sigmoid(N(mean, std)) (SD 3, Eq. 19) is moved towards noise by ``shift`` (Eq. 23):
 
     s = shift u / (1 + (shift - 1) u),    t = T s
     """
@@ -73,11 +75,24 @@ class FlowMatching:
         return noise - latents
 
 
-def process_of(scheduler: SchedulerMixin) -> Process:
-    """The process a model with this sampler was trained on, told by the sampler's kind."""
+def process_of(scheduler: SchedulerMixin, patches: int | None = None) -> Process:
+    """The process a model with this sampler was trained on, told by the sampler's settings. ``patches``: how many a picture has, for
+    samplers whose shift depends on it (FLUX.1: mu grows with it in a straight line, the shift is e^mu).
+
+    Raises ValueError when such a sampler is not told how many there are.
+    """
+    config = scheduler.config
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        config = scheduler.config
-        # a shift that depends on the picture's size is the family's to give
-        shift = 1.0 if config.use_dynamic_shifting else config.shift
+        shift = _dynamic_shift(config, patches) if config.use_dynamic_shifting else config.shift
         return FlowMatching(config.num_train_timesteps, shift)
-    return DiscreteBetas(DDPMScheduler.from_config(scheduler.config))
+    if config.get("prediction_type") == "flow_prediction":  # the solvers for betas that were taught flows
+        return FlowMatching(config.num_train_timesteps, config.get("flow_shift") or 1.0)
+    return DiscreteBetas(DDPMScheduler.from_config(config))
+
+
+def _dynamic_shift(config: FrozenDict, patches: int | None) -> float:
+    if patches is None:
+        raise ValueError("this sampler's shift depends on the picture's size: say how many patches it has")
+    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+    mu = config.base_shift + slope * (patches - config.base_image_seq_len)
+    return math.exp(mu) if config.time_shift_type == "exponential" else mu

@@ -1,4 +1,4 @@
-"""A tiny folder of every family: random weights, saved as the published ones are, made of configurations alone.
+"""A tiny folder of every family: random weights, saved as published ones are, made of configurations alone.
 
 What is odd about a family is kept (the layers its text is read from, its time's embedding);
 only sizes shrink.
@@ -121,8 +121,8 @@ def sdxl() -> DiffusionPipeline:
     )  # fmt: skip
     return StableDiffusionXLPipeline(
         vae=AutoencoderKL(**_KL, scaling_factor=0.13025), text_encoder=text_encoder,
-        text_encoder_2=text_encoder_2, tokenizer=tokenizer, tokenizer_2=tokenizer_2, unet=unet, scheduler=EulerDiscreteScheduler(**_BETAS),
-        add_watermarker=False,
+        text_encoder_2=text_encoder_2, tokenizer=tokenizer, tokenizer_2=tokenizer_2, unet=unet,
+        scheduler=EulerDiscreteScheduler(**_BETAS), add_watermarker=False,
     )  # fmt: skip
 
 
@@ -232,7 +232,8 @@ def deepfloyd_if() -> DiffusionPipeline:
     unet = _unet(
         sample_size=16, in_channels=3, out_channels=6, act_fn="gelu", encoder_hid_dim=WIDTH,
         cross_attention_dim=32, encoder_hid_dim_type="text_proj", addition_embed_type="text",
-        addition_embed_type_num_heads=2, cross_attention_norm="group_norm", resnet_time_scale_shift="scale_shift", attention_head_dim=8,
+        addition_embed_type_num_heads=2, cross_attention_norm="group_norm", resnet_time_scale_shift="scale_shift",
+        attention_head_dim=8,
         down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
         up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
