@@ -34,6 +34,10 @@ class BaseModelError(L2DMError):
     """The base model cannot be used."""
 
 
+class BaseMissing(BaseModelError):
+    """A base or a CLIP model is not on this machine, or not where it was looked for."""
+
+
 class ConceptError(L2DMError):
     """The concept cannot be learnt as described."""
 

@@ -18,7 +18,7 @@ from .compiling import compiled
 from .conditioning import Conditioning
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import NONE, OWN, ImageFeatures, default_clip, find_clip
-from .fingerprint import matches
+from .fingerprint import clip_fingerprint, matches
 from .layers import fast_layers
 from .precision import frozen_in_bfloat16, multiplies_bfloat16
 from .source import MINI, Source, find_base
@@ -35,6 +35,7 @@ __all__ = [
     "ImageFeatures",
     "PersonalTokens",
     "Source",
+    "clip_fingerprint",
     "compiled",
     "default_clip",
     "fast_layers",

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from ..errors import BaseModelError, first_line
+from ..errors import BaseMissing, BaseModelError, first_line
 from . import hub
 from .source import Source, read_json, weight_files
 
@@ -44,14 +44,16 @@ def find_clip(clip: str, source: Source, download: bool) -> Path | None:
     said, folder = f"clip {clip!r}", Path(clip).expanduser()
     if folder.is_dir():
         return folder
+    if not download:
+        if not hub.is_hub_id(clip):
+            raise BaseMissing(f"{said}: no such folder")
+        return hub.cached(said, clip)
     if not hub.is_hub_id(clip):
         raise BaseModelError(f"{said}: no such folder; {_WAY_OUT}")
     try:
-        if download:
-            return hub.fetch(said, clip, _FILES)
-        return hub.cached(said, clip, "", f"download it with: l2dm init WORLD --clip {clip}")
+        return hub.fetch(said, clip, _FILES)
     except BaseModelError as error:
-        raise BaseModelError(f"{error}; {_WAY_OUT}") if download else error from None
+        raise BaseModelError(f"{error}; {_WAY_OUT}") from None
 
 
 class ImageFeatures:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .source import NETWORKS, Source, read_json
+from .source import NETWORKS, Source, read_json, weight_files
 
 #: Begins a fingerprint of this kind; those of worlds made before have no prefix.
 PREFIX = "v2-"
@@ -51,11 +51,13 @@ def fingerprint(source: Source) -> str:
     return PREFIX + digest.hexdigest()[:32]
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """``v2-`` and 32 hex digits over an encoder's configurations and weights."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".bin")):
-        digest.update(f"{path.name}\0{file_digest(path)}\n".encode())
+def clip_fingerprint(folder: Path) -> str:
+    """``v2-`` and 32 hex digits over a CLIP folder's weights, configuration, tokenizer and how it prepares pictures."""
+    digest = hashlib.sha256(_meaning(f"clip {str(folder)!r}", folder / "config.json").encode())
+    weights = weight_files([path.name for path in folder.iterdir()])[1]
+    for name in (*(n for n in weights if not n.endswith(".json")), "preprocessor_config.json", *TOKENIZER):
+        if (folder / name).is_file():
+            digest.update(f"{name}\0{file_digest(folder / name)}\n".encode())
     return PREFIX + digest.hexdigest()[:32]
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import huggingface_hub
 
-from ..errors import BaseModelError, first_line
+from ..errors import BaseMissing, BaseModelError, first_line
+
+log = logging.getLogger("l2dm")
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def is_hub_id(name: str) -> bool:
     """Whether ``name`` reads as ``owner/name`` rather than as a path."""
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+    return _ID.fullmatch(name) is not None and not Path(name).exists()
 
 
 def fetch_file(said: str, repo: str, name: str, revision: str = "") -> Path:
@@ -26,8 +32,10 @@ def fetch_file(said: str, repo: str, name: str, revision: str = "") -> Path:
 
 
 def fetch(said: str, repo: str, names: list[str], revision: str = "") -> Path:
-    """The folder in the cache that holds ``names`` (or patterns) of ``repo``, downloaded where they are not there yet."""
+    """The folder in the cache that holds ``names`` (or patterns) of ``repo``, downloaded where they are not there yet, which is said
+    first."""
     try:
+        _announce(said, repo, names, revision)
         return Path(
             huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=names or None)
         )
@@ -38,14 +46,24 @@ def fetch(said: str, repo: str, names: list[str], revision: str = "") -> Path:
         ) from error
 
 
-def cached(said: str, repo: str, revision: str, way_out: str) -> Path:
-    """The folder in the cache; nothing is asked of the hub. Raises BaseModelError with ``way_out`` when there is none."""
+def _announce(said: str, repo: str, names: list[str], revision: str) -> None:
+    """One line that says what is about to be downloaded; nothing where all is in the cache, or the hub does not answer."""
+    with suppress(Exception):
+        files = huggingface_hub.snapshot_download(
+            repo, revision=revision or None, allow_patterns=names or None, dry_run=True
+        )
+        if coming := [file.file_size or 0 for file in files if file.will_download]:
+            log.warning(
+                "%s: downloading %d files, %.1f MB, from the hub", said, len(coming), sum(coming) / 1e6
+            )
+
+
+def cached(said: str, repo: str, revision: str = "") -> Path:
+    """The folder in the cache; nothing is asked of the hub. Raises BaseMissing when there is none."""
     try:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, local_files_only=True))
     except Exception as error:
-        raise BaseModelError(
-            f"{said}: not in this machine's hub cache ({first_line(error)}); {way_out}"
-        ) from error
+        raise BaseMissing(f"{said}: not in this machine's hub cache ({first_line(error)})") from error
 
 
 def listing(repo: str, revision: str, folder: Path) -> list[str]:

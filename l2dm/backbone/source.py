@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BaseModelError, SettingsError
+from ..errors import BaseMissing, BaseModelError, SettingsError
 from . import hub
 
 #: Name of the base that ships with the package.
@@ -112,8 +112,8 @@ def find_base(
 ) -> Source:
     """The place of ``base``: "mini", a diffusers folder, a ``.safetensors`` checkpoint, or a hub id.
 
-    Only with ``download`` is the hub asked, first for ``model_index.json`` alone. Raises BaseModelError when it is missing or of
-    another kind.
+    Only with ``download`` is the hub asked, first for ``model_index.json`` alone; without, as worlds are opened, what does not lie on
+    this machine raises BaseMissing. Raises BaseModelError when it is of another kind.
     """
     if isinstance(base, Source):
         return base
@@ -127,6 +127,8 @@ def find_base(
         source = Source(name, path, variant=variant)
     elif hub.is_hub_id(name):
         source = _on_hub(name, revision, variant, download)
+    elif not download:
+        raise BaseMissing(f"{said}: no such folder or file")
     else:
         raise BaseModelError(
             f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id (owner/name), or leave it out"
@@ -138,7 +140,7 @@ def find_base(
 def _on_hub(name: str, revision: str, variant: str, download: bool) -> Source:
     said = f"base {name!r}"
     if not download:
-        folder = hub.cached(said, name, revision, f"download it with: l2dm init WORLD --base {name}")
+        folder = hub.cached(said, name, revision)
         return Source(name, folder, revision=folder.name, variant=variant)
     folder = hub.fetch_file(said, name, "model_index.json", revision).parent
     source = Source(name, folder, revision=folder.name, variant=variant)
@@ -166,8 +168,9 @@ def _checkpoint(name: str, path: Path, config: str, download: bool) -> Source:
         folder = Path(where).expanduser()
     elif hub.is_hub_id(where):
         ask = f"config {where!r}"
-        way = f"a checkpoint's configurations come from there; give --config FOLDER, a diffusers folder of the same family ({said})"
-        folder = hub.fetch(ask, where, CONFIGS) if download else hub.cached(ask, where, "", way)
+        folder = hub.fetch(ask, where, CONFIGS) if download else hub.cached(ask, where)
+    elif not download:
+        raise BaseMissing(f"config {where!r}: no such folder ({said} has its configurations from there)")
     else:
         raise BaseModelError(f"config {where!r}: no such folder; give a diffusers folder of the same family")
     return Source(name, folder, checkpoint=path, config=where)

@@ -11,7 +11,7 @@ from .. import __version__
 from .bench import bench_app
 from .changing import forget, repair, undo
 from .drawing import generate
-from .founding import init
+from .founding import init, relocate
 from .learning import learn, report
 from .looking import check, history, show, verify
 from .terminal import run
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 #: Every verb, in the order in which --help lists them.
-VERBS = (check, init, learn, report, generate, show, history, forget, undo, verify, repair)
+VERBS = (check, init, learn, report, generate, show, history, forget, undo, relocate, verify, repair)
 for verb in VERBS:
     app.command()(verb)
 app.add_typer(bench_app, name="bench")

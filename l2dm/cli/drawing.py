@@ -47,6 +47,10 @@ def generate(
     attention_steps: Annotated[
         str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Where the world's base lies, this once; l2dm relocate records it."),
+    ] = None,
     settings: SettingsFile = None,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("pictures"),
     as_json: AsJson = False,
@@ -55,7 +59,7 @@ def generate(
     from ..generation.picture import contact_sheet, save_png
     from ..world.world import World
 
-    opened = World.open(world)
+    opened = World.open(world, base=base)
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
                    subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
                    threads=threads)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Verbs that give a world its base: init."""
+"""Verbs that give a world its base and its CLIP model: init, relocate. They alone download, and say what before."""
 
 from __future__ import annotations
 
@@ -8,29 +8,25 @@ import typer
 
 from .shared import AsJson, WorldPath, answer
 
+_BASE = "The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder or .safetensors checkpoint, or a hub id."
+_CLIP = "CLIP model that pictures are remembered and compared by: a folder, a hub id, or none."
+Revision = Annotated[str, typer.Option(help="Of a hub id: branch, tag or commit.")]
+Variant = Annotated[str, typer.Option(help="Weights to take where there are several, such as fp16.")]
+Config = Annotated[
+    str,
+    typer.Option(help="Of a .safetensors checkpoint: a diffusers folder or hub id with its configurations."),
+]
+
 
 def init(
     world: WorldPath,
-    base: Annotated[
-        str,
-        typer.Option(
-            help="The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder, or a hub id."
-        ),
-    ] = "mini",
+    base: Annotated[str, typer.Option(help=_BASE)] = "mini",
     clip: Annotated[
-        str | None,
-        typer.Option(
-            help="CLIP model that pictures are remembered and compared by: a folder, a hub id, or none. Default: the base's own, else its family's."
-        ),
+        str | None, typer.Option(help=f"{_CLIP} Default: the base's own, else its family's.")
     ] = None,
-    revision: Annotated[str, typer.Option(help="Of a hub id: branch, tag or commit.")] = "",
-    variant: Annotated[str, typer.Option(help="Weights to take where there are several, such as fp16.")] = "",
-    config: Annotated[
-        str,
-        typer.Option(
-            help="Of a .safetensors checkpoint: a diffusers folder or hub id with its configurations."
-        ),
-    ] = "",
+    revision: Revision = "",
+    variant: Variant = "",
+    config: Config = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a fresh world over a base model."""
@@ -49,4 +45,28 @@ def init(
         },
         f"{world}: a fresh world over {made.manifest.base}",
         *notes,
+    )
+
+
+def relocate(
+    world: WorldPath,
+    base: Annotated[
+        str | None, typer.Option(help=f"Where the world's own base lies now. {_BASE}", show_default=False)
+    ] = None,
+    clip: Annotated[str | None, typer.Option(help=f"{_CLIP} A world without one is given it.")] = None,
+    revision: Revision = "",
+    variant: Variant = "",
+    config: Config = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell a world where its base lies now (only the very same weights are taken), or which CLIP model to remember by."""
+    from ..world.world import World
+
+    opened = World.open(world, whole=False)
+    opened.relocate(base, clip, revision, variant, config)
+    found = opened.manifest
+    answer(
+        as_json,
+        {"world": str(world), "base": found.base, "clip": found.clip, "version": found.head},
+        f"{world}: its base is at {found.base}, its CLIP model: {found.clip}",
     )

@@ -118,8 +118,8 @@ class Lesson:
         if backbone.features is None and (memory or s.keep_if_forgetting_below):
             what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
             raise SettingsError(
-                f"{what} compares pictures by a CLIP model, and {self.world.path} has none: begin a world with one: "
-                "l2dm init WORLD --clip FOLDER_OR_HUB_ID"
+                f"{what} compares pictures by a CLIP model, and {self.world.path} has none; give it one: "
+                f"l2dm relocate {self.world.path} --clip FOLDER_OR_HUB_ID"
                 + ("; or choose another method, such as custom-diffusion" if memory else "")
             )
         if s.keep_if_forgetting_below and not (s.previews and s.report_concepts):
@@ -176,7 +176,9 @@ class Lesson:
         )
         last = {token: score.version for token, score in world.manifest.scores.items()}
         most = s.report_concepts if backbone.features else 0  # nothing to compare the others with
-        tokens = due(list(concepts), last, most) if s.previews else []
+        tokens = [
+            t for t in due(list(concepts), last, most) if s.previews and (t in long.features or not most)
+        ]
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
         nouns = read_tensors(self.head / NOUNS) if self.head and (self.head / NOUNS).exists() else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)

@@ -21,6 +21,7 @@ from .schema import (
     MOST_BYTES,
     STRICT,
     BaseName,
+    ClipFingerprint,
     Concepts,
     Count,
     Drift,
@@ -89,6 +90,9 @@ class Manifest:
     revision: Text = ""  # commit of a base from the hub
     variant: Text = ""
     config: Text = ""  # where a single-file base's configurations come from
+    clip_fingerprint: ClipFingerprint = (
+        ""  # of the CLIP model that ``clip`` is, or the features in memory are of
+    )
 
     @property
     def present(self) -> Version | None:

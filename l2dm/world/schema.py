@@ -65,6 +65,7 @@ Noun = Annotated[str, _unchanged(check_noun)]
 FileName = Annotated[str, Field(pattern=r"^\w[\w' .-]{0,199}$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{1,200}$")]
+ClipFingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{0,200}$")]
 Text = Annotated[str, Field(max_length=4096)]
 #: The name of a base: a folder or a hub id, on one line.
 BaseName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,4096}$")]

@@ -83,5 +83,6 @@ def remove_folder(path: Path) -> None:
 
 
 def size(folder: Path) -> int:
-    """Bytes that the files of ``folder`` take."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes that the files of ``folder`` take; one that has several names there counts once."""
+    facts = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum({(f.st_dev, f.st_ino): f.st_size for f in facts}.values())

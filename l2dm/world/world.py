@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..backbone import MINI, OWN, Backbone, ImageFeatures, Source, default_clip, find_base, find_clip, matches
+from ..backbone import MINI, NONE, OWN, Backbone, Source, default_clip, find_base
 from ..concept import Concept
 from ..errors import (
     PromptError,
@@ -40,6 +40,7 @@ from ..settings import GenerateSettings, LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
 from . import store
+from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
 from .founding import check_free, found
 from .lesson import Lesson, OnProgress
 from .lock import locked
@@ -60,11 +61,6 @@ def settings_for(
     return cls.of(own.get(kind, {}), of_tuner, given or {}, place=place)
 
 
-def _absolute(place: str | Path) -> str:
-    """A path as it is to be recorded; names such as "mini" and hub ids stay."""
-    return str(place) if str(place) in (MINI, OWN) or not Path(place).exists() else str(Path(place).resolve())
-
-
 class World:
     """A base model and the concepts it was taught, in a folder. Make one with ``create``, open one with ``open``.
 
@@ -72,10 +68,10 @@ class World:
     the world drew itself; never a user's photo.
     """
 
-    def __init__(self, path: Path, manifest: Manifest):
+    def __init__(self, path: Path, manifest: Manifest, source: Source | None = None):
         self.path, self.manifest = path, manifest
         self._backbone: Backbone | None = None
-        self._source: tuple[tuple[str, str], Source] | None = None
+        self._source = source
         self._loaded = -1
 
     # ---------------------------------------------------------------- opening
@@ -94,10 +90,9 @@ class World:
         with os_errors(path):
             check_free(path)
             source = find_base(base, revision=revision, variant=variant, config=config)
-        clip = default_clip(source) if clip is None else _absolute(clip)
-        if (folder := find_clip(clip, source, download=True)) and clip != OWN:
-            ImageFeatures(folder)
-        name, backbone = _absolute(base), Backbone.load(source, clip=clip)
+        clip = default_clip(source) if clip is None else recorded(clip)
+        known = chosen_clip(source, clip)
+        name, backbone = recorded(base), Backbone.load(source, clip=clip)
         manifest = Manifest(
             base=name,
             fingerprint=backbone.fingerprint,
@@ -106,19 +101,23 @@ class World:
             clip=clip,
             revision=source.revision,
             variant=source.variant,
-            config=_absolute(source.config) if source.config else "",
+            config=recorded(source.config) if source.config else "",
+            clip_fingerprint=known,
         )
         with os_errors(path):
             found(path, manifest)
-        world = cls(path, manifest)
+        world = cls(path, manifest, source)
         world._backbone = backbone
         return world
 
     @classmethod
-    def open(cls, path: str | Path, whole: bool = True) -> World:
-        """Open a world. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look)."""
+    def open(cls, path: str | Path, whole: bool = True, base: str | Path | None = None) -> World:
+        """Open a world. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look).
+
+        ``base``: where its base lies, instead of the place that it has recorded; nothing is recorded (``relocate`` does that)."""
         path = Path(path)
-        return cls(path, Manifest.read(path, whole))
+        manifest = Manifest.read(path, whole)
+        return cls(path, manifest, None if base is None else source_of(path, manifest, base))
 
     @property
     def concepts(self) -> dict[str, str]:
@@ -137,25 +136,20 @@ class World:
     @property
     def source(self) -> Source:
         """Where its base lies, on this machine: nothing is downloaded. Looked for once."""
-        m = self.manifest
-        if self._source is None or self._source[0] != (m.base, m.revision):
-            found = find_base(m.base, revision=m.revision, variant=m.variant, config=m.config, download=False)
-            self._source = (m.base, m.revision), found
-        return self._source[1]
+        if self._source is None:
+            self._source = source_of(self.path, self.manifest)
+        return self._source
 
     def backbone(self) -> Backbone:
         """The base with this world's weights and tokens in place. Loaded on first use."""
         if self._backbone is None or self._loaded not in (-1, self.version):
-            self._backbone = Backbone.load(self.source, clip=self.manifest.clip)
+            check_base(self.path, self.manifest, self.source)
+            clip = clip_of(self.path, self.manifest, self.source)
+            self._backbone = Backbone.load(self.source, clip=str(clip or NONE))
             self._loaded = -1
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
-        if not matches(backbone.source, self.manifest.fingerprint):
-            raise WorldError(
-                f"{self.path}: it was made over another base than the one now at {self.manifest.base} "
-                f"(expected {self.manifest.fingerprint}, found {backbone.fingerprint})"
-            )
         self.tuner = TUNERS[self.manifest.tuner](backbone)
         if folder := self._head:
             vectors = read_tensors(folder / "tokens.safetensors")
@@ -318,6 +312,40 @@ class World:
             )
             store.remove_folder(folder_of(self.path, dropped.version))
         return dropped
+
+    def relocate(
+        self, base: str | Path | None = None, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
+    ) -> None:  # fmt: skip
+        """Record where the base, or the CLIP model, lies now: a folder or a hub id, downloaded where it is not on this machine yet.
+
+        ``base`` must be the very base that the world was made over, ``clip`` the very model that its concepts are remembered by; a
+        world without remembered concepts takes any, and any world "none". Raises WorldError, BaseModelError, SettingsError.
+        """
+        if base is clip is None and not (revision or variant or config):
+            raise SettingsError(
+                f"{self.path}: nothing to relocate; say where its base or its CLIP model lies"
+            )
+        manifest, changes = self.manifest, {}
+        if base is None and not (revision or variant or config):
+            source = source_of(self.path, manifest)
+        else:
+            source = moved_base(self.path, manifest, base, revision, variant, config)
+            changes = {
+                "base": source.name,
+                "revision": source.revision,
+                "variant": source.variant,
+                "config": source.config,
+            }
+        if clip is None and manifest.clip == OWN:
+            clip_of(self.path, manifest, source)
+        found = "" if clip is None else chosen_clip(source, recorded(clip))
+        with self._writing(whole=False):
+            if clip is not None:
+                changes |= with_clip(self.path, self.manifest, recorded(clip), found)
+            self.record(
+                entry("relocate", **{name: value for name, value in changes.items() if value}), **changes
+            )
+        self._backbone, self._loaded, self._source = None, -1, None
 
     def repair(self) -> list[int]:
         """Go to the newest whole version; broken ones are moved into ``quarantine/``, never removed. Returns their numbers."""

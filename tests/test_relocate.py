@@ -1,0 +1,155 @@
+"""A base or a CLIP model that was moved, and a CLIP model given later."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import QUICK
+from test_backbone import tiny_base
+from tiny import tiny_clip
+
+from benchmarks.malformed import call, state
+from l2dm import World
+from l2dm.errors import BaseMissing, BaseModelError, SettingsError, WorldError
+from l2dm.world import store
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory, backbone):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("stock")
+    return tiny_base(folder / "base", backbone), tiny_clip(folder / "clip")
+
+
+@pytest.fixture
+def base(tmp_path, stock):
+    return shutil.copytree(stock[0], tmp_path / "base")
+
+
+@pytest.fixture
+def clip(tmp_path, stock):
+    return shutil.copytree(stock[1], tmp_path / "clip")
+
+
+def other(folder):
+    """Another model of the same shape in ``folder``'s place: one weight is not the same."""
+    weights = next(folder.rglob("*model.safetensors"))
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4] + bytes([content[-4] ^ 1]) + content[-3:])
+    return folder
+
+
+def test_a_moved_base_is_told_to_its_world(tmp_path, base):
+    world = tmp_path / "w"
+    World.create(world, base, "none")
+    shutil.move(base, tmp_path / "new")
+    with pytest.raises(BaseMissing, match=f"no such folder or file; .* l2dm relocate {world} --base"):
+        World.open(world).backbone()
+    assert call(["relocate", str(world), "--base", str(tmp_path / "new")]) == (0, "")
+    assert World.open(world).generate("a dog", n=1, steps=1)
+    assert World.open(world).manifest.base == str(tmp_path / "new")
+    assert World.open(world).history()[-1]["action"] == "relocate"
+
+
+def test_another_base_is_neither_recorded_nor_drawn_with(tmp_path, base):
+    world, strange = tmp_path / "w", shutil.copytree(base, tmp_path / "strange")
+    World.create(world, base, "none")
+    other(strange / "unet")
+    before = state(world)
+    for command in (
+        ["relocate", str(world)],
+        ["generate", str(world), "a dog", "--out", str(tmp_path / "out")],
+    ):
+        code, said = call([*command, "--base", str(strange)])
+        assert code == 2 and len(said.strip().splitlines()) == 1
+        assert "made over another base than the one at " + str(strange) in said and "l2dm relocate" in said
+    assert state(world) == before and not (tmp_path / "out").exists()
+
+
+def test_a_base_given_for_once_is_not_recorded(tmp_path, base):
+    world = tmp_path / "w"
+    World.create(world, base, "none")
+    shutil.move(base, tmp_path / "new")
+    before = state(world)
+    draw = ["generate", str(world), "a dog", "-n", "1", "--steps", "1", "--out", str(tmp_path / "out")]
+    assert call(draw)[0] == 2 and call([*draw, "--base", str(tmp_path / "new")])[0] == 0
+    assert state(world) == before and (tmp_path / "out" / "0000.png").is_file()
+    code, said = call([*draw, "--base", "owner/nowhere"])
+    assert code == 2 and "not in this machine's hub cache" in said and f"l2dm relocate {world} --base" in said
+
+
+def test_nothing_to_relocate_is_said(tmp_path, base):
+    world = World.create(tmp_path / "w", base, "none")
+    with pytest.raises(SettingsError, match="nothing to relocate"):
+        world.relocate()
+
+
+def test_a_clip_model_that_moved_or_changed_is_named(tmp_path, base, clip):
+    world = tmp_path / "w"
+    made = World.create(world, base, clip)
+    assert made.manifest.clip_fingerprint.startswith("v2-")
+    shutil.move(clip, tmp_path / "new")
+    with pytest.raises(BaseMissing, match=rf"clip '{clip}': no such folder; .* l2dm relocate {world} --clip"):
+        World.open(world).backbone()
+    World.open(world).relocate(clip=tmp_path / "new")
+    assert World.open(world).backbone().features is not None
+    other(tmp_path / "new")
+    with pytest.raises(WorldError, match=rf"the CLIP model at {tmp_path / 'new'} is another .* --clip"):
+        World.open(world).backbone()
+    World.open(world).relocate(clip="none")
+    assert World.open(world).backbone().features is None
+
+
+def test_another_clip_model_is_taken_until_something_is_remembered_by_one(tmp_path, base, clip, photos):
+    World.create(tmp_path / "w", base, clip)
+    strange = other(shutil.copytree(clip, tmp_path / "strange"))
+    for chosen in (strange, "none", clip):
+        World.open(tmp_path / "w").relocate(clip=chosen)
+    World.open(tmp_path / "w").learn(photos, token="<rex>", noun="dog", **QUICK)
+    for chosen in ("none", clip):
+        with pytest.raises(WorldError, match=r"remembered by features of another CLIP model .* found v2-"):
+            World.open(tmp_path / "w").relocate(clip=strange)
+        World.open(tmp_path / "w").relocate(clip=chosen)
+
+
+def test_a_base_whose_own_clip_folder_is_gone_is_said(tmp_path, base, clip):
+    world = tmp_path / "w"
+    shutil.move(clip, base / "clip")
+    World.create(world, base)
+    shutil.move(base / "clip", clip)
+    advice = rf"no folder clip; .* l2dm relocate {world} --base {base} --clip"
+    with pytest.raises(BaseMissing, match=advice):
+        World.open(world).backbone()
+    shutil.move(base, tmp_path / "new")
+    with pytest.raises(BaseMissing, match=advice.replace("/base", "/new")):
+        World.open(world).relocate(base=tmp_path / "new")
+    World.open(world).relocate(base=tmp_path / "new", clip=clip)
+    assert World.open(world).backbone().features is not None
+
+
+def test_a_folder_that_is_no_clip_model_is_refused(tmp_path, base):
+    world = World.create(tmp_path / "w", base, "none")
+    before = state(tmp_path / "w")
+    with pytest.raises(BaseModelError, match="no CLIP model is here"):
+        world.relocate(clip=base)
+    assert state(tmp_path / "w") == before
+
+
+def test_what_a_clip_folder_does_not_load_does_not_change_its_fingerprint(tmp_path, base, clip):
+    World.create(tmp_path / "w", base, clip)
+    (clip / "flax_model.msgpack").write_bytes(b"x")
+    (clip / "README.md").write_text("x")
+    config = clip / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"transformers_version": "9"}))
+    assert World.open(tmp_path / "w").backbone().clip == clip
+
+
+def test_a_file_with_two_names_is_counted_once(tmp_path):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/a").write_bytes(b"12345")
+    (tmp_path / "w/b").hardlink_to(tmp_path / "w/a")
+    (tmp_path / "w/c").write_bytes(b"12345")
+    assert store.size(tmp_path / "w") == 10
