@@ -21,6 +21,7 @@ from l2dm import GenerateSettings
 from l2dm.backbone import MINI, Backbone
 from l2dm.concept.words import article
 from l2dm.evaluation.judge import Judge
+from l2dm.world.store import write_json
 
 BATCH = 16
 
@@ -133,7 +134,7 @@ def main() -> None:
         files = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         result["psnr_photos_db"] = round(psnr(backbone, [Image.open(p) for p in files]), 2)
         result["settings"]["photos"] = len(files)
-    (ROOT / "results" / "base.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_json(ROOT / "results" / "base.json", result)
     print(json.dumps({k: v for k, v in result.items() if k not in ("settings", "per_noun", "training")}))
 
 

@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from l2dm.world.store import write_json
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "main.json"
 
@@ -41,7 +43,7 @@ def record(settings: dict, results: Path = RESULTS, /, **figures) -> None:
         **figures,
         "settings": {**known.get("settings", {}), **dict.fromkeys(figures, made_by(settings))},
     }
-    results.write_text(json.dumps(known, indent=1) + "\n")
+    write_json(results, known)
     print(json.dumps(figures))
 
 

@@ -8,6 +8,7 @@ import re
 from PIL import Image
 
 from benchmarks.main import ROOT
+from l2dm.files import write_whole
 from l2dm.report import lifelong, multi, plots
 
 #: a summary's keys that the README shows, of a benchmark that has many more
@@ -160,7 +161,7 @@ def filled(text: str) -> str:
 
 def main() -> None:
     path = ROOT / "README.md"
-    path.write_text(filled(path.read_text()))
+    write_whole(path, filled(path.read_text()).encode())
     if (path := ROOT / "results" / "base.json").exists():
         training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
     for name, source, draw in (

@@ -1,18 +1,112 @@
-"""Files that are handed to users: whole or not at all."""
+"""Files that appear whole or not at all, on every system: written beside their place, flushed to the disk, then named.
+
+``system`` is ``os.name``; Windows ("nt") flushes no folders, flushes a file only by a handle that may write, and refuses to rename
+what another program has open just then, such as a virus scanner.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+#: Marks work in progress; anything so named is rubbish after a crash. In a world the next writer removes it.
+PART = ".part-"
+#: What Windows reads as a device, whatever the ending, and names whose last character it drops.
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³])( *\..*)?|.*[. ]", re.I | re.S)
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
+_PATIENCE = (0.01, 0.03, 0.1, 0.3, 0.6)  # seconds between tries
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write ``content`` beside ``path`` and rename it into place: a full disk or a kill leaves no half of it there."""
-    scratch = path.with_name(f".part-{os.getpid()}")
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows would not have this name of a file or folder, or take it for another."""
+    return bool(_RESERVED.fullmatch(name))
+
+
+def sync(path: Path, system: str = os.name) -> None:
+    """Flush a file, or a folder's list of names where the system can, to the disk."""
+    folder = path.is_dir()
+    if folder and system == "nt":
+        return
+    handle = os.open(path, os.O_RDWR if system == "nt" else os.O_RDONLY)
     try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+        os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in _NO_FOLDER_SYNC:
+            raise
+    finally:
+        os.close(handle)
+
+
+def replace(
+    source: Path, target: Path, system: str = os.name, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """``os.replace``, which Windows is given a second for while another program has one of the two open."""
+    for seconds in _PATIENCE if system == "nt" else ():
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            pause(seconds)
+    os.replace(source, target)
+
+
+def write_whole(path: Path, content: bytes, system: str = os.name) -> Path:
+    """Replace ``path``'s content at one stroke; a full disk or a kill leaves no half of it there."""
+    with _beside(path.parent, content) as scratch:
+        replace(scratch, path, system)
+    sync(path.parent, system)
     return path
+
+
+def write_new(paths: Iterable[Path], content: bytes, system: str = os.name) -> Path:
+    """Write ``content`` whole to the first of ``paths``, all in one folder, where nothing stands yet, and return that one.
+
+    Several processes with the same ``paths`` each get one of their own."""
+    paths = iter(paths)
+    path = next(paths)
+    with _beside(path.parent, content) as scratch:
+        while not _claim(scratch, path, system):
+            path = next(paths)
+    sync(path.parent, system)
+    return path
+
+
+def _claim(scratch: Path, path: Path, system: str) -> bool:
+    """Give a finished file its name, unless there is such a one already."""
+    try:
+        os.link(scratch, path)
+        return True
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here: an empty file keeps the name until it is replaced
+        pass
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    try:
+        replace(scratch, path, system)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+@contextmanager
+def _beside(folder: Path, content: bytes) -> Iterator[Path]:
+    """A file in ``folder`` with ``content``, on the disk; gone after the block unless it was renamed."""
+    scratch = folder / f"{PART}{secrets.token_hex(8)}"
+    try:
+        with scratch.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield scratch
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)

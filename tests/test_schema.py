@@ -52,6 +52,7 @@ def test_a_wrong_manifest_is_named(tmp_path, changes):
         {"noun": "/etc/passwd"}, {"noun": "Dog"}, {"token": "rex"}, {"parent": 4}, {"parent": 1}, {"version": 2},
         {"files": {"../x": "0" * 64}}, {"files": {"x": "short"}}, {"concepts": {"<rex>": "/tmp/x"}},
         {"concepts": ["<rex>"]}, {"drift": {"dog": "x"}}, {"drift": {"../dog": 1}}, {"settings": {"seed": 1}},
+        {"files": {"nul.txt": "0" * 64}}, {"files": {"a.": "0" * 64}}, {"files": {"a.png": "0" * 64, "A.png": "0" * 64}},
         {"settings": {"method": ["l2dm"]}}, {"scores": {"<rex>": {}}}, {"scores": {"..": {}}}, {"seconds": float("nan")},
     ],
     ids=str,

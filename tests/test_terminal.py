@@ -125,11 +125,18 @@ def test_half_an_output_never_stays(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"before"
 
 
+@pytest.mark.parametrize("name", ["con", "pets.", "NUL.world"])
+def test_windows_own_names_are_no_worlds(tmp_path, name):
+    with pytest.raises(WorldError, match="Windows has the name"):
+        founding.check_free(tmp_path / name, "nt")
+    founding.check_free(tmp_path / name, "posix")
+
+
 def test_a_failed_world_leaves_nothing_and_a_killed_one_is_taken_over(tmp_path, monkeypatch):
     world = tmp_path / "a" / "b" / "world"
 
     def full(self, world):
-        store.write_bytes(world / f"{store.PART}x", b"half")
+        write_whole(world / f"{store.PART}x", b"half")
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as patch:

@@ -6,11 +6,10 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+from ..files import write_whole
 from .source import NETWORKS, Source, read_json, weight_files
 
 #: Begins a fingerprint of this kind; those of worlds made before have no prefix.
@@ -126,18 +125,5 @@ def _write_cache(entries: dict[str, list]) -> None:
     path = cache_file()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(path) as (file, name):
-            json.dump({key: value for key, value in entries.items() if os.path.exists(key)}, file)
-            file.close()
-            os.replace(name, path)
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[tuple]:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yield file, name
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
+        there = {key: value for key, value in entries.items() if os.path.exists(key)}
+        write_whole(path, json.dumps(there).encode())

@@ -35,6 +35,8 @@ def resident_mb(process: int | str = "self") -> float:
     except (OSError, AttributeError):  # no such file, no such line
         if process != "self":
             return 0.0
-        import resource
-
+        try:
+            import resource
+        except ImportError:  # Windows
+            return 0.0
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)

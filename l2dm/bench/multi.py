@@ -26,6 +26,7 @@ from ..evaluation.judge import Judge
 from ..evaluation.judges import SHIPPED, find_judge
 from ..evaluation.summary import spread
 from ..evaluation.verdict import Verdict, verdict
+from ..generation.picture import save_png
 from ..report import attention
 from ..world import store
 from ..world.world import World
@@ -174,9 +175,8 @@ def _together(
                 samples.append({"prompt": prompt, "seed": pictures[0].seed, "file": file.name})
                 if shown:
                     samples[-1]["attention"] = f"{file.stem}-attention.png"
-                    attention.sheet(images[0], pictures[0].attention).save(
-                        file.with_name(samples[-1]["attention"])
-                    )
+                    overlays = attention.sheet(images[0], pictures[0].attention)
+                    save_png(overlays, file.with_name(samples[-1]["attention"]))
     flags = [f for f in (verdicts[0] if verdicts else ()) if f not in ("prompt", "seed")]
     return {
         "rates": {flag: round(float(np.mean([v[flag] for v in verdicts])), 4) for flag in flags}, "pictures": len(verdicts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import warnings
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import PromptWarning, SettingsError, os_errors
+from ..files import write_new
 from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from, whole_numbers
 
 
@@ -81,11 +83,11 @@ def generate(
     with os_errors(f"--out {out_folder}", SettingsError):
         out_folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(p.stem) for p in out_folder.glob("*.png") if re.fullmatch("[0-9]{1,18}", p.stem)]
-        first = 1 + max(numbers, default=-1)
-        files = [str(picture.save(out_folder / f"{first + i:04d}.png")) for i, picture in enumerate(pictures)]
+        free = (out_folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
+        files = [str(write_new(free, picture.png())) for picture in pictures]
         save_png(contact_sheet([picture.image for picture in pictures]), out_folder / "sheet.png")
         if shown:
-            extra = _save_attention(pictures, files, out_folder / f"{first:04d}-attention.html")
+            extra = _save_attention(pictures, files)
     told = pictures[0].provenance
     record = {
         "prompt": prompt,
@@ -105,12 +107,13 @@ def generate(
     )
 
 
-def _save_attention(pictures: list[Any], files: list[str], page: Path) -> dict[str, Any]:
-    """A sheet of overlays beside each of ``files``, and ``page`` with all of them."""
+def _save_attention(pictures: list[Any], files: list[str]) -> dict[str, Any]:
+    """A sheet of overlays beside each of ``files``, and beside the first a page with all of them."""
     from ..generation.picture import save_png
     from ..report import attention
 
     sheets = [str(Path(file).with_name(f"{Path(file).stem}-attention.png")) for file in files]
     for picture, sheet in zip(pictures, sheets):
         save_png(attention.sheet(picture.image, picture.attention), sheet)
-    return {"attention": sheets, "attention_page": str(attention.write_page(pictures, page))}
+    page = attention.write_page(pictures, Path(sheets[0]).with_suffix(".html"))
+    return {"attention": sheets, "attention_page": str(page)}

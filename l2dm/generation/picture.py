@@ -22,18 +22,27 @@ class Picture:
     provenance: dict[str, str]
     attention: tuple[AttentionSnapshot, ...] = field(default=(), repr=False)
 
-    def save(self, path: str | Path) -> Path:
+    def png(self) -> bytes:
+        """A PNG file's content, with the provenance."""
         info = PngImagePlugin.PngInfo()
         for name, value in self.provenance.items():
             info.add_itxt(name, value)
-        return save_png(self.image, path, info)
+        return _png(self.image, info)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the PNG whole or not at all."""
+        return write_whole(Path(path), self.png())
 
 
-def save_png(image: Image.Image, path: str | Path, info: PngImagePlugin.PngInfo | None = None) -> Path:
+def save_png(image: Image.Image, path: str | Path) -> Path:
     """Write a PNG whole or not at all."""
+    return write_whole(Path(path), _png(image))
+
+
+def _png(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:
     content = io.BytesIO()
     image.save(content, "PNG", pnginfo=info)
-    return write_whole(Path(path), content.getvalue())
+    return content.getvalue()
 
 
 def contact_sheet(images: list[Image.Image], columns: int = 4, cell: int = 192, gap: int = 6) -> Image.Image:

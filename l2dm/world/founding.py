@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import WorldError
+from ..files import is_reserved
 from . import store
 from .lock import is_leftover, locked
 from .manifest import NAME, Manifest
 
 
-def check_free(path: Path) -> None:
-    """Refuse a place where something stands; an empty folder, or what a killed ``create`` left, may be taken."""
+def check_free(path: Path, system: str = os.name) -> None:
+    """Refuse a place where something stands; an empty folder, or what a killed ``create`` left, may be taken.
+
+    ``system``, as ``os.name``: Windows refuses some names, or takes them for others."""
+    if system == "nt" and is_reserved(path.name):
+        raise WorldError(f"{path}: Windows has the name {path.name!r} for itself; choose another name")
     if (path / NAME).exists():
         raise WorldError(f"{path}: already exists and holds a world")
     if path.exists() and (not path.is_dir() or any(not is_leftover(file) for file in path.iterdir())):

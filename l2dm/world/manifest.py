@@ -16,6 +16,7 @@ from ..backbone import OWN
 from ..concept.words import file_stem
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
+from ..files import write_whole
 from .integrity import broken_files, check_links
 from .schema import (
     MOST_BYTES,
@@ -39,7 +40,6 @@ from .schema import (
     parse,
     read_bytes,
 )  # fmt: skip
-from .store import write_bytes
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -149,7 +149,7 @@ class Manifest:
             raise WorldError(
                 f"{world}: its manifest would be larger than {MOST_BYTES >> 20} MiB; begin another world"
             )
-        write_bytes(world / NAME, data)
+        write_whole(world / NAME, data)
 
     @classmethod
     def read(cls, world: Path, whole: bool = True) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
@@ -19,6 +20,7 @@ from typing_extensions import TypedDict
 
 from ..concept.words import check_noun, check_token
 from ..errors import L2DMError, WorldDamaged, os_errors
+from ..files import is_reserved
 
 #: Bytes and values that one JSON file of a world may have, and entries of one table or list in it.
 MOST_BYTES, MOST_VALUES, MOST_ENTRIES = 32 << 20, 1_000_000, 100_000
@@ -61,8 +63,22 @@ def _pairs(found: Any) -> Any:
 
 Token = Annotated[str, _unchanged(check_token)]
 Noun = Annotated[str, _unchanged(check_noun)]
+
+
+def _portable(name: str) -> str:
+    if is_reserved(name):
+        raise ValueError(f"{name[:80]!r} is a name that Windows has for itself")
+    return name
+
+
+def _apart(files: dict[str, str]) -> dict[str, str]:
+    if len({unicodedata.normalize("NFC", name).lower() for name in files}) < len(files):
+        raise ValueError("two names differ by case alone, so that some systems take them for one")
+    return files
+
+
 #: A plain name inside a version's folder: no separators, no leading dot, nothing that a system reads otherwise.
-FileName = Annotated[str, Field(pattern=r"^\w[\w' .-]{0,199}$")]
+FileName = Annotated[str, Field(pattern=r"^\w[\w' .-]{0,199}$"), AfterValidator(_portable)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{1,200}$")]
 ClipFingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{0,200}$")]
@@ -75,7 +91,7 @@ Seconds = Annotated[FiniteFloat, Field(ge=0)]
 Number = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 Scalar = bool | Number | FiniteFloat | Text | None
 Concepts = Annotated[dict[Token, Noun], Field(max_length=MOST_ENTRIES)]
-Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES)]
+Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES), AfterValidator(_apart)]
 Drift = Annotated[dict[Noun, FiniteFloat], Field(max_length=MOST_ENTRIES)]
 Settings = Annotated[dict[Text, Scalar], Field(max_length=1000)]
 #: From which step on how many threads.

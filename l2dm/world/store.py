@@ -10,17 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Marks work in progress; anything so named is rubbish after a crash and is removed by the next writer.
-PART = ".part-"
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+from ..files import PART, replace, sync, write_whole
 
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
@@ -33,26 +23,15 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         for path in sorted(scratch.rglob("*"), reverse=True):
             sync(path)
         sync(scratch)
-        scratch.rename(target)
+        replace(scratch, target)
         sync(target.parent)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """Replace ``target``'s content at one stroke."""
-    scratch = target.with_name(f"{PART}{target.name}-{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, target)
-    sync(target.parent)
-
-
 def write_json(target: Path, value: Any) -> None:
-    write_bytes(target, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(target, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def digest(path: Path) -> str:
