@@ -127,7 +127,7 @@ def test_a_forward_for_the_maps_ends_with_the_last_and_its_gradient_is_the_same(
                     backbone.unet(x, t, context)
                     seen = maps.probabilities()
             else:
-                seen = maps.of(backbone.unet, x, t, context)
+                seen = maps.of(backbone, x, t, context)
             found.append((seen.detach(), *torch.autograd.grad(without_start(seen)[:, 2].square().sum(), x)))
     finally:
         hook.remove()

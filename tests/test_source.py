@@ -123,7 +123,7 @@ def test_a_tokenizer_that_does_not_say_how_long(base):
             "flow matching",
         ),
         ("model_index.json", {"scheduler": ["diffusers", "NoSuchScheduler"]}, "none of diffusers'"),
-        ("model_index.json", {"text_encoder_2": ["transformers", "CLIPTextModel"]}, "l2dm needs a Stable"),
+        ("model_index.json", {"text_encoder_2": ["transformers", "CLIPTextModel"]}, "names a text_encoder_2"),
         ("model_index.json", {"unet": None}, "names no unet"),
     ],
 )

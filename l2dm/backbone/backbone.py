@@ -1,55 +1,51 @@
-"""A Stable Diffusion 1.x/2.x pipeline taken apart into what learning and drawing need, loaded from a folder or hub id."""
+"""A pipeline of any of the families, taken apart into what learning and drawing need, loaded from a folder or hub id."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DPMSolverMultistepScheduler,
-    SchedulerMixin,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)  # fmt: skip
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerMixin
 from PIL import Image
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import BaseModelError
 from .conditioning import Conditioning
 from .drawing import telling
+from .families import Family, pictures
 from .features import OWN, ImageFeatures, find_clip
 from .fingerprint import fingerprint
 from .loading import load
-from .process import Process, process_of
-from .sites import grain, text_width
+from .process import Process
+from .sites import text_width
 from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
 
 @dataclass
 class Backbone:
-    """A pretrained latent diffusion model: tokenizer, text encoder, autoencoder, denoiser, sampler.
+    """A pretrained diffusion model of ``family``: denoiser, text encoders with their tokenizers, autoencoder, sampler.
 
-    Weights are frozen; tuners unfreeze what they tune. ``tokens`` holds the personal tokens' vectors. ``conditioning`` is what
-    the denoiser reads while it runs.
+    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen; tuners unfreeze what they
+    tune. ``tokens`` holds the personal tokens' vectors. ``conditioning`` is what the denoiser reads while it runs.
     """
 
     source: Source
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
-    vae: torch.nn.Module
-    unet: UNet2DConditionModel
+    parts: dict[str, Any]
     scheduler: SchedulerMixin
     notes: tuple[str, ...] = ()
     clip: Path | None = None
     conditioning: Conditioning | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["parts"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
 
     # ---------------------------------------------------------------- loading
 
@@ -57,16 +53,18 @@ class Backbone:
     def load(
         cls, base: str | Path | Source = MINI, device: str | torch.device | None = None, clip: str = OWN
     ) -> Backbone:
-        """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a Stable Diffusion
-        1.x/2.x model, or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded.
+        """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a model of any of the families,
+        or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded.
 
         Raises BaseModelError when it is missing, incomplete, or of another kind.
         """
         source = find_base(base)
-        parts = load(source)
-        backbone = cls(source, **vars(parts), clip=find_clip(clip, source, download=False))
-        for part in (backbone.text_encoder, backbone.vae, backbone.unet):
-            part.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(False)
+        parts, notes = load(source)
+        backbone = cls(source, parts, parts.pop("scheduler"), notes, find_clip(clip, source, download=False))
+        for name in backbone.family.networks:
+            parts[name].to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(
+                False
+            )
         backbone.text_encoder.set_input_embeddings(
             PersonalTokens(backbone.text_encoder.get_input_embeddings())
         )
@@ -105,38 +103,46 @@ class Backbone:
 
     # ---------------------------------------------------------------- facts
 
+    @cached_property
+    def family(self) -> Family:
+        return self.source.family
+
     @property
     def denoiser(self) -> torch.nn.Module:
-        return self.unet
+        return self.parts[self.family.denoiser]
+
+    @denoiser.setter
+    def denoiser(self, other: torch.nn.Module) -> None:
+        self.parts[self.family.denoiser] = other
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device  # diffusers' own property looks through all of them
+        return next(self.denoiser.parameters()).device  # diffusers' own property looks through all of them
 
     @property
     def factor(self) -> int:
         """Pixels per latent cell."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.family.factor(self)
 
     @property
     def side(self) -> int:
         """The side of a picture in pixels, as the base was trained."""
-        return self.unet.config.sample_size * self.factor
+        return self.family.side(self)
 
     @property
     def grain(self) -> int:
         """Pixels: the sides of pictures have to be multiples of it."""
-        return self.factor * grain(self.unet)
+        return self.family.grain(self)
 
     @property
     def channels(self) -> int:
         """Numbers in a latent cell."""
-        return self.unet.config.in_channels
+        return self.family.channels(self)
 
     @property
     def text_width(self) -> int:
         """Numbers in the features of one token, as the denoiser reads them."""
-        return text_width(self.unet)
+        return text_width(self.denoiser)
 
     @property
     def text_length(self) -> int:
@@ -146,7 +152,7 @@ class Backbone:
     @property
     def dtype(self) -> torch.dtype:
         """Of the denoiser's weights."""
-        return next(self.unet.parameters()).dtype
+        return next(self.denoiser.parameters()).dtype
 
     @property
     def tokens(self) -> PersonalTokens:
@@ -155,7 +161,7 @@ class Backbone:
     @property
     def longest_prompt(self) -> int:
         """Tokens that a prompt may have, start and end left out."""
-        return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings) - 2
+        return self.tokenizer.model_max_length - 2
 
     # ---------------------------------------------------------------- tokens and text
 
@@ -181,9 +187,7 @@ class Backbone:
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
         """(B, length, width) text features; each distinct prompt goes through the encoder once."""
-        distinct = list(dict.fromkeys(prompts))
-        read = self.text_encoder(self.tokenize(distinct))[0]
-        return read[[distinct.index(p) for p in prompts]]
+        return self.read(prompts).features
 
     def tokenize(self, prompts: list[str]) -> torch.Tensor:
         """(B, length) token ids, padded or cut to the length that the denoiser reads."""
@@ -191,15 +195,17 @@ class Backbone:
         return self.tokenizer(prompts, return_tensors="pt", **padded).input_ids.to(self.device)
 
     def read(self, prompts: list[str]) -> Conditioning:
-        """What the denoiser reads for ``prompts``."""
-        return self.conditioned(self.encode_text(prompts), prompts)
+        """What the denoiser reads for ``prompts``; each distinct one goes through the encoders once."""
+        distinct = list(dict.fromkeys(prompts))
+        read = self.conditioned(self.family.encode(self, distinct), distinct)
+        return read[[distinct.index(p) for p in prompts]]
 
-    def conditioned(self, features: torch.Tensor, prompts: list[str]) -> Conditioning:
-        """``features`` (B, length, width) of ``prompts``, of each as many in a row as B has for it, with their words and concepts."""
-        ids = self.tokenize(prompts).repeat_interleave(len(features) // len(prompts), 0)
+    def conditioned(self, encoded: Conditioning, prompts: list[str]) -> Conditioning:
+        """What was ``encoded`` of ``prompts``, of each as many rows in a row as there are for it, with their words and concepts."""
+        ids = self.tokenize(prompts).repeat_interleave(len(encoded) // len(prompts), 0)
         first, count = self.tokens.base.num_embeddings, len(self.tokens.vectors)
         personal = torch.arange(first, first + count, device=ids.device)
-        return Conditioning(features, ids, (ids[..., None] == personal).any(1))
+        return replace(encoded, ids=ids, named=(ids[..., None] == personal).any(1))
 
     @contextmanager
     def reading(self, conditioning: Conditioning | None) -> Iterator[None]:
@@ -215,25 +221,19 @@ class Backbone:
     @torch.no_grad()
     def encode_pictures(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
-        encoded = self.vae.encode(pixels.to(self.device, self.vae.dtype))
-        latents = encoded.latent_dist.mode() if isinstance(self.vae, AutoencoderKL) else encoded.latents
-        return (latents * self.vae.config.scaling_factor).float()
+        return self.family.encode_pictures(self, pixels)
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor) -> list[Image.Image]:
         """Scaled latents -> pictures."""
-        pixels = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
-        arrays = (
-            ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        )
-        return [Image.fromarray(a) for a in arrays]
+        return pictures(self.family.decode_latents(self, latents))
 
     # ---------------------------------------------------------------- diffusion
 
     @cached_property
     def process(self) -> Process:
         """The forward process that the base was trained on."""
-        return process_of(self.scheduler)
+        return self.family.process(self)
 
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning | torch.Tensor
@@ -241,7 +241,7 @@ class Backbone:
         """(B, C, h, w). What is asked for (see ``process``), for ``noisy`` (B, C, h, w); ``timesteps`` (B,)."""
         conditioning = Conditioning.of(conditioning)
         with self.reading(conditioning):
-            return self.unet(noisy, timesteps, conditioning.features, return_dict=False)[0]
+            return self.family.predict(self, noisy, timesteps, conditioning)
 
     @torch.no_grad()
     def draw_latents(
@@ -249,35 +249,40 @@ class Backbone:
         on_batch: Callable[[int], None] = lambda done: None,
     ) -> torch.Tensor:  # fmt: skip
         """Scaled latents (B, C, h, w), one for each prompt, from seeds in a row; never decoded."""
-        pipe, drawn = self.pipeline(), []
+        pipe, drawn, cells = self.pipeline(), [], self.side // self.factor
         for first in range(0, len(prompts), batch):
             part = prompts[first : first + batch]
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
-            drawn.append(
-                pipe(
-                    part,
-                    num_inference_steps=steps,
-                    guidance_scale=guidance_scale,
-                    generator=generators,
-                    output_type="latent",
-                ).images
-            )
+            given = {
+                "num_inference_steps": steps,
+                "generator": generators,
+                "height": self.side,
+                "width": self.side,
+            }
+            latents = pipe(
+                part, **given, **self.family.call(guidance_scale, None), output_type="latent"
+            ).images
+            drawn.append(self.family.unpacked(latents, cells, cells))
             on_batch(first + len(part))
         return torch.cat(drawn).float()
 
-    def pipeline(
-        self, sampler: str = "base", from_pictures: bool = False
-    ) -> StableDiffusionPipeline | StableDiffusionImg2ImgPipeline:
+    @cached_property
+    def plain(self) -> DiffusionPipeline:
+        """diffusers' own pipeline over these very parts, and nothing more."""
+        return self.family.pipeline_class()(
+            **self.parts, scheduler=self.scheduler, **self.family.options(self.source)
+        )
+
+    def pipeline(self, sampler: str = "base", from_pictures: bool = False) -> DiffusionPipeline:
         """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas.
 
         ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""
         changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
         kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)
-        whole = StableDiffusionImg2ImgPipeline if from_pictures else StableDiffusionPipeline
-        pipe = telling(whole, self)(
-            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
-            scheduler=kind.from_config(self.scheduler.config, **changes), safety_checker=None, feature_extractor=None,
-            requires_safety_checker=False,
-        )  # fmt: skip
+        pipe = telling(self.family.pipeline_class(from_pictures), self)(
+            **self.parts,
+            scheduler=kind.from_config(self.scheduler.config, **changes),
+            **self.family.options(self.source),
+        )
         pipe.set_progress_bar_config(disable=True)
         return pipe

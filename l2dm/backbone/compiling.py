@@ -23,9 +23,9 @@ def compiled(backbone: Backbone) -> Iterator[None]:
         raise SettingsError(
             "compile = true needs a C++ compiler on a CPU (g++, clang++, or what CXX names); install one or leave compile out"
         )
-    own = backbone.unet
-    backbone.unet = torch.compile(own)
+    own = backbone.denoiser
+    backbone.denoiser = torch.compile(own)
     try:
         yield
     finally:
-        backbone.unet = own
+        backbone.denoiser = own

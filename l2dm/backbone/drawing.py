@@ -6,10 +6,10 @@ batch: negatives first where there is classifier-free guidance, and every prompt
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from diffusers import DiffusionPipeline
 
 from .conditioning import Conditioning
@@ -20,27 +20,29 @@ if TYPE_CHECKING:
 
 def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[DiffusionPipeline]:
     """The pipeline ``kind``; during a call ``backbone.conditioning`` is that of its batch."""
+    asked, family = inspect.signature(kind.encode_prompt), backbone.family
 
     class Telling(kind):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             with backbone.reading(None):
                 return super().__call__(*args, **kwargs)
 
-        def encode_prompt(
-            self, prompt: str | list[str] | None, device: torch.device, count: int, guided: bool,
-            negative: str | list[str] | None = None, **others: Any,
-        ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
-            features, negatives = super().encode_prompt(prompt, device, count, guided, negative, **others)
-            if prompt is None:  # features were given, and nobody knows their words
-                return features, negatives
+        def encode_prompt(self, *args: Any, **kwargs: Any) -> tuple:
+            bound = asked.bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            given = bound.arguments
+            output = super().encode_prompt(*args, **kwargs)
+            if (prompt := given["prompt"]) is None:  # features were given, and nobody knows their words
+                return output
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-            told = backbone.conditioned(features, prompts)
-            if guided:
+            told = backbone.conditioned(family.told(output), prompts)
+            if given.get("do_classifier_free_guidance"):
+                negative = given.get("negative_prompt")
                 texts = negative if isinstance(negative, list) else [negative or ""] * len(prompts)
-                beside = replace(backbone.conditioned(negatives, texts), named=told.named)
+                beside = replace(backbone.conditioned(family.told(output, "-"), texts), named=told.named)
                 told = Conditioning.cat([beside, told])
             backbone.conditioning = told
-            return features, negatives
+            return output
 
     Telling.__name__ = Telling.__qualname__ = kind.__name__
     return Telling

@@ -16,8 +16,6 @@ from .source import Source, read_json, weight_files
 
 #: A world's ``clip`` that means the folder ``clip`` of its base, and one that means none.
 OWN, NONE = "base", "none"
-#: Width of a base's text encoder -> the CLIP pair of its family: Stable Diffusion 1.x, 2.x.
-FAMILIES = {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
 _WAY_OUT = "give the folder or hub id of a CLIP model (--clip FOLDER), or go without (--clip none)"
 _FILES = ["*.json", "*.txt", "model.safetensors", "model-*.safetensors"]
 
@@ -26,12 +24,11 @@ def default_clip(source: Source) -> str:
     """The own one ("base") where the base has a folder ``clip``, else the pair of its family, a hub id; raises BaseModelError when that is unknown."""
     if (source.folder / "clip" / "config.json").is_file():
         return OWN
-    width = source.settings_of("text_encoder").get("hidden_size", 512)
-    if width not in FAMILIES:
+    if not (clip := source.family.clip_of(source)):
         raise BaseModelError(
-            f"{source.said}: it has no folder clip, and no CLIP model is known for its text encoder, {width} wide; {_WAY_OUT}"
+            f"{source.said}: it has no folder clip, and no CLIP model is known for its text encoder; {_WAY_OUT}"
         )
-    return FAMILIES[width]
+    return clip
 
 
 def find_clip(clip: str, source: Source, download: bool) -> Path | None:

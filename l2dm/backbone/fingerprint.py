@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from ..files import write_whole
-from .source import NETWORKS, Source, read_json, weight_files
+from .source import Source, read_json, weight_files
 
 #: Begins a fingerprint of this kind; those of worlds made before have no prefix.
 PREFIX = "v2-"
@@ -21,6 +21,8 @@ TOKENIZER = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "spiece.model",
+    "chat_template.jinja",
 )
 #: keys of configurations that tell who wrote them, and change nothing
 _NOTES = ("_diffusers_version", "_name_or_path", "transformers_version")
@@ -31,21 +33,22 @@ _TOO_NEW = 2.0
 
 def fingerprint(source: Source) -> str:
     """``v2-`` and 32 hex digits over weights, configurations, tokenizer and sampler as they are loaded."""
-    said, digest = source.said, hashlib.sha256()
+    said, digest, family = source.said, hashlib.sha256(), source.family
 
     def add(name: str, value: str) -> None:
         digest.update(f"{name}\0{value}\n".encode())
 
-    for part in NETWORKS:
+    for part in family.networks:
         add(part, _meaning(said, source.config_file(part)))
         files = [] if source.checkpoint else [p for p in source.weights(part)[1] if p.suffix != ".json"]
         for number, path in enumerate(files):
             add(f"{part}/{number}", file_digest(path))
     if source.checkpoint:
         add("checkpoint", file_digest(source.checkpoint))
-    for name in TOKENIZER:
-        if (path := source.folder / "tokenizer" / name).is_file():
-            add(name, file_digest(path))
+    for place in (source.folder / reader.tokenizer for reader in family.readers):
+        for name in TOKENIZER:
+            if (path := place / name).is_file():
+                add(name if place.name == "tokenizer" else f"{place.name}/{name}", file_digest(path))
     add("scheduler", source.class_of("scheduler") + _meaning(said, source.config_file("scheduler")))
     return PREFIX + digest.hexdigest()[:32]
 

@@ -10,24 +10,13 @@ from typing import Any
 
 from ..errors import BaseMissing, BaseModelError, SettingsError
 from . import hub
+from .families import Family, family_of
 
 #: Name of the base that ships with the package.
 MINI = "mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
-#: part of a pipeline -> the classes of it that are understood
-PARTS = {
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL", "AutoencoderTiny"),
-    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-    "scheduler": (),
-}
-NETWORKS = ("unet", "vae", "text_encoder")
-#: Files besides weights that loading reads.
-CONFIGS = [
-    "model_index.json", "l2dm.json", "unet/config.json", "vae/config.json", "text_encoder/config.json", "tokenizer/*",
-    "scheduler/scheduler_config.json", "clip/*.json", "clip/*.txt", "clip/model*.safetensors",
-]  # fmt: skip
+#: Files besides a pipeline's parts that loading reads.
+_BESIDE = ["model_index.json", "l2dm.json", "clip/*.json", "clip/*.txt", "clip/model*.safetensors"]
 _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([a-z]\w*))?(?:-\d{5}-of-\d{5})?(?:\.([a-z]\w*))?\.(safetensors|bin)"
 )
@@ -57,6 +46,16 @@ class Source:
     def said(self) -> str:
         """How errors name it."""
         return f"base {self.name!r}"
+
+    @property
+    def family(self) -> Family:
+        """Raises BaseModelError where ``model_index.json`` is missing, or names a model of none."""
+        path = self.folder / "model_index.json"
+        if not path.is_file():
+            raise BaseModelError(
+                f"{self.said}: {path} is missing, so this is no diffusers folder; give one, or a single .safetensors checkpoint"
+            )
+        return family_of(self.said, path, self.index)
 
     @property
     def index(self) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def find_base(
         raise BaseModelError(
             f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id (owner/name), or leave it out"
         )
-    check_kind(source)
+    _ = source.family  # or an error
     return source
 
 
@@ -144,10 +143,10 @@ def _on_hub(name: str, revision: str, variant: str, download: bool) -> Source:
         return Source(name, folder, revision=folder.name, variant=variant)
     folder = hub.fetch_file(said, name, "model_index.json", revision).parent
     source = Source(name, folder, revision=folder.name, variant=variant)
-    check_kind(source)
+    family = source.family
     files = hub.listing(name, folder.name, folder)
-    wanted = list(CONFIGS)
-    for part in NETWORKS:
+    wanted = configs(family)
+    for part in family.networks:
         here = [file.split("/", 1)[1] for file in files if file.startswith(f"{part}/")]
         wanted += [f"{part}/{file}" for file in weight_files(here, variant)[1]]
     hub.fetch(said, name, wanted, folder.name)
@@ -168,7 +167,11 @@ def _checkpoint(name: str, path: Path, config: str, download: bool) -> Source:
         folder = Path(where).expanduser()
     elif hub.is_hub_id(where):
         ask = f"config {where!r}"
-        folder = hub.fetch(ask, where, CONFIGS) if download else hub.cached(ask, where)
+        if download:
+            index = hub.fetch_file(ask, where, "model_index.json")
+            folder = hub.fetch(ask, where, configs(Source(where, index.parent).family))
+        else:
+            folder = hub.cached(ask, where)
     elif not download:
         raise BaseMissing(f"config {where!r}: no such folder ({said} has its configurations from there)")
     else:
@@ -191,24 +194,10 @@ def default_config(said: str, path: Path) -> str:
         ) from error
 
 
-def check_kind(source: Source) -> None:
-    """Raises BaseModelError unless ``model_index.json`` names the parts of a Stable Diffusion 1.x/2.x."""
-    path, said = source.folder / "model_index.json", source.said
-    if not path.is_file():
-        raise BaseModelError(
-            f"{said}: {path} is missing, so this is no diffusers folder; give one, or a single .safetensors checkpoint"
-        )
-    index = source.index
-    kind = index.get("_class_name")
-    wrong = f"{said}: it is a {kind}; l2dm needs a StableDiffusionPipeline (1.x or 2.x)"
-    if any((index.get(part) or [None])[0] for part in ("text_encoder_2", "transformer", "prior")):
-        raise BaseModelError(wrong)
-    for part, classes in PARTS.items():
-        given = index.get(part)
-        if not isinstance(given, list) or len(given) != 2 or not given[1]:
-            raise BaseModelError(f"{wrong}, and {path} names no {part}")
-        if classes and given[1] not in classes:
-            raise BaseModelError(f"{wrong}, whose {part} is a {' or '.join(classes)}; found {given[1]}")
+def configs(family: Family) -> list[str]:
+    """Patterns of the files besides weights that loading a base of ``family`` reads."""
+    files = {"scheduler": "scheduler_config.json"} | dict.fromkeys(family.networks, "config.json")
+    return [*_BESIDE, *(f"{part}/{files.get(part, '*')}" for part in family.parts)]
 
 
 def weight_files(names: list[str], variant: str = "") -> tuple[str, list[str]]:

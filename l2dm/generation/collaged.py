@@ -23,16 +23,17 @@ def collaged(
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``. ``pipe`` draws from text alone."""
     count, apart = len(generators), max(1, round(how.ALONE * settings.steps))
     together = max(1, settings.steps - apart)
-    common = {
-        "negative_prompt": settings.negative_prompt or None,
-        "num_images_per_prompt": count,
-        "generator": generators,
-    }
+    common = {"num_images_per_prompt": count, "generator": generators}
+
+    def call(times: float) -> dict:
+        return common | backbone.family.call(
+            settings.guidance_scale * times, settings.negative_prompt or None
+        )
+
     joint = backbone.pipeline(settings.sampler, from_pictures=True)
-    scales = [settings.guidance_scale * (how.GUIDANCE if mention.personal else 1.0) for mention in mentions]
     each = [
-        pipe(text, num_inference_steps=apart, guidance_scale=scale, **common).images
-        for text, scale in zip(single_subject_prompts(prompt, mentions), scales)
+        pipe(text, num_inference_steps=apart, **call(how.GUIDANCE if mention.personal else 1.0)).images
+        for text, mention in zip(single_subject_prompts(prompt, mentions), mentions)
     ]
     points = spots([mention.side for mention in mentions])
     pixels, insides = zip(
@@ -65,6 +66,6 @@ def collaged(
         else nullcontext(changes) as changes
     ):
         return joint(
-            prompt, latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance_scale * how.TOGETHER, **common, **changes,
+            prompt, image=latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
+            **call(how.TOGETHER), **changes,
         ).images  # fmt: skip

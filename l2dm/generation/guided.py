@@ -133,9 +133,9 @@ class Guide:
         timestep = scheduler.timesteps[index]
         scale = latents_scale(scheduler, timestep)
         context = Conditioning.of(context)[rows]
-        with torch.enable_grad(), self.backbone.reading(context):
+        with torch.enable_grad():
             z = scheduler.scale_model_input(latents.detach(), timestep).detach().requires_grad_()
-            seen = self.maps.of(self.backbone.denoiser, z, timestep, context.features)
+            seen = self.maps.of(self.backbone, z, timestep, context)
             losses = self.losses(seen, rows)
             (gradient,) = torch.autograd.grad(losses.sum(), z)
         self.history.append(losses.tolist())

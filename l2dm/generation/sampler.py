@@ -51,8 +51,8 @@ def draw(
                 else nullcontext(moving) as changes,
             ):
                 images += pipe(
-                    prompt, negative_prompt=settings.negative_prompt or None, num_images_per_prompt=count, generator=generators,
-                    num_inference_steps=settings.steps, guidance_scale=settings.guidance_scale, **size, **changes,
+                    prompt, num_images_per_prompt=count, generator=generators, num_inference_steps=settings.steps,
+                    **backbone.family.call(settings.guidance_scale, settings.negative_prompt or None), **size, **changes,
                 ).images  # fmt: skip
         on_picture(len(images))
     return images

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import torch
 import torch.nn.functional as F
 
+from ..backbone import Backbone, Conditioning
 from ..backbone.sites import map_size, text_attention
 
 __all__ = ["AttentionMaps", "map_size", "of_words", "smooth", "watched", "without_start"]
@@ -62,13 +63,13 @@ class AttentionMaps:
         self.layers.append((query @ key.mT * attn.scale).float().softmax(-1).mean(1))
 
     def of(
-        self, denoiser: torch.nn.Module, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor
-    ) -> torch.Tensor:
+        self, backbone: Backbone, latents: torch.Tensor, timestep: torch.Tensor, context: Conditioning | torch.Tensor
+    ) -> torch.Tensor:  # fmt: skip
         """The ``probabilities`` of one forward, which ends with the last of them: the first call finds out which that is."""
-        with watched(denoiser, self):
+        with watched(backbone.denoiser, self):
             self.enough = self.depth
             try:
-                denoiser(latents, timestep, context, return_dict=False)
+                backbone.predict(latents, timestep, context)
             except _HaveAll:
                 pass
             finally:

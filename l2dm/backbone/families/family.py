@@ -1,0 +1,177 @@
+"""What a family of models gives: a subclass of ``Family``, in a file of its own."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import diffusers
+import torch
+import transformers
+from diffusers import AutoencoderKL, DiffusionPipeline
+from PIL import Image
+
+from ..conditioning import Conditioning
+from ..process import Process, process_of
+from ..sites import grain
+
+if TYPE_CHECKING:
+    from ..backbone import Backbone
+    from ..source import Source
+
+
+class Reader(NamedTuple):
+    """A text encoder of a family, by the names of its parts. ``length``: tokens that it reads of every prompt, padding and marks among them; 0: as
+    many as it has positions for."""
+
+    encoder: str = "text_encoder"
+    tokenizer: str = "tokenizer"
+    length: int = 0
+
+
+class Family:
+    """One family of text-to-image models that diffusers has a pipeline for; what is not given here is as most of them have it.
+
+    Known by its pipeline and parts, from ``model_index.json`` alone. Of the methods that take a ``backbone`` all may be called with any
+    weights and tokens in place.
+    """
+
+    #: How messages name it.
+    name: ClassVar[str]
+    #: diffusers' pipelines, by name: what draws from text, and what draws from pictures or latents and text.
+    pipeline: ClassVar[str]
+    from_pictures: ClassVar[str]
+    #: Part -> the classes of it that are understood; any will do for a part with none. Classes go by name, and are imported when needed.
+    parts: ClassVar[dict[str, tuple[str, ...]]]
+    #: The part that denoises.
+    denoiser: ClassVar[str] = "transformer"
+    #: Its text encoders; a personal token has a vector in each.
+    readers: ClassVar[tuple[Reader, ...]] = (Reader(),)
+    #: Which readers' tokens stand in the row that the denoiser reads, one after another: numbers into ``readers``.
+    row: ClassVar[tuple[int, ...]] = (0,)
+    #: What ``encode_prompt`` of the pipeline returns, one after another: parts of a ``Conditioning``, with "-" before those of the negative
+    #: prompt; "" for anything else.
+    encoded: ClassVar[tuple[str, ...]] = ("features", "-features")
+    #: Whether it learns flow matching; else noise by betas.
+    flow: ClassVar[bool] = False
+    #: Settings by kind ("learn", "generate") that suit it better than ours; a base's own ``l2dm.json`` wins.
+    defaults: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: The CLIP pair that pictures are remembered and compared by where a base brings none along.
+    clip: ClassVar[str] = "openai/clip-vit-large-patch14"
+
+    # ---------------------------------------------------------------- loading
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The parts that have weights, in the order in which a fingerprint is taken of them."""
+        encoders = tuple(reader.encoder for reader in self.readers)
+        return (self.denoiser, *(["vae"] if "vae" in self.parts else []), *encoders)
+
+    def pipeline_class(self, from_pictures: bool = False) -> type[DiffusionPipeline]:
+        return class_named(self.from_pictures if from_pictures else self.pipeline)
+
+    def part_class(self, part: str, named: str) -> type:
+        """What loads the ``part`` that ``model_index.json`` has as a ``named``."""
+        return class_named(named.removesuffix("Fast"))
+
+    def clip_of(self, source: Source) -> str:
+        """As ``clip``, where it depends on the base; "" where none is known."""
+        return self.clip
+
+    def check(self, source: Source) -> None:
+        """Raises BaseModelError when the configurations are not those of a model that can be learnt from."""
+
+    def options(self, source: Source) -> dict[str, Any]:
+        """What the pipeline takes beside its parts."""
+        return {}
+
+    def settle(self, parts: dict[str, Any]) -> str:
+        """Put in order what ``parts`` leave open; a note of what was read otherwise than their files have it, "" where nothing was."""
+        return ""
+
+    # ---------------------------------------------------------------- facts
+
+    def factor(self, backbone: Backbone) -> int:
+        """Pixels per latent cell."""
+        return 2 ** (len(backbone.vae.config.block_out_channels) - 1)
+
+    def side(self, backbone: Backbone) -> int:
+        """The side of a picture in pixels, as the base was trained."""
+        return backbone.denoiser.config.sample_size * backbone.factor
+
+    def grain(self, backbone: Backbone) -> int:
+        """Pixels: the sides of pictures have to be multiples of it."""
+        return backbone.factor * grain(backbone.denoiser)
+
+    def channels(self, backbone: Backbone) -> int:
+        """Numbers in a latent cell."""
+        return backbone.denoiser.config.in_channels
+
+    def process(self, backbone: Backbone) -> Process:
+        """The forward process that it was trained on; see ``process_of``."""
+        return process_of(backbone.scheduler)
+
+    # ---------------------------------------------------------------- text
+
+    def encode(self, backbone: Backbone, prompts: list[str]) -> Conditioning:
+        """``features``, ``pooled`` and ``mask`` of ``prompts``, as the pipeline's own ``encode_prompt`` has them; gradients reach the token vectors."""
+        encode = inspect.unwrap(self.pipeline_class().encode_prompt)  # some are wrapped in no_grad
+        plain = {"prompt": prompts, "device": backbone.device, "num_images_per_prompt": 1}
+        plain |= dict.fromkeys(("prompt_2", "prompt_3")) | {"do_classifier_free_guidance": False}
+        taken = inspect.signature(encode).parameters
+        output = encode(backbone.plain, **{name: value for name, value in plain.items() if name in taken})
+        return self.told(output)
+
+    def told(self, output: tuple, mark: str = "") -> Conditioning:
+        """What ``encode_prompt`` returned, of the prompts or (``mark`` "-") of the negative ones."""
+        named = dict(zip(self.encoded, output))
+        return Conditioning(**{f.name: named.get(mark + f.name) for f in fields(Conditioning)})
+
+    # ---------------------------------------------------------------- pictures and latents
+
+    def encode_pictures(self, backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
+        vae = backbone.vae
+        encoded = vae.encode(pixels.to(backbone.device, vae.dtype))
+        latents = encoded.latent_dist.mode() if isinstance(vae, AutoencoderKL) else encoded.latents
+        return (
+            (latents - (getattr(vae.config, "shift_factor", None) or 0)) * vae.config.scaling_factor
+        ).float()
+
+    def decode_latents(self, backbone: Backbone, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents -> pixels (B, 3, H, W) in [-1, 1]."""
+        vae = backbone.vae
+        shift = getattr(vae.config, "shift_factor", None) or 0
+        return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift).sample
+
+    # ---------------------------------------------------------------- diffusion
+
+    def predict(
+        self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        """(B, C, h, w). What the process asks for, of ``noisy`` (B, C, h, w); ``timesteps`` (B,) or one for all."""
+        return backbone.denoiser(noisy, timesteps, conditioning.features, return_dict=False)[0]
+
+    def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:
+        """How the pipeline's call is told of classifier-free guidance."""
+        return {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt}
+
+    def packed(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, h, w) as the pipeline holds them between its steps."""
+        return latents
+
+    def unpacked(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """(B, C, h, w) of what the pipeline holds; ``height`` and ``width`` of latents."""
+        return latents
+
+
+def class_named(name: str) -> type:
+    """A class of diffusers or transformers."""
+    return getattr(diffusers if hasattr(diffusers, name) else transformers, name)
+
+
+def pictures(pixels: torch.Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [-1, 1] as pictures."""
+    arrays = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(array) for array in arrays]
