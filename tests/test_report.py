@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from handmade import told
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from l2dm.generation.picture import contact_sheet
 from l2dm.methods import METHODS
 from l2dm.report import Page
+from l2dm.report.card import card, pictures, write_page
 from l2dm.report.plots import GREY, MARKED, apart, colours
 
 
@@ -53,3 +55,29 @@ def test_of_many_methods_a_few_have_colours():
     assert colours(["l2dm", "ewc"]) == {"l2dm": "C0", "ewc": "C1"}
     many = colours([*METHODS])
     assert many["l2dm"] == MARKED["l2dm"] and many["ewc"] == GREY and set(many) == set(METHODS)
+
+
+def shown(world, target):
+    """The tokens and nouns of a world's report card, and its page."""
+    found = card(world.manifest)
+    rows = [row["token"] for row in found["concepts"]], [row["noun"] for row in found["nouns"]]
+    return found["token"], *rows, write_page(world.path, world.manifest, target).read_text()
+
+
+@pytest.mark.parametrize("story", [["+<rex>", "+<tom>", "-<rex>"], ["+<tom>", "+<rex>", "-<rex>"]])
+def test_a_report_shows_nothing_of_a_forgotten_concept(tmp_path, story):
+    last, tokens, nouns, page = shown(told(tmp_path / "w", *story), tmp_path / "p.html")
+    assert (last, tokens, nouns) == ("<tom>", ["<tom>"], ["cat"])
+    assert "rex" not in page and "dog" not in page and page.count("data:image") >= 2
+
+
+def test_a_concept_learnt_anew_has_nothing_of_the_forgotten_one(tmp_path):
+    world = told(tmp_path / "w", "+<rex>", "+<tom>", "-<rex>", "+<rex>")
+    rex = next(row for row in card(world.manifest)["concepts"] if row["token"] == "<rex>")
+    assert rex["before"] is None and rex["likeness"] == 76.0
+    assert [version for version, _ in pictures(world.path, world.manifest, "<rex>")] == [4]
+    assert [version for version, _ in pictures(world.path, world.manifest, "<tom>")] == [2, 4]
+
+
+def test_the_last_concept_forgotten_leaves_no_report(tmp_path):
+    assert card(told(tmp_path / "w", "+<rex>", "-<rex>").manifest)["concepts"] == []

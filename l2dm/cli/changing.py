@@ -17,11 +17,13 @@ def forget(
     """Remove a concept on purpose: its token and all that is remembered of it."""
     from ..world.world import World
 
-    version = World.open(world).forget(token)
+    opened = World.open(world)
+    version = opened.forget(token)
+    kept = [number for number, earlier in opened.manifest.versions.items() if token in earlier.concepts]
     answer(
         as_json,
-        {"world": str(world), "forgot": token, "version": version.version},
-        f"{world}: {token} is forgotten (version {version.version})",
+        {"world": str(world), "forgot": token, "version": version.version, "kept_for_undo": kept},
+        f"{world}: {token} is forgotten (version {version.version}); versions {kept} keep it for undo",
     )
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 from PIL import Image
 
-from ..world.manifest import Manifest, folder_of, picture_file
+from ..world.manifest import Manifest, Version, folder_of, picture_file
 from .page import Page
 
 
 def card(manifest: Manifest) -> dict[str, Any]:
-    """``concepts``: a row for each, in the order of learning (likeness in points of 100, before and now); ``nouns``: their drift."""
-    line = [version for version in manifest.lineage() if version.token in version.concepts]
-    if not line:
+    """``concepts``: a row for each that is not forgotten, in the order of learning (likeness in points of 100, before and now);
+    ``nouns``: the drift of theirs."""
+    if not (last := _last_learnt(manifest)):
         return {"token": None, "concepts": [], "nouns": []}
-    last, parent = line[-1], line[-2].scores if len(line) > 1 else {}
+    known = {token: noun for token, noun in last.concepts.items() if token in manifest.concepts}
+    parent = manifest.versions[last.parent].scores if last.parent else {}
     rows = []
-    for token, noun in last.concepts.items():
+    for token, noun in known.items():
         score, before = last.scores.get(token), parent.get(token)
         if score is None:
             continue
@@ -31,14 +32,30 @@ def card(manifest: Manifest) -> dict[str, Any]:
     return {
         "token": last.token,
         "concepts": rows,
-        "nouns": [{"noun": noun, "drift": round(100 * d, 1)} for noun, d in last.drift.items()],
+        "nouns": [
+            {"noun": noun, "drift": round(100 * d, 1)}
+            for noun, d in last.drift.items()
+            if noun in known.values()
+        ],
     }
 
 
+def _last_learnt(manifest: Manifest) -> Version | None:
+    """The version that the newest concept was learnt in, of those that are not forgotten."""
+    found: dict[str, Version] = {}
+    for version in manifest.lineage():
+        found.pop(version.token, None)
+        if version.token in version.concepts:
+            found[version.token] = version
+    return next(reversed(found.values()), None)
+
+
 def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Image.Image]]:
-    """``(version, sheet)`` of the last two examinations of a token or noun, older first."""
+    """``(version, sheet)`` of the last two examinations of a token or noun, older first; of a token none from before it was forgotten."""
     found = []
     for version in reversed(manifest.lineage()):
+        if name.startswith("<") and name not in version.concepts:
+            break
         path = folder_of(world, version.version) / picture_file(name)
         if path.exists() and len(found) < 2:
             found.append((version.version, Image.open(path).convert("RGB")))
