@@ -1,26 +1,55 @@
 """Where a denoiser reads text, and which of its layers can be adapted. Tuners and guidance ask here and name no layer themselves.
 
-Told by what the denoiser is built of: diffusers' transformer blocks, of UNets and of transformers alike, read text in ``attn2``.
+Told by what the denoiser is built of. In diffusers' UNets and in PixArt the picture attends to the text (cross-attention); in SD 3,
+FLUX, Z-Image and DeepFloyd IF picture and text stand in one row of keys (joint attention), to which the text comes by projections of its
+own (``add_k_proj``, ``add_v_proj``) or, in blocks of a single stream, by those of the picture.
 """
 
 from __future__ import annotations
 
 import torch
 
-_TEXT = "attn2"
-#: Blocks of a denoiser's own work on the picture; what is outside of them is its way in and out, and its reading of time.
-_BLOCKS = (".attentions.", ".resnets.")
+#: Lists of blocks in which text has gone into one row with the picture.
+_SINGLE_STREAM = ("single_transformer_blocks", "layers")
+#: Blocks of a denoiser's own work on picture and text; what is outside of them is its way in and out, and its reading of time.
+_BLOCKS = (".attentions.", ".resnets.", *(f".{name}." for name in ("transformer_blocks", "noise_refiner", "context_refiner", *_SINGLE_STREAM)))  # fmt: skip
+#: Layers within blocks that read the time.
+_TIME = ("norm", "modulation")
+
+
+def is_joint(name: str, module: torch.nn.Module) -> bool:
+    """Whether the attention layer ``module`` has picture and text in one row of keys."""
+    if not hasattr(module, "processor"):
+        return False
+    return _reads_beside(module) or name.split(".")[0] in _SINGLE_STREAM
+
+
+def _reads_beside(module: torch.nn.Module) -> bool:
+    """Whether text has keys and values of its own, beside those of the picture."""
+    return getattr(module, "add_k_proj", None) is not None
 
 
 def text_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """The layers in which the picture attends to the text."""
-    return {name: module for name, module in denoiser.named_modules() if name.endswith(_TEXT)}
+    return {
+        name: module
+        for name, module in denoiser.named_modules()
+        if is_joint(name, module) or getattr(module, "is_cross_attention", False)
+    }
 
 
 def key_value_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """W_K and W_V of every one of these: the layers whose input is the text features."""
-    ends = f"{_TEXT}.to_k", f"{_TEXT}.to_v"
-    return {name: module for name, module in denoiser.named_modules() if name.endswith(ends)}
+    """W_K and W_V of the text in every one of these that has some of its own: the layers whose input are features of tokens alone."""
+    found = {}
+    for name, module in text_attention(denoiser).items():
+        if _reads_beside(module):
+            ends = "add_k_proj", "add_v_proj"
+        elif is_joint(name, module):
+            continue
+        else:
+            ends = "to_k", "to_v"
+        found |= {f"{name}.{end}": getattr(module, end) for end in ends}
+    return found
 
 
 def picture_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
@@ -29,24 +58,51 @@ def picture_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {
         name: module
         for name, module in denoiser.named_modules()
-        if isinstance(module, kinds) and any(block in name for block in _BLOCKS)
+        if isinstance(module, kinds)
+        and any(block in f".{name}" for block in _BLOCKS)
+        and not any(part in name for part in _TIME)
     }
 
 
 def text_width(denoiser: torch.nn.Module) -> int:
-    """Numbers in one token's features."""
-    return denoiser.config.cross_attention_dim
+    """Numbers in one token's features, as the denoiser is given them."""
+    config = denoiser.config
+    names = (
+        "caption_channels",
+        "cap_feat_dim",
+        "joint_attention_dim",
+        "encoder_hid_dim",
+        "cross_attention_dim",
+    )
+    return next(config[name] for name in names if config.get(name))
 
 
 def grain(denoiser: torch.nn.Module) -> int:
     """Latents' sides have to be multiples of it."""
-    return 2 ** (len(denoiser.config.block_out_channels) - 1)
+    return 2 ** (len(denoiser.config.block_out_channels) - 1) if _is_unet(denoiser) else patch(denoiser)
+
+
+def patch(denoiser: torch.nn.Module) -> int:
+    """Cells along the side of what a transformer takes for one token."""
+    if isinstance(getattr(denoiser, "x_embedder", None), torch.nn.Linear):
+        return 2  # FLUX: its pipelines hand it patches of 2 x 2 that are laid out already
+    sizes = getattr(denoiser.config, "all_patch_size", None)
+    return sizes[0] if sizes else denoiser.config.patch_size
 
 
 def map_size(denoiser: torch.nn.Module, height: int, width: int, most: int = 16) -> tuple[int, int]:
-    """(height, width) of the largest cross-attention maps with sides up to ``most`` and coarser than the latents, which are
-    ``height`` x ``width``: (16, 16) for Stable Diffusion at 512 px. The finest maps follow edges more than things."""
+    """(height, width) of the attention maps to the text that are asked for, of latents that are ``height`` x ``width``.
+
+    In a UNet the largest with sides up to ``most`` and coarser than the latents: (16, 16) for Stable Diffusion at 512 px; the finest maps
+    follow edges more than things. A transformer has them in one size alone, of its patches.
+    """
+    if not _is_unet(denoiser):
+        return height // patch(denoiser), width // patch(denoiser)
     kinds = denoiser.config.down_block_types
     levels = sorted({i for i, kind in enumerate(kinds) if i and "CrossAttn" in kind} | {len(kinds) - 1})
     level = next((i for i in levels if max(height, width) >> i <= most), levels[-1])
     return height >> level, width >> level
+
+
+def _is_unet(denoiser: torch.nn.Module) -> bool:
+    return hasattr(denoiser.config, "down_block_types")

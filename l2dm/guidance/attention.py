@@ -1,7 +1,8 @@
-"""Cross-attention maps, taken while the denoiser runs.
+"""Maps of what the picture attends to in the text, taken while the denoiser runs.
 
-The processors that are there go on working unchanged: each is wrapped, and what it attends to is computed beside it at the
-one resolution that is asked for. Everything is put back in ``finally``, also after an error.
+The processors that are there go on working unchanged: what they attend to is computed beside them at the one resolution that is asked
+for, here for cross-attention, in ``backbone/joint_attention.py`` for joint attention. Everything is put back in ``finally``, also after
+an error.
 
 Where nothing but the maps is wanted, the forward ends at the last layer that gives one: what lies behind it has no part in
 them, nor in their gradient.
@@ -16,7 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from ..backbone import Backbone, Conditioning
-from ..backbone.sites import map_size, text_attention
+from ..backbone.joint_attention import joint_maps
+from ..backbone.sites import is_joint, map_size, text_attention
 
 __all__ = ["AttentionMaps", "map_size", "of_words", "smooth", "watched", "without_start"]
 
@@ -37,14 +39,12 @@ class _Watching:
             and hidden_states.ndim == 3
             and hidden_states.shape[1] == self.maps.height * self.maps.width
         ):
-            self.maps.take(attn, hidden_states, encoder_hidden_states)
-            if len(self.maps.layers) == self.maps.enough:
-                raise _HaveAll
+            self.maps.take(attn, hidden_states, encoder_hidden_states, attention_mask)
         return self.processor(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
 
 
 class AttentionMaps:
-    """Collects what the cross-attention layers with ``size`` = (height, width) pixels attend to."""
+    """Collects what the attention layers with ``size`` = (height, width) pixels attend to in the text."""
 
     def __init__(self, size: tuple[int, int]):
         (self.height, self.width), self.layers = size, []
@@ -52,15 +52,24 @@ class AttentionMaps:
             0  # layers that a whole forward has, once one ran; after how many to end this one, or 0
         )
 
-    def take(self, attn, hidden: torch.Tensor, context: torch.Tensor) -> None:
-        """Keep one layer's probabilities, mean over heads: (B, pixels, tokens)."""
+    def take(
+        self, attn, hidden: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> None:
+        """Keep one cross-attention layer's probabilities, mean over heads: (B, pixels, tokens). ``mask`` (B, 1, tokens) is added."""
         if attn.norm_cross:
             context = attn.norm_encoder_hidden_states(context)
         query, key = (
             to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
             for to, x in ((attn.to_q, hidden), (attn.to_k, context))
         )
-        self.layers.append((query @ key.mT * attn.scale).float().softmax(-1).mean(1))
+        scores = query @ key.mT * attn.scale
+        self.keep((scores if mask is None else scores + mask[:, None]).float().softmax(-1).mean(1))
+
+    def keep(self, probabilities: torch.Tensor) -> None:
+        """Keep one layer's (B, pixels, tokens)."""
+        self.layers.append(probabilities)
+        if len(self.layers) == self.enough:
+            raise _HaveAll
 
     def of(
         self, backbone: Backbone, latents: torch.Tensor, timestep: torch.Tensor, context: Conditioning | torch.Tensor
@@ -108,13 +117,16 @@ def smooth(maps: torch.Tensor, sigma: float = 0.5**0.5) -> torch.Tensor:
 
 @contextmanager
 def watched(denoiser: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMaps]:
-    """Within the block every cross-attention layer of ``denoiser`` also fills ``maps``; afterwards its own processors are back."""
-    layers = list(text_attention(denoiser).values())
+    """Within the block every attention to the text in ``denoiser`` also fills ``maps``; afterwards its own processors are back."""
+    found = text_attention(denoiser)
+    joint = [name for name, layer in found.items() if is_joint(name, layer)]
+    layers = [layer for name, layer in found.items() if name not in joint]
     own = [layer.processor for layer in layers]
     try:
         for layer, processor in zip(layers, own):
             layer.processor = _Watching(processor, maps)
-        yield maps
+        with joint_maps(denoiser, joint, maps.height * maps.width, maps.keep):
+            yield maps
     finally:
         for layer, processor in zip(layers, own):
             layer.processor = processor

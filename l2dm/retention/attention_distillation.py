@@ -2,8 +2,9 @@
 
     L_att = mean over layers and rows of  w_l * || O^{k-1} - O^k ||^2 / || O^{k-1} ||^2
 
-O are the outputs of the cross-attention layers, (rows, pixels, channels), of the teacher and of the student on the same row; the
-division makes layers of different size count alike. Its weight is 0 unless asked for.
+O are the outputs of the layers that attend to the text, (rows, pixels, channels), of the teacher and of the student on the same row; of
+joint attention those for the picture, or for picture and text where they are one row. The division makes layers of different size count
+alike. Its weight is 0 unless asked for.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from ..backbone.sites import text_attention
 
 @contextmanager
 def attention_outputs(denoiser: torch.nn.Module, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
-    """Within the block every forward of ``denoiser`` adds its cross-attention layers' outputs to the list, if they are ``wanted``."""
+    """Within the block every forward of ``denoiser`` adds the outputs of its attention to the text to the list, if they are ``wanted``."""
     outputs: list[torch.Tensor] = []
     layers = list(text_attention(denoiser).values()) if wanted else []
-    hooks = [
-        layer.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for layer in layers
-    ]
+
+    def keep(module: torch.nn.Module, inputs: tuple, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        outputs.append(output[0] if isinstance(output, tuple) else output)  # (picture, text)
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
     try:
         yield outputs
     finally:
@@ -35,5 +38,8 @@ def attention_errors(teacher: list[torch.Tensor], student: list[torch.Tensor]) -
     """(rows,) of layers' outputs (rows, pixels, channels); no gradient reaches the teacher."""
     pairs = [(t.detach().float(), s.float()) for t, s in zip(teacher, student, strict=True)]
     return torch.stack(
-        [(t - s).square().mean((1, 2)) / t.square().mean((1, 2)).clamp(min=1e-12) for t, s in pairs]
+        [
+            (t - s).square().flatten(1).mean(1) / t.square().flatten(1).mean(1).clamp(min=1e-12)
+            for t, s in pairs
+        ]
     ).mean(0)
