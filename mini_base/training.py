@@ -17,6 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from l2dm.backbone import multiplies_bfloat16
 from l2dm.learner import pack_optimizer, unpack_optimizer
+from l2dm.learner.checkpoint import match_layout
+
+from .averages import PowerAverages
+from .muon import Muon, hidden
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FALL = 0.3  # share of a "stable" training's steps in which its learning rate falls
@@ -58,35 +62,31 @@ def averaging(module: torch.nn.Module, workers: int) -> torch.nn.Module:
 
 
 class Training:
-    """One resumable training: a module, AdamW, a cosine learning rate with warm-up, an average of the weights.
+    """One resumable training: a module, its optimizers, a learning rate with warm-up and fall, an average of the weights.
 
-    ``total`` optimizer steps in all, the learning rate falling as a cosine or level with a last fall (``shape``); the state lies in ``folder`` and is taken up from there when it exists.
+    ``total`` optimizer steps in all, the learning rate falling as a cosine or level with a last fall (``shape``); the state lies
+    in ``folder`` and is taken up from there when it exists. All weights are AdamW's, or with ``muon`` (its learning rate) those
+    between hidden layers Muon's. ``decay``: of the exponential average; None: power averages in its place, see ``averages``.
     """
 
     def __init__(self, folder: Path, module: torch.nn.Module, lr: float, total: int, warmup: int = 200,
-                 weight_decay: float = 0.01, decay: float = 0.999, save_every: float = 120.0, shape: str = "cosine", leader: bool = True):  # fmt: skip
-        self.folder, self.module, self.lr, self.total, self.warmup = (
-            folder,
-            module.to(DEVICE),
-            lr,
-            total,
-            warmup,
-        )
+                 weight_decay: float = 0.01, decay: float | None = 0.999, save_every: float = 120.0, shape: str = "cosine",
+                 leader: bool = True, muon: float = 0.0):  # fmt: skip
+        self.folder, self.module, self.total, self.warmup = folder, module.to(DEVICE), total, warmup
         self.decay, self.save_every, self.shape, self.leader = decay, save_every, shape, leader
         self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        turned = hidden(module) if muon else {}
+        self.muon = Muon(turned, muon, weight_decay) if muon else None
         self.optimizer = torch.optim.AdamW(
-            self.named.values(), lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
-        )
-        self.average = {n: p.detach().clone() for n, p in self.named.items()}
-        self.step, self.pictures, self.seconds, self.log, self._since, self._mark = (
-            0,
-            0,
-            0.0,
-            [],
-            time.time(),
-            time.time(),
-        )
-        self._losses: list[float] = []
+            [p for n, p in self.named.items() if n not in turned], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
+        )  # fmt: skip
+        groups = self.optimizer.param_groups + (self.muon.optimizer.param_groups if self.muon else [])
+        self._peaks = [(group, group["lr"]) for group in groups]
+        self.average = {n: p.detach().clone() for n, p in self.named.items()} if decay is not None else {}
+        self.powers = PowerAverages(self.named, folder / "snapshots", total) if decay is None else None
+        self.step, self.pictures, self.seconds, self.log = 0, 0, 0.0, []
+        self._since = self._mark = time.time()
+        self._losses: list[torch.Tensor] = []
         if (folder / "state.json").exists():
             self._load()
 
@@ -98,55 +98,78 @@ class Training:
         self, loss: torch.Tensor, pictures: int, clip: float = 1.0, told: torch.Tensor | None = None
     ) -> None:
         """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs (``told``, else the loss) when it is time to."""
-        rate = self.lr * min(1.0, (self.step + 1) / self.warmup)
+        rate = min(1.0, (self.step + 1) / self.warmup)
         at = min(1.0, self.step / self.total)
         if self.shape == "cosine":
             rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * at))
         elif at > 1 - FALL:  # "stable": level, then down; a longer total takes up an unfinished run
             rate *= 0.02 + 0.98 * (1 - at) / FALL
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for group, peak in self._peaks:
+            group["lr"] = peak * rate
         loss.backward()
         if torch.nn.utils.clip_grad_norm_(self.named.values(), clip).isfinite():
             self.optimizer.step()
+            if self.muon:
+                self.muon.step()
         else:  # the same for all processes side by side, whose gradients are averaged
             print(
                 f"{self.folder.name} step {self.step}: gradients that are not finite, loss {float(loss.detach())}; step left out",
                 flush=True,
             )
-        self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         self.step += 1
         self.pictures += pictures
-        if not self.leader:
-            return
-        if self.step % 4 == 0:
+        if self.leader:
+            self._keep_account(loss if told is None else told, rate)
+        if (self.step % 100 == 0 or self.done) and self._agreed(
+            self.done or time.time() - self._mark > self.save_every
+        ):
+            self.save()
+            self._mark = time.time()
+
+    def _keep_account(self, loss: torch.Tensor, rate: float) -> None:
+        """Averages and log after a step at ``rate`` of the learning rate's peak."""
+        if self.powers:
+            self.powers.update(self.step)
+        elif self.step % 4 == 0:
             decay = min(self.decay, (1 + self.step) / (10 + self.step)) ** 4
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.values()), list(self.named.values()), 1 - decay)
-        self._losses.append(float((loss if told is None else told).detach()))
+        self._losses.append(loss.detach())
         if self.step % 100 == 0:
-            mean = sum(self._losses) / len(self._losses)
+            mean = float(torch.stack(self._losses).float().mean())
             self._losses.clear()
             now = time.time()
             self.seconds += now - self._since
             self._since = now
             self.log.append([self.step, round(mean, 5), round(self.seconds, 1)])
             print(
-                f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} lr {rate:.2e} {self.seconds:.0f}s",
+                f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} rate {rate:.2f} {self.seconds:.0f}s",
                 flush=True,
             )
-            if now - self._mark > self.save_every:
-                self.save()
-                self._mark = now
-        if self.done:
-            self.save()
+
+    def _agreed(self, due: bool) -> bool:
+        """The leader's word, the same for all processes side by side."""
+        if not torch.distributed.is_initialized():
+            return due
+        word = torch.tensor(float(due))
+        torch.distributed.broadcast(word, src=0)
+        return bool(word)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Weights and their averages, as they lie in the state."""
+        tensors = {f"weight/{n}": p.detach() for n, p in self.named.items()}
+        return tensors | (
+            self.powers.tensors() if self.powers else {f"average/{n}": a for n, a in self.average.items()}
+        )
 
     def save(self) -> None:
-        """Write the whole state beside the last one, then swap: a kill leaves one of the two."""
+        """Write the whole state beside the last one, then swap: a kill leaves one of the two. Every process calls it, the leader writes."""
+        momentum = self.muon.pack() if self.muon else {}
+        if not self.leader:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"weight/{n}": p.detach() for n, p in self.named.items()}
-        tensors |= {f"average/{n}": p for n, p in self.average.items()}
-        tensors |= pack_optimizer(self.named, self.optimizer)
+        tensors = self._tensors() | momentum | pack_optimizer(self.named, self.optimizer)
         name = f"state-{self.step}.safetensors"
         save_file({k: v.contiguous().cpu().clone() for k, v in tensors.items()}, self.folder / name)
         record = {
@@ -169,21 +192,25 @@ class Training:
         self.step, self.pictures, self.seconds, self.log = (
             record[k] for k in ("step", "pictures", "seconds", "log")
         )
-        with torch.no_grad():
-            for name, p in self.named.items():
-                if f"weight/{name}" not in tensors or tensors[f"weight/{name}"].shape != p.shape:
-                    raise SystemExit(
-                        f"{self.folder}: made for another architecture ({name}); remove the folder to begin anew"
-                    )
-                p.copy_(tensors[f"weight/{name}"])
-                self.average[name] = tensors[f"average/{name}"].to(p.device)
+        moments = {f"momentum/{name}": m for name, m in self.muon.matrices.items()} if self.muon else {}
+        for name, own in (self._tensors() | moments).items():
+            if name not in tensors or tensors[name].shape != own.shape:
+                raise SystemExit(
+                    f"{self.folder}: made for another architecture or recipe ({name}); remove the folder to begin anew"
+                )
+        for name, own in self._tensors().items():
+            own.copy_(tensors[name])
         unpack_optimizer(self.named, self.optimizer, tensors)
+        match_layout(self.optimizer)
+        if self.muon:
+            self.muon.unpack(tensors)
 
-    def averaged(self) -> torch.nn.Module:
-        """A copy of the module with the averaged weights."""
+    def averaged(self, length: float | None = None) -> torch.nn.Module:
+        """A copy of the module with the averaged weights; ``length`` of a power average, as a share of the training."""
+        average = self.powers.at(self.step, length) if self.powers else self.average
         other = copy.deepcopy(self.module).eval()
         with torch.no_grad():
             for name, p in other.named_parameters():
-                if name in self.average:
-                    p.copy_(self.average[name])
+                if name in average:
+                    p.copy_(average[name])
         return other
