@@ -110,7 +110,7 @@ def test_a_tokens_gradient_is_the_same_every_time():
     """Many prompts, several threads: nothing may be added up in an order of its own, or a resumed learning ends elsewhere."""
     torch.manual_seed(0)
     tokens = PersonalTokens(torch.nn.Embedding(50, 192))
-    vector = tokens.add(torch.randn(192)).requires_grad_(True)
+    vector = tokens.add("<rex>", (50,), torch.randn(192)).requires_grad_(True)
     ids, towards = torch.randint(52, (64, 32)).clamp(max=50), torch.randn(64, 32, 192)
     threads = torch.get_num_threads()
     try:

@@ -213,12 +213,13 @@ def test_cidm_aggregates_by_the_prompt(photos):
 
 def test_own_words_are_the_token_and_the_noun_right_after_it():
     ids = torch.tensor([[1, 9, 5, 6, 7, 5], [9, 5, 1, 9, 5, 6], [5, 6, 1, 1, 1, 1], [1, 1, 1, 1, 1, 9]])
-    assert own_words(ids, 9, [5, 6]).int().tolist() == [
+    assert own_words(ids, (9,), [5, 6]).int().tolist() == [
         [0, 1, 1, 1, 0, 0],
         [1, 0, 0, 1, 1, 1],
         [0] * 6,
         [0, 0, 0, 0, 0, 1],
     ]
+    assert own_words(ids, (9, 5), [6]).equal(own_words(ids, (9,), [5, 6]) | (ids == 5)), "several vectors"
 
 
 @pytest.mark.parametrize("method", ["isolated", "switched"])

@@ -13,7 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerMixin
 from PIL import Image
 
-from ..errors import BaseModelError
+from ..errors import BaseModelError, TokenError
 from .conditioning import Conditioning
 from .drawing import telling
 from .families import Family, pictures
@@ -23,7 +23,7 @@ from .loading import load
 from .process import Process
 from .sites import text_width
 from .source import MINI, Source, find_base
-from .tokens import PersonalTokens
+from .tokens import PersonalTokens, own_ids, spans, written_out
 
 
 @dataclass
@@ -165,17 +165,25 @@ class Backbone:
 
     # ---------------------------------------------------------------- tokens and text
 
+    def own_vector(self, token: str) -> torch.Tensor | None:
+        """``(width,)`` of ``token`` in the base itself, ``(n, width)`` of several vectors; None for a new one. Raises TokenError as ``own_ids``."""
+        if not (ids := own_ids(self.tokenizer, token)):
+            return None
+        vectors = self.tokens(torch.tensor([ids], device=self.device))[0].detach()
+        return vectors if len(ids) > 1 else vectors[0]
+
     def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
-        """Teach the tokenizer ``token`` and give it ``vector``, shape ``(width,)``; returns the (frozen) parameter."""
-        if self.tokenizer.add_tokens([token]) != 1:
-            raise BaseModelError(f"token {token!r} is already known to the tokenizer")
-        parameter = self.tokens.add(vector)
-        expected = self.tokens.base.num_embeddings + len(self.tokens.vectors) - 1
-        if self.tokenizer.convert_tokens_to_ids(token) != expected:
+        """Give ``token`` ``vector``, of the shape that ``own_vector`` has or ``(width,)``; returns the (frozen) parameter."""
+        if token in self.tokens.ids:
+            raise TokenError(f"token {token!r} is known already; choose another token")
+        if not own_ids(self.tokenizer, token):
+            self.tokenizer.add_tokens([token])
+        ids = own_ids(self.tokenizer, token)
+        if len(ids) != (len(vector) if vector.dim() == 2 else 1):
             raise BaseModelError(
-                f"token {token!r}: the tokenizer numbers its new tokens in an unexpected way"
+                f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
             )
-        return parameter
+        return self.tokens.add(token, ids, vector)
 
     def word_vector(self, words: str) -> torch.Tensor:
         """Mean embedding of ``words``: where a new token starts."""
@@ -183,7 +191,11 @@ class Backbone:
         return self.tokens(ids)[0].mean(0).detach()
 
     def count_tokens(self, prompt: str) -> int:
-        return len(self.tokenizer(prompt, add_special_tokens=False, truncation=False).input_ids)
+        return sum(low < high for low, high in self.spans(prompt))
+
+    def spans(self, prompt: str) -> list[tuple[int, int]]:
+        """For each token of the whole ``prompt``, start and end included, the characters that it stands for."""
+        return spans(self.tokenizer, prompt)
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
         """(B, length, width) text features; each distinct prompt goes through the encoder once."""
@@ -191,6 +203,7 @@ class Backbone:
 
     def tokenize(self, prompts: list[str]) -> torch.Tensor:
         """(B, length) token ids, padded or cut to the length that the denoiser reads."""
+        prompts = written_out(self.tokenizer, prompts)
         padded = {"padding": "max_length", "max_length": self.text_length, "truncation": True}
         return self.tokenizer(prompts, return_tensors="pt", **padded).input_ids.to(self.device)
 
@@ -203,8 +216,7 @@ class Backbone:
     def conditioned(self, encoded: Conditioning, prompts: list[str]) -> Conditioning:
         """What was ``encoded`` of ``prompts``, of each as many rows in a row as there are for it, with their words and concepts."""
         ids = self.tokenize(prompts).repeat_interleave(len(encoded) // len(prompts), 0)
-        first, count = self.tokens.base.num_embeddings, len(self.tokens.vectors)
-        personal = torch.arange(first, first + count, device=ids.device)
+        personal = torch.tensor([several[0] for several in self.tokens.ids.values()], device=ids.device)
         return replace(encoded, ids=ids, named=(ids[..., None] == personal).any(1))
 
     @contextmanager

@@ -74,7 +74,9 @@ def learn(
     answer(
         as_json,
         {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
-         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads, "report": report},
+         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads,
+         "adopted": version.adopted, "report": report},
+        *([f"{token} was in the base already: learning began with its {version.adopted} vector(s)"] if version.adopted else []),
         f"{world}: learnt {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
         *_report_tables(report),
         *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),

@@ -200,7 +200,7 @@ def guided(
 
 def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[tuple[str, tuple[int, ...]]]:
     """Each mention's noun phrase, article and adjectives included, and where its tokens stand in the prompt."""
-    offsets = backbone.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+    offsets = backbone.spans(prompt)
     spans = [(min(mention.phrase[0], mention.span[0]), mention.span[1]) for mention in mentions]
     return [
         (prompt[low:high], tuple(i for i, (a, b) in enumerate(offsets) if a < b and a < high and b > low))

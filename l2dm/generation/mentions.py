@@ -46,8 +46,7 @@ def mentions(
                 f"subjects: {subject!r} is not in the prompt {prompt!r}; name words that it says"
             )
     found = phrases(prompt, concepts, plain, subjects)
-    encoded = backbone.tokenizer(prompt, return_offsets_mapping=True)
-    offsets, cut = encoded["offset_mapping"], backbone.longest_prompt + 1
+    offsets, cut = backbone.spans(prompt), backbone.longest_prompt + 1
 
     def positions(span: tuple[int, int] | None) -> tuple[int, ...]:
         if span is None:

@@ -44,9 +44,7 @@ class Aggregated(ByPrompt):
 
     @torch.no_grad()
     def finish(self) -> None:
-        ids = self.backbone.tokenizer(self.learning.name, return_tensors="pt").input_ids.to(
-            self.backbone.device
-        )
-        features = self.backbone.encode_text([self.learning.name])[0, : ids.shape[1]]
+        ids = self.backbone.tokenize([self.learning.name])
+        features = self.backbone.encode_text([self.learning.name])[0]
         key = features[self.words(ids)[0, :, -1]].mean(0)
         self.now, self.parameters = {**self.now, f"{self.learning.token}/key": key}, {}

@@ -15,14 +15,14 @@ from ..settings import LearnSettings
 from .low_rank import LowRank
 
 
-def own_words(ids: torch.Tensor, token: int, noun: list[int]) -> torch.Tensor:
-    """(B, length) of bool: where ``ids`` (B, length) hold the personal ``token``, and its ``noun`` where that follows at once."""
-    named = ids == token
-    followed = named
-    for place, word in enumerate(noun, start=1):
+def own_words(ids: torch.Tensor, token: tuple[int, ...], noun: list[int]) -> torch.Tensor:
+    """(B, length) of bool: where ``ids`` (B, length) hold the personal ``token``, one id or several in a row, and its ``noun`` where that
+    follows at once."""
+    words = torch.isin(ids, torch.tensor(token, device=ids.device))
+    followed, rest = ids == token[0], [*token[1:], *noun]
+    for place, word in enumerate(rest, start=1):
         followed = followed & (F.pad(ids, (0, place), value=-1)[:, place:] == word)
-    words = named
-    for place in range(1, len(noun) + 1):
+    for place in range(1, len(rest) + 1):
         words = words | F.pad(followed, (place, 0))[:, : ids.shape[1]]
     return words
 
@@ -30,7 +30,7 @@ def own_words(ids: torch.Tensor, token: int, noun: list[int]) -> torch.Tensor:
 class ByPrompt(LowRank):
     """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids.
 
-    The tokenizer must know the tokens of a state before it is put in place.
+    The backbone must know the tokens of a state before it is put in place.
     """
 
     def attach(self, backbone: Backbone) -> None:
@@ -39,7 +39,7 @@ class ByPrompt(LowRank):
         backbone.denoiser.register_forward_pre_hook(self._look)
 
     def age(self, adapter: str) -> int | str:
-        return self.backbone.tokenizer.convert_tokens_to_ids(adapter)
+        return self.backbone.tokens.places([adapter])[0]
 
     def gates(self, reading: Conditioning) -> torch.Tensor:
         """(B, length, adapters) in [0, 1] or of bool: how strongly each adapter acts on the keys and values of each token."""
@@ -82,9 +82,6 @@ class ByPrompt(LowRank):
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, adapters) of bool: each concept's own words."""
-        tokens = self.backbone.tokenizer.convert_tokens_to_ids(self.adapters)
-        marks = [
-            own_words(ids, token, self.now[f"{name}/noun"].tolist())
-            for name, token in zip(self.adapters, tokens)
-        ]
+        tokens = self.backbone.tokens.ids
+        marks = [own_words(ids, tokens[name], self.now[f"{name}/noun"].tolist()) for name in self.adapters]
         return torch.stack(marks, -1)

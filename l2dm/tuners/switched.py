@@ -52,9 +52,7 @@ class Switched(Isolated):
         into the weights. While one is trained they act side by side, as one of all their ``ranks``, or each would cost as much as the first; and
         always ``most`` of them where there are so many, with gates of 0, or every number of them would have code and memory of its own."""
         super().switch(reading)
-        first = self.backbone.tokens.base.num_embeddings
-        numbers = [i - first for i in self.backbone.tokenizer.convert_tokens_to_ids(self.adapters)]
-        whole = reading.named[:, numbers].to(reading.features)
+        whole = reading.named[:, self.backbone.tokens.places(self.adapters)].to(reading.features)
         self.on = self.acting_in(whole)
         self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
         alike, training = (

@@ -45,11 +45,14 @@ class TaskToken(Beside):
 
     def placed(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, width): the task tokens of prompts ``ids`` (B, length) where they stand, 0 elsewhere."""
-        number = {
-            name: self.backbone.tokenizer.convert_tokens_to_ids(name.split("/")[0]) for name in self.now
-        }
-        names, length = sorted(number, key=number.__getitem__), ids.shape[1]
-        named = torch.stack([(ids == number[name]).any(1) for name in names], 1).long()  # (B, concepts)
+        ids_of = {token: several[0] for token, several in self.backbone.tokens.ids.items()}
+        names, length = (
+            [name for token in ids_of if (name := f"{token}/task_token") in self.now],
+            ids.shape[1],
+        )
+        named = torch.stack(
+            [(ids == ids_of[name.split("/")[0]]).any(1) for name in names], 1
+        ).long()  # (B, concepts)
         slots = (length - named.cumsum(1)).clamp(max=length - 1)
         placed = F.one_hot(slots, length) * named[..., None]  # (B, concepts, length)
         return placed.mT.float() @ torch.stack([self.now[name] for name in names])

@@ -83,7 +83,7 @@ class Widening(ByPrompt):
     def gates(self, reading: Conditioning) -> torch.Tensor:
         """1 in the whole of a prompt whose newest concept is not older than the adapter."""
         stamps = {name.split("/")[0]: int(t) for name, t in self.now.items() if name.endswith("/stamp")}
-        numbers = self.backbone.tokenizer.convert_tokens_to_ids(list(stamps))
+        numbers = [self.backbone.tokens.ids[token][0] for token in stamps]
         ids = reading.ids
         newest = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
         for number, stamp in zip(numbers, stamps.values()):

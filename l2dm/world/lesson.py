@@ -84,12 +84,15 @@ class Lesson:
         backbone = world.backbone()
         self.check(backbone)
         check_captions(concept, settings.captions_only, backbone)
+        own = backbone.own_vector(concept.token)
         past, short = gather(
             world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
             lambda stage, done, total: self.tell(Progress(stage, done, total)), self.earlier,
         )  # fmt: skip
         try:
-            vector = backbone.add_token(concept.token, backbone.word_vector(concept.noun))
+            vector = backbone.add_token(
+                concept.token, backbone.word_vector(concept.noun) if own is None else own
+            )
             learning = Learning(backbone, world.tuner, vector, concept, past, settings)
             before = draft.resume(learning)
             self.threads.go_on(draft.history, learning.done)
@@ -103,7 +106,8 @@ class Lesson:
                     if stop.is_set():
                         raise LearningStopped(step.step, step.steps)
             kept = learning.finish()
-            version = self.commit(backbone, short, kept, before + time.monotonic() - began)
+            adopted = 0 if own is None else len(backbone.tokens.ids[concept.token])
+            version = self.commit(backbone, short, kept, before + time.monotonic() - began, adopted)
         except (NotKept, LearningDiverged):
             draft.remove()
             raise
@@ -128,11 +132,16 @@ class Lesson:
             )
 
     def commit(
-        self, backbone: Backbone, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float
+        self,
+        backbone: Backbone,
+        short: ShortTerm,
+        kept: dict[str, torch.Tensor],
+        seconds: float,
+        adopted: int,
     ) -> Version:
-        """Write the new version's folder, then the manifest that names it: the second rename is the commit."""
+        """Write the new version's folder, then the manifest that names it: the second rename is the commit. ``adopted``: as in ``Version``."""
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
-        vectors = dict(zip([*world.concepts, concept.token], backbone.tokens.vectors, strict=True))
+        vectors = dict(zip(backbone.tokens.ids, backbone.tokens.vectors, strict=True))
         long = remembered(self.head, concept, backbone)
         scores, drifts, nouns, pictures = self.examine(backbone, long, number)
         loss = worst_loss(world.manifest.scores, scores)
@@ -159,10 +168,11 @@ class Lesson:
             seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
             files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
-            threads=self.threads.history,
+            threads=self.threads.history, adopted=adopted,
         )  # fmt: skip
+        told = {"adopted": adopted} if adopted else {}
         world.record(
-            entry("learn", version=number, token=concept.token, noun=concept.noun), head=number, counter=number,
+            entry("learn", version=number, token=concept.token, noun=concept.noun, **told), head=number, counter=number,
             versions={**world.manifest.versions, number: version},
         )  # fmt: skip
         return version

@@ -70,6 +70,7 @@ class Version:
         default_factory=dict
     )  # class noun -> how far its pictures have moved from the base's
     threads: ThreadCounts = field(default_factory=list)
+    adopted: Count = 0  # vectors that the base itself had for the token, and that learning began with
 
 
 @dataclass(frozen=True)

@@ -389,7 +389,7 @@ class World:
             left = {t: noun for t, noun in self.concepts.items() if t != token}
             version = dataclasses.replace(
                 present, version=number, parent=self.version, created=now(), token=token, noun=self.concepts[token], photos=0, seconds=0.0,
-                settings={}, threads=[], concepts=left, files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
+                settings={}, threads=[], adopted=0, concepts=left, files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
                 scores={t: s for t, s in present.scores.items() if t != token},
             )  # fmt: skip
             line = entry("forget", version=number, token=token)
