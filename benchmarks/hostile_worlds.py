@@ -10,12 +10,14 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from hypothesis import strategies as st
+
+from l2dm.world.sealed import seal
 
 from .malformed import call
 
@@ -60,6 +62,9 @@ def manifests(draw: st.DrawFn) -> bytes:
         else:
             within[last] = copy.deepcopy(value)
     data = json.dumps(made).encode()
+    if made and draw(st.booleans()):
+        with suppress(UnicodeEncodeError):  # half a surrogate
+            data = seal(made)
     cut = draw(st.integers(0, 40))
     return {
         0: data[:-9],

@@ -15,6 +15,8 @@ from unittest import mock
 
 from PIL import Image, ImageDraw
 
+from l2dm.world.sealed import seal
+
 
 @dataclass(frozen=True)
 class Case:
@@ -80,7 +82,8 @@ def _broken_world(place: Path, change: Callable[[Path], None]) -> list[str]:
 
 def _edit_manifest(world: Path, **changes) -> None:
     path = world / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    before = {key: value for key, value in json.loads(path.read_text()).items() if key != "sha256"}
+    path.write_bytes(seal({**before, **changes}))
 
 
 def _half_jpeg() -> bytes:
@@ -165,10 +168,10 @@ CASES = [
     # worlds and bases
     Case("world: none there", lambda p: ["show", str(p / "nowhere")], ("no world here", "l2dm init")),
     Case("world: there already", lambda p: ["init", str(p / "world")], ("already exists",)),
-    Case("world: broken manifest", lambda p: _broken_world(p, lambda w: (w / "manifest.json").write_text("{")), ("manifest.json: not a readable manifest", "backup")),
+    Case("world: broken manifest", lambda p: _broken_world(p, lambda w: (w / "manifest.json").write_text("{")), ("manifest.json: not a readable manifest", "l2dm repair")),
     Case("world: from the future", lambda p: _broken_world(p, lambda w: _edit_manifest(w, format=99)), ("format 99",)),
-    Case("world: weights missing", lambda p: _broken_world(p, lambda w: (w / "versions/0001/weights.safetensors").unlink()), ("missing", "l2dm undo")),
-    Case("world: weights changed", lambda p: _broken_world(p, lambda w: (w / "versions/0001/tokens.safetensors").write_bytes(b"x")), ("not what the manifest records", "l2dm undo")),
+    Case("world: weights missing", lambda p: _broken_world(p, lambda w: (w / "versions/0001/weights.safetensors").unlink()), ("missing", "l2dm verify")),
+    Case("world: weights changed", lambda p: _broken_world(p, lambda w: (w / "versions/0001/tokens.safetensors").write_bytes(b"x")), ("not what the manifest records", "l2dm verify")),
     Case("base: no such folder", lambda p: ["init", str(p / "fresh"), "--base", str(p / "nobase")], ("nobase", "no such folder")),
     Case("base: no diffusers folder", lambda p: _bad_base(p, {"a.txt": ""}), ("model_index.json is missing", "give one, or a single")),
     Case("base: another pipeline", lambda p: _bad_base(p, {"model_index.json": '{"_class_name": "FluxPipeline"}'}), ("FluxPipeline", "StableDiffusionPipeline")),

@@ -21,7 +21,6 @@ from l2dm.bench.examiner import Examiner
 from l2dm.evaluation.summary import spread
 from l2dm.memory.rainbow import select
 from l2dm.world import store
-from l2dm.world.manifest import folder_of
 from l2dm.world.past import read_long_term
 
 MODES = {"rainbow": 1.0, "guided alone": 1e6, "diverse alone": 0.0}  # name -> beta_S
@@ -34,7 +33,7 @@ def world_figures(world: World, examiner: Examiner) -> dict[str, dict[str, float
         world.settings("learn"),
         world.settings("generate").guidance_scale,
     )
-    long = read_long_term(folder_of(world.path, world.version))
+    long = read_long_term(world.manifest.recorded(world.path, world.version))
     drawn = {}
     for turn, (token, prompts) in enumerate(long.prompts.items()):
         asked = [prompt for prompt in prompts for _ in range(learn.candidates)]

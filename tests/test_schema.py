@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 
@@ -12,6 +11,7 @@ from l2dm.concept.words import file_stem
 from l2dm.errors import WorldDamaged
 from l2dm.world import schema
 from l2dm.world.manifest import Manifest, Version, picture_file
+from l2dm.world.sealed import seal
 
 VERSION = Version(
     1, 0, "2026-01-01", "<rex>", "dog", 3, 1.5, {"method": "l2dm", "seed": 1}, {"<rex>": "dog"},
@@ -22,7 +22,7 @@ GOOD = Manifest("mini", "0" * 32, "switched", 1, 1, {1: VERSION}, [{"at": "2026"
 
 def read(place, content):
     place.mkdir(exist_ok=True)
-    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    raw = content if isinstance(content, bytes) else seal(content)
     (place / "manifest.json").write_bytes(raw)
     return Manifest.read(place, whole=False)
 
@@ -76,11 +76,9 @@ def test_what_is_no_manifest_is_named(tmp_path, content):
 
 
 def test_other_records_are_checked_too(tmp_path):
-    path = tmp_path / "memory.json"
     for content in ('{"/etc/x": []}', '{"<rex>": [1]}', "[]", '{"<rex>": ["' + "x" * 5000 + '"]}'):
-        path.write_text(content)
         with pytest.raises(WorldDamaged, match=r"memory\.json: "):
-            schema.read_json(path, schema.PROMPTS)
+            schema.parse(content.encode(), schema.PROMPTS, tmp_path / "memory.json", "a way out")
 
 
 def test_two_nouns_never_share_a_file():

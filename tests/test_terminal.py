@@ -149,7 +149,7 @@ def test_a_failed_world_leaves_nothing_and_a_killed_one_is_taken_over(tmp_path, 
     (world / ".lock").touch()
     founding.check_free(world)
     founding.found(world, GOOD)
-    assert set(os.listdir(world)) - {".lock"} == {"manifest.json"}
+    assert set(os.listdir(world)) - {".lock"} == {"manifest.json", "manifest-copy.json"}
     with pytest.raises(WorldError, match="holds a world"):
         founding.found(world, GOOD)
 

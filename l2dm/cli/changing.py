@@ -42,13 +42,19 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
 
 def repair(world: WorldPath, as_json: AsJson = False) -> None:
     """Go to the newest whole version; what is broken is put aside in quarantine/, not removed."""
-    from ..world.world import World
+    from ..world import repair as repairing
 
-    opened = World.open(world, whole=False)
-    aside = opened.repair()
-    told = f"versions {aside} are in {world / 'quarantine'}" if aside else "nothing is broken"
+    found = repairing.repair(world)
+    told = f"what was broken is in {world / 'quarantine'}" if found.faults else "nothing is broken"
     answer(
         as_json,
-        {"world": str(world), "aside": aside, "version": opened.version},
-        f"{world}: {told}; the world is at version {opened.version}",
+        {
+            "world": str(world),
+            "lost": found.lost,
+            "spared": found.spared,
+            "broken": found.faults,
+            "version": found.head,
+        },
+        *found.faults,
+        f"{world}: {told}; the world is at version {found.head}",
     )

@@ -61,7 +61,7 @@ def generate(
     from ..generation.picture import contact_sheet, save_png
     from ..world.world import World
 
-    opened = World.open(world, base=base)
+    opened = World.open(world, whole=False, base=base)
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
                    subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
                    threads=threads)  # fmt: skip

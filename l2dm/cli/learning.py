@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..errors import SettingsError, os_errors
 from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from
-from .terminal import table
+from .terminal import notes, table
 
 
 def learn(
@@ -53,7 +53,7 @@ def learn(
         "keep_if_forgetting_below": keep_if_forgetting_below,
     }
     chosen = settings_from(opened, "learn", settings, options)
-    with bar(as_json) as move:
+    with bar(as_json) as move, notes():
 
         def show_progress(p: Any) -> None:
             note = f"loss {p.step.loss:.3f}  {p.step.pictures_per_second:.0f} images/s" if p.step else ""
@@ -109,10 +109,16 @@ def report(
 ) -> None:
     """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
     from ..report.card import card, write_page
-    from ..world.manifest import Manifest
+    from ..world.manifest import Manifest, steadily
 
-    manifest = Manifest.read(world)
-    found = card(manifest)
+    def write(manifest: Manifest) -> dict[str, Any]:
+        found = card(manifest)
+        if found["concepts"]:
+            with os_errors(f"--html {html}", SettingsError):
+                write_page(world, manifest, html)
+        return found
+
+    found = steadily(world, write)
     if not found["concepts"]:
         answer(
             as_json,
@@ -120,8 +126,6 @@ def report(
             f"{world}: no examination yet; it is made when a concept is learnt",
         )
         return
-    with os_errors(f"--html {html}", SettingsError):
-        write_page(world, manifest, html)
     answer(
         as_json,
         {"world": str(world), "report": found, "page": str(html)},

@@ -83,21 +83,27 @@ def history(world: WorldPath, as_json: AsJson = False) -> None:
     answer(as_json, {"world": str(world), "history": entries}, shown)
 
 
-def verify(world: WorldPath, as_json: AsJson = False) -> None:
-    """Check every file of every version, and name what is broken."""
-    from ..world.manifest import Manifest
+def verify(
+    world: WorldPath,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read every file as what it is: tensors, JSON, pictures.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every file of a world against its checksum, of all versions, priors and checkpoints; name what is broken."""
+    from ..world.repair import examine
 
-    opened = Manifest.read(world, whole=False)
-    broken = {n: found for n in opened.versions if (found := opened.damage(world, n))}
-    lines = [line for found in broken.values() for line in found]
-    whole = [n for n in opened.versions if n not in broken]
-    way = [f"go to the newest whole version with: l2dm repair {world}"] if broken else []
+    found = examine(world, deep)
+    lines = [f"version {n} can be kept without {', '.join(names)}" for n, names in found.spared.items()]
+    if found.faults:
+        lines.append(f"put what is broken aside and go to version {found.head} with: l2dm repair {world}")
     answer(
         as_json,
-        {"world": str(world), "whole": whole, "broken": lines},
+        {"world": str(world), "whole": found.whole, "spared": found.spared, "lost": found.lost, "broken": found.faults,
+         "version": found.head},
+        *found.faults,
+        f"whole versions: {', '.join(map(str, found.whole)) or 'none'}",
         *lines,
-        f"whole versions: {whole or 'none'}",
-        *way,
-    )
-    if broken:
+    )  # fmt: skip
+    if found.faults:
         raise typer.Exit(2)

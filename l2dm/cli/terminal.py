@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -17,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import L2DMError, LearningStopped, because
+from ..errors import L2DMError, LearningStopped, WorldWarning, because
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 #: typer's own error of a wrong command line; BadParameter is the only public one of its kind.
@@ -51,6 +53,23 @@ def say(*lines: str | Table) -> None:
         Console(markup=False, emoji=False, highlight=False).print(line) if isinstance(line, Table) else print(
             plain(line)
         )
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Within the block what was damaged in a world and is made anew is one line on standard error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", WorldWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, WorldWarning):
+                print(f"note: {plain(message)}", file=sys.stderr)
+            else:
+                others(message, category, *rest)
+
+        warnings.showwarning = show
+        yield
 
 
 def run(app: Callable[..., Any], arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..world.manifest import Manifest, Version, folder_of, picture_file
+from ..world.manifest import Manifest, Version, picture_file
 from .page import Page
 
 
@@ -56,9 +56,9 @@ def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Imag
     for version in reversed(manifest.lineage()):
         if name.startswith("<") and name not in version.concepts:
             break
-        path = folder_of(world, version.version) / picture_file(name)
-        if path.exists() and len(found) < 2:
-            found.append((version.version, Image.open(path).convert("RGB")))
+        files = manifest.recorded(world, version.version)
+        if picture_file(name) in files and len(found) < 2:
+            found.append((version.version, files.picture(picture_file(name))))
     return found[::-1]
 
 

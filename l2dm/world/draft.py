@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorldDamaged, WorldError
+from ..errors import WorldDamaged, WorldError, WorldWarning
 from ..learner import Learning
 from . import store
-from .schema import DRAFT, DraftRecord, read_json
-from .tensors import read_tensors, write_tensors
+from .recorded import Recorded, write_recorded
+from .schema import DRAFT, DraftRecord
+from .tensors import write_tensors
+
+WAY_OUT = (
+    f"it is put into {store.QUARANTINE}/, and learning goes on from the checkpoint before, if there is one"
+)
 
 
 class Draft:
-    """At most one learning is unfinished at a time. ``identity`` is what must be the same for it to be taken up."""
+    """At most one learning is unfinished at a time. ``identity`` is what must be the same for it to be taken up.
+
+    Its last two checkpoints are kept. Where one is damaged it is put into quarantine, with a WorldWarning, and learning goes on
+    from the one before, or begins anew.
+    """
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder, self.identity = folder, identity
+        self._found: tuple[Recorded, DraftRecord] | tuple[()] | None = None
 
-    def _latest(self) -> tuple[Path, DraftRecord] | None:
-        for step in sorted(self.folder.glob("[0-9]*"), reverse=True):
+    def _steps(self) -> list[Path]:
+        """The checkpoints' folders, the last one first."""
+        return sorted(self.folder.glob("[0-9]*"), reverse=True)
+
+    def _latest(self) -> tuple[Recorded, DraftRecord] | None:
+        """The last whole checkpoint, looked at once."""
+        if self._found is None:
+            self._found = next(self._whole(), ())
+        return self._found or None
+
+    def _whole(self) -> Iterator[tuple[Recorded, DraftRecord]]:
+        for step in self._steps():
             try:
-                return step, read_json(step / "draft.json", DRAFT)
-            except WorldDamaged:
-                continue
-        return None
+                checkpoint = Recorded.by_itself(step, WAY_OUT)
+                checkpoint.check()
+                yield checkpoint, checkpoint.json("draft.json", DRAFT)
+            except WorldDamaged as damage:
+                store.set_aside(self.folder.parent, step)
+                warnings.warn(str(damage), WorldWarning, stacklevel=2)
 
     @property
     def history(self) -> list[tuple[int, int]]:
@@ -55,14 +79,16 @@ class Draft:
         latest = self._latest()
         if latest is None:
             return 0.0
-        learning.load_state(read_tensors(latest[0] / "state.safetensors"), latest[1]["step"])
+        learning.load_state(latest[0].tensors("state.safetensors"), latest[1]["step"])
         return latest[1]["seconds"]
 
     def save(self, learning: Learning, seconds: float, threads: list[tuple[int, int]]) -> None:
-        """Keep the state after this step, then drop the one before."""
+        """Keep the state after this step, and the one before it."""
         target = self.folder / f"{learning.done:06d}"
         if target.exists():
             return
+        for earlier in self._steps()[1:]:
+            store.remove_folder(earlier)
 
         def fill(place: Path) -> None:
             write_tensors(place / "state.safetensors", learning.state())
@@ -75,11 +101,7 @@ class Draft:
             }
             store.write_json(place / "draft.json", record)
 
-        self.folder.mkdir(exist_ok=True)
-        store.write_folder(target, fill)
-        for other in self.folder.glob("[0-9]*"):
-            if other != target:
-                store.remove_folder(other)
+        write_recorded(target, fill)
 
     def remove(self) -> None:
         store.remove_folder(self.folder)

@@ -9,8 +9,8 @@ from pathlib import Path
 from ..errors import WorldError
 from ..files import is_reserved
 from . import store
-from .lock import is_leftover, locked
-from .manifest import NAME, Manifest
+from .lock import LOCK, MARKER, locked
+from .manifest import COPY, NAME, Manifest
 
 
 def check_free(path: Path, system: str = os.name) -> None:
@@ -23,6 +23,11 @@ def check_free(path: Path, system: str = os.name) -> None:
         raise WorldError(f"{path}: already exists and holds a world")
     if path.exists() and (not path.is_dir() or any(not is_leftover(file) for file in path.iterdir())):
         raise WorldError(f"{path}: already exists; choose another path")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a killed ``World.create`` may have left this file."""
+    return path.name in (LOCK, MARKER, COPY) or path.name.startswith(store.PART)
 
 
 def found(path: Path, manifest: Manifest) -> None:

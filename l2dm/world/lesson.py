@@ -27,7 +27,8 @@ from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
 from .past import KEPT, NOUNS, gather, remembered, write_long_term, write_short_term
-from .tensors import read_tensors, write_tensors
+from .recorded import digests
+from .tensors import write_tensors
 from .weights import write_weights
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Lesson:
             on_progress,
             earlier,
         )
-        self.head = folder_of(world.path, world.version) if world.version else None
+        self.head = world.manifest.recorded(world.path, world.version) if world.version else None
 
     def run(self, discard: bool) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
@@ -161,12 +162,11 @@ class Lesson:
                 contact_sheet(drawn).save(folder / picture_file(name))
 
         folder = folder_of(world.path, number)
-        folder.parent.mkdir(exist_ok=True)
         store.write_folder(folder, fill)
         version = Version(
             version=number, parent=world.version, created=now(), token=concept.token, noun=concept.noun, photos=len(concept.photos),
             seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
-            files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
+            files=digests(folder),
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
             threads=self.threads.history, adopted=adopted,
         )  # fmt: skip
@@ -190,7 +190,7 @@ class Lesson:
             t for t in due(list(concepts), last, most) if s.previews and (t in long.features or not most)
         ]
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
-        nouns = read_tensors(self.head / NOUNS) if self.head and (self.head / NOUNS).exists() else {}
+        nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)
         pictures: dict[str, list[Image.Image]] = {}
         done = 0

@@ -10,18 +10,12 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from ..errors import WorldLocked
-from .store import PART
 
 LOCK = ".lock"
 #: Where the file system has no locks. Not ``LOCK`` itself: that one stays for good, and a world copied from a file system
 #: with locks would look as if it were held.
 MARKER = ".locked"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-
-
-def is_leftover(path: Path) -> bool:
-    """Whether a killed ``World.create`` may have left this file."""
-    return path.name in (LOCK, MARKER) or path.name.startswith(PART)
 
 
 @contextmanager

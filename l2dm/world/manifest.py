@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -17,7 +17,8 @@ from ..concept.words import file_stem
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
 from ..files import write_whole
-from .integrity import broken_files, check_links
+from .links import check_links
+from .recorded import Recorded
 from .schema import (
     MOST_BYTES,
     STRICT,
@@ -40,13 +41,15 @@ from .schema import (
     parse,
     read_bytes,
 )  # fmt: skip
+from .sealed import seal, unseal
 
-FORMAT = 1
+#: What l2dm writes; earlier ones are read too (``upgrade.py``).
+FORMAT = 2
 NAME = "manifest.json"
-#: Files that a version may have or not.
-LOADED = (
-    "memory.json", "memory.safetensors", "short-term.json", "short-term.safetensors", "kept.safetensors", "nouns.safetensors",
-)  # fmt: skip
+#: The same bytes once more, written first, for when the manifest itself is damaged.
+COPY = "manifest-copy.json"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -120,18 +123,13 @@ class Manifest:
                 return f"versions.{number}.settings: no method"
         return f"head {self.head} is not among its versions" if self.head and not self.present else ""
 
-    def damage(self, world: Path, number: int) -> list[str]:
-        """What is broken in a version, a line for each file; nothing is in the fresh world, version 0."""
+    def recorded(self, world: Path, number: int) -> Recorded:
+        """A version's files; the fresh world, version 0, has none."""
+        way_out = (
+            f"see what can be saved with: l2dm verify {world}; put the rest aside with: l2dm repair {world}"
+        )
         files = self.versions[number].files if number else {}
-        return [f"{path}: {why}" for path, why in broken_files(folder_of(world, number), files, LOADED)]
-
-    def check_version(self, world: Path, number: int) -> None:
-        """Raise WorldDamaged when a version is not whole, with the nearest way out."""
-        if not (broken := self.damage(world, number)):
-            return
-        parent = self.versions[number].parent
-        back = "undo" if number == self.head and not self.damage(world, parent) else "repair"
-        raise WorldDamaged(f"{broken[0]}; restore it from a backup, or go back with: l2dm {back} {world}")
+        return Recorded(folder_of(world, number), files, "the manifest", way_out)
 
     def lineage(self) -> list[Version]:
         """The versions that led to the present one, oldest first."""
@@ -142,14 +140,16 @@ class Manifest:
         return line[::-1]
 
     def write(self, world: Path) -> None:
+        """At one stroke; the copy first, so that it is never older than a damaged manifest."""
         try:
-            data = (json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n").encode()
+            data = seal(dataclasses.asdict(self))
         except UnicodeEncodeError:
             raise WorldError(f"{world}: the base's name {self.base!r} is not UTF-8; rename it") from None
         if len(data) > MOST_BYTES:
             raise WorldError(
                 f"{world}: its manifest would be larger than {MOST_BYTES >> 20} MiB; begin another world"
             )
+        write_whole(world / COPY, data)
         write_whole(world / NAME, data)
 
     @classmethod
@@ -157,22 +157,33 @@ class Manifest:
         """The manifest; with ``whole`` also the present version's files are checked against it.
 
         Raises WorldError when there is no world, WorldDamaged when its manifest is broken or its files are not whole."""
-        path = world / NAME
-        with os_errors(world):
-            if not world.is_dir() or not path.is_file():
-                raise WorldError(f"{world}: no world here; make one with: l2dm init {world}")
-        check_links(world)
-        data = read_bytes(path)
-        number = parse(data, _FORMATTED, path)["format"]
-        if number != FORMAT:
-            raise WorldError(
-                f"{path}: format {number}, but this l2dm reads format {FORMAT}; use the version that made it"
-            )
-        manifest = parse(data, _MANIFEST, path)
-        if wrong := manifest._contradiction():
-            raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); restore it from a backup")
+        check_place(world)
         if whole:
-            manifest.check_version(world, manifest.head)
+            return steadily(
+                world, lambda manifest: manifest.recorded(world, manifest.head).check() or manifest
+            )
+        copied = (world / COPY).is_file()
+        way_out = f"go back to its copy with: l2dm repair {world}" if copied else "restore it from a backup"
+        return cls.of(world / NAME, way_out)
+
+    @classmethod
+    def of(cls, path: Path, way_out: str) -> Manifest:
+        """The manifest in one file. Raises WorldDamaged, and WorldError for a format that is not known."""
+        if not path.is_file():
+            raise WorldDamaged(f"{path}: missing; {way_out}")
+        data, whole = unseal(read_bytes(path))
+        if whole is False:
+            raise WorldDamaged(f"{path}: its content is not what its checksum says; {way_out}")
+        number = parse(data, _FORMATTED, path, way_out)["format"]
+        if not 0 < number <= FORMAT:
+            raise WorldError(
+                f"{path}: format {number}, but this l2dm reads formats 1 to {FORMAT}; use the version that made it"
+            )
+        manifest = parse(data, _MANIFEST, path, way_out)
+        if number > 1 and not whole:
+            raise WorldDamaged(f"{path}: its checksum is missing; {way_out}")
+        if wrong := manifest._contradiction():
+            raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); {way_out}")
         return manifest
 
 
@@ -180,6 +191,27 @@ class _Formatted(TypedDict):
     """Any manifest, of this format or another."""
 
     format: Count
+
+
+def check_place(world: Path) -> None:
+    """Raise WorldError where there is no world, or one with symbolic links in it."""
+    with os_errors(world):
+        if not any((world / name).is_file() for name in (NAME, COPY)):
+            raise WorldError(f"{world}: no world here; make one with: l2dm init {world}")
+    check_links(world)
+
+
+def steadily(world: Path, work: Callable[[Manifest], _T]) -> _T:
+    """``work`` over the manifest of now. Where what it reads is taken away meanwhile, by an ``undo`` in another process, it is
+    done again over the manifest that is there then, so that its result is of one version alone."""
+    manifest = Manifest.read(world, whole=False)
+    while True:
+        try:
+            return work(manifest)
+        except WorldDamaged:
+            before, manifest = manifest, Manifest.read(world, whole=False)
+            if manifest == before:
+                raise
 
 
 _FORMATTED, _MANIFEST = TypeAdapter(_Formatted), TypeAdapter(Manifest)

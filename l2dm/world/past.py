@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,8 +21,9 @@ from ..retention import Past, draw_prior, old_prompts
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from . import store
-from .schema import DRAWN_IN, PROMPTS, read_json
-from .tensors import read_tensors, write_tensors
+from .recorded import Recorded, made_once
+from .schema import DRAWN_IN, PROMPTS
+from .tensors import write_tensors
 from .weights import read_weights, write_weights
 
 #: File of the pretrained model's features of each class noun, from the examination's seeds.
@@ -37,14 +37,14 @@ Tell = Callable[[str, int, int], None]
 
 
 def gather(
-    world: Path, head: Path | None, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
+    world: Path, head: Recorded | None, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
     settings: LearnSettings, guidance_scale: float, tell: Tell, earlier: dict[str, Concept],
 ) -> tuple[Past, ShortTerm]:  # fmt: skip
-    """The past for learning ``concept`` with ``settings.method``; ``head`` is the present version's folder, if any. ``earlier``:
+    """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if any. ``earlier``:
     the earlier concepts with their photos, for methods that learn from them; nothing of them is kept."""
     method, past = METHODS[settings.method], Past()
-    if head is not None and (head / KEPT).exists():
-        past.kept = read_tensors(head / KEPT)
+    if head is not None and KEPT in head:
+        past.kept = head.tensors(KEPT)
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(
@@ -130,16 +130,18 @@ def prior_latents(
 ) -> torch.Tensor:
     """Prior latents of a noun: drawn once, kept in the world, shared by all concepts of the noun."""
     folder = world / "prior" / f"{file_stem(noun)}-{settings.prior_pictures}x{settings.prior_steps}"
-    if not folder.exists():
+
+    def make(place: Path) -> None:
         latents = draw_prior(
             backbone, tuner, class_prompt(noun), settings.prior_pictures, settings.prior_steps, guidance_scale,
             on_batch=lambda done: tell("prior", done, settings.prior_pictures),
         )  # fmt: skip
-        folder.parent.mkdir(exist_ok=True)
-        store.write_folder(
-            folder, lambda place: write_tensors(place / "latents.safetensors", {"latents": latents})
-        )
-    return read_tensors(folder / "latents.safetensors")["latents"]
+        write_tensors(place / "latents.safetensors", {"latents": latents})
+
+    def read(files: Recorded) -> torch.Tensor:
+        return files.tensors("latents.safetensors")["latents"]
+
+    return made_once(world, folder, make, read)
 
 
 def _renewed(
@@ -164,18 +166,19 @@ def _renewed(
         :16
     ]
     folder = world / "learning" / f"memory-{identity}"
-    if not folder.exists():
+
+    def make(place: Path) -> None:
         selection = METHODS[settings.method].memory
         fresh = rebuild(
             long, short, draw, turn, settings.candidates, settings.budget, settings.guide, selection, settings.seed,
             on_task=lambda done, total: tell("memory", done, total),
         )  # fmt: skip
-        folder.parent.mkdir(exist_ok=True)
-        store.write_folder(folder, lambda place: write_short_term(place, fresh))
-    return read_short_term(folder)
+        write_short_term(place, fresh)
+
+    return made_once(world, folder, make, read_short_term)
 
 
-def remembered(head: Path | None, concept: Concept, backbone: Backbone) -> LongTerm:
+def remembered(head: Recorded | None, concept: Concept, backbone: Backbone) -> LongTerm:
     """Long-term memory after ``concept``: of each photo its CLIP feature and prompt. Empty without a CLIP pair."""
     long = read_long_term(head) if head else LongTerm()
     if backbone.features is not None:
@@ -184,10 +187,10 @@ def remembered(head: Path | None, concept: Concept, backbone: Backbone) -> LongT
     return long
 
 
-def read_long_term(folder: Path) -> LongTerm:
-    if not (folder / "memory.json").exists():
+def read_long_term(files: Recorded) -> LongTerm:
+    if "memory.json" not in files:
         return LongTerm()
-    return LongTerm(read_tensors(folder / "memory.safetensors"), read_json(folder / "memory.json", PROMPTS))
+    return LongTerm(files.tensors("memory.safetensors"), files.json("memory.json", PROMPTS))
 
 
 def write_long_term(folder: Path, long: LongTerm) -> None:
@@ -196,11 +199,11 @@ def write_long_term(folder: Path, long: LongTerm) -> None:
         store.write_json(folder / "memory.json", long.prompts)
 
 
-def read_short_term(folder: Path) -> ShortTerm:
-    if not (folder / "short-term.json").exists():
+def read_short_term(files: Recorded) -> ShortTerm:
+    if "short-term.json" not in files:
         return ShortTerm()
-    tensors = read_tensors(folder / "short-term.safetensors")
-    drawn_in = read_json(folder / "short-term.json", DRAWN_IN)
+    tensors = files.tensors("short-term.safetensors")
+    drawn_in = files.json("short-term.json", DRAWN_IN)
     return ShortTerm(
         {token: tensors[f"latents/{token}"] for token in drawn_in},
         {token: tensors[f"features/{token}"] for token in drawn_in},
@@ -219,12 +222,12 @@ def write_short_term(folder: Path, short: ShortTerm) -> None:
         store.write_json(folder / "short-term.json", short.drawn_in)
 
 
-def copy_without(head: Path, files: Iterable[str], target: Path, token: str) -> None:
+def copy_without(head: Recorded, target: Path, token: str) -> None:
     """Copy a version's tensors and memory into ``target``, leaving out everything that is ``token``'s."""
     for name in (KEPT, NOUNS):
-        if (head / name).exists():
-            shutil.copyfile(head / name, target / name)
-    weights, vectors = read_weights(head, files), read_tensors(head / "tokens.safetensors")
+        if name in head:
+            (target / name).write_bytes(head.read(name))
+    weights, vectors = read_weights(head), head.tensors("tokens.safetensors")
     write_weights(target, {name: t for name, t in weights.items() if not name.startswith(f"{token}/")}, head)
     write_tensors(target / "tokens.safetensors", {name: t for name, t in vectors.items() if name != token})
     long, short = read_long_term(head), read_short_term(head)

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from ..concept.words import check_noun, check_token
 from ..errors import L2DMError, WorldDamaged, os_errors
 from ..files import is_reserved
+from .store import read
 
 #: Bytes and values that one JSON file of a world may have, and entries of one table or list in it.
 MOST_BYTES, MOST_VALUES, MOST_ENTRIES = 32 << 20, 1_000_000, 100_000
@@ -129,6 +130,16 @@ PROMPTS = TypeAdapter(Annotated[dict[Token, list[Text]], Field(max_length=MOST_E
 DRAWN_IN = TypeAdapter(Annotated[dict[Token, Count], Field(max_length=MOST_ENTRIES)])
 
 
+class _Record(TypedDict):
+    """files.json: name -> SHA-256 of the files beside it."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    files: Files
+
+
+FILES = TypeAdapter(_Record)
+
+
 class _Identity(TypedDict):
     __pydantic_config__ = STRICT  # type: ignore[misc]
     concept: Text
@@ -153,26 +164,27 @@ DRAFT = TypeAdapter(DraftRecord)
 
 def read_bytes(path: Path) -> bytes:
     """A JSON file's content; WorldDamaged when it cannot be read or is larger than any that l2dm writes."""
-    with os_errors(path, WorldDamaged), path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
+    with os_errors(path, WorldDamaged):
+        data = read(path, MOST_BYTES + 1)
+    _check_size(data, path)
+    return data
+
+
+def _check_size(data: bytes, path: Path) -> None:
     if len(data) > MOST_BYTES or data.count(b",") > MOST_VALUES:
         raise WorldDamaged(
             f"{path}: more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values, so it is not one of l2dm's own"
         )
-    return data
 
 
-def parse(data: bytes, schema: TypeAdapter[_T], place: Path, way_out: str = "restore it from a backup") -> _T:
+def parse(data: bytes, schema: TypeAdapter[_T], place: Path, way_out: str) -> _T:
     """``data`` as ``schema`` says, or a WorldDamaged that names the first thing that is otherwise."""
+    _check_size(data, place)
     try:
         return schema.validate_json(data)
     except ValidationError as error:
         kind = place.stem.replace("-", " ")
         raise WorldDamaged(f"{place}: not a readable {kind} ({_first(error)}); {way_out}") from None
-
-
-def read_json(path: Path, schema: TypeAdapter[_T], way_out: str = "restore it from a backup") -> _T:
-    return parse(read_bytes(path), schema, path, way_out)
 
 
 def _first(error: ValidationError) -> str:

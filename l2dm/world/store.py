@@ -6,18 +6,31 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..files import PART, replace, sync, write_whole
+
+#: Where damaged files are kept, out of the way.
+QUARANTINE = "quarantine"
+
+
+def read(path: Path, most: int = -1) -> bytes:
+    """A file's content, or its first ``most`` bytes."""
+    with path.open("rb") as file:
+        return file.read(most)
 
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder."""
     scratch = target.with_name(f"{PART}{target.name}-{os.getpid()}")
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    if new := not target.parent.exists():
+        target.parent.mkdir(parents=True)
+    scratch.mkdir()
     try:
         fill(scratch)
         for path in sorted(scratch.rglob("*"), reverse=True):
@@ -25,9 +38,22 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         sync(scratch)
         replace(scratch, target)
         sync(target.parent)
+        if new:
+            sync(target.parent.parent)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def write_or_link(target: Path, content: bytes, before: Path | None) -> None:
+    """Write a file of a folder that ``write_folder`` fills, or link it to ``before`` where that has the same content."""
+    if before and before.is_file() and read(before) == content:
+        try:
+            os.link(before, target)
+            return
+        except OSError:  # no hard links here
+            pass
+    target.write_bytes(content)
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -41,7 +67,7 @@ def digest(path: Path) -> str:
 
 def sweep(folder: Path) -> None:
     """Remove what a killed writer left half done."""
-    for path in [*folder.glob(f"{PART}*"), *folder.glob(f"*/{PART}*")]:
+    for path in [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{PART}*")]:
         remove_folder(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
@@ -61,7 +87,24 @@ def remove_folder(path: Path) -> None:
         os.close(parent)
 
 
+def set_aside(world: Path, path: Path) -> Path:
+    """Move a damaged file or folder of ``world`` into its ``quarantine/``, under a name of its own; returns where it is now."""
+    aside, name = world / QUARANTINE, "-".join(path.relative_to(world).parts).removeprefix("versions-")
+    aside.mkdir(exist_ok=True)
+    names = (name, *(f"{name}-{count}" for count in range(2, 10**6)))
+    target = next(aside / free for free in names if not (aside / free).exists())
+    replace(path, target)
+    for folder in (path.parent, aside, world):
+        sync(folder)
+    return target
+
+
 def size(folder: Path) -> int:
-    """Bytes that the files of ``folder`` take; one that has several names there counts once."""
-    facts = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    return sum({(f.st_dev, f.st_ino): f.st_size for f in facts}.values())
+    """Bytes that the files of ``folder`` take; one with several names counts once, one that goes meanwhile not at all."""
+    found: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode):
+                found[facts.st_dev, facts.st_ino] = facts.st_size
+    return sum(found.values())

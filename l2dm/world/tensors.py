@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from ..errors import LearningDiverged, WorldDamaged
 
@@ -23,8 +23,9 @@ def write_tensors(target: Path, tensors: dict[str, torch.Tensor]) -> None:
     target.chmod(mode)
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def parse_tensors(data: bytes, path: Path, way_out: str) -> dict[str, torch.Tensor]:
+    """What the safetensors file ``path`` with this content holds."""
     try:
-        return load_file(path)
+        return load(data)
     except Exception as error:
-        raise WorldDamaged(f"{path}: not a readable safetensors file ({error})") from None
+        raise WorldDamaged(f"{path}: not a readable safetensors file ({error}); {way_out}") from None

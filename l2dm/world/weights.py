@@ -6,14 +6,13 @@ parent has too, where the file system can, and a world on disk grows by one conc
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
-from .tensors import read_tensors
+from . import store
+from .recorded import Recorded
 
 SHARED = "weights.safetensors"
 
@@ -22,28 +21,18 @@ def own_file(token: str) -> str:
     return f"adapter-{token[1:-1]}.safetensors"
 
 
-def write_weights(folder: Path, state: dict[str, torch.Tensor], head: Path | None) -> None:
-    """Into a ``folder`` that ``write_folder`` is filling; ``head``: the parent version's."""
+def write_weights(folder: Path, state: dict[str, torch.Tensor], head: Recorded | None) -> None:
+    """Into a ``folder`` that ``write_folder`` is filling; ``head``: the parent version."""
     files: dict[str, dict[str, torch.Tensor]] = {SHARED: {}}
     for name, tensor in state.items():
         token = name.split("/")[0]
         file = own_file(token) if token.startswith("<") else SHARED
         files.setdefault(file, {})[name] = tensor.detach().cpu().contiguous()
     for file, tensors in files.items():
-        _put(folder / file, save(tensors), head and head / file)
+        store.write_or_link(folder / file, save(tensors), head and head.folder / file)
 
 
-def read_weights(folder: Path, files: Iterable[str]) -> dict[str, torch.Tensor]:
-    """A tuner's whole state, from those of ``files`` (names that the manifest records) that hold weights."""
-    names = sorted(file for file in files if file == SHARED or file.startswith("adapter-"))
-    return {name: tensor for file in names for name, tensor in read_tensors(folder / file).items()}
-
-
-def _put(target: Path, content: bytes, before: Path | None) -> None:
-    if before and before.is_file() and before.read_bytes() == content:
-        try:
-            os.link(before, target)
-            return
-        except OSError:  # no hard links here
-            pass
-    target.write_bytes(content)
+def read_weights(version: Recorded) -> dict[str, torch.Tensor]:
+    """A tuner's whole state, from those of a version's files that hold weights."""
+    names = sorted(file for file in version.files if file == SHARED or file.startswith("adapter-"))
+    return {name: tensor for file in names for name, tensor in version.tensors(file).items()}

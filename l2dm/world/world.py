@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import __version__
 from ..backbone import MINI, NONE, OWN, Backbone, Source, default_clip, find_base
 from ..concept import Concept
@@ -19,6 +21,7 @@ from ..errors import (
     PromptWarning,
     SettingsError,
     TokenError,
+    WorldDamaged,
     WorldError,
     os_errors,
     out_of_memory,
@@ -46,7 +49,9 @@ from .lesson import Lesson, OnProgress
 from .lock import locked
 from .manifest import Manifest, Version, entry, folder_of, now
 from .past import copy_without
-from .tensors import read_tensors
+from .recorded import Recorded, digests
+from .repair import Findings, examine, repair
+from .upgrade import upgrade
 from .weights import read_weights
 
 
@@ -130,8 +135,8 @@ class World:
         return self.manifest.head
 
     @property
-    def _head(self) -> Path | None:
-        return folder_of(self.path, self.version) if self.version else None
+    def _files(self) -> Recorded:
+        return self.manifest.recorded(self.path, self.version)
 
     @property
     def source(self) -> Source:
@@ -150,14 +155,27 @@ class World:
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
+        vectors, weights = self._read_present()
         self.tuner = TUNERS[self.manifest.tuner](backbone)
-        if folder := self._head:
-            vectors = read_tensors(folder / "tokens.safetensors")
-            for token in self.concepts:
-                backbone.add_token(token, vectors[token])
-            self.tuner.load(read_weights(folder, self.manifest.present.files))
+        for token in self.concepts:
+            backbone.add_token(token, vectors[token])
+        if self.version:
+            self.tuner.load(weights)
         self._loaded = self.version
         return backbone
+
+    def _read_present(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The present version's token vectors and weights. Where another process took it away since it was opened, the world
+        is opened again, at the version that it has now."""
+        while self.version:
+            try:
+                return self._files.tensors("tokens.safetensors"), read_weights(self._files)
+            except WorldDamaged:
+                found = Manifest.read(self.path, whole=False)
+                if self.version in found.versions:
+                    raise
+                self.manifest = found
+        return {}, {}
 
     # ---------------------------------------------------------------- drawing
 
@@ -184,6 +202,9 @@ class World:
         settings = dataclasses.replace(settings, negative_prompt=without_escapes(settings.negative_prompt))
         backbone = self.backbone()
         for text in (prompt, settings.negative_prompt):
+            personal_tokens(
+                text, self.concepts
+            )  # once more: another process may have taken one back meanwhile
             check_length(text, backbone)
         named, recorder = [], None
         if settings.guidance != "none" or settings.subjects or show_attention:
@@ -303,7 +324,7 @@ class World:
             dropped = self.manifest.present
             if dropped is None:
                 raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
-            self.manifest.check_version(self.path, dropped.parent)
+            self.manifest.recorded(self.path, dropped.parent).check()
             versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
             self.record(
                 entry("undo", version=dropped.version, token=dropped.token),
@@ -347,28 +368,16 @@ class World:
             )
         self._backbone, self._loaded, self._source = None, -1, None
 
-    def repair(self) -> list[int]:
-        """Go to the newest whole version; broken ones are moved into ``quarantine/``, never removed. Returns their numbers."""
-        with self._writing(whole=False):
-            versions, aside = self.manifest.versions, self.path / "quarantine"
-            broken = [n for n in versions if self.manifest.damage(self.path, n)]
-            whole = {n: v for n, v in versions.items() if n not in broken}
+    def verify(self, deep: bool = False) -> Findings:
+        """What is broken, and what of it can be saved; see ``examine``. Nothing is changed."""
+        return examine(self.path, deep)
 
-            def nearest(number: int) -> int:
-                while number in broken:
-                    number = versions[number].parent
-                return number
-
-            for number in broken:
-                aside.mkdir(exist_ok=True)
-                if (folder := folder_of(self.path, number)).exists():
-                    folder.rename(aside / folder.name)
-            if broken:
-                kept = {n: dataclasses.replace(v, parent=nearest(v.parent)) for n, v in whole.items()}
-                head = self.version if self.version in whole else max(whole, default=0)
-                self.record(entry("repair", aside=broken, version=head), head=head, versions=kept)
-                self._backbone, self._loaded = None, -1
-        return broken
+    def repair(self) -> Findings:
+        """Go to the newest whole version; what is broken is moved into ``quarantine/``, never removed. Returns what was found."""
+        found = repair(self.path)
+        self.manifest = Manifest.read(self.path, whole=False)
+        self._backbone, self._loaded = None, -1
+        return found
 
     def forget(self, token: str) -> Version:
         """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
@@ -383,13 +392,13 @@ class World:
                     f"token {token!r}: {self.path} has not learnt it; "
                     + (f"did you mean {near[0]}?" if near else "see l2dm show")
                 )
-            head, number, present = self._head, self.manifest.counter + 1, self.manifest.present
+            head, number, present = self._files, self.manifest.counter + 1, self.manifest.present
             folder = folder_of(self.path, number)
-            store.write_folder(folder, lambda place: copy_without(head, present.files, place, token))
+            store.write_folder(folder, lambda place: copy_without(head, place, token))
             left = {t: noun for t, noun in self.concepts.items() if t != token}
             version = dataclasses.replace(
                 present, version=number, parent=self.version, created=now(), token=token, noun=self.concepts[token], photos=0, seconds=0.0,
-                settings={}, threads=[], adopted=0, concepts=left, files={p.name: store.digest(p) for p in sorted(folder.iterdir())},
+                settings={}, threads=[], adopted=0, concepts=left, files=digests(folder),
                 scores={t: s for t, s in present.scores.items() if t != token},
             )  # fmt: skip
             line = entry("forget", version=number, token=token)
@@ -411,6 +420,7 @@ class World:
         with os_errors(self.path), locked(self.path):
             self.manifest = Manifest.read(self.path, whole)
             store.sweep(self.path)
+            self.manifest = upgrade(self.path, self.manifest)
             for folder in (self.path / "versions").glob("*"):
                 if re.fullmatch("[0-9]{4,9}", folder.name) and int(folder.name) not in self.manifest.versions:
                     store.remove_folder(folder)

@@ -1,0 +1,142 @@
+"""Files whose SHA-256 is recorded: each is read once, and checked before any byte of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from pydantic import TypeAdapter
+
+from ..errors import WorldDamaged, WorldWarning, os_errors, out_of_memory
+from ..files import write_whole
+from . import store
+from .schema import FILES, MOST_BYTES, parse
+from .sealed import seal, unseal
+from .tensors import parse_tensors
+
+#: A folder's own record, where no manifest has one.
+RECORD = "files.json"
+
+_T = TypeVar("_T")
+
+
+class _Tensors(dict[str, torch.Tensor]):
+    """What a file holds; what it does not hold is damage."""
+
+    def __init__(self, found: dict[str, torch.Tensor], path: Path, way_out: str):
+        super().__init__(found)
+        self.path, self.way_out = path, way_out
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        raise WorldDamaged(f"{self.path}: {name[:80]} is not in it; {self.way_out}")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """``folder`` and what is recorded of it. ``files``: name -> SHA-256; ``by``: who says so; ``way_out``: of an error."""
+
+    folder: Path
+    files: dict[str, str]
+    by: str
+    way_out: str
+
+    @classmethod
+    def by_itself(cls, folder: Path, way_out: str) -> Recorded:
+        """A folder that ``write_recorded`` made. Raises WorldDamaged where its record is not whole."""
+        path = folder / RECORD
+        with os_errors(path, WorldDamaged):
+            body, whole = unseal(store.read(path, MOST_BYTES))
+        if not whole:
+            raise WorldDamaged(f"{path}: its content is not what its checksum says; {way_out}")
+        return cls(folder, parse(body, FILES, path, way_out)["files"], RECORD, way_out)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.files
+
+    def read(self, name: str) -> bytes:
+        """A file's content. Raises WorldDamaged when it is not the one that was recorded."""
+        path = self.folder / name
+        if name not in self:
+            raise WorldDamaged(f"{path}: {self.by} does not record it; {self.way_out}")
+        with os_errors(path, WorldDamaged), out_of_memory(f"{path}: reading it", "close some programs"):
+            if not path.is_file():
+                raise WorldDamaged(f"{path}: missing; {self.way_out}")
+            data = store.read(path)
+        if hashlib.sha256(data).hexdigest() != self.files[name]:
+            raise WorldDamaged(f"{path}: {self._changed}; {self.way_out}")
+        return data
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """A safetensors file's; one that is not there is a WorldDamaged when it is asked for."""
+        path = self.folder / name
+        return _Tensors(parse_tensors(self.read(name), path, self.way_out), path, self.way_out)
+
+    def json(self, name: str, schema: TypeAdapter[_T]) -> _T:
+        return parse(self.read(name), schema, self.folder / name, self.way_out)
+
+    def picture(self, name: str) -> Image.Image:
+        """In RGB, decoded."""
+        data = self.read(name)
+        try:
+            return Image.open(io.BytesIO(data)).convert("RGB")
+        except Exception as error:  # whatever Pillow raises on a file that is no picture
+            raise WorldDamaged(f"{self.folder / name}: not a picture ({error}); {self.way_out}") from None
+
+    def broken(self, digest: Callable[[Path], str] = store.digest) -> Iterator[tuple[str, str]]:
+        """Names of files that are not as recorded, and why; without a whole file in memory."""
+        for name, expected in self.files.items():
+            path = self.folder / name
+            with os_errors(path, WorldDamaged):
+                if not path.is_file():
+                    yield name, "missing"
+                elif digest(path) != expected:
+                    yield name, self._changed
+
+    def check(self) -> None:
+        """Raise WorldDamaged for the first file that is not as recorded."""
+        for name, why in self.broken():
+            raise WorldDamaged(f"{self.folder / name}: {why}; {self.way_out}")
+
+    @property
+    def _changed(self) -> str:
+        return f"its content is not what {self.by} records"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 of every file of ``folder``."""
+    return {path.name: store.digest(path) for path in sorted(folder.iterdir()) if path.name != RECORD}
+
+
+def record(folder: Path) -> None:
+    """Write a folder's own record of the files in it."""
+    write_whole(folder / RECORD, seal({"files": digests(folder)}))
+
+
+def write_recorded(target: Path, fill: Callable[[Path], None]) -> None:
+    """``store.write_folder`` with a record of its own in it."""
+
+    def fill_and_record(place: Path) -> None:
+        fill(place)
+        record(place)
+
+    store.write_folder(target, fill_and_record)
+
+
+def made_once(world: Path, folder: Path, make: Callable[[Path], None], read: Callable[[Recorded], _T]) -> _T:
+    """What ``read`` finds in a ``folder`` of the world that ``make`` fills where it is not there yet. A damaged one is put into
+    quarantine and made anew, with a WorldWarning."""
+    if folder.exists():
+        try:
+            return read(Recorded.by_itself(folder, f"it is put into {store.QUARANTINE}/ and made anew"))
+        except WorldDamaged as damage:
+            store.set_aside(world, folder)
+            warnings.warn(str(damage), WorldWarning, stacklevel=2)
+    write_recorded(folder, make)
+    return read(Recorded.by_itself(folder, "try again"))

@@ -1,0 +1,198 @@
+"""What is broken in a world, what of it can still be saved, and how the broken is put aside: ``verify`` and ``repair``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import WorldDamaged, os_errors
+from . import store
+from .lock import locked
+from .manifest import COPY, FORMAT, NAME, Manifest, check_place, entry, folder_of
+from .past import NOUNS
+from .recorded import RECORD, Recorded
+from .schema import DRAFT, DRAWN_IN, PROMPTS
+from .upgrade import kept_folders, upgrade
+
+#: Files of a version that the next lesson makes anew, together; its pictures are for the report alone. It is whole without them.
+SPARE = ({"short-term.json", "short-term.safetensors"}, {NOUNS})
+_SCHEMAS: dict[str, Any] = {"memory.json": PROMPTS, "short-term.json": DRAWN_IN, "draft.json": DRAFT}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """``faults``: a line for each damaged file. Numbers of versions: ``whole`` ones, ``lost`` ones, and as keys of ``spared``
+    those that can be kept without the files named there. ``aside``: what ``repair`` moves into ``quarantine/``; ``head``: the
+    version that it goes to."""
+
+    manifest: Manifest
+    faults: list[str]
+    whole: list[int]
+    lost: list[int]
+    spared: dict[int, list[str]]
+    aside: list[Path]
+    head: int
+
+
+def examine(world: Path, deep: bool = False) -> Findings:
+    """Check the manifest and its copy, every file of every version, and all that is kept beside them, against their checksums;
+    with ``deep`` also read each file as what it is. Raises WorldError where there is no world whose manifest can be read."""
+    check_place(world)
+    with os_errors(world):
+        manifest, faults, aside = _manifest(world)
+        spared, lost, digest = {}, [], _digest_of_inodes()
+        broken = {
+            number: _broken(manifest.recorded(world, number), deep, digest) for number in manifest.versions
+        }
+        faults += _lines(world, broken)
+        for number, found in broken.items():
+            folder = folder_of(world, number)
+            if any(not _spare(name) for name in found):
+                lost.append(number)
+                aside.append(folder)
+            elif found:
+                gone = set(found).union(*(group for group in SPARE if group & set(found)))
+                spared[number] = sorted(gone & set(manifest.versions[number].files))
+                aside += [folder / name for name in spared[number]]
+        for folder in kept_folders(world):
+            if wrong := _broken_folder(folder, manifest.format, deep, digest):
+                faults.append(wrong)
+                aside.append(folder)
+    kept = [number for number in manifest.versions if number not in lost]
+    head = max(kept, default=0) if manifest.head in lost else manifest.head
+    return Findings(manifest, faults, [n for n in kept if n not in spared], lost, spared, aside, head)
+
+
+def repair(world: Path) -> Findings:
+    """Go to the newest whole version. What is broken is moved into ``quarantine/``, never removed. Returns what was found."""
+    with os_errors(world):
+        check_place(world)
+        with locked(world):
+            store.sweep(world)
+            return _repair(world, examine(world))
+
+
+def _repair(world: Path, found: Findings) -> Findings:
+    versions, aside = found.manifest.versions, list(found.aside)
+    if world / NAME in aside:  # folders that the copy does not know may hold what the damaged manifest did
+        known = {folder_of(world, number) for number in versions}
+        aside += [folder for folder in sorted((world / "versions").glob("[0-9]*")) if folder not in known]
+    for path in aside:
+        if path.exists():
+            store.set_aside(world, path)
+    manifest = upgrade(world, found.manifest)
+    if not found.faults:
+        return found
+
+    def nearest(number: int) -> int:
+        while number in found.lost:
+            number = versions[number].parent
+        return number
+
+    remaining = {
+        number: dataclasses.replace(
+            version,
+            parent=nearest(version.parent),
+            files={n: h for n, h in version.files.items() if n not in found.spared.get(number, ())},
+        )
+        for number, version in versions.items()
+        if number not in found.lost
+    }
+    line = entry("repair", aside=[str(path.relative_to(world)) for path in aside[:1000]], version=found.head)
+    dataclasses.replace(
+        manifest, head=found.head, versions=remaining, journal=[*manifest.journal, line]
+    ).write(world)
+    return found
+
+
+def _manifest(world: Path) -> tuple[Manifest, list[str], list[Path]]:
+    """The manifest, or its copy where it is damaged; what is wrong with the two, and what of them is to be put aside."""
+    try:
+        manifest = Manifest.of(world / NAME, "its copy is used instead")
+    except WorldDamaged as damage:
+        if not (world / COPY).is_file():
+            Manifest.of(world / NAME, "restore it from a backup")
+        return (
+            Manifest.of(world / COPY, f"{NAME} is damaged too: restore it from a backup"),
+            [str(damage)],
+            [world / NAME],
+        )
+    try:
+        if manifest.format == FORMAT:
+            Manifest.of(world / COPY, "it is copied again")
+    except WorldDamaged as damage:
+        return manifest, [str(damage)], [world / COPY]
+    return manifest, [], []
+
+
+def _digest_of_inodes() -> Callable[[Path], str]:
+    """``store.digest`` that reads a file with several names once."""
+    seen: dict[tuple[int, int], str] = {}
+
+    def digest(path: Path) -> str:
+        facts = path.stat()
+        key = facts.st_dev, facts.st_ino
+        if key not in seen:
+            seen[key] = store.digest(path)
+        return seen[key]
+
+    return digest
+
+
+def _spare(name: str) -> bool:
+    return name.endswith(".png") or any(name in group for group in SPARE)
+
+
+def _broken(files: Recorded, deep: bool, digest: Callable[[Path], str]) -> dict[str, str]:
+    """Name -> what is wrong with it."""
+    broken = dict(files.broken(digest))
+    for name in files.files if deep else ():
+        try:
+            if name not in broken:
+                _read(files, name)
+        except WorldDamaged as damage:
+            broken[name] = (
+                str(damage).removeprefix(f"{files.folder / name}: ").removesuffix(f"; {files.way_out}")
+            )
+    return broken
+
+
+def _read(files: Recorded, name: str) -> None:
+    """As what its name says it is."""
+    if name.endswith(".safetensors"):
+        files.tensors(name)
+    elif name.endswith(".png"):
+        files.picture(name)
+    elif name in _SCHEMAS:
+        files.json(name, _SCHEMAS[name])
+
+
+def _lines(world: Path, broken: dict[int, dict[str, str]]) -> Iterator[str]:
+    """A line for each damaged file on the disk; one that several versions link is damaged in all of them, and said so."""
+    sharing: dict[Any, list[int]] = {}
+    lines: dict[Any, str] = {}
+    for number, found in broken.items():
+        for name, why in found.items():
+            path = folder_of(world, number) / name
+            key = (path.stat().st_dev, path.stat().st_ino) if path.is_file() else path
+            sharing.setdefault(key, []).append(number)
+            lines.setdefault(key, f"{path}: {why}")
+    for key, line in lines.items():
+        numbers = ", ".join(map(str, sharing[key]))
+        yield f"{line} (one file of versions {numbers})" if len(sharing[key]) > 1 else line
+
+
+def _broken_folder(folder: Path, format: int, deep: bool, digest: Callable[[Path], str]) -> str:
+    """What is wrong with a folder that carries its own record; empty when nothing is. In format 1 it may have none yet."""
+    if format < FORMAT and not (folder / RECORD).exists():
+        return ""
+    try:
+        files = Recorded.by_itself(folder, "it is put aside by l2dm repair, and made anew when it is needed")
+        for name, why in _broken(files, deep, digest).items():
+            raise WorldDamaged(f"{folder / name}: {why}; {files.way_out}")
+    except WorldDamaged as damage:
+        return str(damage)
+    return ""
