@@ -13,6 +13,7 @@ from l2dm.memory import LongTerm, ShortTerm
 from l2dm.world import store
 from l2dm.world.manifest import Manifest, Version, entry, folder_of, picture_file
 from l2dm.world.past import NOUNS, write_long_term, write_short_term
+from l2dm.world.recorded import digests, write_recorded
 from l2dm.world.tensors import write_tensors
 from l2dm.world.weights import write_weights
 
@@ -39,7 +40,7 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
     """``world`` after ``token``, as a lesson would leave it. ``captions``: of a photo of each token, where it has one."""
     number, manifest = world.manifest.counter + 1, world.manifest
     concepts = {**manifest.concepts, token: NOUN[token]}
-    head = folder_of(world.path, manifest.head) if manifest.head else None
+    head = manifest.recorded(world.path, manifest.head) if manifest.head else None
     ever = {noun for version in manifest.lineage() for noun in version.concepts.values()} | {NOUN[token]}
     long, short, weights, vectors = LongTerm(), ShortTerm(), {}, {}
     for name, noun in concepts.items():
@@ -69,14 +70,14 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
     for noun in dict.fromkeys(concepts.values()):
         prior = world.path / "prior" / f"{noun.replace(' ', '_')}-2x2"
         if not prior.exists():
-            store.write_folder(
+            write_recorded(
                 prior,
                 lambda place, n=noun: write_tensors(place / "latents.safetensors", {"latents": mark(n)}),
             )
     score = {"likeness": 0.8 - 0.01 * number, "own": 1.0, "version": number}
     version = Version(
         number, manifest.head, "2026-01-01", token, NOUN[token], 2, 1.0, {"method": method}, concepts,
-        {file.name: store.digest(file) for file in sorted(folder.iterdir())}, dict.fromkeys(concepts, score),
+        digests(folder), dict.fromkeys(concepts, score),
         dict.fromkeys(concepts.values(), 0.01 * number),
     )  # fmt: skip
     line = entry("learn", version=number, token=token, noun=NOUN[token])

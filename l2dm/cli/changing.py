@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import SettingsError
 from .shared import AsJson, WorldPath, answer
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..world.world import World
 
 
 def forget(
     world: WorldPath,
     token: Annotated[str, typer.Argument(help="The concept's token, such as '<rex>'.")],
+    purge: Annotated[
+        bool,
+        typer.Option("--purge", help="Leave nothing of it in any version, after asking; cannot be undone."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Purge without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a concept on purpose: its token and all that is remembered of it."""
+    """Remove a concept on purpose: its token and all that is remembered of it. Earlier versions keep it for undo, unless purged."""
     from ..world.world import World
 
     opened = World.open(world)
+    if purge:
+        _purge(opened, token, yes, as_json)
+        return
     version = opened.forget(token)
     kept = [number for number, earlier in opened.manifest.versions.items() if token in earlier.concepts]
     answer(
@@ -25,6 +39,28 @@ def forget(
         {"world": str(world), "forgot": token, "version": version.version, "kept_for_undo": kept},
         f"{world}: {token} is forgotten (version {version.version}); versions {kept} keep it for undo",
     )
+
+
+def _purge(world: World, token: str, yes: bool, as_json: bool) -> None:
+    """Say what purging takes and leaves, ask, and do it."""
+    plan = world.purge(token, dry=True)
+    lines = [f"{world.path}: purging {token} cannot be undone", f"versions removed: {list(plan.removed)}"]
+    lines += [f"versions rewritten: {list(plan.rewritten)}, then called {list(plan.rewritten.values())}"]
+    lines += [f"lost too: {what}" for what in plan.lost] + [f"stays: {what}" for what in plan.stays]
+    lines += ["stays: pictures, reports and copies outside the world's folder"]
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise SettingsError(f"{'; '.join(lines)}; to do it without being asked add --yes")
+        say(*lines)
+        typer.confirm("Purge it?", abort=True)
+    done = world.purge(token)
+    answer(
+        as_json,
+        {"world": str(world.path), "purged": token, "removed": done.removed, "rewritten": done.rewritten, "lost": done.lost,
+         "stays": done.stays, "version": world.version},
+        *(lines if yes else []),
+        f"{world.path}: {token} is purged; the world is at version {world.version}",
+    )  # fmt: skip
 
 
 def undo(world: WorldPath, as_json: AsJson = False) -> None:

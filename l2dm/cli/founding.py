@@ -63,14 +63,10 @@ def relocate(
     from ..world.world import World
 
     opened = World.open(world, whole=False)
-    late = opened.relocate(base, clip, revision, variant, config)
+    opened.relocate(base, clip, revision, variant, config)
     found = opened.manifest
-    note = (
-        f"note: {', '.join(late)}: learnt without a CLIP model, so remembered by what the world draws of them"
-    )
     answer(
         as_json,
-        {"world": str(world), "base": found.base, "clip": found.clip, "version": found.head, "drawn": late},
+        {"world": str(world), "base": found.base, "clip": found.clip, "version": found.head},
         f"{world}: its base is at {found.base}, its CLIP model: {found.clip}",
-        *([note] if late else []),
     )

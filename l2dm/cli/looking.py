@@ -97,6 +97,8 @@ def verify(
     lines = [f"version {n} can be kept without {', '.join(names)}" for n, names in found.spared.items()]
     if found.faults:
         lines.append(f"put what is broken aside and go to version {found.head} with: l2dm repair {world}")
+    if found.manifest.pending:
+        lines.append(f"a purge was cut off; end it with: l2dm repair {world}")
     answer(
         as_json,
         {"world": str(world), "whole": found.whole, "spared": found.spared, "lost": found.lost, "broken": found.faults,

@@ -29,6 +29,8 @@ def aggregation(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
 class Aggregated(ByPrompt):
     """``now`` also has ``<token>/key``: e_i (width,)."""
 
+    separable = True
+
     def gates(self, reading: Conditioning) -> torch.Tensor:
         if self.parameters:
             weights = torch.zeros(len(reading), len(self.adapters)).to(reading.features)

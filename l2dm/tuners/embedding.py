@@ -11,5 +11,7 @@ from .tuner import Tuner
 class Embedding(Tuner):
     """No weight of the backbone."""
 
+    separable = True
+
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:
         return {}

@@ -38,6 +38,8 @@ def on_reading(backbone: Backbone, change: Any) -> None:
 class TaskToken(Beside):
     """``now``: ``<token>/task_token`` (width,)."""
 
+    separable = True
+
     def attach(self, backbone: Backbone) -> None:
         on_reading(
             backbone, lambda ids, features: features + self.placed(ids).to(features) if self.now else features

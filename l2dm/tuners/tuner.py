@@ -20,6 +20,8 @@ class Tuner:
     """
 
     parameters: dict[str, torch.nn.Parameter]
+    #: Whether all that a concept teaches stands under names of its own, ``<token>/...``, and later concepts change none of it.
+    separable = False
 
     def __init__(self, backbone: Backbone):
         self.parameters = self.select(backbone)

@@ -57,6 +57,12 @@ class Draft:
         return latest[1].get("threads", []) if latest else []
 
     @property
+    def token(self) -> str:
+        """Of the concept whose learning is unfinished; empty where none is."""
+        latest = self._latest()
+        return latest[1]["token"] if latest else ""
+
+    @property
     def threads(self) -> int:
         """How many made its last step; 0: not known."""
         return self.history[-1][1] if self.history else 0

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from ..backbone import Backbone, clip_fingerprint
+from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
 from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
-from ..evaluation.examination import Score, drift, due, flat, score, worst_loss
+from ..evaluation.examination import drift, due, flat, score, worst_loss
 from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, check_captions, stop_signals
 from ..memory import LongTerm, ShortTerm
@@ -26,8 +26,7 @@ from ..threads import Threads
 from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
-from .past import KEPT, NOUNS, gather, read_long_term, remember, write_long_term, write_short_term
-from .recollection import recollect
+from .past import KEPT, NOUNS, gather, remembered, write_long_term, write_short_term
 from .recorded import digests
 from .tensors import write_tensors
 from .weights import write_weights
@@ -87,17 +86,9 @@ class Lesson:
         self.check(backbone)
         check_captions(concept, settings.captions_only, backbone)
         own = backbone.own_vector(concept.token)
-        scale = world.settings("generate").guidance_scale
-
-        def tell(stage: str, done: int, total: int) -> None:
-            self.tell(Progress(stage, done, total))
-
-        long = read_long_term(self.head)
-        drawn = recollect(world.path, world.manifest, long, backbone, settings, scale, tell)
-        self.drawn = sorted({*drawn, *(world.manifest.present.drawn if self.head else [])})
-        self.before = {**self.baseline(backbone, long), **world.manifest.scores}
         past, short = gather(
-            world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier
+            world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
+            lambda stage, done, total: self.tell(Progress(stage, done, total)), self.earlier,
         )  # fmt: skip
         try:
             vector = backbone.add_token(
@@ -117,9 +108,7 @@ class Lesson:
                         raise LearningStopped(step.step, step.steps)
             kept = learning.finish()
             adopted = 0 if own is None else len(backbone.tokens.ids[concept.token])
-            remember(long, concept, backbone)
-            seconds = before + time.monotonic() - began
-            version = self.commit(backbone, long, short, kept, seconds, adopted)
+            version = self.commit(backbone, short, kept, before + time.monotonic() - began, adopted)
         except (NotKept, LearningDiverged):
             draft.remove()
             raise
@@ -144,13 +133,19 @@ class Lesson:
             )
 
     def commit(
-        self, backbone: Backbone, long: LongTerm, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float, adopted: int
-    ) -> Version:  # fmt: skip
+        self,
+        backbone: Backbone,
+        short: ShortTerm,
+        kept: dict[str, torch.Tensor],
+        seconds: float,
+        adopted: int,
+    ) -> Version:
         """Write the new version's folder, then the manifest that names it: the second rename is the commit. ``adopted``: as in ``Version``."""
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
         vectors = dict(zip(backbone.tokens.ids, backbone.tokens.vectors, strict=True))
+        long = remembered(self.head, concept, backbone)
         scores, drifts, nouns, pictures = self.examine(backbone, long, number)
-        loss = worst_loss(self.before, scores)
+        loss = worst_loss(world.manifest.scores, scores)
         if (most := self.settings.keep_if_forgetting_below) and loss > most:
             raise NotKept(concept.token, loss, most)
 
@@ -173,83 +168,63 @@ class Lesson:
             seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
             files=digests(folder),
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
-            threads=self.threads.history, adopted=adopted, drawn=self.drawn,
+            threads=self.threads.history, adopted=adopted,
         )  # fmt: skip
         told = {"adopted": adopted} if adopted else {}
         world.record(
             entry("learn", version=number, token=concept.token, noun=concept.noun, **told), head=number, counter=number,
-            versions={**world.manifest.versions, number: version}, clip_fingerprint=self.clip_fingerprint(backbone),
+            versions={**world.manifest.versions, number: version},
         )  # fmt: skip
         return version
 
-    def clip_fingerprint(self, backbone: Backbone) -> str:
-        """As recorded; of the present CLIP model in a world that was made before it was."""
-        known = self.world.manifest.clip_fingerprint
-        return known or (clip_fingerprint(backbone.clip) if backbone.clip else "")
-
-    def due(self, backbone: Backbone, long: LongTerm) -> list[str]:
-        """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares with what is remembered."""
-        last = {token: score.version for token, score in self.world.manifest.scores.items()}
-        most = self.settings.report_concepts if backbone.features else 0
-        return due([*self.world.concepts, self.concept.token], last, most)
-
-    def draw(self, backbone: Backbone, prompt: str) -> list[Image.Image]:
-        """The examination's pictures of ``prompt``, from the same seeds every time."""
-        s = self.settings
-        wanted = dataclasses.replace(
-            self.world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0
-        )
-        return draw(backbone, prompt, wanted)
-
-    def score(
-        self, backbone: Backbone, long: LongTerm, pictures: dict[str, list[Image.Image]], number: int
-    ) -> dict[str, Score]:
-        """Of the concepts in ``pictures``, against what is remembered of all."""
-        stored = {token: features.numpy() for token, features in long.features.items()}
-        return {
-            token: score(backbone.features.images(images).numpy(), token, stored, number, flat(images))
-            for token, images in pictures.items()
-        }
-
-    def baseline(self, backbone: Backbone, long: LongTerm) -> dict[str, Score]:
-        """Where the gate is to compare an earlier concept that was never examined: its score before this lesson."""
-        if not self.settings.keep_if_forgetting_below:
-            return {}
-        known, concepts = self.world.manifest.scores, self.world.concepts
-        tokens = [token for token in self.due(backbone, long)[1:] if token not in known]
-        pictures = {token: self.draw(backbone, f"a photo of {token} {concepts[token]}") for token in tokens}
-        return self.score(backbone, long, pictures, self.world.version)
-
-    def examine(
-        self, backbone: Backbone, long: LongTerm, number: int
-    ) -> tuple[dict[str, Score], dict[str, float], dict[str, torch.Tensor], dict[str, list[Image.Image]]]:
+    def examine(self, backbone: Backbone, long: LongTerm, number: int):
         """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
-        world = self.world
+        world, s = self.world, self.settings
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
-        tokens = self.due(backbone, long) if self.settings.previews else []
+        wanted = dataclasses.replace(
+            world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0
+        )
+        last = {token: score.version for token, score in world.manifest.scores.items()}
+        most = s.report_concepts if backbone.features else 0  # nothing to compare the others with
+        tokens = [
+            t for t in due(list(concepts), last, most) if s.previews and (t in long.features or not most)
+        ]
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
         nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)
+        pictures: dict[str, list[Image.Image]] = {}
         done = 0
 
         def drawn(prompt: str) -> list[Image.Image]:
             nonlocal done
-            images = self.draw(backbone, prompt)
+            images = draw(backbone, prompt, wanted)
             done += 1
             self.tell(Progress("report", done, jobs))
             return images
 
-        pictures = {token: drawn(f"a photo of {token} {concepts[token]}") for token in tokens}
+        for token in tokens:
+            pictures[token] = drawn(f"a photo of {token} {concepts[token]}")
         if backbone.features is None:
             return {}, {}, {}, pictures
-        scores, drifts = self.score(backbone, long, pictures, number), {}
+        drifts = {}
         for noun in asked:
             if noun not in nouns:
                 with world.tuner.pretrained():
                     nouns[noun] = backbone.features.images(drawn(class_prompt(noun)))
             pictures[noun] = drawn(class_prompt(noun))
-            shared = min(len(pictures[noun]), len(nouns[noun]))
+            shared = min(wanted.n, len(nouns[noun]))
             drifts[noun] = drift(
                 backbone.features.images(pictures[noun])[:shared].numpy(), nouns[noun][:shared].numpy()
             )
+        stored = {token: features.numpy() for token, features in long.features.items()}
+        scores = {
+            token: score(
+                backbone.features.images(pictures[token]).numpy(),
+                token,
+                stored,
+                number,
+                flat(pictures[token]),
+            )
+            for token in tokens
+        }
         return scores, drifts, nouns, pictures

@@ -31,13 +31,13 @@ from .schema import (
     Fingerprint,
     Journal,
     Noun,
+    Pending,
     Scores,
     Seconds,
     Settings,
     Text,
     ThreadCounts,
     Token,
-    Tokens,
     Tuner,
     parse,
     read_bytes,
@@ -75,9 +75,6 @@ class Version:
     )  # class noun -> how far its pictures have moved from the base's
     threads: ThreadCounts = field(default_factory=list)
     adopted: Count = 0  # vectors that the base itself had for the token, and that learning began with
-    drawn: Tokens = field(
-        default_factory=list
-    )  # concepts remembered by what the world drew of them, not by their photos
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,8 @@ class Manifest:
         ""  # of the CLIP model that ``clip`` is, or the features in memory are of
     )
 
+    pending: Pending = field(default_factory=list)  # what a purge has still to remove
+
     @property
     def present(self) -> Version | None:
         return self.versions.get(self.head)
@@ -125,6 +124,8 @@ class Manifest:
                 return f"versions.{number}: its parent {version.parent} is not among the versions before it"
             if version.settings and not isinstance(version.settings.get("method"), str):
                 return f"versions.{number}.settings: no method"
+        if used := {f"versions/{number:04d}" for number in self.versions}.intersection(self.pending):
+            return f"pending: {min(used)} is one of its versions"
         return f"head {self.head} is not among its versions" if self.head and not self.present else ""
 
     def recorded(self, world: Path, number: int) -> Recorded:

@@ -13,6 +13,7 @@ from . import store
 from .lock import locked
 from .manifest import COPY, FORMAT, NAME, Manifest, check_place, entry, folder_of
 from .past import NOUNS
+from .purging import finish
 from .recorded import RECORD, Recorded
 from .schema import DRAFT, DRAWN_IN, PROMPTS
 from .upgrade import kept_folders, upgrade
@@ -72,6 +73,7 @@ def repair(world: Path) -> Findings:
         check_place(world)
         with locked(world):
             store.sweep(world)
+            finish(world, _manifest(world)[0])
             return _repair(world, examine(world))
 
 

@@ -48,7 +48,8 @@ from .founding import check_free, found
 from .lesson import Lesson, OnProgress
 from .lock import locked
 from .manifest import Manifest, Version, entry, folder_of, now
-from .past import copy_without, read_long_term
+from .past import copy_without
+from .purging import Purge, finish, plan, purge
 from .recorded import Recorded, digests
 from .repair import Findings, examine, repair
 from .upgrade import upgrade
@@ -336,12 +337,11 @@ class World:
 
     def relocate(
         self, base: str | Path | None = None, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
-    ) -> list[str]:  # fmt: skip
+    ) -> None:  # fmt: skip
         """Record where the base, or the CLIP model, lies now: a folder or a hub id, downloaded where it is not on this machine yet.
 
         ``base`` must be the very base that the world was made over, ``clip`` the very model that its concepts are remembered by; a
-        world without remembered concepts takes any, and any world "none". Returns the tokens of concepts that were learnt without one: they
-        will be remembered by what the world draws of them, as it never kept their photos. Raises WorldError, BaseModelError, SettingsError.
+        world without remembered concepts takes any, and any world "none". Raises WorldError, BaseModelError, SettingsError.
         """
         if base is clip is None and not (revision or variant or config):
             raise SettingsError(
@@ -368,8 +368,6 @@ class World:
                 entry("relocate", **{name: value for name, value in changes.items() if value}), **changes
             )
         self._backbone, self._loaded, self._source = None, -1, None
-        remembered = read_long_term(self._files).prompts if found else self.concepts
-        return [token for token in self.concepts if token not in remembered]
 
     def verify(self, deep: bool = False) -> Findings:
         """What is broken, and what of it can be saved; see ``examine``. Nothing is changed."""
@@ -397,12 +395,13 @@ class World:
                 )
             head, number, present = self._files, self.manifest.counter + 1, self.manifest.present
             folder = folder_of(self.path, number)
-            store.write_folder(folder, lambda place: copy_without(head, place, token))
+            noun = self.concepts[token]
+            store.write_folder(folder, lambda place: copy_without(head, place, token, noun))
             left = {t: noun for t, noun in self.concepts.items() if t != token}
             version = dataclasses.replace(
-                present, version=number, parent=self.version, created=now(), token=token, noun=self.concepts[token], photos=0, seconds=0.0,
+                present, version=number, parent=self.version, created=now(), token=token, noun=noun, photos=0, seconds=0.0,
                 settings={}, threads=[], adopted=0, concepts=left, files=digests(folder),
-                scores={t: s for t, s in present.scores.items() if t != token}, drawn=[t for t in present.drawn if t != token],
+                scores={t: s for t, s in present.scores.items() if t != token},
             )  # fmt: skip
             line = entry("forget", version=number, token=token)
             self.record(
@@ -410,6 +409,18 @@ class World:
             )
             self._backbone, self._loaded = None, -1
         return version
+
+    def purge(self, token: str, dry: bool = False) -> Purge:
+        """Rewrite the history as if the concept had never been learnt: no version, memory, picture or checkpoint holds anything of it, for
+        good. ``dry``: only say what that would do.
+
+        Raises TokenError where there is nothing of it, WorldError where weights that concepts share hold it."""
+        if dry:
+            return plan(self.path, self.manifest, token)
+        with self._writing():
+            done = purge(self, token)
+            self._backbone, self._loaded = None, -1
+        return done
 
     def record(self, line: dict[str, Any], **changes: Any) -> None:
         """Write the manifest with ``changes`` and one more line in its journal; the world's lock is held."""
@@ -427,4 +438,5 @@ class World:
             for folder in (self.path / "versions").glob("*"):
                 if re.fullmatch("[0-9]{4,9}", folder.name) and int(folder.name) not in self.manifest.versions:
                     store.remove_folder(folder)
+            self.manifest = finish(self.path, self.manifest)
             yield
