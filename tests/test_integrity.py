@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK, paint
+from crash import kill_at_each_change, read_only
 from families.folders import tiny_folder
 from tiny import tiny_clip
 
@@ -55,6 +56,11 @@ def taught(tmp_path_factory) -> Path:
         with pytest.raises(LearningStopped):
             world.learn(place / "photos", token="<ada>", noun="cat", **LESSON, on_progress=interrupt)
     return place
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -303,3 +309,128 @@ def test_an_undo_beside_a_reader_leaves_it_one_version(place, monkeypatch, verb,
     assert version == "1" or (verb, at) == ("report", 4), "2 where all of it was read by then"
     if verb == "report":
         assert ("&lt;tom&gt;" in (world.parent / "r.html").read_text()) == (version == "2")
+
+
+def harmed(world: Path) -> None:
+    """A manifest, a picture, the last version's weights and a prior are damaged."""
+    flip(world / NAME, 4000)
+    flip(world / "versions/0001/noun-dog.png", 999)
+    flip(world / "versions/0002/tokens.safetensors", 999)
+    flip(world / "prior/tree-4x1/latents.safetensors", 999)
+
+
+def contents(folder: Path) -> set[bytes]:
+    return {path.read_bytes() for path in folder.rglob("*") if path.suffix in (".safetensors", ".png")}
+
+
+def again_from(source: Path, world: Path) -> None:
+    shutil.rmtree(world, ignore_errors=True)
+    shutil.copytree(source, world, copy_function=os.link)
+
+
+def test_repair_may_be_killed_at_any_change(place):
+    world, source = place / "killed", place / "world"
+    harmed(source)
+    before = contents(source)
+    for _ in kill_at_each_change(world, lambda: again_from(source, world), lambda: repair(world)):
+        assert contents(world) == before, "nothing is lost, of the broken neither"
+        repair(world)
+        assert examine(world).faults == [] and contents(world) == before
+        opened = World.open(world)
+        assert (opened.version, list(opened.concepts)) == (1, ["<rex>"])
+        assert "noun-dog.png" not in opened.manifest.present.files
+        assert not list(world.rglob(f"{store.PART}*"))
+
+
+def test_bringing_a_world_up_to_date_may_be_killed_at_any_change(place):
+    world, source = place / "killed", place / "world"
+    older(source)
+    before, kept = contents(source), Manifest.read(source).versions
+
+    def write():
+        World.open(world)._writing().__enter__()
+
+    for _ in kill_at_each_change(world, lambda: again_from(source, world), write):
+        assert World.open(world).version == 2 and examine(world).faults == []
+        with World.open(world)._writing():
+            pass
+        opened = World.open(world).manifest
+        assert (opened.format, opened.versions) == (2, kept) and contents(world) == before
+        assert examine(world).faults == [] and not list(world.rglob(f"{store.PART}*"))
+
+
+@pytest.mark.parametrize("verb", ["undo", "forget"])
+def test_a_change_may_be_killed_at_any_change_of_a_file(place, verb):
+    world, source = place / "killed", place / "world"
+    act = {"undo": World.undo, "forget": lambda opened: opened.forget("<rex>")}[verb]
+    after = {"undo": ["<rex>"], "forget": ["<tom>"]}[verb]
+    for _ in kill_at_each_change(world, lambda: again_from(source, world), lambda: act(World.open(world))):
+        opened = World.open(world)
+        assert examine(world).faults == []
+        if list(opened.concepts) == ["<rex>", "<tom>"]:
+            act(opened)
+        with opened._writing():
+            pass
+        assert list(World.open(world).concepts) == after and not list(world.rglob(f"{store.PART}*"))
+        assert {int(p.name) for p in (world / "versions").iterdir()} == set(
+            World.open(world).manifest.versions
+        )
+
+
+def test_a_world_that_cannot_be_written_to_is_read(place):
+    """On a read-only disk, and with a lock that may be written where nothing else may."""
+    world = str(place / "world")
+    (place / "world/.lock").unlink(missing_ok=True)
+    for within in (place / "world", place / "world/versions"):
+        with read_only(within):
+            for verb in (
+                ["show"],
+                ["history"],
+                ["verify", "--deep"],
+                ["generate", "a <rex> dog", "-n", "1", "--steps", "1"],
+                ["report"],
+            ):
+                more = {
+                    "generate": ["--out", str(place / "out")],
+                    "report": ["--html", str(place / "r.html")],
+                }.get(verb[0], [])
+                assert call([verb[0], world, *verb[1:], *more])[0] == 0, verb
+            learn = [
+                "learn",
+                world,
+                str(place / "photos"),
+                "--token",
+                "<ada>",
+                "--noun",
+                "cat",
+                "--settings",
+                settings(place),
+            ]
+            for verb in (["undo", world], ["forget", world, "<rex>"], learn):
+                before = state(place / "world")
+                code, said = call(verb)
+                assert (code, len(said.strip().splitlines())) == (2, 1) and "read-only" in said, said
+                assert state(place / "world") == before
+
+
+def test_a_stop_at_the_last_step_is_kept_to(place):
+    def at_the_end(progress):
+        if progress.stage == "learn" and progress.done == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(LearningStopped, match="step 3 of 3"):
+        finish(place, on_progress=at_the_end)
+    assert World.open(place / "world").version == 2
+    steps = []
+    assert (
+        finish(place, on_progress=lambda p: steps.append(p.step) if p.step else None).version == 3
+        and steps == []
+    )
+
+
+def test_a_discarded_learning_is_not_taken_up(place):
+    steps = []
+    version = finish(
+        place, seed=7, discard=True, on_progress=lambda p: steps.append(p.step.step) if p.step else None
+    )
+    assert version.version == 3 and steps == [1, 2, 3]

@@ -110,4 +110,5 @@ class Draft:
         write_recorded(target, fill)
 
     def remove(self) -> None:
+        self._found = ()
         store.remove_folder(self.folder)

@@ -17,6 +17,7 @@ from ..concept.words import file_stem
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
 from ..files import write_whole
+from . import store
 from .links import check_links
 from .recorded import Recorded
 from .schema import (
@@ -156,6 +157,13 @@ class Manifest:
             )
         write_whole(world / COPY, data)
         write_whole(world / NAME, data)
+
+    @staticmethod
+    def renew_copy(world: Path) -> None:
+        """Write the manifest's copy anew where a kill or damage made it another."""
+        content, copy = store.read(world / NAME), world / COPY
+        if not copy.is_file() or store.read(copy) != content:
+            write_whole(copy, content)
 
     @classmethod
     def read(cls, world: Path, whole: bool = True) -> Manifest:

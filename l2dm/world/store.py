@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -65,6 +66,18 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_writable(world: Path) -> None:
+    """Raise the system's OSError unless files can be made in a world and in the folders that it has."""
+    for folder in (world, *(world / name for name in ("versions", "prior", "learning"))):
+        if folder.is_dir():
+            probe = folder / f"{PART}{os.getpid()}"
+            try:
+                probe.touch()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(folder)) from None
+            probe.unlink()
+
+
 def sweep(folder: Path) -> None:
     """Remove what a killed writer left half done."""
     for path in [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{PART}*")]:
@@ -91,7 +104,7 @@ def set_aside(world: Path, path: Path) -> Path:
     """Move a damaged file or folder of ``world`` into its ``quarantine/``, under a name of its own; returns where it is now."""
     aside, name = world / QUARANTINE, "-".join(path.relative_to(world).parts).removeprefix("versions-")
     aside.mkdir(exist_ok=True)
-    names = (name, *(f"{name}-{count}" for count in range(2, 10**6)))
+    names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
     target = next(aside / free for free in names if not (aside / free).exists())
     replace(path, target)
     for folder in (path.parent, aside, world):

@@ -432,9 +432,11 @@ class World:
     def _writing(self, whole: bool = True) -> Iterator[None]:
         """Hold the world's lock, with the manifest as it is on disk now and no half-done work in the folder."""
         with os_errors(self.path), locked(self.path):
+            store.check_writable(self.path)
             self.manifest = Manifest.read(self.path, whole)
             store.sweep(self.path)
             self.manifest = upgrade(self.path, self.manifest)
+            self.manifest.renew_copy(self.path)
             for folder in (self.path / "versions").glob("*"):
                 if re.fullmatch("[0-9]{4,9}", folder.name) and int(folder.name) not in self.manifest.versions:
                     store.remove_folder(folder)
