@@ -105,7 +105,7 @@ def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
             return x
 
     # diffusers softens over all but the first and the last of the padded prompt
-    guide = Guide(backbone, things, backbone.longest_prompt, settings, (16, 16))
+    guide = Guide(backbone, things, range(1, backbone.longest_prompt + 1), settings, (16, 16))
     monkeypatch.setattr(attend_and_excite, "GOALS", {0.0: goal or 0.0})
     ours = guide.move(Still, 0, z[:1].clone(), context[:1])
     assert len(guide.history) == {None: 1, 0.0: 2, 0.99: 4}[goal], (
@@ -144,9 +144,11 @@ def test_four_pictures_move_as_each_alone(backbone, kind):
     settings = GenerateSettings(
         guidance=kind, steps=1, guidance_until=1.0, guidance_step=1.0, guidance_refinements=2
     )
-    together = Guide(backbone, things, 5, settings, (16, 16)).move(scheduler, 0, z, context)
+    together = Guide(backbone, things, range(1, 6), settings, (16, 16)).move(scheduler, 0, z, context)
     for i in range(4):
-        alone = Guide(backbone, things, 5, settings, (16, 16)).move(scheduler, 0, z[i : i + 1], context[:1])
+        alone = Guide(backbone, things, range(1, 6), settings, (16, 16)).move(
+            scheduler, 0, z[i : i + 1], context[:1]
+        )
         assert (
             torch.allclose(together[i : i + 1], alone, atol=1e-4) and (alone - z[i : i + 1]).abs().max() > 0
         )
@@ -181,7 +183,7 @@ def test_which_steps_are_guided(backbone, monkeypatch):
         and goals(1) == {0: 0.8}
     )
     settings = GenerateSettings(guidance="l2dm", steps=10, guidance_until=0.5, guidance_every=2)
-    guide, moved = Guide(backbone, [], 5, settings, (16, 16)), []
+    guide, moved = Guide(backbone, [], range(1, 6), settings, (16, 16)), []
     monkeypatch.setattr(
         guide,
         "_moved",
@@ -268,10 +270,10 @@ def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
 def test_structure_is_the_mean_over_the_phrases_values(backbone):
     """Against the paper's own form: attention once, applied to each encoding's values, then averaged."""
     z, t, context = _ready(backbone, "a dog and a cat")
-    phrases = [("dog", (2,)), ("cat", (5,))]
+    phrases = [("dog", (2,), (1,)), ("cat", (5,), (1,))]
     read = backbone.encode_text
     both = [context.clone(), context.clone()]
-    for changed, (words, (position,)) in zip(both, phrases):
+    for changed, (words, (position,), _) in zip(both, phrases):
         changed[:, position] = read([words])[0, 1]
     layer = backbone.unet.mid_block.attentions[0].transformer_blocks[0].attn2
     hidden = torch.randn(2, 16, layer.to_q.in_features)
@@ -300,7 +302,7 @@ def test_a_move_goes_down(backbone):
     settings = GenerateSettings(
         guidance="l2dm", guidance_step=0.1, guidance_repeats=4, steps=1, guidance_until=1.0
     )
-    guide = Guide(backbone, mentions(prompt, {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
+    guide = Guide(backbone, mentions(prompt, {}, backbone, ("dog", "cat")), range(1, 6), settings, (16, 16))
     scheduler = backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
     guide.move(scheduler, 0, z, context)
@@ -312,7 +314,9 @@ def test_pictures_that_have_enough_are_left_alone(backbone):
     settings = GenerateSettings(
         guidance="l2dm", guidance_enough=1e6, guidance_repeats=3, steps=1, guidance_until=1.0
     )
-    guide = Guide(backbone, mentions("a dog and a cat", {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
+    guide = Guide(
+        backbone, mentions("a dog and a cat", {}, backbone, ("dog", "cat")), range(1, 6), settings, (16, 16)
+    )
     scheduler = backbone.pipeline().scheduler
     scheduler.set_timesteps(1)
     for _ in range(2):
@@ -332,6 +336,6 @@ def test_guidance_says_what_it_cannot_do():
 def test_structure_reads_whole_noun_phrases(backbone):
     prompt = "a photo of a black dog and a black dog"
     found = guided_file._phrases(backbone, prompt, mentions(prompt, {}, backbone))
-    assert [words for words, _ in found] == ["a black dog"] * 2
-    assert [len(places) for _, places in found] == [backbone.count_tokens("a black dog")] * 2
+    assert [words for words, *_ in found] == ["a black dog"] * 2
+    assert [len(places) for _, places, _ in found] == [backbone.count_tokens("a black dog")] * 2
     assert not set(found[0][1]) & set(found[1][1])

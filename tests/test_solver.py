@@ -51,12 +51,12 @@ def test_the_same_move_in_every_sampler(backbone, name):
     torch.manual_seed(0)
     z, context = torch.randn(2, 4, 16, 16), backbone.encode_text([PROMPT] * 2)
     settings = GenerateSettings(guidance="l2dm", guidance_step=1.0, steps=4)
-    guide = Guide(backbone, mentions(PROMPT, {}, backbone, ("dog", "cat")), 5, settings, (16, 16))
+    guide = Guide(backbone, mentions(PROMPT, {}, backbone, ("dog", "cat")), range(1, 6), settings, (16, 16))
     scale = latents_scale(scheduler, scheduler.timesteps[0])
     assert scale == pytest.approx(1.0 if name in ("DDIM", "DPMSolverMultistep") else 14.65, rel=1e-2)
     moved = guide.move(scheduler, 0, z * scale, context) / scale - z
     plain = sampler("DDIM", 4, timestep_spacing="trailing")
-    other = Guide(backbone, guide.mentions, 5, settings, (16, 16))
+    other = Guide(backbone, guide.mentions, range(1, 6), settings, (16, 16))
     expected = other.move(plain, 0, z, context) - z
     assert expected.norm() > 0 and (moved - expected).norm() < 1e-3 * expected.norm()
 
@@ -112,12 +112,12 @@ def test_regions_are_chosen_where_there_is_signal(backbone):
     def chosen_at(prompt=PROMPT, **changes):
         settings = GenerateSettings(**({"guidance": "l2dm", "steps": 8} | changes))
         named = mentions(prompt, {}, backbone, ("dog", "cat"))
-        return Guide(backbone, named, 5, settings, (16, 16)).region_index(scheduler)
+        return Guide(backbone, named, range(1, 6), settings, (16, 16)).region_index(scheduler)
 
     assert chosen_at() == 2 and chosen_at(guidance_until=0.1) == 0, "none of the guided ones has enough"
     assert chosen_at("a dog on the left of a cat") == 0, "words need no maps"
     settings = GenerateSettings(guidance="l2dm", steps=8, guidance_step=1.0)
-    guide = Guide(backbone, things, 5, settings, (16, 16))
+    guide = Guide(backbone, things, range(1, 6), settings, (16, 16))
     z, context = torch.randn(1, 4, 16, 16), backbone.encode_text([PROMPT])
     found = []
     for index in range(4):

@@ -248,10 +248,7 @@ def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain
         predicted(again.backbone(), f"{REX} and {TOM}"), predicted(backbone, f"{REX} and {TOM}")
     )
     again.forget("<rex>")
-    assert not any(
-        name.startswith("<rex>")
-        for name in read_weights(again.manifest.recorded(again.path, 3))
-    )
+    assert not any(name.startswith("<rex>") for name in read_weights(again.manifest.recorded(again.path, 3)))
     assert torch.equal(predicted(World.open(world.path).backbone(), TOM), tom)
     again.undo()
     assert torch.equal(predicted(World.open(world.path).backbone(), PLAIN, TOM, REX), mixed)

@@ -13,7 +13,6 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerMixin
 from PIL import Image
 
-from ..errors import BaseModelError, TokenError
 from .conditioning import Conditioning
 from .drawing import telling
 from .families import Family, pictures
@@ -23,15 +22,17 @@ from .loading import load
 from .process import Process
 from .sites import text_width
 from .source import MINI, Source, find_base
-from .tokens import PersonalTokens, own_ids, spans, written_out
+from .text import Text
+from .tokens import PersonalTokens
 
 
 @dataclass
-class Backbone:
+class Backbone(Text):
     """A pretrained diffusion model of ``family``: denoiser, text encoders with their tokenizers, autoencoder, sampler.
 
     ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen; tuners unfreeze what they
-    tune. ``tokens`` holds the personal tokens' vectors. ``conditioning`` is what the denoiser reads while it runs.
+    tune. ``tokens`` holds the personal tokens' vectors. ``changes`` are made to what was read, wherever it is. ``conditioning`` is what the denoiser reads
+    while it runs.
     """
 
     source: Source
@@ -39,13 +40,12 @@ class Backbone:
     scheduler: SchedulerMixin
     notes: tuple[str, ...] = ()
     clip: Path | None = None
+    changes: list[Callable[[Conditioning], Conditioning]] = field(default_factory=list, repr=False)
     conditioning: Conditioning | None = field(default=None, init=False, repr=False, compare=False)
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["parts"][name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
+        parts = self.__dict__.get("parts", {})
+        return parts[name] if name in parts else object.__getattribute__(self, name)  # or its own error
 
     # ---------------------------------------------------------------- loading
 
@@ -65,14 +65,16 @@ class Backbone:
             parts[name].to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(
                 False
             )
-        backbone.text_encoder.set_input_embeddings(
-            PersonalTokens(backbone.text_encoder.get_input_embeddings())
-        )
+        vectors, first = torch.nn.ParameterList(), 0
+        for reader in backbone.readers:
+            tokens = PersonalTokens(reader.encoder.get_input_embeddings(), vectors, first)
+            reader.encoder.set_input_embeddings(tokens)
+            first += tokens.width
         return backbone
 
     @staticmethod
     def own_defaults(base: str | Path | Source) -> dict[str, Any]:
-        """The settings that a base brings along in ``l2dm.json``, by kind; empty when it brings none."""
+        """As ``Source.defaults``."""
         return find_base(base).defaults
 
     @staticmethod
@@ -145,67 +147,15 @@ class Backbone:
         return text_width(self.denoiser)
 
     @property
-    def text_length(self) -> int:
-        """Tokens of which the denoiser reads features, whatever the prompt."""
-        return self.longest_prompt + 2
-
-    @property
     def dtype(self) -> torch.dtype:
         """Of the denoiser's weights."""
         return next(self.denoiser.parameters()).dtype
 
-    @property
-    def tokens(self) -> PersonalTokens:
-        return self.text_encoder.get_input_embeddings()
-
-    @property
-    def longest_prompt(self) -> int:
-        """Tokens that a prompt may have, start and end left out."""
-        return self.tokenizer.model_max_length - 2
-
-    # ---------------------------------------------------------------- tokens and text
-
-    def own_vector(self, token: str) -> torch.Tensor | None:
-        """``(width,)`` of ``token`` in the base itself, ``(n, width)`` of several vectors; None for a new one. Raises TokenError as ``own_ids``."""
-        if not (ids := own_ids(self.tokenizer, token)):
-            return None
-        vectors = self.tokens(torch.tensor([ids], device=self.device))[0].detach()
-        return vectors if len(ids) > 1 else vectors[0]
-
-    def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
-        """Give ``token`` ``vector``, of the shape that ``own_vector`` has or ``(width,)``; returns the (frozen) parameter."""
-        if token in self.tokens.ids:
-            raise TokenError(f"token {token!r} is known already; choose another token")
-        if not own_ids(self.tokenizer, token):
-            self.tokenizer.add_tokens([token])
-        ids = own_ids(self.tokenizer, token)
-        if len(ids) != (len(vector) if vector.dim() == 2 else 1):
-            raise BaseModelError(
-                f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
-            )
-        return self.tokens.add(token, ids, vector)
-
-    def word_vector(self, words: str) -> torch.Tensor:
-        """Mean embedding of ``words``: where a new token starts."""
-        ids = self.tokenizer(words, add_special_tokens=False, return_tensors="pt").input_ids.to(self.device)
-        return self.tokens(ids)[0].mean(0).detach()
-
-    def count_tokens(self, prompt: str) -> int:
-        return sum(low < high for low, high in self.spans(prompt))
-
-    def spans(self, prompt: str) -> list[tuple[int, int]]:
-        """For each token of the whole ``prompt``, start and end included, the characters that it stands for."""
-        return spans(self.tokenizer, prompt)
+    # ---------------------------------------------------------------- text
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """(B, length, width) text features; each distinct prompt goes through the encoder once."""
+        """(B, length, width) text features; each distinct prompt goes through the encoders once."""
         return self.read(prompts).features
-
-    def tokenize(self, prompts: list[str]) -> torch.Tensor:
-        """(B, length) token ids, padded or cut to the length that the denoiser reads."""
-        prompts = written_out(self.tokenizer, prompts)
-        padded = {"padding": "max_length", "max_length": self.text_length, "truncation": True}
-        return self.tokenizer(prompts, return_tensors="pt", **padded).input_ids.to(self.device)
 
     def read(self, prompts: list[str]) -> Conditioning:
         """What the denoiser reads for ``prompts``; each distinct one goes through the encoders once."""
@@ -216,8 +166,10 @@ class Backbone:
     def conditioned(self, encoded: Conditioning, prompts: list[str]) -> Conditioning:
         """What was ``encoded`` of ``prompts``, of each as many rows in a row as there are for it, with their words and concepts."""
         ids = self.tokenize(prompts).repeat_interleave(len(encoded) // len(prompts), 0)
-        personal = torch.tensor([several[0] for several in self.tokens.ids.values()], device=ids.device)
-        return replace(encoded, ids=ids, named=(ids[..., None] == personal).any(1))
+        told = replace(encoded, ids=ids, named=self.naming(ids))
+        for change in self.changes:
+            told = change(told)
+        return told
 
     @contextmanager
     def reading(self, conditioning: Conditioning | None) -> Iterator[None]:

@@ -35,14 +35,13 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             if (prompt := given["prompt"]) is None:  # features were given, and nobody knows their words
                 return output
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-            told = backbone.conditioned(family.told(output), prompts)
+            told, beside = backbone.conditioned(family.told(output), prompts), None
             if given.get("do_classifier_free_guidance"):
                 negative = given.get("negative_prompt")
                 texts = negative if isinstance(negative, list) else [negative or ""] * len(prompts)
                 beside = replace(backbone.conditioned(family.told(output, "-"), texts), named=told.named)
-                told = Conditioning.cat([beside, told])
-            backbone.conditioning = told
-            return output
+            backbone.conditioning = Conditioning.cat([beside, told]) if beside else told
+            return family.untold(output, told, beside)
 
     Telling.__name__ = Telling.__qualname__ = kind.__name__
     return Telling

@@ -154,6 +154,10 @@ def _tokens(said: str, tokenizer: Any, encoder: torch.nn.Module, length: int) ->
             f"{said}: its tokenizer has {highest + 1} tokens, its text encoder {rows}; was one of them fine-tuned and the other not? "
             "Put the tokenizer and the text encoder of one model together"
         )
+    for module in encoder.modules():
+        if getattr(module, "eos_token_id", None) == 2 != tokenizer.eos_token_id:
+            # as published configurations of CLIP have it: the token of the highest number is pooled then, a personal one
+            module.eos_token_id = tokenizer.eos_token_id
     tokenizer.model_max_length = length or min(most, reads)
     return (
         f"prompts of {reads} tokens: the tokenizer does not say how many"

@@ -86,10 +86,13 @@ class Source:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The settings that a base brings along in ``l2dm.json``, by kind; empty when it brings none."""
-        path = (self.checkpoint.parent if self.checkpoint else self.folder) / "l2dm.json"
+        """Settings by kind: its family's, and before them those that it brings along in ``l2dm.json``."""
+        path, usual = (
+            (self.checkpoint.parent if self.checkpoint else self.folder) / "l2dm.json",
+            self.family.defaults,
+        )
         if not path.is_file():
-            return {}
+            return usual
         found = read_json(self.said, path)
         for key, value in found.items():
             if key not in _DEFAULTS:
@@ -98,7 +101,7 @@ class Source:
             if not isinstance(value, _DEFAULTS[key]) or not all(isinstance(table, dict) for table in tables):
                 kind = "a list of words" if key == "nouns" else "an object of settings"
                 raise SettingsError(f"{path}: {key!r} must be {kind}, found {json.dumps(value)[:60]}")
-        return found
+        return found | {kind: given | found.get(kind, {}) for kind, given in usual.items()}
 
 
 def find_base(

@@ -64,19 +64,28 @@ class PersonalTokens(nn.Module):
     """Wraps a token embedding; the ids of personal tokens are looked up in ``vectors``, wherever they lie.
 
     ``ids``: token -> its ids, one for each of its vectors, in the order of learning. Only the vectors are trainable: the table itself
-    is never copied, resized or given a gradient.
+    is never copied, resized or given a gradient. Several encoders share ``vectors``: each reads its own ``width`` numbers from ``first`` on.
     """
 
-    def __init__(self, base: nn.Embedding):
+    def __init__(self, base: nn.Embedding, vectors: nn.ParameterList | None = None, first: int = 0):
         super().__init__()
-        self.base = base
+        self.base, self.first = base, first
         self.ids: dict[str, tuple[int, ...]] = {}
-        self.vectors = nn.ParameterList()
+        self.vectors = nn.ParameterList() if vectors is None else vectors
+
+    @property
+    def width(self) -> int:
+        return self.base.embedding_dim
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.weight.device
 
     def add(self, token: str, ids: tuple[int, ...], vector: torch.Tensor) -> nn.Parameter:
-        """Append a token's vector, shape ``(width,)``, or ``(len(ids), width)``; returns the (frozen) parameter."""
+        """Append a token's vector, shape ``(width,)``, or ``(len(ids), width)``; returns the (frozen) parameter, in float32."""
         self.ids[token] = ids
-        self.vectors.append(nn.Parameter(vector.detach().clone().to(self.base.weight), requires_grad=False))
+        own = vector.detach().to(self.device, torch.float32, copy=True)
+        self.vectors.append(nn.Parameter(own, requires_grad=False))
         return self.vectors[-1]
 
     def places(self, tokens: list[str]) -> list[int]:
@@ -93,5 +102,6 @@ class PersonalTokens(nn.Module):
         personal = found.any(-1)
         plain = self.base(ids.masked_fill(personal, 0))
         # not by indexing, whose gradient several threads add up in an order of their own
-        table = torch.cat([vector.view(-1, plain.shape[-1]) for vector in self.vectors])
+        table = torch.cat([vector.view(-1, vector.shape[-1]) for vector in self.vectors])
+        table = table[:, self.first : self.first + self.width].to(plain)
         return torch.where(personal[..., None], nn.functional.embedding(found.int().argmax(-1), table), plain)

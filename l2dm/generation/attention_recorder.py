@@ -48,7 +48,8 @@ class AttentionRecorder:
         def look(pipe, index: int, timestep, tensors: dict) -> dict:
             if (index := index + first) in steps:  # the prompt's half comes last
                 shown = of_words(
-                    without_start(maps.probabilities()[-count:]), [mention.all for mention in mentions]
+                    without_start(maps.probabilities()[-count:], backbone.start),
+                    [mention.all for mention in mentions],
                 )
                 for row, picture in zip(shown.cpu().numpy(), found):
                     picture += [

@@ -13,7 +13,7 @@ forget a moved latent are replaced (``backbone.samplers.deterministic``), and mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ from ..guidance.attention import AttentionMaps, map_size, of_words, without_star
 from ..guidance.concept_attention_artist import attend_loss, unmix_loss
 from ..guidance.orthogonal_attention_artist import orthogonal_loss
 from ..guidance.regions import masks
-from ..guidance.structure import structured, values_from
+from ..guidance.structure import Phrase, structured, values_from
 from ..settings import GenerateSettings
 from .composition import resolve_composition
 from .mentions import Mention
@@ -45,7 +45,7 @@ class Guide:
         self,
         backbone: Backbone,
         mentions: list[Mention],
-        words: int,
+        words: Sequence[int],
         settings: GenerateSettings,
         latent_size: tuple[int, int],
     ):
@@ -84,7 +84,7 @@ class Guide:
         together = [mention.all for mention in self.mentions]
         if kind == "attend-and-excite":
             return most_neglected_loss(of_words(sharpened(probabilities, self.words), together))
-        maps = without_start(probabilities)
+        maps = without_start(probabilities, self.backbone.start)
         total = probabilities.new_zeros(len(probabilities))
         if kind in ("caa", "l2dm"):
             of_things = of_words(maps, together)
@@ -175,7 +175,11 @@ def guided(
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
     guide = Guide(
-        backbone, mentions, backbone.count_tokens(prompt), replace(settings, guidance=kind), latent_size
+        backbone,
+        mentions,
+        backbone.places(prompt, (0, len(prompt))),
+        replace(settings, guidance=kind),
+        latent_size,
     )
     pipe.scheduler, _ = deterministic(pipe.scheduler)
     pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
@@ -198,11 +202,14 @@ def guided(
     yield {"latents": latents, "callback_on_step_end": move}
 
 
-def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[tuple[str, tuple[int, ...]]]:
-    """Each mention's noun phrase, article and adjectives included, and where its tokens stand in the prompt."""
-    offsets = backbone.spans(prompt)
+def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[Phrase]:
+    """Each mention's noun phrase, article and adjectives included, and where its tokens stand in the prompt and alone."""
     spans = [(min(mention.phrase[0], mention.span[0]), mention.span[1]) for mention in mentions]
     return [
-        (prompt[low:high], tuple(i for i, (a, b) in enumerate(offsets) if a < b and a < high and b > low))
+        (
+            prompt[low:high],
+            backbone.places(prompt, (low, high)),
+            backbone.places(prompt[low:high], (0, high - low)),
+        )
         for low, high in spans
     ]

@@ -46,15 +46,11 @@ def mentions(
                 f"subjects: {subject!r} is not in the prompt {prompt!r}; name words that it says"
             )
     found = phrases(prompt, concepts, plain, subjects)
-    offsets, cut = backbone.spans(prompt), backbone.longest_prompt + 1
 
     def positions(span: tuple[int, int] | None) -> tuple[int, ...]:
         if span is None:
             return ()
-        found = tuple(
-            i for i, (low, high) in enumerate(offsets) if low < high and low < span[1] and high > span[0]
-        )
-        if not found or found[-1] >= cut:
+        if not (found := backbone.places(prompt, span)):
             raise PromptError(
                 f"prompt {prompt[:60]!r}…: {prompt[slice(*span)]!r} lies beyond what this base reads; shorten the prompt"
             )

@@ -7,6 +7,8 @@ Iterative refinement: before steps 0, 10 and 20 of 50 the latents are moved unti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from .attention import smooth
@@ -20,10 +22,11 @@ def goals(steps: int) -> dict[int, float]:
     return {round(share * steps): goal for share, goal in GOALS.items()}
 
 
-def sharpened(probabilities: torch.Tensor, words: int) -> torch.Tensor:
-    """(B, tokens, h, w) of the ``words`` tokens between start and end token; the others' maps are 0."""
-    inner = smooth((100 * probabilities[:, 1 : words + 1]).softmax(1))
-    return torch.nn.functional.pad(inner, (0, 0, 0, 0, 1, probabilities.shape[1] - words - 1))
+def sharpened(probabilities: torch.Tensor, words: Sequence[int]) -> torch.Tensor:
+    """(B, tokens, h, w) of the tokens at ``words``, the prompt's own; the others' maps are 0."""
+    places = torch.tensor(words, device=probabilities.device)
+    inner = smooth((100 * probabilities[:, places]).softmax(1))
+    return torch.zeros_like(probabilities).index_copy(1, places, inner)
 
 
 def most_neglected_loss(maps: torch.Tensor) -> torch.Tensor:

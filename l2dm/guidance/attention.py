@@ -95,10 +95,11 @@ class AttentionMaps:
         return mean
 
 
-def without_start(probabilities: torch.Tensor) -> torch.Tensor:
-    """(B, tokens, h, w): the start token's share given to the others in proportion, then smoothed. Its own map is 0."""
-    rest = probabilities[:, 1:] / probabilities[:, 1:].sum(1, keepdim=True).clamp(min=1e-12)
-    return F.pad(smooth(rest), (0, 0, 0, 0, 1, 0))
+def without_start(probabilities: torch.Tensor, start: int = 1) -> torch.Tensor:
+    """(B, tokens, h, w): the share of the first ``start`` tokens, which are no words, given to the others in proportion, then smoothed. Their own
+    maps are 0."""
+    rest = probabilities[:, start:] / probabilities[:, start:].sum(1, keepdim=True).clamp(min=1e-12)
+    return F.pad(smooth(rest), (0, 0, 0, 0, start, 0))
 
 
 def of_words(maps: torch.Tensor, groups: list[tuple[int, ...]]) -> torch.Tensor:

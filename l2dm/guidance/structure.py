@@ -18,18 +18,19 @@ import torch
 
 from ..backbone.sites import text_attention
 
+#: Words, and the positions of their tokens in the prompt and where they stand alone.
+Phrase = tuple[str, tuple[int, ...], tuple[int, ...]]
+
 
 def structured(
-    context: torch.Tensor,
-    phrases: list[tuple[str, tuple[int, ...]]],
-    read: Callable[[list[str]], torch.Tensor],
+    context: torch.Tensor, phrases: list[Phrase], read: Callable[[list[str]], torch.Tensor]
 ) -> torch.Tensor:
-    """(B, length, width), mean over c_0 = ``context`` and every c_j; ``phrases``: words and their positions in the
-    prompt; two may be alike."""
+    """(B, length, width), mean over c_0 = ``context`` and every c_j; of ``phrases`` two may be alike."""
     total = context.clone()
-    for words, positions in phrases:
+    for words, positions, own in phrases:
         alone, changed = read([words])[0], context.clone()
-        changed[:, list(positions)] = alone[1 : len(positions) + 1]
+        for position, place in zip(positions, own):
+            changed[:, position] = alone[place]
         total += changed
     return total / (len(phrases) + 1)
 

@@ -20,9 +20,10 @@ from ..settings import LearnSettings
 from .by_prompt import ByPrompt
 
 
-def aggregation(features: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """psi (B, concepts) of prompts with ``features`` (B, length, width) and concepts with ``keys`` (concepts, width)."""
-    cosines = F.normalize(features[:, 1:], dim=-1) @ F.normalize(keys, dim=-1).mT
+def aggregation(features: torch.Tensor, keys: torch.Tensor, start: int = 1) -> torch.Tensor:
+    """psi (B, concepts) of prompts with ``features`` (B, length, width) and concepts with ``keys`` (concepts, width); the first ``start`` tokens
+    are no words."""
+    cosines = F.normalize(features[:, start:], dim=-1) @ F.normalize(keys, dim=-1).mT
     return F.normalize(cosines.amax(1).clamp(min=0).square(), dim=-1)
 
 
@@ -37,7 +38,7 @@ class Aggregated(ByPrompt):
             weights[:, -1] = 1
         else:
             keys = torch.stack([self.now[f"{name}/key"] for name in self.adapters])
-            weights = aggregation(reading.features, keys.to(reading.features))
+            weights = aggregation(reading.features, keys.to(reading.features), self.backbone.start)
         return weights[:, None].expand(-1, reading.ids.shape[1], -1)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:

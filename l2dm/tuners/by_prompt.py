@@ -28,7 +28,8 @@ def own_words(ids: torch.Tensor, token: tuple[int, ...], noun: list[int]) -> tor
 
 
 class ByPrompt(LowRank):
-    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids.
+    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids, and
+    ``<token>/noun/1`` …, those of the further encoders whose tokens are read.
 
     The backbone must know the tokens of a state before it is put in place.
     """
@@ -76,12 +77,21 @@ class ByPrompt(LowRank):
         return [(*self.factors(name, layer), gates[..., i, None]) for i, name in self.on]
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
-        noun = self.backbone.tokenizer(concept.noun, add_special_tokens=False).input_ids
-        self.now = {**self.now, f"{concept.token}/noun": torch.tensor(noun)}
+        nouns = {
+            self._noun(concept.token, part): torch.tensor(reader.following(concept.token, concept.noun))
+            for part, reader in enumerate(self.backbone.row)
+        }
+        self.now = {**self.now, **nouns}
         self.train(self.fresh(concept.token, settings))
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, adapters) of bool: each concept's own words."""
-        tokens = self.backbone.tokens.ids
-        marks = [own_words(ids, tokens[name], self.now[f"{name}/noun"].tolist()) for name in self.adapters]
-        return torch.stack(marks, -1)
+        row, marks = self.backbone.row, []
+        for part, (reader, read) in enumerate(zip(row, ids.split([reader.length for reader in row], 1))):
+            nouns = {name: self.now[self._noun(name, part)].tolist() for name in self.adapters}
+            marks.append(torch.stack([own_words(read, reader.tokens.ids[n], nouns[n]) for n in nouns], -1))
+        return torch.cat(marks, 1)
+
+    @staticmethod
+    def _noun(token: str, part: int) -> str:
+        return f"{token}/noun" if part == 0 else f"{token}/noun/{part}"

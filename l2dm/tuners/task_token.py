@@ -13,26 +13,15 @@ Left out: training the shared weights on, with the rehearsal, distillation and d
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
-
-
-def on_reading(backbone: Backbone, change: Any) -> None:
-    """``change(ids, features)`` -> the features (B, length, width or more) that the text encoder gives instead."""
-
-    def hook(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
-        ids = args[0] if args else kwargs["input_ids"]
-        output.last_hidden_state = change(ids, output.last_hidden_state)
-        return output
-
-    backbone.text_encoder.register_forward_hook(hook, with_kwargs=True)
 
 
 class TaskToken(Beside):
@@ -41,23 +30,33 @@ class TaskToken(Beside):
     separable = True
 
     def attach(self, backbone: Backbone) -> None:
-        on_reading(
-            backbone, lambda ids, features: features + self.placed(ids).to(features) if self.now else features
+        backbone.changes.append(self.beside)
+
+    def beside(self, reading: Conditioning) -> Conditioning:
+        """What was read, with the task tokens in it; where they stand, padding is read too."""
+        if not self.now:
+            return reading
+        mask = reading.mask
+        if mask is not None:
+            mask = torch.maximum(mask, self.slots(reading.ids).amax(1).to(mask))
+        return replace(
+            reading, features=reading.features + self.placed(reading.ids).to(reading.features), mask=mask
         )
+
+    def _tokens(self) -> list[str]:
+        return [token for token in self.backbone.tokens.ids if f"{token}/task_token" in self.now]
+
+    def slots(self, ids: torch.Tensor) -> torch.Tensor:
+        """(B, concepts, length) of 0 and 1: where in prompts ``ids`` (B, length) each task token stands."""
+        named = self.backbone.naming(ids)[:, self.backbone.tokens.places(self._tokens())].long()
+        length = ids.shape[1]
+        places = (length - named.cumsum(1)).clamp(max=length - 1)
+        return F.one_hot(places, length) * named[..., None]
 
     def placed(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, width): the task tokens of prompts ``ids`` (B, length) where they stand, 0 elsewhere."""
-        ids_of = {token: several[0] for token, several in self.backbone.tokens.ids.items()}
-        names, length = (
-            [name for token in ids_of if (name := f"{token}/task_token") in self.now],
-            ids.shape[1],
-        )
-        named = torch.stack(
-            [(ids == ids_of[name.split("/")[0]]).any(1) for name in names], 1
-        ).long()  # (B, concepts)
-        slots = (length - named.cumsum(1)).clamp(max=length - 1)
-        placed = F.one_hot(slots, length) * named[..., None]  # (B, concepts, length)
-        return placed.mT.float() @ torch.stack([self.now[name] for name in names])
+        tokens = torch.stack([self.now[f"{token}/task_token"] for token in self._tokens()])
+        return self.slots(ids).mT.float() @ tokens
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.text_width)})

@@ -83,11 +83,11 @@ class Widening(ByPrompt):
     def gates(self, reading: Conditioning) -> torch.Tensor:
         """1 in the whole of a prompt whose newest concept is not older than the adapter."""
         stamps = {name.split("/")[0]: int(t) for name, t in self.now.items() if name.endswith("/stamp")}
-        numbers = [self.backbone.tokens.ids[token][0] for token in stamps]
         ids = reading.ids
+        named = self.backbone.naming(ids)[:, self.backbone.tokens.places(list(stamps))]
         newest = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-        for number, stamp in zip(numbers, stamps.values()):
-            newest = torch.where((ids == number).any(1), newest.clamp(min=stamp), newest)
+        for column, stamp in zip(named.T, stamps.values()):
+            newest = torch.where(column, newest.clamp(min=stamp), newest)
         acting = newest[:, None] >= torch.tensor([int(name) for name in self.adapters], device=ids.device)
         return acting[:, None].expand(-1, ids.shape[1], -1)
 

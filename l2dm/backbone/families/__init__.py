@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BaseModelError
-from .family import Family, Reader, pictures
+from .family import Family, Reads, pictures
 from .sd import StableDiffusion
+from .sdxl import StableDiffusionXL
 
-FAMILIES: tuple[Family, ...] = (StableDiffusion(),)
+FAMILIES: tuple[Family, ...] = (StableDiffusion(), StableDiffusionXL())
 
-__all__ = ["FAMILIES", "Family", "Reader", "family_of", "pictures"]
+__all__ = ["FAMILIES", "Family", "Reads", "family_of", "pictures"]
 
 
 def family_of(said: str, path: Path, index: dict[str, Any]) -> Family:

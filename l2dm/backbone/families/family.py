@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..source import Source
 
 
-class Reader(NamedTuple):
+class Reads(NamedTuple):
     """A text encoder of a family, by the names of its parts. ``length``: tokens that it reads of every prompt, padding and marks among them; 0: as
     many as it has positions for."""
 
@@ -47,7 +47,7 @@ class Family:
     #: The part that denoises.
     denoiser: ClassVar[str] = "transformer"
     #: Its text encoders; a personal token has a vector in each.
-    readers: ClassVar[tuple[Reader, ...]] = (Reader(),)
+    readers: ClassVar[tuple[Reads, ...]] = (Reads(),)
     #: Which readers' tokens stand in the row that the denoiser reads, one after another: numbers into ``readers``.
     row: ClassVar[tuple[int, ...]] = (0,)
     #: What ``encode_prompt`` of the pipeline returns, one after another: parts of a ``Conditioning``, with "-" before those of the negative
@@ -114,6 +114,10 @@ class Family:
 
     # ---------------------------------------------------------------- text
 
+    def worded(self, prompt: str) -> tuple[str, int]:
+        """The text that the pipeline hands its tokenizers for ``prompt``, and where in it the prompt begins."""
+        return prompt, 0
+
     def encode(self, backbone: Backbone, prompts: list[str]) -> Conditioning:
         """``features``, ``pooled`` and ``mask`` of ``prompts``, as the pipeline's own ``encode_prompt`` has them; gradients reach the token vectors."""
         encode = inspect.unwrap(self.pipeline_class().encode_prompt)  # some are wrapped in no_grad
@@ -127,6 +131,13 @@ class Family:
         """What ``encode_prompt`` returned, of the prompts or (``mark`` "-") of the negative ones."""
         named = dict(zip(self.encoded, output))
         return Conditioning(**{f.name: named.get(mark + f.name) for f in fields(Conditioning)})
+
+    def untold(self, output: tuple, told: Conditioning, beside: Conditioning | None) -> tuple:
+        """``output`` of ``encode_prompt`` with what ``told`` and, of the negative prompts, ``beside`` have now."""
+        given = {name: getattr(told, name) for name in self.encoded if hasattr(told, name)}
+        if beside is not None:
+            given |= {name: getattr(beside, name[1:]) for name in self.encoded if name.startswith("-")}
+        return tuple(given.get(name, value) for name, value in zip(self.encoded, output))
 
     # ---------------------------------------------------------------- pictures and latents
 

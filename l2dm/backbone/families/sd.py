@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import BaseModelError
+from ..conditioning import Conditioning
 from .family import Family
 
 if TYPE_CHECKING:
+    from ..backbone import Backbone
     from ..source import Source
 
 #: The denoiser's settings that ask for inputs other than latents, time and text.
@@ -49,6 +51,10 @@ class StableDiffusion(Family):
 
     def options(self, source: Source) -> dict[str, Any]:
         return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+    def encode(self, backbone: Backbone, prompts: list[str]) -> Conditioning:
+        (reader,) = backbone.readers
+        return Conditioning(reader.encoder(reader.tokenize(prompts))[0])
 
     def settle(self, parts: dict[str, Any]) -> str:
         return settle_size(parts["unet"], USUAL_CELLS)

@@ -1,0 +1,108 @@
+"""What text encoders do together: personal tokens in each of them, and the row of tokens that the denoiser reads."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+
+from ..errors import BaseModelError, TokenError
+from .reader import Reader
+from .tokens import PersonalTokens
+
+
+class Text:
+    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name`` and ``device`` from there."""
+
+    @cached_property
+    def readers(self) -> tuple[Reader, ...]:
+        """The text encoders, each with its tokenizer."""
+        return tuple(
+            Reader(self.parts[tokenizer], self.parts[encoder], self.family.worded)
+            for encoder, tokenizer, _ in self.family.readers
+        )
+
+    @property
+    def row(self) -> list[Reader]:
+        """Those whose tokens stand in the row that the denoiser reads, one after another."""
+        return [self.readers[number] for number in self.family.row]
+
+    @property
+    def _longest(self) -> Reader:
+        return max(self.row, key=lambda reader: reader.length)
+
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens that a prompt may have, start and end left out."""
+        return self._longest.length - self._longest.marks
+
+    @property
+    def start(self) -> int:
+        """Tokens at the beginning of the row that are no words of the prompt's."""
+        return self.row[0].start
+
+    @property
+    def tokens(self) -> PersonalTokens:
+        """The personal tokens, as the first encoder knows them."""
+        return self.readers[0].tokens
+
+    def own_vector(self, token: str) -> torch.Tensor | None:
+        """``(width,)`` of ``token`` in the base itself, in one encoder after another, ``(n, width)`` of several vectors; None for a new one. Raises
+        TokenError as ``own_ids``, and where the tokenizers have it in different numbers."""
+        known = [reader.own_ids(token) for reader in self.readers]
+        if not any(known):
+            return None
+        if len({len(ids) for ids in known}) > 1:
+            raise TokenError(
+                f"token {token!r}: not all of the base's tokenizers have it alike; choose another token"
+            )
+        ids = [torch.tensor([ids], device=self.device) for ids in known]
+        vectors = torch.cat([reader.tokens(i)[0] for reader, i in zip(self.readers, ids)], -1).detach()
+        return vectors if len(vectors) > 1 else vectors[0]
+
+    def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
+        """Give ``token`` ``vector``, of the shape that ``own_vector`` has or ``(width,)``; returns the (frozen) parameter."""
+        if token in self.tokens.ids:
+            raise TokenError(f"token {token!r} is known already; choose another token")
+        for reader in self.readers:
+            if not reader.own_ids(token):
+                reader.tokenizer.add_tokens([token])
+            ids = reader.own_ids(token)
+            if len(ids) != (len(vector) if vector.dim() == 2 else 1):
+                raise BaseModelError(
+                    f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
+                )
+            reader.tokens.ids[token] = ids
+        return self.tokens.add(token, self.tokens.ids[token], vector)
+
+    def word_vector(self, words: str) -> torch.Tensor:
+        """Mean embedding of ``words`` in every encoder, one after another: where a new token starts."""
+        return torch.cat([reader.mean_vector(words) for reader in self.readers])
+
+    def count_tokens(self, prompt: str) -> int:
+        return sum(low < high for low, high in self._longest.spans(prompt))
+
+    def places(self, prompt: str, span: tuple[int, int]) -> tuple[int, ...]:
+        """Where in the row that the denoiser reads the characters ``span`` of ``prompt`` stand; () where no encoder reads them all."""
+        found, first = [], 0
+        for reader in self.row:
+            found += [first + place for place in reader.places(prompt, span)]
+            first += reader.length
+        return tuple(found)
+
+    @property
+    def text_length(self) -> int:
+        """Tokens of which the denoiser reads features, whatever the prompt."""
+        return sum(reader.length for reader in self.row)
+
+    def tokenize(self, prompts: list[str]) -> torch.Tensor:
+        """(B, length) token ids of the row that the denoiser reads."""
+        return torch.cat([reader.tokenize(prompts) for reader in self.row], 1)
+
+    def naming(self, ids: torch.Tensor) -> torch.Tensor:
+        """(B, personal tokens) of bool: which of them stand in ``ids`` (B, length)."""
+        parts, named = ids.split([reader.length for reader in self.row], 1), []
+        for reader, part in zip(self.row, parts):
+            first = torch.tensor([several[0] for several in reader.tokens.ids.values()], device=ids.device)
+            named.append((part[..., None] == first).any(1))
+        return torch.stack(named).any(0)

@@ -1,0 +1,248 @@
+"""What holds of every family: one suite, and a row for each."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUICK, paint
+from diffusers import DiffusionPipeline
+from learning import REX, TOM, begin, learn
+from tiny import tiny_clip
+
+from families.folders import DRAWING, tiny_folder
+from l2dm import World
+from l2dm.backbone import Backbone, find_base
+from l2dm.backbone.families import FAMILIES, Family
+from l2dm.errors import BaseModelError, PromptError
+from l2dm.methods import METHODS
+from l2dm.settings import GUIDANCES
+
+ROWS = ("sd", "sdxl")
+PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
+DRAW = {"n": 1, "steps": 2, "seed": 3, "height": 16, "width": 16}
+#: Tuner -> a method that has it.
+TUNERS = {row.tuner: name for name, row in METHODS.items()}
+#: Those whose concepts leave a prompt that names none as it is, to the last bit.
+OWN_WORDS = ("switched", "isolated", "embedding", "task_token", "widening")
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def folder(request, tmp_path_factory) -> Path:
+    return tiny_folder(request.param, tmp_path_factory.mktemp(request.param) / request.param)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("photos")
+    for i in range(2):
+        paint(i).save(place / f"{i}.png")
+    return place
+
+
+@functools.cache
+def loaded(folder: Path) -> Backbone:
+    return Backbone.load(folder)
+
+
+@pytest.fixture
+def backbone(folder) -> Backbone:
+    """A copy, to be changed."""
+    return copy.deepcopy(loaded(folder))
+
+
+@pytest.fixture(scope="module")
+def taught(folder, photos, tmp_path_factory) -> World:
+    """A world of two concepts, learnt by the method with all of the paper's parts."""
+    place = tmp_path_factory.mktemp("taught")
+    world = World.create(place / "world", folder, clip=tiny_clip(place / "clip"))
+    few = {
+        "steps": 2,
+        "batch": 1,
+        "mixes": 2,
+        "candidates": 1,
+        "budget": 1,
+        "prior_steps": 1,
+        "precision": "float32",
+    }
+    for token, noun in {"<rex>": "dog", "<tom>": "cat"}.items():
+        world.learn(photos, token=token, noun=noun, **QUICK | few | {"method": "l2dm", "learning_rate": 0.01})
+    return world
+
+
+def drawn(world: World, prompt: str, **changes) -> np.ndarray:
+    return np.asarray(world.generate(prompt, **DRAW | changes)[0].image)
+
+
+def bare(folder: Path, prompt: str, **options) -> np.ndarray:
+    """What diffusers' own pipeline over the folder draws."""
+    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    options |= DRAWING.get(folder.name, {}) | {name: DRAW[name] for name in ("height", "width")}
+    generator = torch.Generator().manual_seed(DRAW["seed"])
+    return np.asarray(
+        pipe(prompt, generator=generator, num_inference_steps=DRAW["steps"], **options).images[0]
+    )
+
+
+def weights(backbone: Backbone) -> dict[str, torch.nn.Parameter]:
+    """All that a base has, in whatever order adapters stand beside it."""
+    return {
+        f"{part}.{n}": p
+        for part in backbone.family.networks
+        for n, p in backbone.parts[part].named_parameters()
+    }
+
+
+@torch.no_grad()
+def predicted(backbone: Backbone, *prompts: str) -> torch.Tensor:
+    cells = backbone.side // backbone.factor
+    z = torch.randn(1, backbone.channels, cells, cells, generator=torch.Generator().manual_seed(1))
+    t = backbone.process.sample_t(1, torch.Generator().manual_seed(2)).expand(len(prompts))
+    return backbone.predict(z.expand(len(prompts), -1, -1, -1), t, backbone.read(list(prompts)))
+
+
+# ---------------------------------------------------------------- drawing
+
+
+@pytest.mark.parametrize("negative", ["", "a road"])
+def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taught, folder, negative):
+    """In a world that has learnt: so in a fresh one too, whose adapters are fewer."""
+    told = taught.backbone().family.call(4.0, negative or None)
+    theirs = bare(folder, PLAIN, **told)
+    assert np.array_equal(theirs, drawn(taught, PLAIN, guidance_scale=4.0, negative_prompt=negative))
+    assert theirs.std() > 0 and not np.array_equal(theirs, bare(folder, "a car", **told))
+
+
+def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
+    assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
+    plain = drawn(taught, BOTH, guidance="none")
+    for guidance in set(GUIDANCES) - {"none"}:
+        moved = drawn(taught, BOTH, guidance=guidance, guidance_step=1e4, guidance_refinements=1)
+        assert not np.array_equal(moved, plain), guidance
+
+
+def test_where_a_thing_was_looked_for_is_shown(taught):
+    (picture,) = taught.generate(BOTH, **DRAW, show_attention=(0, 1))
+    assert [(shot.step, shot.name) for shot in picture.attention] == [
+        (step, name) for step in (0, 1) for name in ("<rex>", "<tom>")
+    ]
+    assert all(0 <= shot.map.min() < shot.map.max() <= 1 for shot in picture.attention)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_what_is_learnt_from_is_what_the_pipeline_reads(backbone):
+    backbone.add_token("<rex>", backbone.word_vector("dog"))
+    read, theirs = backbone.read([REX, PLAIN]), Family.encode(backbone.family, backbone, [REX, PLAIN])
+    for part in ("features", "pooled", "mask"):
+        ours, own = getattr(read, part), getattr(theirs, part)
+        assert (ours is own is None) or torch.equal(ours, own), part
+    assert read.named.tolist() == [[True], [False]] and read.ids.shape == read.features.shape[:2]
+
+
+def test_a_token_with_a_words_vectors_reads_as_that_word(backbone):
+    backbone.add_token("<rex>", backbone.word_vector("dog"))
+    ours, word = (backbone.read([f"a photo of a {thing} on grass"]) for thing in ("<rex>", "dog"))
+    assert torch.equal(ours.features, word.features)
+    assert ours.pooled is None or torch.equal(ours.pooled, word.pooled)
+
+
+def test_places_are_those_of_the_words(backbone):
+    backbone.add_token("<rex>", backbone.word_vector("dog"))
+    prompt = "a cat and a <rex> dog"
+    ids = backbone.tokenize([prompt])[0]
+    at = backbone.places(prompt, (prompt.index("<rex>"), len(prompt)))
+    assert len(at) == 2 * len(backbone.row)
+    for part, reader in enumerate(backbone.row):
+        token, *noun = (ids[place].item() for place in at[2 * part : 2 * part + 2])
+        assert (token,) == reader.tokens.ids["<rex>"] and noun == reader.following("<rex>", "dog")
+    assert (
+        backbone.places("cat " * backbone.longest_prompt + prompt, (4 * backbone.longest_prompt, 9999)) == ()
+    )
+
+
+# ---------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_every_tuner_learns_two_concepts_and_touches_nothing_else(backbone, photos, tuner):
+    before = {p: p.detach().clone() for p in weights(backbone).values()}
+    plain = predicted(backbone, PLAIN)
+    first = begin(photos, TUNERS[tuner], "<rex>", backbone=backbone, steps=2, prior_weight=0.0)
+    start = first.named["token"].detach().clone()
+    steps = first.run()
+    next(steps)
+    assert not [p for p in before if p.requires_grad and p not in {*first.tuner.parameters.values()}]
+    list(steps)
+    first.finish()
+    moved = (first.named["token"].detach() - start).split(
+        [reader.tokens.width for reader in backbone.readers]
+    )
+    assert all(part.abs().max() > 0 for part in moved), "the vector in every encoder"
+    rex = predicted(backbone, REX)
+    second = learn(photos, TUNERS[tuner], "<tom>", after=first, steps=1)
+    own = {*second.tuner.parameters.values()}
+    assert all(torch.equal(p, value) for p, value in before.items() if p not in own)
+    assert torch.isfinite(predicted(backbone, TOM)).all()
+    if tuner in OWN_WORDS:
+        assert torch.equal(predicted(backbone, PLAIN), plain)
+        assert torch.equal(predicted(backbone, REX), rex) or tuner == "widening"  # splits what moves too far
+
+
+def test_a_stopped_learning_goes_on_to_the_same_bits(folder, photos):
+    whole, stopped, again = (
+        begin(photos, "switched", backbone=copy.deepcopy(loaded(folder)), steps=3, learning_rate=0.01)
+        for _ in range(3)
+    )
+    list(whole.run())
+    steps = stopped.run()
+    next(steps)
+    saved, done = stopped.state(), stopped.done
+    steps.close()
+    again.load_state(saved, done)
+    list(again.run())
+    wanted, found = whole.state(), again.state()
+    assert wanted.keys() == found.keys() and all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_a_concept_is_forgotten_and_a_change_undone(taught, folder, tmp_path):
+    shutil.copytree(taught.path, tmp_path / "world")
+    world = World.open(tmp_path / "world")
+    tom = drawn(world, TOM)
+    world.forget("<rex>")
+    assert np.array_equal(drawn(world, TOM), tom), "each concept has adapters of its own"
+    with pytest.raises(PromptError, match="not in this world"):
+        world.generate(REX, **DRAW)
+    world.undo()
+    assert np.array_equal(drawn(world, BOTH), drawn(taught, BOTH))
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_an_unknown_family_is_refused_by_its_index_alone(tmp_path):
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "KandinskyPipeline", "movq": ["a", "b"]})
+    )
+    with pytest.raises(BaseModelError, match="it is a KandinskyPipeline; l2dm knows Stable Diffusion"):
+        find_base(tmp_path)
+
+
+def test_half_a_folder_is_named(folder, tmp_path):
+    family = find_base(folder).family
+    assert sum(isinstance(family, type(other)) for other in FAMILIES) == 1
+    for part in family.parts:
+        half = tmp_path / part
+        shutil.copytree(folder, half)
+        shutil.rmtree(half / part)
+        with pytest.raises(BaseModelError, match=part) as told:
+            Backbone.load(half)
+        assert "\n" not in str(told.value)
