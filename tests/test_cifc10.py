@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from conftest import QUICK, paint
+from PIL import Image
 from reference.alignment import literal_image_alignment, literal_text_alignment
 from tiny import tiny_clip, tiny_dino
 
@@ -19,6 +20,7 @@ from l2dm.bench.cifc10 import CONCEPTS, Course, Plan, learning, own_pair, read
 from l2dm.bench.subjects import pictures
 from l2dm.concept import Concept
 from l2dm.errors import SettingsError
+from l2dm.generation import Picture
 from l2dm.world.world import World
 
 
@@ -72,6 +74,15 @@ def test_the_defaults_are_the_published_protocol():
     ]
     assert len({c[1] for c in CONCEPTS}) == 10
     assert learning({"steps": 3}) == {"captions_only": True, "steps": 3}
+
+
+def test_pictures_of_one_colour_are_like_nothing(plan):
+    class Dark(Course):
+        def _drawn(self, world, prompt, n):
+            return [Picture(Image.new("RGB", (32, 32)), prompt, 0, {})] * n
+
+    found = Dark(plan).scores(None, "<dog1>", "dog")
+    assert set(found) == set(Plan.scores) and not any(found.values())
 
 
 def test_orders_are_the_published_one_or_the_seeds_own(plan):

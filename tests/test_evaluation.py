@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import describe
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from l2dm.bench.examiner import Examiner
+from l2dm.bench.multi import judge_concepts, judge_nouns
 from l2dm.evaluation import matrix
-from l2dm.evaluation.examination import Score, drift, due, flat, score, worst_loss
+from l2dm.evaluation.examination import Score, drift, due, score, worst_loss
+from l2dm.evaluation.flat import flat, shown
 from l2dm.evaluation.judge import JudgeNet, likeness, pool
 
 NAN = float("nan")
@@ -52,10 +58,41 @@ def test_scores_tell_whose_pictures_are_whose():
     assert drift(drawn, drawn) == 0 and drift(drawn, np.eye(4)[[2, 2, 2, 2]]) == 1
 
 
+DARK, BRIGHT = Image.new("RGB", (8, 8)), Image.linear_gradient("L")
+
+
 def test_a_picture_of_one_colour_shows_nobody():
-    drawn = [Image.new("RGB", (8, 8), c) for c in ("black", "gray")] + [Image.linear_gradient("L")]
+    drawn = [DARK, Image.new("RGB", (8, 8), "gray"), BRIGHT]
     assert flat(drawn).tolist() == [True, True, False]
-    assert score(np.eye(4)[[0, 0, 0]], "<a>", {"<a>": np.eye(4)[:1]}, 1, flat(drawn)).own == round(1 / 3, 6)
+    seen = shown(np.eye(4)[[0, 0, 0]], drawn)
+    assert score(seen, "<a>", {"<a>": np.eye(4)[:1]}, 1) == Score(round(1 / 3, 6), round(1 / 3, 6), 1)
+    assert shown(torch.tensor([True, True]), [DARK, BRIGHT]).tolist() == [False, True]
+    assert drift(seen, np.eye(4)[[0, 0, 0]]) == round(2 / 3, 6), "nothing is left of two"
+    assert drift(seen, seen) == 0, "dark before and after: nothing moved"
+
+
+def test_flat_pictures_count_as_nothing_in_the_benchmarks(tmp_path, untrained):
+    class Dark(Examiner):
+        def draw(self, world, prompt, seed=0):
+            return [DARK, DARK]
+
+    examiner = Dark(describe(tmp_path / "concepts", {"rex": "dog", "tom": "cat"}))
+    world = SimpleNamespace(backbone=lambda: SimpleNamespace(features=None))
+    for token, noun in (("<rex>", "dog"), ("<tom>", "cat")):
+        assert examiner.scores(world, token, noun) == {"identification": 0, "image_alignment": 0}
+    dark = examiner.nouns(world, ["<rex>"])
+    before = {noun: examiner.own["<rex>"].expand(4, -1) for noun in dark}
+    assert examiner.drift(before, dark) == {"prior_drift": 1, "drift_rate": -1}
+    assert examiner.drift(dark, dark) == {"prior_drift": 0, "drift_rate": 0}
+
+    rex, tom = examiner.subjects.concepts
+    sees_all = SimpleNamespace(
+        nouns=["dog", "cat"], found=0.5, sure=0.9,
+        look=lambda images: (torch.stack([*examiner.own.values(), *[examiner.own["<rex>"]] * 2]).expand(len(images), -1, -1), None, torch.ones(len(images), 2)),
+    )  # fmt: skip
+    assert judge_nouns(sees_all, [DARK, BRIGHT], (rex, tom)) == [{"success": False}, {"success": True}]
+    examiner.judge = sees_all
+    assert [v["present"] for v in judge_concepts(examiner, [DARK, BRIGHT], (rex, tom))] == [False, True]
 
 
 def test_examinations_are_bounded_and_go_round():

@@ -7,7 +7,8 @@ from; with DINO ViT-S/16 in the same way.
 
 Where we differ from the release: our prompts say "<dog1> dog" where its say "<dog1> <dog2>", two tokens in the noun's place (so both
 are the noun alone for the text metric); learning is ours, with no text encoder tuned; each picture has a seed of its own, where
-its are drawn from one running generator; and its script also passes a negative prompt, which here is a setting and empty.
+its are drawn from one running generator; its script also passes a negative prompt, which here is a setting and empty; and of a
+picture of one colour every cosine is 0 here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..backbone import MINI, find_base, load_encoder
 from ..concept import check_photos
 from ..errors import SettingsError
 from ..evaluation.alignment import image_alignment, text_alignment, text_cosine
+from ..evaluation.flat import shown
 from ..generation import Picture
 from ..world.world import World
 from .subjects import Subject
@@ -112,7 +114,7 @@ class Course:
             ]
             texts += [prompt.replace(PLACE, noun)] * len(images)
             for name, encoder in self._encoders():
-                seen[name].append(encoder.images(images))
+                seen[name].append(shown(encoder.images(images), images))
         features, known = (
             {name: torch.cat(parts) for name, parts in seen.items() if parts},
             self._known(token),

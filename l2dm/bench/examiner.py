@@ -10,7 +10,8 @@ from PIL import Image
 
 from ..concept.words import article, class_prompt
 from ..evaluation.alignment import text_alignment
-from ..evaluation.examination import flat
+from ..evaluation.examination import drift
+from ..evaluation.flat import shown
 from ..evaluation.judges import SHIPPED, find_judge
 from ..world.world import World
 from .subjects import Subjects, pictures
@@ -39,7 +40,7 @@ class Examiner:
         features = world.backbone().features
         if features is None or not features.reads:
             return None
-        return round(text_alignment(features.images(images), features.texts(texts)), 4)
+        return round(text_alignment(shown(features.images(images), images), features.texts(texts)), 4)
 
     def scores(self, world: World, token: str, noun: str, seed: int = 1000) -> dict[str, float]:
         """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the first prompt's pictures."""
@@ -48,12 +49,11 @@ class Examiner:
             drawn = self.draw(world, prompt.format(f"{token} {noun}"), seed=seed + 100 * i)
             images += drawn
             texts += [prompt.format(article(noun))] * len(drawn)
-        like = self.judge.likeness(images, self.known)
+        like = shown(self.judge.likeness(images, self.known), images)
         mine = self.tokens.index(token)
+        own = shown(like.argmax(1) == mine, images)
         found = {
-            "identification": round(
-                float(((like.argmax(1) == mine) & ~torch.from_numpy(flat(images))).float().mean()), 4
-            ),
+            "identification": round(float(own.float().mean()), 4),
             "image_alignment": round(100 * float(like[:, mine].mean()), 4),
         }
         alignment = self.text_alignment(world, images, texts)
@@ -66,17 +66,16 @@ class Examiner:
             *self.subjects.nouns,
         ]
         prompts = {noun: class_prompt(noun) for noun in wanted}
-        return {
-            noun: self.judge.features(
-                [im for k in range(2) for im in self.draw(world, prompt, 5000 + 100 * k)]
-            )
+        drawn = {
+            noun: [im for k in range(2) for im in self.draw(world, prompt, 5000 + 100 * k)]
             for noun, prompt in prompts.items()
         }
+        return {noun: shown(self.judge.features(images), images) for noun, images in drawn.items()}
 
     def drift(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> dict[str, float]:
         """``prior_drift``: 1 - mean cosine with the pretrained model's pictures from the same seeds. ``drift_rate``: how often a
         class noun comes out as a learnt concept of that noun rather than as any look-alike, less the pretrained model's rate."""
-        apart = [float(1 - (now[noun] * before[noun]).sum(1).mean()) for noun in now]
+        apart = [drift(now[noun].numpy(), before[noun].numpy()) for noun in now]
         rates = []
         for seen in (now, before):
             taken = []
@@ -84,6 +83,6 @@ class Examiner:
                 mine = [self.own[s.token] for s in self.subjects.concepts if s.noun == noun]
                 if mine and noun in self.like:
                     nearest = (features @ torch.stack([*mine, *self.like[noun]]).T).argmax(1)
-                    taken += (nearest < len(mine)).float().tolist()
+                    taken += ((nearest < len(mine)) & features.any(1)).float().tolist()
             rates.append(float(np.mean(taken)) if taken else 0.0)
         return {"prior_drift": round(float(np.mean(apart)), 4), "drift_rate": round(rates[0] - rates[1], 4)}

@@ -22,6 +22,7 @@ import torch
 
 from ..concept.words import TOKEN_LIKE, article
 from ..errors import SettingsError
+from ..evaluation.flat import shown
 from ..evaluation.judge import Judge
 from ..evaluation.judges import SHIPPED, find_judge
 from ..evaluation.summary import spread
@@ -160,9 +161,9 @@ def _together(
     with world.tuner.pretrained() if plain else nullcontext():
         for i, (group, context) in enumerate(cases):
             prompt = context.format(listed([article(s.noun) if plain else s.words for s in group]))
-            shown = (steps // 3,) if i in kept and not plain else ()
+            looks = (steps // 3,) if i in kept and not plain else ()
             pictures = world.generate(
-                prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=shown, **examiner.drawing
+                prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=looks, **examiner.drawing
             )
             images = [picture.image for picture in pictures]
             said = judge_nouns(judge, images, group) if plain else judge_concepts(examiner, images, group)
@@ -173,7 +174,7 @@ def _together(
                 file = path.with_name(f"{path.stem}-{i}.png")
                 pictures[0].save(file)
                 samples.append({"prompt": prompt, "seed": pictures[0].seed, "file": file.name})
-                if shown:
+                if looks:
                     samples[-1]["attention"] = f"{file.stem}-attention.png"
                     overlays = attention.sheet(images[0], pictures[0].attention)
                     save_png(overlays, file.with_name(samples[-1]["attention"]))
@@ -190,7 +191,7 @@ def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...])
     judge = examiner.judge
     cells = judge.look(images)[0]
     side = int(cells.shape[1] ** 0.5)
-    like = torch.einsum("bcw,pw->bpc", cells, examiner.known).unflatten(-1, (side, side))
+    like = torch.einsum("bcw,pw->bpc", shown(cells, images), examiner.known).unflatten(-1, (side, side))
     named = [examiner.tokens.index(s.token) for s in group]
     return [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
 
@@ -198,7 +199,7 @@ def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...])
 def judge_nouns(judge: Judge, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
     """Of each picture, whether the judge names every noun of ``group`` with a probability of 1/2 or more: no looks are asked for."""
     logits = judge.look(images)[2][:, [judge.nouns.index(s.noun) for s in group]]
-    return [{"success": bool(found)} for found in (logits >= 0).all(1)]
+    return [{"success": bool(found)} for found in shown((logits >= 0).all(1), images)]
 
 
 def _alone(examiner: Examiner, world: World, concepts: list[Subject], seed: int) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from ..backbone import Backbone
 from ..errors import SettingsError
 from ..evaluation.summary import summary
 from ..generation import Picture
-from ..generation.picture import save_png
 from ..methods import METHODS, Method
 from ..settings import GenerateSettings, LearnSettings
 from ..world import store
@@ -144,7 +143,7 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
         for t in missing:
             if apart or k + 1 == len(sequence):
                 drawn = course.sample(world, sequence[t].token, sequence[t].noun)
-                save_png(drawn, _sample(folder, sequence[t].token))
+                drawn.save(_sample(folder, sequence[t].token))
             for name, value in course.scores(world, sequence[t].token, sequence[t].noun).items():
                 for j in range(k, len(sequence)) if apart else [k]:
                     record["matrices"][name][t][j] = value

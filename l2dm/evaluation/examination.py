@@ -7,14 +7,9 @@ examinations of the same weights agree to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
-
-#: A picture whose colours differ by no more than this is of one colour.
-LEVELS = 8
 
 
 @dataclass(frozen=True)
@@ -27,29 +22,23 @@ class Score:
     version: int
 
 
-def flat(images: Sequence[Image.Image]) -> np.ndarray:
-    """(images,) of bool: which are of one colour (levels within ``LEVELS`` of 255), such as black ones: they show nobody."""
-    ranges = [image.convert("RGB").getextrema() for image in images]
-    return np.array([all(high - low <= LEVELS for low, high in bands) for bands in ranges], dtype=bool)
-
-
-def score(
-    drawn: np.ndarray, name: str, stored: dict[str, np.ndarray], version: int, blank: np.ndarray | None = None
-) -> Score:
-    """The score of pictures of ``name`` with unit features ``(n, d)``; ``stored`` holds everyone's features ``(m, d)``. ``blank``
-    (n,): pictures that show nobody, and are nearest to nobody."""
+def score(drawn: np.ndarray, name: str, stored: dict[str, np.ndarray], version: int) -> Score:
+    """The score of pictures of ``name`` with unit features ``(n, d)``, or zeros, which are nearest to nobody (see ``flat``); ``stored``
+    holds everyone's features ``(m, d)``."""
     means = {other: (drawn @ features.T).mean(1) for other, features in stored.items()}
     nearest = np.stack(list(means.values())).argmax(0)
     return Score(
         round(float(means[name].mean()), 6),
-        round(float(np.mean((nearest == list(means).index(name)) & ~(False if blank is None else blank))), 6),
+        round(float(np.mean((nearest == list(means).index(name)) & drawn.any(1))), 6),
         version,
     )
 
 
 def drift(drawn: np.ndarray, pretrained: np.ndarray) -> float:
-    """1 - mean cosine of pictures of a noun with the pretrained model's from the same seeds, both ``(n, d)``: 0 when nothing moved."""
-    return round(float(1 - (drawn * pretrained).sum(1).mean()), 6)
+    """1 - mean cosine of pictures of a noun with the pretrained model's from the same seeds, both ``(n, d)``, unit or zeros: 0 when
+    nothing moved."""
+    cosines = np.where((drawn == pretrained).all(1), 1, (drawn * pretrained).sum(1))
+    return round(float(1 - cosines.mean()), 6)
 
 
 def due(concepts: list[str], last: dict[str, int], most: int) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -16,7 +17,8 @@ from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
 from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
-from ..evaluation.examination import drift, due, flat, score, worst_loss
+from ..evaluation.examination import drift, due, score, worst_loss
+from ..evaluation.flat import shown
 from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, check_captions, stop_signals
 from ..memory import LongTerm, ShortTerm
@@ -206,25 +208,18 @@ class Lesson:
             pictures[token] = drawn(f"a photo of {token} {concepts[token]}")
         if backbone.features is None:
             return {}, {}, {}, pictures
+
+        def seen(images: list[Image.Image]) -> np.ndarray:
+            return shown(backbone.features.images(images), images).numpy()
+
         drifts = {}
         for noun in asked:
             if noun not in nouns:
                 with world.tuner.pretrained():
-                    nouns[noun] = backbone.features.images(drawn(class_prompt(noun)))
+                    nouns[noun] = torch.from_numpy(seen(drawn(class_prompt(noun))))
             pictures[noun] = drawn(class_prompt(noun))
-            shared = min(wanted.n, len(nouns[noun]))
-            drifts[noun] = drift(
-                backbone.features.images(pictures[noun])[:shared].numpy(), nouns[noun][:shared].numpy()
-            )
+            both = min(wanted.n, len(nouns[noun]))
+            drifts[noun] = drift(seen(pictures[noun])[:both], nouns[noun][:both].numpy())
         stored = {token: features.numpy() for token, features in long.features.items()}
-        scores = {
-            token: score(
-                backbone.features.images(pictures[token]).numpy(),
-                token,
-                stored,
-                number,
-                flat(pictures[token]),
-            )
-            for token in tokens
-        }
+        scores = {token: score(seen(pictures[token]), token, stored, number) for token in tokens}
         return scores, drifts, nouns, pictures
