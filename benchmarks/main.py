@@ -152,11 +152,10 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
 
 def measure_malformed() -> None:
     """How many of the malformed inputs get one clear error, exit code 2, and change nothing."""
-    from benchmarks.malformed import CASES, photo, verdict
-    from benchmarks.malformed_more import MORE
+    from benchmarks.malformed import photo, verdict
+    from benchmarks.malformed_families import ALL
     from l2dm import World
 
-    cases = [*CASES, *MORE]
     with tempfile.TemporaryDirectory() as place:
         world = World.create(Path(place) / "taught")
         photo(Path(place) / "photos" / "a.png")
@@ -171,13 +170,13 @@ def measure_malformed() -> None:
             previews=0,
         )
         clear = 0
-        for i, case in enumerate(cases):
+        for i, case in enumerate(ALL):
             folder = Path(place) / str(i)
             shutil.copytree(world.path, folder / "world")
             said = verdict(case, folder)
             clear += not said
             print(f"{'ok ' if not said else 'BAD'} {case.name} {said}", flush=True)
-    record({"cases": [case.name for case in CASES]}, malformed_inputs=len(cases), clear_errors=clear)
+    record({"cases": [case.name for case in ALL]}, malformed_inputs=len(ALL), clear_errors=clear)
 
 
 def make_sd15(folder: Path) -> None:

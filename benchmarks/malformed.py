@@ -1,4 +1,4 @@
-"""Malformed inputs (with those of malformed_more.py some two hundred), and how the command line answers them: one clear error, exit code 2, nothing changed."""
+"""Single malformed inputs (malformed_families.py makes many of a kind), and how the command line answers them: one clear error, exit code 2, nothing changed."""
 
 from __future__ import annotations
 

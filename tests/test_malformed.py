@@ -7,8 +7,8 @@ import shutil
 import pytest
 from conftest import QUICK, paint
 
-from benchmarks.malformed import CASES, verdict
-from benchmarks.malformed_more import MORE
+from benchmarks.malformed import verdict
+from benchmarks.malformed_families import ALL
 from l2dm import World
 
 
@@ -21,9 +21,6 @@ def taught(tmp_path_factory):
         paint(i).save(place / "photos" / f"{i}.png")
     World.create(place / "world").learn(place / "photos", token="<known>", noun="dog", **QUICK)
     return place / "world"
-
-
-ALL = [*CASES, *MORE]
 
 
 def test_there_are_many():

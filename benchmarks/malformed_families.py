@@ -1,4 +1,4 @@
-"""More malformed inputs: families of photos, captions, settings, names, prompts, worlds and bases."""
+"""Malformed inputs in families: of photos, captions, settings, names, worlds and bases; ``ALL`` has the single ones of malformed.py too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from benchmarks.malformed import Case, _bad_base, _broken_world, _draw, _edit_manifest, _files, _learn, _toml
+from benchmarks.malformed import (
+    CASES,
+    Case,
+    _bad_base,
+    _broken_world,
+    _draw,
+    _edit_manifest,
+    _files,
+    _learn,
+    _toml,
+)
 
 SKIP = "--skip-bad"
 
@@ -238,4 +248,5 @@ def bases() -> Iterator[Case]:
         yield Case(f"base: {kind}", lambda p, t=text: _bad_base(p, {"model_index.json": t}), (kind,))
 
 
-MORE = [case for family in (photos, captions, settings, names, worlds, bases) for case in family()]
+FAMILIES = (photos, captions, settings, names, worlds, bases)
+ALL = [*CASES, *(case for family in FAMILIES for case in family())]
