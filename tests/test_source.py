@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_backbone import tiny_base
 
+from l2dm import World
 from l2dm.backbone import Backbone, find_base
 from l2dm.backbone.fingerprint import cache_file, fingerprint, matches, old_fingerprint
 from l2dm.errors import BaseModelError, SettingsError
@@ -131,6 +133,26 @@ def test_what_is_refused_from_configurations_alone(base, file, values, said):
     changed(base / file, **values)
     with pytest.raises(BaseModelError, match=said):
         Backbone.load(base)
+
+
+@pytest.mark.parametrize(
+    "kind, library", [("LMSDiscreteScheduler", "scipy"), ("DPMSolverSDEScheduler", "torchsde")]
+)
+def test_a_sampler_whose_library_is_missing_is_refused_at_init(base, tmp_path, kind, library):
+    if importlib.util.find_spec(library):
+        pytest.skip(f"{library} is here")
+    changed(base / "model_index.json", scheduler=["diffusers", kind])
+    with pytest.raises(BaseModelError, match=f"needs {library}: pip install {library}, or put another"):
+        World.create(tmp_path / "w", base, clip="none")
+    assert not (tmp_path / "w").exists()
+
+
+def test_pndm_with_runge_kutta_steps_is_told_at_init_and_draws_a_collage(base, tmp_path):
+    changed(base / "scheduler/scheduler_config.json", skip_prk_steps=False)
+    world = World.create(tmp_path / "w", base, clip="none")
+    assert any("without its Runge-Kutta steps" in note for note in world.backbone().notes)
+    drawn = world.generate("a dog and a cat", n=1, steps=4, guidance="collage", subjects="dog,cat")
+    assert drawn[0].provenance["composition"].startswith("collage"), drawn[0].provenance
 
 
 @pytest.mark.parametrize("kind", ["StableDiffusionImg2ImgPipeline", "CommunityPipeline"])
