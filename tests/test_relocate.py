@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 
 import pytest
 import torch
@@ -12,9 +14,12 @@ from test_backbone import tiny_base
 from tiny import tiny_clip
 
 from benchmarks.malformed import call, state
-from l2dm import World
-from l2dm.errors import BaseMissing, BaseModelError, SettingsError, WorldError
+from l2dm import LearningStopped, World
+from l2dm.errors import BaseMissing, BaseModelError, NotKept, SettingsError, WorldError
+from l2dm.evaluation.examination import Score
+from l2dm.report.card import card, row_cells
 from l2dm.world import store
+from l2dm.world.past import read_long_term
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +158,56 @@ def test_a_file_with_two_names_is_counted_once(tmp_path):
     (tmp_path / "w/b").hardlink_to(tmp_path / "w/a")
     (tmp_path / "w/c").write_bytes(b"12345")
     assert store.size(tmp_path / "w") == 10
+
+
+LEARN = {**QUICK, "steps": 1, "batch": 1, "prior_pictures": 1}
+
+
+@pytest.fixture
+def late(tmp_path, base, clip, photos):
+    """A world that learnt <rex> without a CLIP model, and was given one then."""
+    World.create(tmp_path / "w", base, "none").learn(photos, token="<rex>", noun="dog", **LEARN)
+    assert World.open(tmp_path / "w").relocate(clip=clip) == ["<rex>"]
+    return World.open(tmp_path / "w")
+
+
+def test_what_was_learnt_without_a_clip_model_is_remembered_by_drawings_and_said_so(late, photos):
+    settings = LEARN | {"method": "l2dm", "previews": 1, "keep_if_forgetting_below": 200.0}
+    learnt = late.learn(photos, token="<tom>", noun="cat", **settings)
+    assert learnt.drawn == ["<rex>"] and set(learnt.scores) == {"<rex>", "<tom>"}
+    long = read_long_term(late.manifest.recorded(late.path, learnt.version))
+    assert long.prompts["<rex>"] == ["a photo of <rex> dog"] * 3 and long.features["<rex>"].shape == (3, 16)
+    assert torch.allclose(long.features["<rex>"].norm(dim=1), torch.ones(3))
+    rows = {row["token"]: row for row in card(late.manifest)["concepts"]}
+    assert (rows["<rex>"]["of"], rows["<tom>"]["of"]) == ("drawings", "photos")
+    assert row_cells(rows["<rex>"])[0] == "<rex> dog (to drawings)"
+    later = late.learn(photos, token="<ada>", noun="dog", **LEARN)
+    kept = read_long_term(late.manifest.recorded(late.path, later.version))
+    assert later.drawn == ["<rex>"] and torch.equal(kept.features["<rex>"], long.features["<rex>"])
+    assert late.forget("<rex>").drawn == []
+
+
+def test_a_stopped_lesson_recollects_once_and_ends_in_the_same_memory(late, photos, monkeypatch):
+    copy = World.open(shutil.copytree(late.path, late.path.with_name("copy")))
+
+    def stop(progress):
+        if progress.stage == "learn" and progress.step.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    settings = LEARN | {"steps": 2, "method": "l2dm"}
+    with pytest.raises(LearningStopped):
+        late.learn(photos, token="<tom>", noun="cat", **settings, on_progress=stop)
+    stages = []
+    late.learn(photos, token="<tom>", noun="cat", **settings, on_progress=lambda p: stages.append(p.stage))
+    assert "memory" not in stages
+    copy.learn(photos, token="<tom>", noun="cat", **settings)
+    assert late.manifest.present.files == copy.manifest.present.files
+
+
+def test_the_gate_compares_with_what_was_never_examined(late, photos, monkeypatch):
+    """Without recorded scores it would compare with nothing, and keep whatever came."""
+    worse = iter([Score(0.9, 1.0, 1), Score(0.5, 1.0, 2), Score(0.5, 1.0, 2)])
+    monkeypatch.setattr("l2dm.world.lesson.score", lambda *given: next(worse))
+    with pytest.raises(NotKept, match=r"lost 40\.0 points"):
+        late.learn(photos, token="<tom>", noun="cat", **LEARN | {"previews": 1}, keep_if_forgetting_below=5.0)
+    assert list(late.concepts) == ["<rex>"]

@@ -63,10 +63,14 @@ def relocate(
     from ..world.world import World
 
     opened = World.open(world, whole=False)
-    opened.relocate(base, clip, revision, variant, config)
+    late = opened.relocate(base, clip, revision, variant, config)
     found = opened.manifest
+    note = (
+        f"note: {', '.join(late)}: learnt without a CLIP model, so remembered by what the world draws of them"
+    )
     answer(
         as_json,
-        {"world": str(world), "base": found.base, "clip": found.clip, "version": found.head},
+        {"world": str(world), "base": found.base, "clip": found.clip, "version": found.head, "drawn": late},
         f"{world}: its base is at {found.base}, its CLIP model: {found.clip}",
+        *([note] if late else []),
     )

@@ -26,6 +26,7 @@ def card(manifest: Manifest) -> dict[str, Any]:
         examined = score["version"] == last.version
         rows.append(
             {"token": token, "noun": noun, "likeness": round(100 * score["likeness"], 1), "own": score["own"], "examined": examined,
+             "of": "drawings" if token in last.drawn else "photos",
              "before": round(100 * before["likeness"], 1) if before else None,
              "change": round(100 * (score["likeness"] - before["likeness"]), 1) if before and examined else None}
         )  # fmt: skip
@@ -65,7 +66,8 @@ def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Imag
 def write_page(world: Path, manifest: Manifest, target: Path) -> Path:
     """The report card as one HTML file, with pictures from before and after."""
     report = card(manifest)
-    page = Page(f"What {report['token']} did to {world.name}", "Likeness: mean cosine of CLIP features with the photos', times 100. "
+    page = Page(f"What {report['token']} did to {world.name}", "Likeness: mean cosine of CLIP features with the photos', times 100 (to drawings: with "
+                "what the world drew itself, of concepts that it learnt before it had a CLIP model). "
                 "Own: how many pictures are nearer to their own concept than to any other. Drift: how far a noun's pictures moved.")  # fmt: skip
     page.heading("Concepts")
     page.table(["concept", "before", "now", "change", "own"], [row_cells(row) for row in report["concepts"]])
@@ -89,4 +91,5 @@ def row_cells(row: dict[str, Any]) -> list[str]:
         points(row["likeness"]) if row["examined"] else f"{points(row['likeness'])} (not examined this time)"
     )
     change = "-" if row["change"] is None else f"{row['change']:+.1f}"
-    return [f"{row['token']} {row['noun']}", points(row["before"]), now, change, f"{row['own']:.0%}"]
+    drawn = " (to drawings)" if row["of"] == "drawings" else ""
+    return [f"{row['token']} {row['noun']}{drawn}", points(row["before"]), now, change, f"{row['own']:.0%}"]

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..backbone import Backbone
+from ..backbone import Backbone, clip_fingerprint
 from ..concept import Concept
 from ..concept.words import class_prompt
 from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
-from ..evaluation.examination import drift, due, score, worst_loss
+from ..evaluation.examination import Score, drift, due, score, worst_loss
 from ..evaluation.flat import shown
 from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, check_captions, stop_signals
@@ -28,7 +28,8 @@ from ..threads import Threads
 from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now, picture_file
-from .past import KEPT, NOUNS, gather, remembered, write_long_term, write_short_term
+from .past import KEPT, NOUNS, gather, read_long_term, remember, write_long_term, write_short_term
+from .recollection import recollect
 from .recorded import digests
 from .tensors import write_tensors
 from .weights import write_weights
@@ -88,9 +89,17 @@ class Lesson:
         self.check(backbone)
         check_captions(concept, settings.captions_only, backbone)
         own = backbone.own_vector(concept.token)
+        scale = world.settings("generate").guidance_scale
+
+        def tell(stage: str, done: int, total: int) -> None:
+            self.tell(Progress(stage, done, total))
+
+        long = read_long_term(self.head)
+        drawn = recollect(world.path, world.manifest, long, backbone, settings, scale, tell)
+        self.drawn = sorted({*drawn, *(world.manifest.present.drawn if self.head else [])})
+        self.before = {**self.baseline(backbone, long), **world.manifest.scores}
         past, short = gather(
-            world.path, self.head, world.concepts, concept, backbone, world.tuner, settings, world.settings("generate").guidance_scale,
-            lambda stage, done, total: self.tell(Progress(stage, done, total)), self.earlier,
+            world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier
         )  # fmt: skip
         try:
             vector = backbone.add_token(
@@ -110,7 +119,9 @@ class Lesson:
                         raise LearningStopped(step.step, step.steps)
             kept = learning.finish()
             adopted = 0 if own is None else len(backbone.tokens.ids[concept.token])
-            version = self.commit(backbone, short, kept, before + time.monotonic() - began, adopted)
+            remember(long, concept, backbone)
+            seconds = before + time.monotonic() - began
+            version = self.commit(backbone, long, short, kept, seconds, adopted)
         except (NotKept, LearningDiverged):
             draft.remove()
             raise
@@ -135,19 +146,13 @@ class Lesson:
             )
 
     def commit(
-        self,
-        backbone: Backbone,
-        short: ShortTerm,
-        kept: dict[str, torch.Tensor],
-        seconds: float,
-        adopted: int,
-    ) -> Version:
+        self, backbone: Backbone, long: LongTerm, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float, adopted: int
+    ) -> Version:  # fmt: skip
         """Write the new version's folder, then the manifest that names it: the second rename is the commit. ``adopted``: as in ``Version``."""
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
         vectors = dict(zip(backbone.tokens.ids, backbone.tokens.vectors, strict=True))
-        long = remembered(self.head, concept, backbone)
         scores, drifts, nouns, pictures = self.examine(backbone, long, number)
-        loss = worst_loss(world.manifest.scores, scores)
+        loss = worst_loss(self.before, scores)
         if (most := self.settings.keep_if_forgetting_below) and loss > most:
             raise NotKept(concept.token, loss, most)
 
@@ -170,56 +175,85 @@ class Lesson:
             seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
             files=digests(folder),
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
-            threads=self.threads.history, adopted=adopted,
+            threads=self.threads.history, adopted=adopted, drawn=self.drawn,
         )  # fmt: skip
         told = {"adopted": adopted} if adopted else {}
         world.record(
             entry("learn", version=number, token=concept.token, noun=concept.noun, **told), head=number, counter=number,
-            versions={**world.manifest.versions, number: version},
+            versions={**world.manifest.versions, number: version}, clip_fingerprint=self.clip_fingerprint(backbone),
         )  # fmt: skip
         return version
 
-    def examine(self, backbone: Backbone, long: LongTerm, number: int):
-        """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
-        world, s = self.world, self.settings
-        concepts = {**world.concepts, self.concept.token: self.concept.noun}
+    def clip_fingerprint(self, backbone: Backbone) -> str:
+        """As recorded; of the present CLIP model in a world that was made before it was."""
+        known = self.world.manifest.clip_fingerprint
+        return known or (clip_fingerprint(backbone.clip) if backbone.clip else "")
+
+    def due(self, backbone: Backbone, long: LongTerm) -> list[str]:
+        """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares with what is remembered."""
+        last = {token: score.version for token, score in self.world.manifest.scores.items()}
+        most = self.settings.report_concepts if backbone.features else 0
+        return due([*self.world.concepts, self.concept.token], last, most)
+
+    def draw(self, backbone: Backbone, prompt: str) -> list[Image.Image]:
+        """The examination's pictures of ``prompt``, from the same seeds every time."""
+        s = self.settings
         wanted = dataclasses.replace(
-            world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0
+            self.world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0
         )
-        last = {token: score.version for token, score in world.manifest.scores.items()}
-        most = s.report_concepts if backbone.features else 0  # nothing to compare the others with
-        tokens = [
-            t for t in due(list(concepts), last, most) if s.previews and (t in long.features or not most)
-        ]
+        return draw(backbone, prompt, wanted)
+
+    def seen(self, backbone: Backbone, images: list[Image.Image]) -> np.ndarray:
+        """(images, d): their features, of which those of one colour have none."""
+        return shown(backbone.features.images(images), images).numpy()
+
+    def score(
+        self, backbone: Backbone, long: LongTerm, pictures: dict[str, list[Image.Image]], number: int
+    ) -> dict[str, Score]:
+        """Of the concepts in ``pictures``, against what is remembered of all."""
+        stored = {token: features.numpy() for token, features in long.features.items()}
+        return {
+            token: score(self.seen(backbone, images), token, stored, number)
+            for token, images in pictures.items()
+        }
+
+    def baseline(self, backbone: Backbone, long: LongTerm) -> dict[str, Score]:
+        """Where the gate is to compare an earlier concept that was never examined: its score before this lesson."""
+        if not self.settings.keep_if_forgetting_below:
+            return {}
+        known, concepts = self.world.manifest.scores, self.world.concepts
+        tokens = [token for token in self.due(backbone, long)[1:] if token not in known]
+        pictures = {token: self.draw(backbone, f"a photo of {token} {concepts[token]}") for token in tokens}
+        return self.score(backbone, long, pictures, self.world.version)
+
+    def examine(
+        self, backbone: Backbone, long: LongTerm, number: int
+    ) -> tuple[dict[str, Score], dict[str, float], dict[str, torch.Tensor], dict[str, list[Image.Image]]]:
+        """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
+        world = self.world
+        concepts = {**world.concepts, self.concept.token: self.concept.noun}
+        tokens = self.due(backbone, long) if self.settings.previews else []
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
         nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)
-        pictures: dict[str, list[Image.Image]] = {}
         done = 0
 
         def drawn(prompt: str) -> list[Image.Image]:
             nonlocal done
-            images = draw(backbone, prompt, wanted)
+            images = self.draw(backbone, prompt)
             done += 1
             self.tell(Progress("report", done, jobs))
             return images
 
-        for token in tokens:
-            pictures[token] = drawn(f"a photo of {token} {concepts[token]}")
+        pictures = {token: drawn(f"a photo of {token} {concepts[token]}") for token in tokens}
         if backbone.features is None:
             return {}, {}, {}, pictures
-
-        def seen(images: list[Image.Image]) -> np.ndarray:
-            return shown(backbone.features.images(images), images).numpy()
-
-        drifts = {}
+        scores, drifts = self.score(backbone, long, pictures, number), {}
         for noun in asked:
             if noun not in nouns:
                 with world.tuner.pretrained():
-                    nouns[noun] = torch.from_numpy(seen(drawn(class_prompt(noun))))
+                    nouns[noun] = torch.from_numpy(self.seen(backbone, drawn(class_prompt(noun))))
             pictures[noun] = drawn(class_prompt(noun))
-            both = min(wanted.n, len(nouns[noun]))
-            drifts[noun] = drift(seen(pictures[noun])[:both], nouns[noun][:both].numpy())
-        stored = {token: features.numpy() for token, features in long.features.items()}
-        scores = {token: score(seen(pictures[token]), token, stored, number) for token in tokens}
+            both = min(len(pictures[noun]), len(nouns[noun]))
+            drifts[noun] = drift(self.seen(backbone, pictures[noun])[:both], nouns[noun][:both].numpy())
         return scores, drifts, nouns, pictures

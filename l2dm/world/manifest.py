@@ -39,6 +39,7 @@ from .schema import (
     Text,
     ThreadCounts,
     Token,
+    Tokens,
     Tuner,
     parse,
     read_bytes,
@@ -76,6 +77,9 @@ class Version:
     )  # class noun -> how far its pictures have moved from the base's
     threads: ThreadCounts = field(default_factory=list)
     adopted: Count = 0  # vectors that the base itself had for the token, and that learning began with
+    drawn: Tokens = field(
+        default_factory=list
+    )  # concepts remembered by what the world drew of them, not by their photos
 
 
 @dataclass(frozen=True)

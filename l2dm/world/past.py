@@ -15,7 +15,7 @@ from ..concept import Concept
 from ..concept.words import article, class_prompt, file_stem
 from ..errors import SettingsError
 from ..learner import COMPANIONS, photo_latents
-from ..memory import LongTerm, ShortTerm, forget, rebuild
+from ..memory import Draw, LongTerm, ShortTerm, forget, rebuild
 from ..methods import METHODS
 from ..retention import Past, draw_prior, old_prompts
 from ..settings import LearnSettings
@@ -37,10 +37,11 @@ Tell = Callable[[str, int, int], None]
 
 
 def gather(
-    world: Path, head: Recorded | None, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
+    world: Path, head: Recorded | None, long: LongTerm, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
     settings: LearnSettings, guidance_scale: float, tell: Tell, earlier: dict[str, Concept],
 ) -> tuple[Past, ShortTerm]:  # fmt: skip
-    """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if any. ``earlier``:
+    """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if any; ``long``
+    holds an entry for each of ``concepts`` where there is a CLIP pair. ``earlier``:
     the earlier concepts with their photos, for methods that learn from them; nothing of them is kept."""
     method, past = METHODS[settings.method], Past()
     if head is not None and KEPT in head:
@@ -66,13 +67,9 @@ def gather(
             backbone, {token: earlier[token] for token in concepts}, settings
         )
     elif method.memory != "nothing" and head is not None:
-        long, short = read_long_term(head), read_short_term(head)
-        if backbone.features is None or set(long.prompts) != set(concepts):
-            raise SettingsError(
-                f"method {settings.method!r} needs the features of every earlier concept, and {world} has them of {len(long.prompts)} of "
-                f"{len(concepts)}: choose another method"
-            )
-        short = _renewed(world, long, short, len(concepts), backbone, settings, guidance_scale, tell)
+        short = _renewed(
+            world, long, read_short_term(head), len(concepts), backbone, settings, guidance_scale, tell
+        )
         past.memory, past.prompts = short.latents, long.prompts
     past.names = {token: f"{token} {noun}" for token, noun in concepts.items()}
     return past, short
@@ -144,6 +141,18 @@ def prior_latents(
     return made_once(world, folder, make, read)
 
 
+def drawing(backbone: Backbone, settings: LearnSettings, guidance_scale: float) -> Draw:
+    """How the present model draws for its memory: (prompts, seed) -> latents and their CLIP features."""
+
+    def draw(prompts: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        latents = backbone.draw_latents(prompts, settings.prior_steps, guidance_scale, seed)
+        return latents, torch.cat(
+            [backbone.features.images(backbone.decode_latents(part)) for part in latents.split(8)]
+        )
+
+    return draw
+
+
 def _renewed(
     world: Path,
     long: LongTerm,
@@ -156,12 +165,6 @@ def _renewed(
 ) -> ShortTerm:
     """The short-term memory redrawn by the present model; kept beside the checkpoints, so that a stopped learning finds it."""
 
-    def draw(prompts: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        latents = backbone.draw_latents(prompts, settings.prior_steps, guidance_scale, seed)
-        return latents, torch.cat(
-            [backbone.features.images(backbone.decode_latents(part)) for part in latents.split(8)]
-        )
-
     identity = hashlib.sha256(json.dumps([turn, settings.as_dict()], sort_keys=True).encode()).hexdigest()[
         :16
     ]
@@ -170,7 +173,7 @@ def _renewed(
     def make(place: Path) -> None:
         selection = METHODS[settings.method].memory
         fresh = rebuild(
-            long, short, draw, turn, settings.candidates, settings.budget, settings.guide, selection, settings.seed,
+            long, short, drawing(backbone, settings, guidance_scale), turn, settings.candidates, settings.budget, settings.guide, selection, settings.seed,
             on_task=lambda done, total: tell("memory", done, total),
         )  # fmt: skip
         write_short_term(place, fresh)
@@ -178,17 +181,15 @@ def _renewed(
     return made_once(world, folder, make, read_short_term)
 
 
-def remembered(head: Recorded | None, concept: Concept, backbone: Backbone) -> LongTerm:
-    """Long-term memory after ``concept``: of each photo its CLIP feature and prompt. Empty without a CLIP pair."""
-    long = read_long_term(head) if head else LongTerm()
+def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
+    """Add to long-term memory the CLIP feature and prompt of each photo of ``concept``; nothing without a CLIP pair."""
     if backbone.features is not None:
         long.features[concept.token] = backbone.features.images([photo.image for photo in concept.photos])
         long.prompts[concept.token] = [concept.prompts(photo)[0] for photo in concept.photos]
-    return long
 
 
-def read_long_term(files: Recorded) -> LongTerm:
-    if "memory.json" not in files:
+def read_long_term(files: Recorded | None) -> LongTerm:
+    if files is None or "memory.json" not in files:
         return LongTerm()
     return LongTerm(files.tensors("memory.safetensors"), files.json("memory.json", PROMPTS))
 

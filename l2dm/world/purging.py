@@ -197,6 +197,7 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
         concepts={t: noun for t, noun in old.concepts.items() if t != token},
         files=digests(folder),
         drift={noun: d for noun, d in old.drift.items() if noun not in done.nouns},
+        drawn=[t for t in old.drawn if t != token],
     )  # fmt: skip
 
 

@@ -95,6 +95,7 @@ Concepts = Annotated[dict[Token, Noun], Field(max_length=MOST_ENTRIES)]
 Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES), AfterValidator(_apart)]
 Drift = Annotated[dict[Noun, FiniteFloat], Field(max_length=MOST_ENTRIES)]
 Settings = Annotated[dict[Text, Scalar], Field(max_length=1000)]
+Tokens = Annotated[list[Token], Field(max_length=MOST_ENTRIES)]
 #: From which step on how many threads.
 ThreadCounts = Annotated[list[tuple[Count, Count]], Field(max_length=10_000), BeforeValidator(_pairs)]
 

@@ -48,7 +48,7 @@ from .founding import check_free, found
 from .lesson import Lesson, OnProgress
 from .lock import locked
 from .manifest import Manifest, Version, entry, folder_of, now
-from .past import copy_without
+from .past import copy_without, read_long_term
 from .purging import Purge, finish, plan, purge
 from .recorded import Recorded, digests
 from .repair import Findings, examine, repair
@@ -337,11 +337,12 @@ class World:
 
     def relocate(
         self, base: str | Path | None = None, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
-    ) -> None:  # fmt: skip
+    ) -> list[str]:  # fmt: skip
         """Record where the base, or the CLIP model, lies now: a folder or a hub id, downloaded where it is not on this machine yet.
 
         ``base`` must be the very base that the world was made over, ``clip`` the very model that its concepts are remembered by; a
-        world without remembered concepts takes any, and any world "none". Raises WorldError, BaseModelError, SettingsError.
+        world without remembered concepts takes any, and any world "none". Returns the tokens of concepts that were learnt without one: they
+        will be remembered by what the world draws of them, as it never kept their photos. Raises WorldError, BaseModelError, SettingsError.
         """
         if base is clip is None and not (revision or variant or config):
             raise SettingsError(
@@ -368,6 +369,8 @@ class World:
                 entry("relocate", **{name: value for name, value in changes.items() if value}), **changes
             )
         self._backbone, self._loaded, self._source = None, -1, None
+        remembered = read_long_term(self._files).prompts if found else self.concepts
+        return [token for token in self.concepts if token not in remembered]
 
     def verify(self, deep: bool = False) -> Findings:
         """What is broken, and what of it can be saved; see ``examine``. Nothing is changed."""
@@ -401,7 +404,7 @@ class World:
             version = dataclasses.replace(
                 present, version=number, parent=self.version, created=now(), token=token, noun=noun, photos=0, seconds=0.0,
                 settings={}, threads=[], adopted=0, concepts=left, files=digests(folder),
-                scores={t: s for t, s in present.scores.items() if t != token},
+                scores={t: s for t, s in present.scores.items() if t != token}, drawn=[t for t in present.drawn if t != token],
             )  # fmt: skip
             line = entry("forget", version=number, token=token)
             self.record(
