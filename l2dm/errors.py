@@ -89,6 +89,10 @@ class WorldDamaged(WorldError):
     """A world's files are missing or differ from what its manifest records."""
 
 
+class LongWorkWarning(UserWarning):
+    """What was asked for takes far longer than usual; said before it begins."""
+
+
 class WorldWarning(UserWarning):
     """Something in a world was damaged, and has been put aside and made anew."""
 

@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import signal
+import sys
+import warnings
+from unittest import mock
 
 import pytest
 import torch
@@ -14,8 +17,9 @@ from test_backbone import tiny_base
 from tiny import tiny_clip
 
 from benchmarks.malformed import call, state
-from l2dm import LearningStopped, World
-from l2dm.errors import BaseMissing, BaseModelError, NotKept, SettingsError, WorldError
+from l2dm import LearningStopped, World, cli
+from l2dm.backbone import Backbone, prompt_lengths
+from l2dm.errors import BaseMissing, BaseModelError, LongWorkWarning, NotKept, SettingsError, WorldError
 from l2dm.evaluation.examination import Score
 from l2dm.report.card import card, row_cells
 from l2dm.world import store
@@ -184,6 +188,9 @@ def test_what_was_learnt_without_a_clip_model_is_remembered_by_drawings_and_said
     later = late.learn(photos, token="<ada>", noun="dog", **LEARN)
     kept = read_long_term(late.manifest.recorded(late.path, later.version))
     assert later.drawn == ["<rex>"] and torch.equal(kept.features["<rex>"], long.features["<rex>"])
+    purged = World.open(shutil.copytree(late.path, late.path.with_name("purged")))
+    purged.purge("<rex>")
+    assert "<rex>" not in (purged.path / "manifest.json").read_text()
     assert late.forget("<rex>").drawn == []
 
 
@@ -211,3 +218,50 @@ def test_the_gate_compares_with_what_was_never_examined(late, photos, monkeypatc
     with pytest.raises(NotKept, match=r"lost 40\.0 points"):
         late.learn(photos, token="<tom>", noun="cat", **LEARN | {"previews": 1}, keep_if_forgetting_below=5.0)
     assert list(late.concepts) == ["<rex>"]
+
+
+def test_pictures_many_times_as_large_are_warned_of_before_they_are_drawn(tmp_path, base):
+    world = World.create(tmp_path / "w", base, "none")
+    draw = [
+        "generate",
+        str(tmp_path / "w"),
+        "a dog",
+        "-n",
+        "1",
+        "--steps",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    code, said = call([*draw, "--height", "48", "--width", "48"])
+    assert code == 0 and "note: 1 pictures of 48 x 48 pixels in 1 steps: each takes at least 9 times" in said
+    assert said.index("note: ") < said.index("drawing")
+    assert "note" not in call([*draw, "--height", "32", "--width", "32"])[1]
+    drawn = []
+    with pytest.raises(LongWorkWarning), warnings.catch_warnings():
+        warnings.simplefilter("error", LongWorkWarning)
+        world.generate("a dog", n=1, steps=1, height=64, width=64, on_picture=drawn.append)
+    assert not drawn
+
+
+def test_check_names_captions_that_a_base_does_not_read_whole(tmp_path, base, photos, capsys):
+    (photos / "0.txt").write_text("a dog " * 15)
+    (photos / "1.txt").write_text("a dog " * 16)
+    World.create(tmp_path / "w", base, "none")
+    for more in (["--base", str(base)], ["--world", str(tmp_path / "w")]):
+        with mock.patch.object(sys, "argv", ["l2dm", "check", str(photos), *more, "--json"]):
+            cli.main()
+        notes = [row["notes"] for row in json.loads(capsys.readouterr().out)["photos"]]
+        assert notes[1] == ["its caption has 32 tokens; this base reads 30, so its end is lost: shorten it"]
+        assert notes[0] == notes[2] == []
+    code, said = call(["check", str(photos), "--base", str(tmp_path / "nowhere")])
+    assert code == 2 and "no such folder or file; give a folder" in said
+
+
+def test_lengths_told_without_weights_are_the_backbones_own(base):
+    loaded = Backbone.load(base)
+    loaded.add_token("<rex>", loaded.word_vector("dog"))
+    count, most = prompt_lengths(loaded.source, ["<rex>"])
+    assert most == loaded.longest_prompt
+    for prompt in ("", "a photo of a dog", "<rex> dog, <rex>'s unpronounceable xyzzy"):
+        assert count(prompt) == loaded.count_tokens(prompt)

@@ -175,6 +175,22 @@ def test_a_pickle_is_refused_and_weights_that_are_missing_are_named(base, tmp_pa
         Backbone.load(base)
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ('{"learn": {"stepz": 3}}', "learn: unknown setting 'stepz'; did you mean 'steps'"),
+        ('{"generate": {"n": "x"}}', "generate: n = 'x': expected int"),
+        ('{"tuners": {"switched": {"stepz": 3}}}', "tuners.switched: unknown setting 'stepz'"),
+        ('{"tuners": {"switchd": {}}}', "tuners: unknown tuner 'switchd'; known: .*switched"),
+        ('{"nouns": ["dog", 1]}', "'nouns' must be a list of words"),
+    ],
+)
+def test_an_unknown_key_inside_l2dm_json_is_named(base, text, said):
+    (base / "l2dm.json").write_text(text)
+    with pytest.raises(SettingsError, match=r"l2dm\.json: " + said):
+        Backbone.own_defaults(base)
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"lern": {}}', '{"learn": 3}', '{"nouns": {}}'])
 def test_a_broken_l2dm_json_is_named(base, text):
     (base / "l2dm.json").write_text(text)

@@ -21,6 +21,7 @@ from .features import NONE, OWN, ImageFeatures, default_clip, find_clip
 from .fingerprint import clip_fingerprint, matches
 from .layers import fast_layers
 from .precision import frozen_in_bfloat16, multiplies_bfloat16
+from .reading import prompt_lengths
 from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
@@ -46,4 +47,5 @@ __all__ = [
     "load_encoder",
     "matches",
     "multiplies_bfloat16",
+    "prompt_lengths",
 ]

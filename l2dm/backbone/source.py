@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BaseMissing, BaseModelError, SettingsError
+from ..methods import METHODS
+from ..settings import GenerateSettings, LearnSettings
 from . import hub
 from .families import Family, family_of
 
@@ -97,10 +99,20 @@ class Source:
         for key, value in found.items():
             if key not in _DEFAULTS:
                 raise SettingsError(f"{path}: unknown key {key!r}; known: {', '.join(_DEFAULTS)}")
-            tables = value.values() if key == "tuners" and isinstance(value, dict) else []
-            if not isinstance(value, _DEFAULTS[key]) or not all(isinstance(table, dict) for table in tables):
+            within = {"tuners": dict, "nouns": str}.get(key, object)
+            inner = value.values() if isinstance(value, dict) else value
+            if not isinstance(value, _DEFAULTS[key]) or not all(isinstance(item, within) for item in inner):
                 kind = "a list of words" if key == "nouns" else "an object of settings"
                 raise SettingsError(f"{path}: {key!r} must be {kind}, found {json.dumps(value)[:60]}")
+        tuners = {row.tuner for row in METHODS.values()}
+        LearnSettings.of(found.get("learn", {}), place=f"{path}: learn")
+        GenerateSettings.of(found.get("generate", {}), place=f"{path}: generate")
+        for name, table in found.get("tuners", {}).items():
+            if name not in tuners:
+                raise SettingsError(
+                    f"{path}: tuners: unknown tuner {name!r}; known: {', '.join(sorted(tuners))}"
+                )
+            LearnSettings.of(table, place=f"{path}: tuners.{name}")
         return found | {kind: given | found.get(kind, {}) for kind, given in usual.items()}
 
 

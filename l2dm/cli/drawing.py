@@ -14,6 +14,7 @@ import typer
 from ..errors import PromptWarning, SettingsError, os_errors
 from ..files import write_new
 from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from, whole_numbers
+from .terminal import notes
 
 
 def generate(
@@ -74,7 +75,7 @@ def generate(
         shown = tuple(
             sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread)
         )
-    with bar(as_json) as move, warnings.catch_warnings():
+    with bar(as_json) as move, notes():
         warnings.simplefilter("ignore", PromptWarning)  # said below
         pictures = opened.generate(
             prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import BaseMissing
 from .shared import AsJson, WorldPath, answer
 from .terminal import table
+
+if TYPE_CHECKING:
+    from ..backbone import Source
 
 
 def check(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos.")],
+    base: Annotated[
+        str | None, typer.Option(help="Name captions that are longer than this base reads (as for init).")
+    ] = None,
+    world: Annotated[
+        Path | None, typer.Option(help="The same for a world's base; its tokens count as one word.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a folder of photos holds, without learning anything."""
     from ..concept import check_photos
 
     report = check_photos(photos)
+    cut = _cut_captions(report.photos, base, world) if base or world else {}
     shown = table(
         ("photo", "pixels", "caption", "notes"),
         [
-            (p.path.name, f"{p.size[0]} x {p.size[1]}", p.caption or "-", "; ".join(p.notes))
+            (
+                p.path.name,
+                f"{p.size[0]} x {p.size[1]}",
+                p.caption or "-",
+                "; ".join([*p.notes, *cut.get(p.path, [])]),
+            )
             for p in report.photos
         ],
     )
@@ -32,7 +49,7 @@ def check(
             "width": p.size[0],
             "height": p.size[1],
             "caption": p.caption,
-            "notes": list(p.notes),
+            "notes": [*p.notes, *cut.get(p.path, [])],
         }
         for p in report.photos
     ]
@@ -43,6 +60,31 @@ def check(
            *report.problems, *report.notes, count)  # fmt: skip
     if report.problems or not report.photos:
         raise typer.Exit(2)
+
+
+def _cut_captions(photos: Iterable[Any], base: str | None, world: Path | None) -> dict[Path, list[str]]:
+    """Photo -> what of its caption is not read by ``base``, or by that of ``world``."""
+    from ..backbone import prompt_lengths
+    from ..world.world import World
+
+    opened = World.open(world, whole=False) if world else None
+    source = opened.source if opened and not base else _base(base)
+    count, most = prompt_lengths(source, opened.concepts if opened else ())
+    lengths = {photo.path: count(photo.caption) for photo in photos if photo.caption}
+    return {
+        path: [f"its caption has {length} tokens; this base reads {most}, so its end is lost: shorten it"]
+        for path, length in lengths.items()
+        if length > most
+    }
+
+
+def _base(name: str) -> Source:
+    from ..backbone import find_base
+
+    try:
+        return find_base(name, download=False)
+    except BaseMissing as error:
+        raise BaseMissing(f"{error}; give a folder or file, or download it with: l2dm init") from None
 
 
 def show(world: WorldPath, as_json: AsJson = False) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import L2DMError, LearningStopped, WorldWarning, because
+from ..errors import L2DMError, LearningStopped, LongWorkWarning, WorldWarning, because
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 #: typer's own error of a wrong command line; BadParameter is the only public one of its kind.
@@ -57,13 +57,14 @@ def say(*lines: str | Table) -> None:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Within the block what was damaged in a world and is made anew is one line on standard error."""
+    """Within the block, on standard error, one line each: what was damaged in a world and is made anew; work that will be long."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", WorldWarning)
+        for kind in (LongWorkWarning, WorldWarning):
+            warnings.simplefilter("always", kind)
         others = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, WorldWarning):
+            if issubclass(category, (LongWorkWarning, WorldWarning)):
                 print(f"note: {plain(message)}", file=sys.stderr)
             else:
                 others(message, category, *rest)

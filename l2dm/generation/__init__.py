@@ -5,7 +5,7 @@ from .composition import Composition, provenance, resolve_composition
 from .mentions import Mention, mentions, single_subject_prompts
 from .picture import Picture, contact_sheet
 from .prompt import bare_names, check_length, personal_tokens, without_escapes
-from .sampler import draw
+from .sampler import draw, long_work
 
 __all__ = [
     "AttentionRecorder",
@@ -17,6 +17,7 @@ __all__ = [
     "check_length",
     "contact_sheet",
     "draw",
+    "long_work",
     "mentions",
     "personal_tokens",
     "provenance",

@@ -17,6 +17,22 @@ from .composition import resolve_composition
 from .guided import guided
 from .mentions import Mention
 
+#: Times a base's own pixels from which on a picture is said to take long.
+_MANY = 4
+
+
+def long_work(backbone: Backbone, settings: GenerateSettings) -> str:
+    """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; "" where they have not."""
+    own = backbone.side
+    height, width = settings.height or own, settings.width or own
+    times = height * width / own**2
+    if times <= _MANY:
+        return ""
+    return (
+        f"{settings.n} pictures of {width} x {height} pixels in {settings.steps} steps: each takes at least {times:.0f} times as long as "
+        f"one of this base's own {own} x {own}, and as much more memory"
+    )
+
 
 @torch.no_grad()
 def draw(

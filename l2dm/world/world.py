@@ -17,6 +17,7 @@ from .. import __version__
 from ..backbone import MINI, NONE, OWN, Backbone, Source, default_clip, find_base
 from ..concept import Concept
 from ..errors import (
+    LongWorkWarning,
     PromptError,
     PromptWarning,
     SettingsError,
@@ -32,6 +33,7 @@ from ..generation import (
     bare_names,
     check_length,
     draw,
+    long_work,
     mentions,
     personal_tokens,
     provenance,
@@ -194,7 +196,8 @@ class World:
         the pictures are to keep where each thing was looked for (``Picture.attention``).
 
         Raises PromptError for tokens that the world does not know and for prompts that the base cannot read whole; warns with
-        PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]`` says it too).
+        PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]`` says it too), and with LongWorkWarning
+        before pictures many times as large as the base's own.
         """
         settings = self._merge("generate", settings, changes)
         for text in (prompt, settings.negative_prompt):
@@ -228,6 +231,8 @@ class World:
             notes.append(f"composition: {composition}")
         for note in notes:
             warnings.warn(note, PromptWarning, stacklevel=2)
+        if line := long_work(backbone, settings):
+            warnings.warn(line, LongWorkWarning, stacklevel=2)
         threads = Threads(settings.threads)
         work, way_out = (
             f"{self.path}: drawing with batch = {settings.batch}",
