@@ -15,10 +15,13 @@ import torch
 from conftest import QUICK
 from test_backbone import tiny_base
 from tiny import tiny_clip
+from typer.main import get_command
 
 from benchmarks.malformed import call, state
 from l2dm import LearningStopped, World, cli
 from l2dm.backbone import Backbone, prompt_lengths
+from l2dm.bench import lifelong, runs
+from l2dm.cli.bench import bench_app
 from l2dm.errors import BaseMissing, BaseModelError, LongWorkWarning, NotKept, SettingsError, WorldError
 from l2dm.evaluation.examination import Score
 from l2dm.report.card import card, row_cells
@@ -265,3 +268,12 @@ def test_lengths_told_without_weights_are_the_backbones_own(base):
     assert most == loaded.longest_prompt
     for prompt in ("", "a photo of a dog", "<rex> dog, <rex>'s unpronounceable xyzzy"):
         assert count(prompt) == loaded.count_tokens(prompt)
+
+
+def test_a_benchmarks_worlds_remember_by_the_clip_model_it_is_given(tmp_path, base, clip):
+    plan = lifelong.Plan(base=str(base), world_clip=str(clip))
+    assert runs._world(tmp_path / "w", plan, 0).manifest.clip == str(clip)
+    with pytest.raises(BaseModelError, match="--clip none"):
+        runs._world(tmp_path / "other", lifelong.Plan(base=str(base)), 0)
+    for command, option in (("lifelong", "--clip"), ("all", "--clip"), ("cifc10", "--world-clip")):
+        assert option in [name for p in get_command(bench_app).commands[command].params for name in p.opts]

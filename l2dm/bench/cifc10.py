@@ -68,6 +68,7 @@ class Plan:
     negative_prompt: str = ""
     batch: int = 5
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
+    world_clip: str = ""  # CLIP model that worlds remember by, as for World.create; "": its default
 
     def sequence(self, seed: int) -> list[Subject]:
         subjects, _ = read(Path(self.data), self.prompts)

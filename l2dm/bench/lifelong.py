@@ -33,6 +33,7 @@ class Plan:
     steps: int = 8  # sampling steps
     learn: dict[str, Any] = field(default_factory=dict)  # changes of the base's learn settings
     judge: str = SHIPPED
+    world_clip: str = ""  # CLIP model that worlds remember by, as for World.create; "": its default
 
     def sequence(self, seed: int) -> list[Subject]:
         """The seed's own permutation of the concepts."""

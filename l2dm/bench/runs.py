@@ -49,6 +49,7 @@ class Plan(Protocol):
     scores: ClassVar[tuple[str, ...]]  # what there may be a matrix of; the first is always there
     beside: ClassVar[dict[str, Any]]  # what the result holds besides the runs
     base: str
+    world_clip: str
     learn: dict[str, Any]
 
     def sequence(self, seed: int) -> Sequence[Subject]:
@@ -180,7 +181,7 @@ def samples(plan: Plan, out: Path, result: dict[str, Any]) -> dict[str, list[Ima
 
 def _world(place: Path, plan: Plan, known: int) -> World:
     """The run's world with the ``known`` concepts that its record knows: a lesson that was never recorded is taken back."""
-    world = World.open(place) if place.exists() else World.create(place, plan.base)
+    world = World.open(place) if place.exists() else World.create(place, plan.base, plan.world_clip or None)
     while len(world.concepts) > known:
         world.undo()
     return world

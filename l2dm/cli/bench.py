@@ -26,6 +26,7 @@ Methods = Annotated[str, typer.Option(help="Rows of l2dm/methods.py, with commas
 Seeds = Annotated[str, typer.Option(help="One run each, with commas.")]
 Count = Annotated[int, typer.Option(help="Concepts of a run.", min=1)]
 Base = Annotated[str, typer.Option(help="As for init.")]
+Clip = Annotated[str, typer.Option(help="CLIP model that worlds remember by, as for init.")]
 Workers = Annotated[
     int,
     typer.Option(
@@ -47,13 +48,13 @@ COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,isolated,
 @bench_app.command()
 def lifelong(
     out_folder: OutFolder, methods: Methods = COMPARED, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
-    base: Base = "mini", judge: JudgeOption = "shipped",
+    base: Base = "mini", clip: Clip = "", judge: JudgeOption = "shipped",
     pictures: Annotated[int, typer.Option(help="Pictures of each prompt; a run of many concepts needs fewer.", min=1)] = 2,
     settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
     _measure(
-        _lifelong(count, concepts, base, judge, settings, pictures),
+        _lifelong(count, concepts, base, clip, judge, settings, pictures),
         methods,
         seeds,
         out_folder,
@@ -66,12 +67,12 @@ def lifelong(
 @bench_app.command(name="all")
 def everything(
     out_folder: OutFolder, methods: Methods = "all", seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
-    base: Base = "mini", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
+    base: Base = "mini", clip: Clip = "", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Every method of l2dm/methods.py: bench lifelong, then several concepts in each world; comparison.json and .html. Resumes."""
     from ..bench.comparison import bench
 
-    plan = _lifelong(count, concepts, base, judge, settings)
+    plan = _lifelong(count, concepts, base, clip, judge, settings)
     _measure(
         plan,
         methods,
@@ -95,6 +96,7 @@ def cifc10(
         str,
         typer.Option(help="CLIP's folder or hub id; base: the base's own pair, as a check of the machinery."),
     ] = "openai/clip-vit-base-patch32",
+    world_clip: Annotated[str, typer.Option(help="CLIP model that worlds remember by, as init --clip.")] = "",
     dino: Annotated[
         str, typer.Option(help="DINO's folder or hub id; empty: without.")
     ] = "facebook/dino-vits16",
@@ -124,7 +126,7 @@ def cifc10(
     read(data, prompts)
     plan = Plan(
         str(data.resolve()), _absolute(base), _absolute(clip), _absolute(dino), count, order, prompts, images, steps,
-        negative_prompt=negative_prompt, batch=batch, learn=learning(from_file(settings, "learn")),
+        negative_prompt=negative_prompt, batch=batch, learn=learning(from_file(settings, "learn")), world_clip=_absolute(world_clip),
     )  # fmt: skip
     _measure(plan, methods, seeds, out_folder, workers, ray, as_json, title="The CIFC-10 protocol")
 
@@ -196,7 +198,13 @@ def multi(
 
 
 def _lifelong(
-    count: int, concepts: Path | None, base: str, judge: str, settings: Path | None, pictures: int = 2
+    count: int,
+    concepts: Path | None,
+    base: str,
+    clip: str,
+    judge: str,
+    settings: Path | None,
+    pictures: int = 2,
 ) -> Any:
     from ..bench.lifelong import Plan
     from ..bench.subjects import Subjects
@@ -211,6 +219,7 @@ def _lifelong(
         pictures,
         learn=from_file(settings, "learn"),
         judge=_absolute(judge),
+        world_clip=_absolute(clip),
     )
 
 
@@ -256,6 +265,6 @@ def _absolute(place: str) -> str:
     """A folder's whole path, since a worker may stand elsewhere; our own names and hub ids as they are."""
     return (
         str(Path(place).resolve())
-        if place not in ("", "mini", "shipped", "base") and Path(place).exists()
+        if place not in ("", "mini", "shipped", "base", "none") and Path(place).exists()
         else place
     )
