@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerMixin
 from PIL import Image
 
+from ..errors import SettingsError
 from .conditioning import Conditioning
 from .drawing import telling
 from .families import Family, pictures
@@ -241,6 +242,11 @@ class Backbone(Text):
         """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas.
 
         ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""
+        if from_pictures and not self.family.from_pictures:
+            raise SettingsError(
+                f"{self.source.said}: diffusers has no pipeline of {self.family.name} that begins from pictures, as a collage does; choose "
+                "another guidance"
+            )
         changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
         kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)
         pipe = telling(self.family.pipeline_class(from_pictures), self)(

@@ -7,15 +7,31 @@ batch: negatives first where there is classifier-free guidance, and every prompt
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from diffusers import DiffusionPipeline
 
+from ..errors import SettingsError
 from .conditioning import Conditioning
 
 if TYPE_CHECKING:
     from .backbone import Backbone
+
+
+def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """How ``pipe`` is told to call ``then`` after its steps: as its ``callback_on_step_end``, or, of older pipelines, as the ``callback``
+    that is shown the latents and can change them where they lie alone."""
+    if "callback_on_step_end" in inspect.signature(type(pipe).__mro__[1].__call__).parameters:
+        return {"callback_on_step_end": then}
+
+    def shown(step: int, timestep: Any, latents: torch.Tensor) -> None:
+        last = (step + 1) * pipe.scheduler.order - 1  # the sampler's call that ended the step
+        latents.copy_(then(pipe, last, timestep, {"latents": latents})["latents"])
+
+    return {"callback": shown, "callback_steps": 1}
 
 
 def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[DiffusionPipeline]:
@@ -24,6 +40,12 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
 
     class Telling(kind):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            if (steps := kwargs.get("num_inference_steps", family.fewest_steps)) < family.fewest_steps:
+                raise SettingsError(
+                    f"steps = {steps}: {family.name} draws in {family.fewest_steps} steps or more"
+                )
+            if then := kwargs.pop("callback_on_step_end", None):
+                kwargs |= after_steps(self, then)
             with backbone.reading(None):
                 return super().__call__(*args, **kwargs)
 

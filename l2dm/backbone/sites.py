@@ -13,6 +13,8 @@ import torch
 _SINGLE_STREAM = ("single_transformer_blocks", "layers")
 #: Blocks of a denoiser's own work on picture and text; what is outside of them is its way in and out, and its reading of time.
 _BLOCKS = (".attentions.", ".resnets.", *(f".{name}." for name in ("transformer_blocks", "noise_refiner", "context_refiner", *_SINGLE_STREAM)))  # fmt: skip
+#: What text features go through before all blocks.
+_EMBEDDERS = ("caption_projection", "context_embedder", "encoder_hid_proj", "cap_embedder")
 #: Layers within blocks that read the time.
 _TIME = ("norm", "modulation")
 
@@ -75,6 +77,18 @@ def text_width(denoiser: torch.nn.Module) -> int:
         "cross_attention_dim",
     )
     return next(config[name] for name in names if config.get(name))
+
+
+def entering(denoiser: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """(B, length, width') of text ``features`` (B, length, width) as they come to the first block: what all of ``key_value_layers`` read where
+    ``reads_features``, else what the blocks then work on."""
+    embedders = (getattr(denoiser, name, None) for name in _EMBEDDERS)
+    return next((embed(features) for embed in embedders if embed is not None), features)
+
+
+def reads_features(denoiser: torch.nn.Module) -> bool:
+    """Whether every attention to the text reads the same features of it, whatever the picture: no joint attention does."""
+    return not any(is_joint(name, module) for name, module in text_attention(denoiser).items())
 
 
 def grain(denoiser: torch.nn.Module) -> int:

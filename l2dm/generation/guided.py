@@ -22,6 +22,8 @@ import torch
 
 from ..backbone import Backbone, Conditioning
 from ..backbone.samplers import deterministic
+from ..backbone.sites import entering, reads_features
+from ..errors import SettingsError
 from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_size, of_words, without_start
 from ..guidance.concept_attention_artist import attend_loss, unmix_loss
@@ -169,8 +171,21 @@ def guided(
         return
     context = backbone.read([prompt] * len(generators))
     if kind == "structure":
-        phrases = _phrases(backbone, prompt, mentions)
-        with values_from(backbone.denoiser, structured(context.features, phrases, backbone.encode_text)):
+        if not reads_features(backbone.denoiser):
+            raise SettingsError(
+                f"guidance = structure: in {backbone.family.name} text and picture go through the blocks together, so that no phrase can be read "
+                "alone; choose another guidance"
+            )
+
+        def enter(features: torch.Tensor) -> torch.Tensor:
+            return entering(backbone.denoiser, features)
+
+        values = structured(
+            enter(context.features),
+            _phrases(backbone, prompt, mentions),
+            lambda texts: enter(backbone.encode_text(texts)),
+        )
+        with values_from(backbone.denoiser, values):
             yield {}
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor

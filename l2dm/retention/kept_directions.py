@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Backbone
+from ..backbone.sites import entering
 from ..concept import Concept
 from ..concept.words import TEMPLATES, article
 from ..tuners import Tuner
@@ -35,14 +36,11 @@ KEY = "directions"
 
 @torch.no_grad()
 def correlations(backbone: Backbone, words: str) -> torch.Tensor:
-    """C of SENTENCES about ``words``: (d, d), the mean over all their positions."""
-    width = backbone.text_width
-    features = (
-        backbone.encode_text([sentence.format(words) for sentence in SENTENCES])[..., :width]
-        .flatten(0, 1)
-        .cpu()
-        .double()
-    )
+    """C of SENTENCES about ``words``: (d, d), the mean over all their positions that are read."""
+    read = backbone.read([sentence.format(words) for sentence in SENTENCES])
+    features = entering(backbone.denoiser, read.features)
+    features = features.flatten(0, 1) if read.mask is None else features[read.mask.bool()]
+    features = features.cpu().double()
     return features.T @ features / len(features)
 
 
@@ -67,7 +65,7 @@ class KeptDirections:
         )
         self.sum = earlier + correlations(backbone, article(concept.noun))
         self.basis = leading(self.sum, share).float().to(backbone.device)
-        width = backbone.text_width
+        width = len(self.sum)
         self.before = [
             (p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width
         ]

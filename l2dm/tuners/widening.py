@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Backbone, Conditioning
+from ..backbone.sites import entering
 from ..concept import Concept
 from ..settings import LearnSettings
 from .by_prompt import ByPrompt
@@ -57,7 +58,7 @@ class Widening(ByPrompt):
             )
         )
         with torch.no_grad():
-            features = self.backbone.encode_text(prompts).flatten(0, 1)
+            features = entering(self.backbone.denoiser, self.backbone.encode_text(prompts)).flatten(0, 1)
             self.retrained = {layer: self.useful(layer, features, settings.rank) for layer in self.layers}
 
     def useful(self, layer: str, features: torch.Tensor, count: int) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ..backbone import Backbone, clip_fingerprint
+from ..backbone.sites import reads_features
 from ..concept import Concept
 from ..concept.words import class_prompt
 from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
@@ -131,8 +132,14 @@ class Lesson:
         return version
 
     def check(self, backbone: Backbone) -> None:
-        """Raises SettingsError before anything is drawn when the settings need an image encoder or a report card that is not there."""
+        """Raises SettingsError before anything is drawn when the settings need what is not there: an image encoder, a report card, or text that
+        every layer reads alike."""
         s, memory = self.settings, METHODS[self.settings.method].memory not in ("nothing", "photos")
+        if METHODS[s.method].directions and s.kept_share and not reads_features(backbone.denoiser):
+            raise SettingsError(
+                f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} change from block to block; choose "
+                "another method, such as l2dm"
+            )
         if backbone.features is None and (memory or s.keep_if_forgetting_below):
             what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
             raise SettingsError(

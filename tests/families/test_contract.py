@@ -15,16 +15,18 @@ from conftest import QUICK, paint
 from diffusers import DiffusionPipeline
 from learning import REX, TOM, begin, learn
 from tiny import tiny_clip
+from torch.utils._pytree import tree_leaves
 
 from families.folders import DRAWING, tiny_folder
 from l2dm import World
 from l2dm.backbone import Backbone, find_base
 from l2dm.backbone.families import FAMILIES, Family
-from l2dm.errors import BaseModelError, PromptError
+from l2dm.backbone.sites import reads_features
+from l2dm.errors import BaseModelError, PromptError, SettingsError
 from l2dm.methods import METHODS
 from l2dm.settings import GUIDANCES
 
-ROWS = ("sd", "sdxl")
+ROWS = ("sd", "sdxl", "pixart", "pixart_sigma")
 PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
 DRAW = {"n": 1, "steps": 2, "seed": 3, "height": 16, "width": 16}
 #: Tuner -> a method that has it.
@@ -68,7 +70,7 @@ def taught(folder, photos, tmp_path_factory) -> World:
         "mixes": 2,
         "candidates": 1,
         "budget": 1,
-        "prior_steps": 1,
+        "prior_steps": 2,
         "precision": "float32",
     }
     for token, noun in {"<rex>": "dog", "<tom>": "cat"}.items():
@@ -122,8 +124,16 @@ def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taug
 
 def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
     assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
-    plain = drawn(taught, BOTH, guidance="none")
+    plain, backbone = drawn(taught, BOTH, guidance="none"), taught.backbone()
+    cannot = {
+        "collage": not backbone.family.from_pictures,
+        "structure": not reads_features(backbone.denoiser),
+    }
     for guidance in set(GUIDANCES) - {"none"}:
+        if cannot.get(guidance):
+            with pytest.raises(SettingsError, match="choose another guidance"):
+                drawn(taught, BOTH, guidance=guidance)
+            continue
         moved = drawn(taught, BOTH, guidance=guidance, guidance_step=1e4, guidance_refinements=1)
         assert not np.array_equal(moved, plain), guidance
 
@@ -167,6 +177,53 @@ def test_places_are_those_of_the_words(backbone):
     assert (
         backbone.places("cat " * backbone.longest_prompt + prompt, (4 * backbone.longest_prompt, 9999)) == ()
     )
+
+
+def called(backbone: Backbone, run) -> list[torch.Tensor]:
+    """All numbers that the denoiser is first called with while ``run`` runs."""
+    calls = []
+    hook = backbone.denoiser.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(tree_leaves((args, sorted(kwargs.items())))),
+        with_kwargs=True,
+    )
+    run()
+    hook.remove()
+    numbers = [leaf for leaf in calls[0] if isinstance(leaf, torch.Tensor) and leaf.numel()]
+    return sorted(numbers, key=lambda leaf: (tuple(leaf.shape), leaf.flatten()[0].item()))
+
+
+def check_predicting(backbone: Backbone) -> None:
+    """Predicting calls the denoiser with what the pipeline calls it with at the same noise and time."""
+    pipe, family, cells = backbone.pipeline(), backbone.family, 16 // backbone.factor
+    z = torch.randn(1, backbone.channels, cells, cells, generator=torch.Generator().manual_seed(1))
+    given = {
+        "num_inference_steps": 2,
+        "height": 16,
+        "width": 16,
+        "output_type": "latent",
+        "latents": family.packed(z),
+    }
+    theirs = called(backbone, lambda: pipe(prompt=PLAIN, **given, **family.call(1.0, None)))
+    t, read, noisy = pipe.scheduler.timesteps[0], backbone.read([PLAIN]), z
+    if not family.flow:
+        sampler = backbone.pipeline().scheduler
+        sampler.set_timesteps(2)
+        noisy = sampler.scale_model_input(z * sampler.init_noise_sigma, t)
+    ours = called(backbone, lambda: backbone.predict(noisy, t, read))
+    assert [leaf.flatten().tolist() for leaf in ours] == [leaf.flatten().tolist() for leaf in theirs]
+
+
+@torch.no_grad()
+def test_predicting_calls_the_denoiser_as_the_pipeline_does(backbone):
+    check_predicting(backbone)
+
+
+@torch.no_grad()
+def test_pixart_for_1024_pixels_is_told_sizes_and_small_steps_are_refused(tmp_path):
+    backbone = Backbone.load(tiny_folder("pixart_1024", tmp_path))
+    check_predicting(backbone)
+    with pytest.raises(SettingsError, match="draws in 2 steps or more"):
+        backbone.pipeline()(PLAIN, num_inference_steps=1)
 
 
 # ---------------------------------------------------------------- learning
@@ -238,7 +295,7 @@ def test_an_unknown_family_is_refused_by_its_index_alone(tmp_path):
 
 def test_half_a_folder_is_named(folder, tmp_path):
     family = find_base(folder).family
-    assert sum(isinstance(family, type(other)) for other in FAMILIES) == 1
+    assert sum(type(family) is type(other) for other in FAMILIES) == 1
     for part in family.parts:
         half = tmp_path / part
         shutil.copytree(folder, half)

@@ -18,10 +18,11 @@ from typing import Any
 
 from ...errors import BaseModelError
 from .family import Family, Reads, pictures
+from .pixart import PixArtAlpha, PixArtSigma
 from .sd import StableDiffusion
 from .sdxl import StableDiffusionXL
 
-FAMILIES: tuple[Family, ...] = (StableDiffusion(), StableDiffusionXL())
+FAMILIES: tuple[Family, ...] = (StableDiffusion(), StableDiffusionXL(), PixArtAlpha(), PixArtSigma())
 
 __all__ = ["FAMILIES", "Family", "Reads", "family_of", "pictures"]
 

@@ -39,7 +39,7 @@ class Family:
 
     #: How messages name it.
     name: ClassVar[str]
-    #: diffusers' pipelines, by name: what draws from text, and what draws from pictures or latents and text.
+    #: diffusers' pipelines, by name: what draws from text, and what draws from pictures or latents and text; "" where there is none.
     pipeline: ClassVar[str]
     from_pictures: ClassVar[str]
     #: Part -> the classes of it that are understood; any will do for a part with none. Classes go by name, and are imported when needed.
@@ -55,6 +55,8 @@ class Family:
     encoded: ClassVar[tuple[str, ...]] = ("features", "-features")
     #: Whether it learns flow matching; else noise by betas.
     flow: ClassVar[bool] = False
+    #: Steps that its pipeline has to be given at least.
+    fewest_steps: ClassVar[int] = 1
     #: Settings by kind ("learn", "generate") that suit it better than ours; a base's own ``l2dm.json`` wins.
     defaults: ClassVar[dict[str, dict[str, Any]]] = {}
     #: The CLIP pair that pictures are remembered and compared by where a base brings none along.
