@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,5 +112,9 @@ class Draft:
         write_recorded(target, fill)
 
     def remove(self) -> None:
+        """All of it at one stroke; what a kill, or the system, keeps of it is for the next writer."""
         self._found = ()
-        store.remove_folder(self.folder)
+        gone = self.folder.with_name(f"{store.PART}{self.folder.name}-{os.getpid()}")
+        with suppress(OSError):
+            store.replace(self.folder, gone)
+        store.remove_folder(gone)

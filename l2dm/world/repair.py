@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import WorldDamaged, os_errors
 from . import store
+from .leftovers import clear
 from .lock import locked
 from .manifest import COPY, FORMAT, NAME, Manifest, check_place, entry, folder_of
 from .past import NOUNS
@@ -72,8 +73,12 @@ def repair(world: Path) -> Findings:
     with os_errors(world):
         check_place(world)
         with locked(world):
-            store.sweep(world)
-            finish(world, _manifest(world)[0])
+            manifest, _, aside = _manifest(world)
+            if world / NAME in aside:  # its copy does not know all that it may have recorded
+                store.sweep(world)
+            else:
+                clear(world, manifest)
+            finish(world, manifest)
             return _repair(world, examine(world))
 
 

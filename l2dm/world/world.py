@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +46,7 @@ from ..tuners import TUNERS
 from . import store
 from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
 from .founding import check_free, found
+from .leftovers import clear
 from .lesson import Lesson, OnProgress
 from .lock import locked
 from .manifest import Manifest, Version, entry, folder_of, now
@@ -442,11 +442,8 @@ class World:
         with os_errors(self.path), locked(self.path):
             store.check_writable(self.path)
             self.manifest = Manifest.read(self.path, whole)
-            store.sweep(self.path)
+            clear(self.path, self.manifest)
             self.manifest = upgrade(self.path, self.manifest)
             self.manifest.renew_copy(self.path)
-            for folder in (self.path / "versions").glob("*"):
-                if re.fullmatch("[0-9]{4,9}", folder.name) and int(folder.name) not in self.manifest.versions:
-                    store.remove_folder(folder)
             self.manifest = finish(self.path, self.manifest)
             yield

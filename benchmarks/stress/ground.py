@@ -1,0 +1,194 @@
+"""The ground of the stress tests: a tiny base, short lessons, commands in children that may be killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import os
+import pickle
+import select
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from benchmarks.malformed import photo
+from benchmarks.tiny import tiny_base
+from l2dm.backbone import Backbone
+from l2dm.cli import main
+from l2dm.learner import loop, mixes
+from l2dm.methods import METHODS
+from l2dm.world.manifest import NAME, Manifest
+
+LESSON = {
+    "steps": 2, "batch": 1, "prior_pictures": 1, "prior_steps": 1, "previews": 1, "report_concepts": 1, "candidates": 1, "budget": 3,
+    "rank": 2, "mixes": 2, "checkpoint_every": 1, "fisher_samples": 1, "threads": 1, "learning_rate": 1e-3, "flip": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: ``killed``, or with what it returned; ``trace``: of an exception that nobody caught."""
+
+    killed: bool
+    value: Any = None
+    trace: str = ""
+    seconds: float = 0.0
+
+
+class Ground:
+    """A folder with a base, photos and settings. Commands run in forked children, with the base loaded before."""
+
+    def __init__(self, place: Path):
+        torch.set_num_threads(1)  # a fork takes no thread along
+        self.place = place
+        self.base, self.photos = tiny_base(place / "base"), place / "photos"
+        for i in range(2):
+            photo(self.photos / f"{i}.png", i)
+        self.backbone = Backbone.load(str(self.base))
+        _ = self.backbone.features, self.backbone.fingerprint
+
+    # ---------------------------------------------------------------- children
+
+    def child(self, work: Callable[[], Any], after: float | None = None) -> Ended:
+        """Run ``work`` in a child; killed with SIGKILL ``after`` so many seconds, unless it is done before."""
+        ours, theirs = os.pipe()
+        began = time.monotonic()
+        if not (child := os.fork()):
+            os.close(ours)
+            self._child(work, theirs)
+        os.close(theirs)
+        with open(ours, "rb") as pipe:
+            if after is not None and not select.select([pipe], [], [], after)[0]:
+                os.kill(child, signal.SIGKILL)
+            data = pipe.read()
+        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        value, trace = pickle.loads(data) if data and not killed else (None, "")
+        return Ended(killed, value, trace, time.monotonic() - began)
+
+    def _child(self, work: Callable[[], Any], pipe: int) -> None:
+        loaded, real = [self.backbone], Backbone.load
+        try:
+            Backbone.load = lambda *a, **k: loaded.pop() if loaded else real(*a, **k)
+            with fewer_mixes():
+                said = (work(), "")
+        except BaseException:
+            said = (None, traceback.format_exc())
+        os.write(pipe, pickle.dumps(said))
+        os._exit(0)
+
+    def command(self, arguments: list[str], after: float | None = None, prepare: Callable[[], None] = lambda: None) -> Ended:  # fmt: skip
+        """Run a command of l2dm's with --json in a child; its value: exit code and what it said."""
+
+        def work() -> tuple[int, str]:
+            prepare()
+            return say([*arguments, "--json"])
+
+        return self.child(work, after)
+
+    def do(self, arguments: list[str]) -> None:
+        """Run a command that must succeed, here: what it imports late is there for the children."""
+        with fewer_mixes():
+            code, said = say([*arguments, "--json"])
+        if code:
+            raise RuntimeError(f"{arguments}: {said}")
+
+    # ---------------------------------------------------------------- commands
+
+    def init(self, world: Path) -> list[str]:
+        return ["init", str(world), "--base", str(self.base)]
+
+    def learn(self, world: Path, token: str = "<rex>", noun: str = "dog", method: str = "l2dm", precision: str = "float32") -> list[str]:  # fmt: skip
+        settings = self.place / f"{method}-{precision}.toml"
+        if not settings.exists():
+            lines = {**LESSON, "method": method, "precision": precision}.items()
+            settings.write_text(
+                "[learn]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines)
+            )
+        return [
+            "learn",
+            str(world),
+            str(self.photos),
+            "--token",
+            token,
+            "--noun",
+            noun,
+            "--settings",
+            str(settings),
+        ]
+
+    def taught(self, target: Path, method: str = "l2dm", tokens: tuple[str, ...] = ("<rex>",)) -> Path:
+        """A world in ``target`` that has learnt ``tokens``: dogs, but for <tom>, a cat, and <ada>, a cup."""
+        nouns = {"<tom>": "cat", "<ada>": "cup"}
+        self.do(self.init(target))
+        for token in tokens:
+            self.do(self.learn(target, token, nouns.get(token, "dog"), method))
+        return target
+
+
+def fewer_mixes() -> Any:
+    """Four of a lesson's ninety-six, which would take half of its time."""
+    return mock.patch.object(loop, "mixes", functools.partial(mixes.mixes, count=4))
+
+
+def say(arguments: list[str]) -> tuple[int, str]:
+    """Run a command of l2dm's in this process: exit code, and what it said on either stream."""
+    said = io.StringIO()
+    with mock.patch.object(sys, "argv", ["l2dm", *arguments]), redirect_stdout(said), redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0), said.getvalue()
+    return 0, said.getvalue()
+
+
+def learns_from_one_world_only(method: str) -> bool:
+    """Whether its lesson has to be a world's first one when only the photos of that lesson are handed over."""
+    return METHODS[method].apart or METHODS[method].memory == "photos"
+
+
+# ---------------------------------------------------------------- looking at folders
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Name -> hash of every file under ``folder``; a link's hash is that of where it points to."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        data = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        found[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+_OF_THE_MOMENT = ("at", "created", "seconds", "pending")
+
+
+def story(world: Path) -> Any:
+    """A world's manifest without what tells of the moment: times, seconds, what is still to be removed; None where there is none."""
+    if not (world / NAME).exists():
+        return None
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k not in _OF_THE_MOMENT}
+        return [timeless(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return timeless(dataclasses.asdict(Manifest.read(world, whole=False)))
+
+
+def fresh_copy(source: Path, target: Path) -> Path:
+    shutil.rmtree(target, ignore_errors=True)
+    return shutil.copytree(source, target, symlinks=True)

@@ -1,0 +1,164 @@
+"""Commands over prepared worlds: what is killed, refused, and compared with an undisturbed run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from l2dm.errors import L2DMError
+from l2dm.methods import METHODS
+from l2dm.world.manifest import folder_of
+
+from .ground import Ground, contents, fresh_copy, learns_from_one_world_only, say, story
+from .operations import CHANGES, watch
+
+#: The method whose lesson is disturbed at every operation.
+WHOLE = "l2dm"
+
+
+@dataclass
+class Job:
+    """One command. It runs in a copy of ``start``, a folder with ``world`` in it; pictures and pages go into ``out`` beside that."""
+
+    ground: Ground
+    name: str
+    start: Path
+    arguments: list[str]  # of the command, for a world in ``place``
+    operations: list[str] = field(default_factory=list)  # the kinds of all of an undisturbed run, in order
+    seconds: float = 0.0
+    end: dict[str, str] = field(default_factory=dict)
+    start_story: Any = None
+    end_story: Any = None
+    broken: tuple[str, ...] = ()  # versions of ``start`` that are not whole
+
+    @property
+    def place(self) -> Path:
+        return self.ground.place / "place"
+
+    @property
+    def world(self) -> Path:
+        return self.place / "world"
+
+    @property
+    def out(self) -> Path:
+        return self.place / "out"
+
+    @property
+    def verb(self) -> str:
+        return self.name.split()[0]
+
+    @property
+    def changes(self) -> int:
+        """How many of its operations change what is on the disk."""
+        return sum(kind in CHANGES for kind in self.operations)
+
+    def set_up(self) -> None:
+        fresh_copy(self.start, self.place)
+
+    def run_undisturbed(self) -> None:
+        """Fill in ``operations``, ``seconds`` and how things are at the end."""
+        self.set_up()
+
+        def work() -> Any:
+            kinds: list[str] = []
+            watch(self.place, lambda kind, path, *half: kinds.append(kind))
+            return say([*self.arguments, "--json"]), kinds
+
+        ended = self.ground.child(work)
+        if ended.trace or ended.value[0][0]:
+            raise RuntimeError(f"{self.name}, undisturbed: {ended.trace or ended.value[0]}")
+        self.operations, self.seconds = ended.value[1], ended.seconds
+        self.start_story = story(self.start / "world")
+        self.end, self.end_story = contents(self.world), story(self.world)
+
+    # ---------------------------------------------------------------- what must be true
+
+    def stands(self) -> tuple[bool, str]:
+        """Whether the command's work is done, and what is wrong with the world just after the command was disturbed."""
+        before = self.start / "world"
+        try:
+            found = story(self.world)
+        except L2DMError as error:
+            return False, f"does not open: {error}"
+        if found is None:
+            return False, "does not open: the manifest is gone" if self.start_story else ""
+        for number in found["versions"]:
+            was, now = folder_of(before, number), folder_of(self.world, number)
+            if was.is_dir() and was.name not in self.broken and contents(was) != contents(now):
+                return False, f"concept changed: version {number}"
+        code, said = say(["verify", str(self.world), "--json"])
+        if code and not self.broken:
+            return False, f"does not open: {said}"
+        if found == self.end_story:
+            return True, ""
+        return (
+            False,
+            "" if found == self.start_story else "does not open: it is neither as before nor as after",
+        )
+
+    def finish(self, done: bool) -> str:
+        """Run the command again unless it is ``done``, or the next writer; what is then other than after an undisturbed run."""
+        if contents(self.place) == contents(self.start):
+            return ""  # as if it had never begun
+        again = (
+            ["repair", str(self.world)]
+            if done and self.verb not in ("report", "generate")
+            else self.arguments
+        )
+        ended = self.ground.command(again)
+        if ended.trace or ended.value[0]:
+            return f"other end: {again[0]} again: {ended.trace or ended.value[1]}"
+        now = contents(self.world)
+        if extra := sorted(set(now) - set(self.end)):
+            return f"leaked: {extra}"
+        if self.out.exists() and (rubbish := [p.name for p in self.out.iterdir() if p.name.startswith(".")]):
+            return f"leaked: {rubbish}"
+        timed = {
+            name for name in self.end if "/" not in name and name in now
+        }  # the manifest and what tells of it
+        if other := sorted(n for n in self.end if n not in timed and now.get(n) != self.end[n]):
+            return f"other end: {other}"
+        return "" if story(self.world) == self.end_story else "other end: the manifest differs"
+
+
+def verbs(ground: Ground) -> Iterator[Job]:
+    """A job for each verb that writes, a lesson of ``WHOLE`` among them."""
+    starts = ground.place / "starts"
+    one, two, broken = starts / "one", starts / "two", starts / "broken"
+    ground.taught(one / "world", WHOLE)
+    fresh_copy(one, two)
+    ground.do(ground.learn(two / "world", "<tom>", "cat"))
+    fresh_copy(two, broken)
+    (broken / "world/versions/0002/tokens.safetensors").write_bytes(b"x")
+    (starts / "none").mkdir()
+    place = ground.place / "place"
+    world, out = str(place / "world"), place / "out"
+    commands = {
+        "init": (starts / "none", ground.init(place / "world")),
+        "learn": (one, ground.learn(place / "world", "<tom>", "cat")),
+        "undo": (two, ["undo", world]),
+        "forget": (two, ["forget", world, "<rex>"]),
+        "purge": (two, ["forget", world, "<rex>", "--purge", "--yes"]),
+        "repair": (broken, ["repair", world]),
+        "report": (two, ["report", world, "--html", str(place / "out" / "report.html")]),
+        "generate": (two, ["generate", world, "a <rex> dog", "-n", "2", "--steps", "1", "--out", str(out)]),
+    }
+    for name, (start, arguments) in commands.items():
+        if name in ("report", "generate"):
+            (start / "out").mkdir(exist_ok=True)
+        yield Job(ground, name, start, arguments, broken=("0002",) if start == broken else ())
+
+
+def lessons(ground: Ground, methods: list[str]) -> Iterator[Job]:
+    """A job for each method's lesson in both precisions: the second of a world where the method can, else the first."""
+    for method in methods:
+        start = ground.place / "starts" / method
+        ground.taught(start / "world", method, () if learns_from_one_world_only(method) else ("<rex>",))
+        for precision in ("float32", "bfloat16"):
+            command = ground.learn(ground.place / "place" / "world", "<tom>", "cat", method, precision)
+            yield Job(ground, f"learn {method} {precision}", start, command)
+
+
+ALL_METHODS = list(METHODS)

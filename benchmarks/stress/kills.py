@@ -1,0 +1,114 @@
+"""SIGKILL while a command runs: at every file operation, and at random moments.
+
+After each kill the world must open, at the state before or after, with no finished concept changed by a byte. When the command has then been
+run again, or the next writer after it, the folder must be that of an undisturbed run: the same weights, and no file more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from .ground import Ground
+from .jobs import ALL_METHODS, Job, lessons, verbs
+from .operations import CHANGES, watch
+
+#: Kills in a row, each of the run that goes on after the one before, until the command may end.
+IN_A_ROW = 3
+#: At the how manieth changing operation, or after how many seconds.
+Moment = int | float
+
+
+def dying(job: Job, at: int) -> Callable[[], None]:
+    """Prepares a child to kill itself before the ``at``-th operation that changes something; a write is half done then."""
+
+    def prepare() -> None:
+        left = itertools.count(at, -1)
+
+        def before(kind: str, path: str, *half: Callable[[], None]) -> None:
+            if kind in CHANGES and next(left) == 1:
+                for write in half:
+                    write()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        watch(job.place, before)
+
+    return prepare
+
+
+def moments(job: Job, rng: random.Random) -> Iterator[Moment]:
+    """A job's operations in random order, every third time a random moment instead."""
+    order = rng.sample(range(1, job.changes + 1), job.changes)
+    for number in itertools.count():
+        yield rng.uniform(0, job.seconds) if number % 3 == 2 or not order else order.pop()
+
+
+def schedule(whole: list[Job], others: list[Job], rng: random.Random) -> Iterator[tuple[Job, Moment]]:
+    """Every operation of the ``whole`` jobs once, in turn with moments of the ``others``; then of all, for ever."""
+    first = [(job, at) for job in whole for at in range(1, job.changes + 1)]
+    rng.shuffle(first)
+    sources = {job.name: moments(job, rng) for job in [*whole, *others]}
+    turns = itertools.cycle(others or whole)
+    for one in first:
+        yield one
+        job = next(turns)
+        yield job, next(sources[job.name])
+    for job in itertools.cycle([*whole, *others]):
+        yield job, next(sources[job.name])
+
+
+def measure(ground: Ground, kills: int, seed: int = 0, methods: list[str] = ALL_METHODS, most_seconds: float = math.inf) -> dict:  # fmt: skip
+    """Figures of ``kills`` kills; what went wrong is listed by its kind, with verb and moment."""
+    rng, began = random.Random(seed), time.monotonic()
+    whole, others = list(verbs(ground)), list(lessons(ground, methods))
+    for job in [*whole, *others]:
+        job.run_undisturbed()
+    wrong: dict[str, list[str]] = {
+        kind: [] for kind in ("does not open", "concept changed", "other end", "leaked")
+    }
+    spent, covered, chains, resumed, at_random = Counter(), set(), 0, 0, 0
+    for job, moment in schedule(whole, others, rng):
+        if spent.total() >= kills or time.monotonic() - began > most_seconds:
+            break
+        job.set_up()
+        chains += 1
+        told, done, fault = [], False, ""
+        for turn in range(IN_A_ROW):
+            if turn:
+                moment = rng.choice((rng.randint(1, job.changes), rng.uniform(0, job.seconds)))
+            prepare = dying(job, moment) if isinstance(moment, int) else lambda: None
+            resumed += bool(list(job.world.glob("learning/[0-9]*")))
+            ended = job.ground.command(job.arguments, None if isinstance(moment, int) else moment, prepare)
+            if not ended.killed:
+                break
+            spent[job.verb] += 1
+            at_random += isinstance(moment, float)
+            told.append(f"operation {moment}" if isinstance(moment, int) else f"{moment:.2f} s")
+            covered.add(job.name)
+            done, fault = job.stands()
+            if fault or done or spent.total() >= kills:
+                break
+        else:
+            ended = None
+        fault = fault or job.finish(job.stands()[0])
+        if fault:
+            kind = fault.split(":")[0]
+            wrong[kind].append(
+                f"{job.name}, killed at {', '.join(told) or 'no time'}: {fault[len(kind) + 2 :]}"
+            )
+            print(wrong[kind][-1], flush=True)
+        if chains % 50 == 0:
+            print(f"{spent.total()} kills, {time.monotonic() - began:.0f} s", flush=True)
+    return {
+        "kills": spent.total(), "by_verb": dict(spent), "at_random_moments": at_random, "runs_of_kills": chains,
+        "runs_from_a_checkpoint": resumed, "methods_and_precisions": len([name for name in covered if " " in name]),
+        "operations": {job.name: job.changes for job in whole},
+        "worlds_that_do_not_open": wrong["does not open"], "concepts_changed": wrong["concept changed"],
+        "other_ends": wrong["other end"], "leaks": wrong["leaked"], "seconds": round(time.monotonic() - began),
+    }  # fmt: skip

@@ -1,0 +1,135 @@
+"""A handful of what ``python -m benchmarks.stress`` does by the thousand, and that it sees what it looks for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from benchmarks.stress import flips
+from benchmarks.stress.faults import answered, refusals, refusing
+from benchmarks.stress.ground import Ground, contents, say
+from benchmarks.stress.jobs import verbs
+from benchmarks.stress.kills import dying
+from benchmarks.stress.operations import CHANGES, watch
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """Jobs by verb; their tries are made in turn."""
+    ground = Ground(tmp_path_factory.mktemp("stress").resolve())
+    return {job.verb: job for job in verbs(ground)}
+
+
+def killed(job, at):
+    """Kill ``job`` at a changing operation; what is wrong then, and after it was run again."""
+    job.set_up()
+    assert job.ground.command(job.arguments, prepare=dying(job, at)).killed
+    done, fault = job.stands()
+    return fault or job.finish(done)
+
+
+@pytest.mark.parametrize("verb", ["undo", "purge"])
+def test_kills_at_operations(jobs, verb):
+    job = jobs[verb]
+    job.run_undisturbed()
+    for at in random.Random(0).sample(range(1, job.changes + 1), 3):
+        assert killed(job, at) == "", f"operation {at}"
+
+
+def test_a_world_that_a_kill_breaks_is_seen(jobs, monkeypatch):
+    monkeypatch.setattr(os, "replace", lambda new, old: Path(old).write_bytes(Path(new).read_bytes()))
+    job = jobs["undo"]
+    job.run_undisturbed()
+    changes = [kind for kind in job.operations if kind in CHANGES]
+    found = [killed(job, at) for at, kind in enumerate(changes, 1) if kind == "write"]
+    assert any(fault.startswith("does not open") for fault in found), found
+
+
+def test_refusals_at_operations(jobs):
+    job = jobs["undo"]
+    job.run_undisturbed()
+    rng = random.Random(1)
+    for at in rng.sample(range(1, len(job.operations) + 1), 4):
+        error = rng.choice(refusals(job.operations[at - 1]))
+        job.set_up()
+        ended = job.ground.command(job.arguments, prepare=refusing(job, at, error))
+        assert answered(ended) == "", f"{errno.errorcode[error]} at operation {at}"
+        done, fault = job.stands()
+        assert (fault or job.finish(done)) == ""
+
+
+def test_a_disk_that_is_full_while_tensors_are_written_is_said(jobs):
+    job = jobs["forget"]
+    job.run_undisturbed()
+    job.set_up()
+    at = job.operations.index("tensors") + 1
+    ended = job.ground.command(job.arguments, prepare=refusing(job, at, errno.ENOSPC))
+    assert ended.value[0] == 2 and "the disk is full" in ended.value[1]
+
+
+def test_a_checkpoint_of_another_version_is_cleared(jobs):
+    """``undo`` leaves an unfinished lesson over a version that never comes again."""
+    job = jobs["learn"]
+    job.run_undisturbed()
+    job.set_up()
+    saved = [kind for kind in job.operations if kind in CHANGES]
+    assert job.ground.command(job.arguments, prepare=dying(job, len(saved) * 3 // 5)).killed
+    assert list(job.world.glob("learning/[0-9]*"))
+    job.ground.do(["undo", str(job.world)])
+    job.ground.do(["repair", str(job.world)])
+    assert not (job.world / "learning").exists()
+
+
+def test_every_kind_of_operation_is_told_of(jobs, tmp_path):
+    def work():
+        kinds = []
+        watch(tmp_path, lambda kind, path, *half: kinds.append(kind))
+        file = tmp_path / "folder" / "file"
+        file.parent.mkdir()
+        file.write_bytes(b"x")
+        file.chmod(0o600)
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+            opened.read()
+        os.link(file, tmp_path / "second")
+        file.rename(tmp_path / "third")
+        (tmp_path / "third").unlink()
+        file.parent.rmdir()
+        Path(os.devnull).read_bytes()
+        return kinds
+
+    told = jobs["undo"].ground.child(work).value
+    assert [kind for kind in told if kind != "stat"] == [
+        "mkdir", "create", "write", "chmod", "open", "fsync", "read", "link", "rename", "remove", "rmdir",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [flips.link, flips.flip])
+def test_a_damaged_version_is_named(jobs, damage):
+    job, name = jobs["undo"], "versions/0001/tokens.safetensors"
+    job.set_up()
+    damage(job.world / name, random.Random(0))
+    by, said = flips.who_names(job.world, name)
+    assert by in ("open", "verify") and flips.WAY_OUT.search(said)
+    if damage != flips.link:
+        assert flips.follow(job.world, said) == ""
+
+
+def test_a_file_s_kind():
+    assert flips.kind_of("versions/0002/adapter-rex.safetensors") == "versions/*/adapter-*.safetensors"
+    assert flips.kind_of("learning/memory-5b1afe939d0244ca/short-term.json") == "learning/*/short-term.json"
+    assert flips.kind_of("prior/cat-4x1/latents.safetensors") == "prior/*/latents.safetensors"
+
+
+def test_what_a_child_does_stays_in_it(jobs, tmp_path):
+    ground = jobs["undo"].ground
+    before = contents(ground.place / "starts")
+    assert ground.child(lambda: 1 / 0).trace.strip().endswith("ZeroDivisionError: division by zero")
+    assert ground.child(lambda: say(["show", str(tmp_path / "none")])).value[0] == 2
+    assert contents(ground.place / "starts") == before
