@@ -158,6 +158,9 @@ class LearnSettings(Checked):
     precision: str = setting(
         "auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster"
     )
+    gradient_checkpointing: bool = setting(
+        False, text="work out inner results again in the backward: less memory, a third more time"
+    )
     compile: bool = setting(
         False, text="compile the denoiser: minutes before the first step, then faster; for thousands of steps"
     )

@@ -20,6 +20,7 @@ from .families import Family, pictures
 from .features import OWN, ImageFeatures, find_clip
 from .fingerprint import fingerprint
 from .loading import load
+from .precision import multiplies_bfloat16
 from .process import Process
 from .sites import text_width
 from .source import MINI, Source, find_base
@@ -31,8 +32,8 @@ from .tokens import PersonalTokens
 class Backbone(Text):
     """A pretrained diffusion model of ``family``: denoiser, text encoders with their tokenizers, autoencoder, sampler.
 
-    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen; tuners unfreeze what they
-    tune. ``tokens`` holds the personal tokens' vectors. ``changes`` are made to what was read, wherever it is. ``conditioning`` is what the denoiser reads
+    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen, in ``dtype``; tuners unfreeze what
+    they tune. ``tokens`` holds the personal tokens' vectors. ``changes`` are made to what was read, wherever it is. ``conditioning`` is what the denoiser reads
     while it runs.
     """
 
@@ -41,6 +42,7 @@ class Backbone(Text):
     scheduler: SchedulerMixin
     notes: tuple[str, ...] = ()
     clip: Path | None = None
+    dtype: torch.dtype = torch.float32
     changes: list[Callable[[Conditioning], Conditioning]] = field(default_factory=list, repr=False)
     conditioning: Conditioning | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -60,12 +62,13 @@ class Backbone(Text):
         Raises BaseModelError when it is missing, incomplete, or of another kind.
         """
         source = find_base(base)
-        parts, notes = load(source)
-        backbone = cls(source, parts, parts.pop("scheduler"), notes, find_clip(clip, source, download=False))
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        dtype = source.family.dtype if multiplies_bfloat16(device) else torch.float32
+        parts, notes = load(source, dtype)
+        clip_folder = find_clip(clip, source, download=False)
+        backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype)
         for name in backbone.family.networks:
-            parts[name].to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval().requires_grad_(
-                False
-            )
+            parts[name].to(device).eval().requires_grad_(False)
         vectors, first = torch.nn.ParameterList(), 0
         for reader in backbone.readers:
             tokens = PersonalTokens(reader.encoder.get_input_embeddings(), vectors, first)
@@ -103,6 +106,12 @@ class Backbone(Text):
     def features(self) -> ImageFeatures | None:
         """The CLIP pair that pictures are remembered and compared by, if there is one."""
         return ImageFeatures(self.clip, self.device) if self.clip else None
+
+    def in_float32(self) -> None:
+        """For those that change the weights themselves: in bfloat16 small steps would come to nothing."""
+        for name in self.family.networks:
+            self.parts[name].float()
+        self.dtype = torch.float32
 
     # ---------------------------------------------------------------- facts
 
@@ -146,11 +155,6 @@ class Backbone(Text):
     def text_width(self) -> int:
         """Numbers in the features of one token, as the denoiser reads them."""
         return text_width(self.denoiser)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the denoiser's weights."""
-        return next(self.denoiser.parameters()).dtype
 
     # ---------------------------------------------------------------- text
 
@@ -206,7 +210,7 @@ class Backbone(Text):
         """(B, C, h, w). What is asked for (see ``process``), for ``noisy`` (B, C, h, w); ``timesteps`` (B,)."""
         conditioning = Conditioning.of(conditioning)
         with self.reading(conditioning):
-            return self.family.predict(self, noisy, timesteps, conditioning)
+            return self.family.predict(self, noisy.to(self.dtype), timesteps, conditioning)
 
     @torch.no_grad()
     def draw_latents(

@@ -107,9 +107,8 @@ class _WrittenOut:
 
 
 def _group_norm(norm: torch.nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps).to(
-        x.dtype
-    )
+    scale, shift = norm.weight.float(), norm.bias.float()
+    return torch.nn.functional.group_norm(x.float(), norm.num_groups, scale, shift, norm.eps).to(x.dtype)
 
 
 def _picture(

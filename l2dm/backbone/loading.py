@@ -18,14 +18,14 @@ _OTHER_SAMPLER = (
 )
 
 
-def load(source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parts of ``source`` by their names in ``model_index.json``, networks in float32, and notes of what was read otherwise than its files
+def load(source: Source, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parts of ``source`` by their names in ``model_index.json``, networks in ``dtype``, and notes of what was read otherwise than its files
     have it. Raises BaseModelError when something is missing, unreadable or of another kind."""
     family = source.family
     family.check(source)
     _check_scheduler(source)
     try:
-        parts = _single_file(source) if source.checkpoint else _folder(source)
+        parts = (_single_file if source.checkpoint else _folder)(source, dtype)
     except BaseModelError:
         raise
     except Exception as error:
@@ -33,7 +33,7 @@ def load(source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
             f"{source.said}: cannot be loaded from {source.checkpoint or source.folder} ({first_line(error)})"
         ) from error
     for name in family.networks:
-        parts[name].float()
+        parts[name].to(dtype)
     notes = [_variant(source), _sampler(parts["scheduler"]), family.settle(parts)]
     notes += [
         _tokens(source.said, parts[tokenizer], parts[encoder], length)
@@ -42,7 +42,7 @@ def load(source: Source) -> tuple[dict[str, Any], tuple[str, ...]]:
     return parts, tuple(note for note in notes if note)
 
 
-def _folder(source: Source) -> dict[str, Any]:
+def _folder(source: Source, dtype: torch.dtype) -> dict[str, Any]:
     family, parts = source.family, {}
     for part in family.parts:
         kind, place = source.class_of(part), source.folder / part
@@ -51,15 +51,15 @@ def _folder(source: Source) -> dict[str, Any]:
         elif part not in family.networks:
             parts[part] = family.part_class(part, kind).from_pretrained(place, local_files_only=True)
         else:
-            parts[part] = _network(source, part, family.part_class(part, kind))
+            parts[part] = _network(source, part, family.part_class(part, kind), dtype)
     return parts
 
 
-def _network(source: Source, part: str, kind: type) -> torch.nn.Module:
+def _network(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch.nn.Module:
     variant, files = source.weights(part)
     network, told = kind.from_pretrained(
         source.folder / part, variant=variant or None, use_safetensors=files[0].suffix == ".safetensors",
-        local_files_only=True, output_loading_info=True, torch_dtype=torch.float32,
+        local_files_only=True, output_loading_info=True, torch_dtype=dtype,
     )  # fmt: skip
     if missing := sorted(key for key in told["missing_keys"] if "position_ids" not in key):
         raise BaseModelError(
@@ -69,10 +69,10 @@ def _network(source: Source, part: str, kind: type) -> torch.nn.Module:
     return network
 
 
-def _single_file(source: Source) -> dict[str, Any]:
+def _single_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
     family = source.family
     pipe = family.pipeline_class().from_single_file(
-        str(source.checkpoint), config=str(source.folder), local_files_only=True, torch_dtype=torch.float32,
+        str(source.checkpoint), config=str(source.folder), local_files_only=True, torch_dtype=dtype,
         scheduler=_scheduler_class(source).from_pretrained(source.folder / "scheduler", local_files_only=True),
         **{name: None for name, given in family.options(source).items() if given is None},
     )  # fmt: skip

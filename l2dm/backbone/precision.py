@@ -11,7 +11,7 @@ import torch
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether ``device`` has instructions for it: recent GPUs, CPUs with AMX or AVX512_BF16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and (
         torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     )
@@ -41,7 +41,10 @@ def frozen_in_bfloat16(*networks: torch.nn.Module) -> Iterator[None]:
     frozen = {}
     try:
         for p in (
-            p for m in layers for p in m.parameters(recurse=False) if not p.requires_grad and p not in frozen
+            p
+            for m in layers
+            for p in m.parameters(recurse=False)
+            if not p.requires_grad and p not in frozen and p.dtype != torch.bfloat16
         ):
             near, away = p.data.to(torch.bfloat16), _away(p.data)
             frozen[p] = (p.data if away is None else away), p.dtype

@@ -40,7 +40,7 @@ def collaged(
         *(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each))
     )
     x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    latents = backbone.encode_pictures(x)
+    latents = backbone.encode_pictures(x).to(backbone.dtype)
     shares = torch.nn.functional.adaptive_avg_pool2d(
         torch.from_numpy(insides[0])[None, None].float(), latents.shape[-2:]
     )

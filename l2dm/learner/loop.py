@@ -219,6 +219,8 @@ class Learning:
         denoiser = self.backbone.denoiser
         if self.fast:  # only together are bfloat16 and channels_last faster
             denoiser.to(memory_format=torch.channels_last)
+        if self.settings.gradient_checkpointing:
+            denoiser.enable_gradient_checkpointing()
         for p in self.named.values():
             p.requires_grad_(True)
         try:
@@ -226,6 +228,8 @@ class Learning:
                 yield
         finally:
             denoiser.to(memory_format=torch.contiguous_format)
+            if self.settings.gradient_checkpointing:
+                denoiser.disable_gradient_checkpointing()
             for p in self.named.values():
                 p.requires_grad_(False)
                 p.grad = None

@@ -11,6 +11,8 @@ from .tuner import Tuner
 class Embedding(Tuner):
     """No weight of the backbone."""
 
+    changes_weights = False
+
     separable = True
 
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:

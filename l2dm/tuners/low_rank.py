@@ -43,13 +43,14 @@ class _Added(torch.nn.Module):
         if gates is not None:
             x = x.view_as(x)  # a layer's gradients of the text are added up before those of all layers
         if adapters := self.tuner.everywhere(gates):
-            return into(x, self.layer.weight + self.tuner.change(self.name, adapters), self.layer.bias)
+            weight = (self.layer.weight + self.tuner.change(self.name, adapters)).to(x.dtype)
+            return into(x, weight, self.layer.bias)
         out = self.layer(x)
         for down, up, gate in self.tuner.acting(self.name, gates):
-            hidden = into(x, down)
+            hidden = into(x, down.to(x.dtype))
             if gate is not None:
                 hidden = gate * hidden if gate.dim() > 2 else self._whole(gate, hidden) * hidden
-            out = out + through(hidden, up)
+            out = out + through(hidden, up.to(hidden.dtype))
         return out
 
     def _whole(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:

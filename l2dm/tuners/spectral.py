@@ -36,7 +36,8 @@ class _Shifted(torch.nn.Module):
                 weight.detach().flatten(1).float(), full_matrices=False
             )
             u, s, v = self.parts
-            return weight + ((u * ((s + shift).relu() - s)) @ v).view_as(weight)
+            change = ((u * ((s + shift).relu() - s)) @ v).view_as(weight)
+            return (weight + change).to(weight.dtype)
 
 
 class Spectral(Beside):

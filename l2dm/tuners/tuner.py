@@ -23,7 +23,12 @@ class Tuner:
     #: Whether all that a concept teaches stands under names of its own, ``<token>/...``, and later concepts change none of it.
     separable = False
 
+    #: Whether any of the backbone's own weights are changed.
+    changes_weights = True
+
     def __init__(self, backbone: Backbone):
+        if self.changes_weights:
+            backbone.in_float32()
         self.parameters = self.select(backbone)
         self.pretrained_values = self.values()
 

@@ -84,7 +84,7 @@ def drawn(world: World, prompt: str, **changes) -> np.ndarray:
 
 def bare(folder: Path, prompt: str, **options) -> np.ndarray:
     """What diffusers' own pipeline over the folder draws."""
-    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=loaded(folder).dtype, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
     options |= DRAWING.get(folder.name, {}) | {name: DRAW[name] for name in ("height", "width")}
     generator = torch.Generator().manual_seed(DRAW["seed"])
@@ -247,7 +247,7 @@ def test_every_tuner_learns_two_concepts_and_touches_nothing_else(backbone, phot
     rex = predicted(backbone, REX)
     second = learn(photos, TUNERS[tuner], "<tom>", after=first, steps=1)
     own = {*second.tuner.parameters.values()}
-    assert all(torch.equal(p, value) for p, value in before.items() if p not in own)
+    assert all(torch.equal(p.to(value), value) for p, value in before.items() if p not in own)
     assert torch.isfinite(predicted(backbone, TOM)).all()
     if tuner in OWN_WORDS:
         assert torch.equal(predicted(backbone, PLAIN), plain)
@@ -268,6 +268,24 @@ def test_a_stopped_learning_goes_on_to_the_same_bits(folder, photos):
     list(again.run())
     wanted, found = whole.state(), again.state()
     assert wanted.keys() == found.keys() and all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_what_is_worked_out_again_in_the_backward_is_the_same(folder, photos):
+    states = []
+    for again in (False, True):
+        learning = begin(
+            photos,
+            "switched",
+            backbone=copy.deepcopy(loaded(folder)),
+            gradient_checkpointing=again,
+            learning_rate=0.01,
+        )
+        calls, block = [], next(iter(learning.tuner.layers.values()))
+        block.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        list(learning.run())
+        states.append((learning.state(), len(calls)))
+    (plain, once), (found, twice) = states
+    assert all(torch.equal(plain[name], found[name]) for name in plain) and twice == 2 * once > 0
 
 
 def test_a_concept_is_forgotten_and_a_change_undone(taught, folder, tmp_path):

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BaseModelError
-from .family import Family, Reads, pictures
+from .family import Family, Reads, class_named, pictures
 from .pixart import PixArtAlpha, PixArtSigma
 from .sd import StableDiffusion
 from .sdxl import StableDiffusionXL
 
 FAMILIES: tuple[Family, ...] = (StableDiffusion(), StableDiffusionXL(), PixArtAlpha(), PixArtSigma())
 
-__all__ = ["FAMILIES", "Family", "Reads", "family_of", "pictures"]
+__all__ = ["FAMILIES", "Family", "Reads", "class_named", "family_of", "pictures"]
 
 
 def family_of(said: str, path: Path, index: dict[str, Any]) -> Family:

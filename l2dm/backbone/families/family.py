@@ -57,6 +57,8 @@ class Family:
     flow: ClassVar[bool] = False
     #: Steps that its pipeline has to be given at least.
     fewest_steps: ClassVar[int] = 1
+    #: Of its frozen weights, where the hardware multiplies bfloat16; else all are in float32.
+    dtype: ClassVar[torch.dtype] = torch.float32
     #: Settings by kind ("learn", "generate") that suit it better than ours; a base's own ``l2dm.json`` wins.
     defaults: ClassVar[dict[str, dict[str, Any]]] = {}
     #: The CLIP pair that pictures are remembered and compared by where a base brings none along.
@@ -186,5 +188,12 @@ def class_named(name: str) -> type:
 
 def pictures(pixels: torch.Tensor) -> list[Image.Image]:
     """(B, 3, H, W) in [-1, 1] as pictures."""
-    arrays = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    arrays = (
+        ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255)
+        .round()
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)
+        .cpu()
+        .numpy()
+    )
     return [Image.fromarray(array) for array in arrays]

@@ -35,6 +35,7 @@ class StableDiffusionXL(Family):
     }
     denoiser = "unet"
     readers = (Reads(), Reads("text_encoder_2", "tokenizer_2"))
+    dtype = torch.bfloat16  # 3.5 B weights, published in float16
     encoded = ("features", "-features", "pooled", "-pooled")
     #: Rate as in diffusers' train_dreambooth_lora_sdxl (1e-4; ``learning_rate`` is half of what adapters take), guidance as in
     #: StableDiffusionXLPipeline. Untuned: nobody here could run it.
