@@ -8,7 +8,9 @@ import typer
 
 from .shared import AsJson, WorldPath, answer
 
-_BASE = "The shipped base (mini), a Stable Diffusion 1.x/2.x diffusers folder or .safetensors checkpoint, or a hub id."
+_BASE = (
+    "The shipped base (mini), a diffusers folder or .safetensors checkpoint of a known family, or a hub id."
+)
 _CLIP = "CLIP model that pictures are remembered and compared by: a folder, a hub id, or none."
 Revision = Annotated[str, typer.Option(help="Of a hub id: branch, tag or commit.")]
 Variant = Annotated[str, typer.Option(help="Weights to take where there are several, such as fp16.")]

@@ -58,7 +58,9 @@ class Widening(ByPrompt):
             )
         )
         with torch.no_grad():
-            features = entering(self.backbone.denoiser, self.backbone.encode_text(prompts)).flatten(0, 1).float()
+            features = (
+                entering(self.backbone.denoiser, self.backbone.encode_text(prompts)).flatten(0, 1).float()
+            )
             self.retrained = {layer: self.useful(layer, features, settings.rank) for layer in self.layers}
 
     def useful(self, layer: str, features: torch.Tensor, count: int) -> dict[str, torch.Tensor]:

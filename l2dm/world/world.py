@@ -88,7 +88,7 @@ class World:
     def create(
         cls, path: str | Path, base: str | Path = MINI, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
     ) -> World:  # fmt: skip
-        """Make a fresh world over ``base``: the shipped one, a Stable Diffusion 1.x/2.x diffusers folder or ``.safetensors`` checkpoint,
+        """Make a fresh world over ``base``: the shipped one, a diffusers folder or ``.safetensors`` checkpoint of a known family,
         or a hub id, of which ``revision`` and ``variant`` choose what is downloaded.
 
         ``clip``: the pair that pictures are remembered and compared by, a folder, a hub id, or "none"; by default the base's own, else its

@@ -3,9 +3,11 @@
 A family file gives a subclass of ``Family`` and is entered into ``FAMILIES``. It has to say (``family.py`` has the words):
 
 - how it is known: ``pipeline`` and ``parts``, as ``model_index.json`` names them;
-- which parts denoise (``denoiser``) and read prompts (``readers``, ``row``), and what the pipeline's ``encode_prompt`` returns (``encoded``);
+- which parts denoise (``denoiser``) and read prompts (``readers``), whose tokens stand in the row that the denoiser reads (``row``), what the
+  pipeline's ``encode_prompt`` returns (``encoded``), and how prompts are changed before they are read (``worded``);
 - what to refuse from configurations alone (``check``), and what the pipeline takes beside its parts (``options``);
-- how its denoiser is called (``predict``), and its process (``flow``) and facts where they are not as most have them;
+- how its denoiser is called (``predict``) and its pipeline (``call``), in which precision its weights are held (``dtype``), and its process
+  (``flow``), latents (``packed``, ``unpacked``) and facts where they are not as most have them;
 - ``defaults`` from what the field uses, with their source, marked untuned where nobody ran them.
 
 Where a denoiser reads text and which layers can be adapted is told from its blocks, in ``backbone/sites.py``.
