@@ -246,6 +246,10 @@ class Backbone(Text):
         """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas.
 
         ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""
+        if sampler != "base" and self.family.flow:
+            raise SettingsError(
+                f"sampler = {sampler}: it goes by betas, and {self.family.name} has flows; leave it out, for the sampler of the base"
+            )
         if from_pictures and not self.family.from_pictures:
             raise SettingsError(
                 f"{self.source.said}: diffusers has no pipeline of {self.family.name} that begins from pictures, as a collage does; choose "

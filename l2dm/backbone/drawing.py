@@ -6,6 +6,7 @@ batch: negatives first where there is classifier-free guidance, and every prompt
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """How ``pipe`` is told to call ``then`` after its steps: as its ``callback_on_step_end``, or, of older pipelines, as the ``callback``
     that is shown the latents and can change them where they lie alone."""
-    if "callback_on_step_end" in inspect.signature(type(pipe).__mro__[1].__call__).parameters:
+    if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
         return {"callback_on_step_end": then}
 
     def shown(step: int, timestep: Any, latents: torch.Tensor) -> None:
@@ -39,6 +40,7 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
     asked, family = inspect.signature(kind.encode_prompt), backbone.family
 
     class Telling(kind):
+        @functools.wraps(kind.__call__)
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             if (steps := kwargs.get("num_inference_steps", family.fewest_steps)) < family.fewest_steps:
                 raise SettingsError(

@@ -83,16 +83,22 @@ def process_of(scheduler: SchedulerMixin, patches: int | None = None) -> Process
     """
     config = scheduler.config
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        shift = _dynamic_shift(config, patches) if config.use_dynamic_shifting else config.shift
-        return FlowMatching(config.num_train_timesteps, shift)
+        return FlowMatching(config.num_train_timesteps, _shift(config, patches))
     if config.get("prediction_type") == "flow_prediction":  # the solvers for betas that were taught flows
         return FlowMatching(config.num_train_timesteps, config.get("flow_shift") or 1.0)
     return DiscreteBetas(DDPMScheduler.from_config(config))
 
 
-def _dynamic_shift(config: FrozenDict, patches: int | None) -> float:
+def _shift(config: FrozenDict, patches: int | None) -> float:
+    if not config.use_dynamic_shifting:
+        return config.shift
     if patches is None:
         raise ValueError("this sampler's shift depends on the picture's size: say how many patches it has")
-    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
-    mu = config.base_shift + slope * (patches - config.base_image_seq_len)
+    mu = dynamic_mu(config, patches)
     return math.exp(mu) if config.time_shift_type == "exponential" else mu
+
+
+def dynamic_mu(config: FrozenDict, patches: int) -> float:
+    """mu of a picture of ``patches``, on the straight line that the sampler's settings give two points of."""
+    slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
+    return config.base_shift + slope * (patches - config.base_image_seq_len)

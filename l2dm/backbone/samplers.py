@@ -8,7 +8,11 @@ from the latents before the move.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import diffusers
+import torch
+from diffusers.utils.torch_utils import randn_tensor
 
 #: stochastic sampler -> the deterministic one over the same noise levels
 _WITHOUT_NOISE = {
@@ -44,3 +48,11 @@ def deterministic(scheduler) -> tuple[object, str]:
         changed = type(scheduler).from_config(scheduler.config, disable_corrector=every)
         return changed, f"{name} without its corrector"
     return scheduler, ""
+
+
+def noise_of(
+    shape: tuple[int, ...], generators: Sequence[torch.Generator], like: torch.Tensor
+) -> torch.Tensor:
+    """(B, *shape): what the pipelines draw of ``generators``, one for each picture; device and precision as of ``like``."""
+    whole = (len(generators), *shape)
+    return randn_tensor(whole, generator=list(generators), device=like.device, dtype=like.dtype)

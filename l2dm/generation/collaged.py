@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import nullcontext
 
 import numpy as np
@@ -30,9 +31,10 @@ def collaged(
             settings.guidance_scale * times, settings.negative_prompt or None
         )
 
-    joint = backbone.pipeline(settings.sampler, from_pictures=True)
+    family, joint = backbone.family, backbone.pipeline(settings.sampler, from_pictures=True)
+    own = {"num_inference_steps": apart, "height": backbone.side, "width": backbone.side}
     each = [
-        pipe(text, num_inference_steps=apart, **call(how.GUIDANCE if mention.personal else 1.0)).images
+        pipe(text, **own, **call(how.GUIDANCE if mention.personal else 1.0)).images
         for text, mention in zip(single_subject_prompts(prompt, mentions), mentions)
     ]
     points = spots([mention.side for mention in mentions])
@@ -55,17 +57,23 @@ def collaged(
             noise = torch.stack(
                 [torch.randn(latents.shape[1:], generator=generator) for generator in generators]
             ).to(latents)
-            held = pipe.scheduler.add_noise(latents, noise, following)
-        tensors["latents"] = torch.where(inside, held, tensors["latents"])
+            noisier = backbone.process if family.flow else pipe.scheduler
+            held = noisier.add_noise(latents, noise, following)
+        drawn = family.unpacked(tensors["latents"], *latents.shape[-2:])
+        tensors["latents"] = family.packed(torch.where(inside, held, drawn))
         return tensors
 
     changes = {"callback_on_step_end": hold}
+    if "height" in inspect.signature(joint.__call__).parameters:
+        common |= size
+    # of steps that are no whole number, pipelines of betas drop the rest of those to go, the others that of those left out
+    strength = (together - 0.25 if family.flow else together + 0.5) / settings.steps
     with (
         recorder.during(backbone, mentions, changes, count, size, settings.steps - together)
         if recorder
         else nullcontext(changes) as changes
     ):
         return joint(
-            prompt, image=latents, strength=min(1.0, (together + 0.5) / settings.steps), num_inference_steps=settings.steps,
+            prompt, image=latents, strength=min(1.0, strength), num_inference_steps=settings.steps,
             **call(how.TOGETHER), **changes,
         ).images  # fmt: skip

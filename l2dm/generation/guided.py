@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..backbone import Backbone, Conditioning
-from ..backbone.samplers import deterministic
+from ..backbone.samplers import deterministic, noise_of
 from ..backbone.sites import entering, reads_features
 from ..errors import SettingsError
 from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
@@ -33,7 +33,7 @@ from ..guidance.structure import Phrase, structured, values_from
 from ..settings import GenerateSettings
 from .composition import resolve_composition
 from .mentions import Mention
-from .solver import latents_scale, signal_share, step_starts
+from .solver import latents_scale, model_input, signal_share, step_starts
 
 #: Least share of signal at which regions are chosen. In noise alone they agree with the later ones in .58 of the cells, by chance;
 #: from here on in .83 to .92 (the shipped base, 24 pictures, 8 and 25 steps).
@@ -136,7 +136,7 @@ class Guide:
         scale = latents_scale(scheduler, timestep)
         context = Conditioning.of(context)[rows]
         with torch.enable_grad():
-            z = scheduler.scale_model_input(latents.detach(), timestep).detach().requires_grad_()
+            z = model_input(scheduler, latents.detach(), timestep).detach().requires_grad_()
             seen = self.maps.of(self.backbone, z, timestep, context)
             losses = self.losses(seen, rows)
             (gradient,) = torch.autograd.grad(losses.sum(), z)
@@ -197,24 +197,19 @@ def guided(
         latent_size,
     )
     pipe.scheduler, _ = deterministic(pipe.scheduler)
-    pipe.scheduler.set_timesteps(settings.steps, device=backbone.device)
-    latents = pipe.prepare_latents(
-        len(generators),
-        backbone.channels,
-        size["height"],
-        size["width"],
-        context.features.dtype,
-        backbone.device,
-        generators,
-    )
-    latents = guide.move(pipe.scheduler, 0, latents, context) / pipe.scheduler.init_noise_sigma
+    family, scheduler = backbone.family, pipe.scheduler
+    family.set_timesteps(backbone, scheduler, settings.steps, *latent_size)
+    latents = noise_of((backbone.channels, *latent_size), generators, context.features)
+    scale = getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
+    latents = guide.move(scheduler, 0, latents * scale, context) / scale
 
     def move(pipe, index: int, timestep, tensors: dict) -> dict:
         if index + 1 < len(pipe.scheduler.timesteps):
-            tensors["latents"] = guide.move(pipe.scheduler, index + 1, tensors["latents"], context)
+            latents = family.unpacked(tensors["latents"], *latent_size)
+            tensors["latents"] = family.packed(guide.move(pipe.scheduler, index + 1, latents, context))
         return tensors
 
-    yield {"latents": latents, "callback_on_step_end": move}
+    yield {"latents": family.packed(latents), "callback_on_step_end": move}
 
 
 def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[Phrase]:

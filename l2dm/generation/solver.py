@@ -6,6 +6,8 @@ single-step DPM-Solver goes back to where its step began: what is moved within s
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -26,12 +28,22 @@ def step_starts(scheduler) -> list[int]:
 
 
 def latents_scale(scheduler, timestep: torch.Tensor) -> float:
-    """The sampler's latents divided by what the denoiser is given: 1 where variance is preserved, sqrt(sigma^2 + 1) where
-    noise is added to the latents as they are (Euler, Heun)."""
-    return 1 / float(scheduler.scale_model_input(torch.ones(1, dtype=torch.float64), timestep))
+    """The sampler's latents divided by what the denoiser is given: 1 where variance is preserved and in flow matching, sqrt(sigma^2 + 1)
+    where noise is added to the latents as they are (Euler, Heun)."""
+    return 1 / float(model_input(scheduler, torch.ones(1, dtype=torch.float64), timestep))
+
+
+def model_input(scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """What the denoiser is given for ``latents``; samplers of flow matching have no scale."""
+    scale = getattr(scheduler, "scale_model_input", None)
+    return scale(latents, timestep) if scale else latents
 
 
 def signal_share(scheduler, timestep: torch.Tensor) -> float:
-    """sqrt(alpha_bar), in [0, 1]: the share of the picture itself in what the denoiser is given at ``timestep``."""
-    alphas = scheduler.alphas_cumprod
+    """sqrt(alpha_bar), in [0, 1]: the share of the picture itself in what the denoiser is given at ``timestep``; in flow matching
+    (1 - s) / sqrt((1 - s)^2 + s^2), which is the same of latents whose variance is 1."""
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if alphas is None:
+        s = float(timestep) / scheduler.config.num_train_timesteps
+        return (1 - s) / math.hypot(1 - s, s)
     return float(alphas[min(len(alphas) - 1, max(0, round(float(timestep))))]) ** 0.5

@@ -23,16 +23,27 @@ from l2dm.backbone import Backbone, find_base
 from l2dm.backbone.families import FAMILIES, Family
 from l2dm.backbone.sites import reads_features
 from l2dm.errors import BaseModelError, PromptError, SettingsError
+from l2dm.guidance.collage import ALONE
 from l2dm.methods import METHODS
 from l2dm.settings import GUIDANCES
 
-ROWS = ("sd", "sdxl", "pixart", "pixart_sigma")
+ROWS = ("sd", "sdxl", "pixart", "pixart_sigma", "sd3", "flux")
 PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
 DRAW = {"n": 1, "steps": 2, "seed": 3, "height": 16, "width": 16}
 #: Tuner -> a method that has it.
 TUNERS = {row.tuner: name for name, row in METHODS.items()}
 #: Those whose concepts leave a prompt that names none as it is, to the last bit.
 OWN_WORDS = ("switched", "isolated", "embedding", "task_token", "widening")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Families whose configurations do not tell how large pictures are draw them as small as the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        for family in FAMILIES:
+            if hasattr(family, "cells"):
+                patch.setattr(type(family), "cells", 8)
+        yield
 
 
 @pytest.fixture(scope="module", params=ROWS)
@@ -116,6 +127,10 @@ def predicted(backbone: Backbone, *prompts: str) -> torch.Tensor:
 @pytest.mark.parametrize("negative", ["", "a road"])
 def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taught, folder, negative):
     """In a world that has learnt: so in a fresh one too, whose adapters are fewer."""
+    if negative and not taught.backbone().family.negatives:
+        with pytest.raises(SettingsError, match="leave it out"):
+            drawn(taught, PLAIN, negative_prompt=negative)
+        return
     told = taught.backbone().family.call(4.0, negative or None)
     theirs = bare(folder, PLAIN, **told)
     assert np.array_equal(theirs, drawn(taught, PLAIN, guidance_scale=4.0, negative_prompt=negative))
@@ -136,6 +151,24 @@ def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
             continue
         moved = drawn(taught, BOTH, guidance=guidance, guidance_step=1e4, guidance_refinements=1)
         assert not np.array_equal(moved, plain), guidance
+
+
+def test_a_collage_takes_the_steps_that_its_parts_leave(taught):
+    backbone, calls = taught.backbone(), []
+    if not backbone.family.from_pictures:
+        pytest.skip("refused")
+    one_call_a_step = {} if backbone.family.flow else {"sampler": "dpm-solver"}
+    hook = backbone.denoiser.register_forward_hook(lambda *_: calls.append(1))
+    drawn(taught, BOTH, guidance="collage", steps=4, **one_call_a_step)
+    hook.remove()
+    apart = round(4 * ALONE)
+    assert len(calls) == 2 * apart + 4 - apart
+
+
+def test_a_sampler_of_betas_is_refused_by_flows(backbone):
+    if backbone.family.flow:
+        with pytest.raises(SettingsError, match="it goes by betas"):
+            backbone.pipeline("dpm-solver")
 
 
 def test_where_a_thing_was_looked_for_is_shown(taught):

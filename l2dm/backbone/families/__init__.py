@@ -20,11 +20,20 @@ from typing import Any
 
 from ...errors import BaseModelError
 from .family import Family, Reads, class_named, pictures
+from .flux import Flux
 from .pixart import PixArtAlpha, PixArtSigma
 from .sd import StableDiffusion
+from .sd3 import StableDiffusion3
 from .sdxl import StableDiffusionXL
 
-FAMILIES: tuple[Family, ...] = (StableDiffusion(), StableDiffusionXL(), PixArtAlpha(), PixArtSigma())
+FAMILIES: tuple[Family, ...] = (
+    StableDiffusion(),
+    StableDiffusionXL(),
+    PixArtAlpha(),
+    PixArtSigma(),
+    StableDiffusion3(),
+    Flux(),
+)
 
 __all__ = ["FAMILIES", "Family", "Reads", "class_named", "family_of", "pictures"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 from PIL import Image
 
 from ..conditioning import Conditioning
-from ..process import Process, process_of
+from ..process import Process, dynamic_mu, process_of
 from ..sites import grain
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Family:
     encoded: ClassVar[tuple[str, ...]] = ("features", "-features")
     #: Whether it learns flow matching; else noise by betas.
     flow: ClassVar[bool] = False
+    #: Whether its pipeline is guided away from negative prompts.
+    negatives: ClassVar[bool] = True
     #: Steps that its pipeline has to be given at least.
     fewest_steps: ClassVar[int] = 1
     #: Of its frozen weights, where the hardware multiplies bfloat16; else all are in float32.
@@ -114,7 +116,17 @@ class Family:
 
     def process(self, backbone: Backbone) -> Process:
         """The forward process that it was trained on; see ``process_of``."""
-        return process_of(backbone.scheduler)
+        return process_of(backbone.scheduler, (backbone.side // backbone.grain) ** 2)
+
+    def set_timesteps(
+        self, backbone: Backbone, scheduler: SchedulerMixin, steps: int, height: int, width: int
+    ) -> None:
+        """What the pipeline's call does first with its sampler; ``height`` and ``width`` of latents."""
+        shift = {}
+        if scheduler.config.get("use_dynamic_shifting"):
+            cells = backbone.grain // backbone.factor
+            shift = {"mu": dynamic_mu(scheduler.config, (height // cells) * (width // cells))}
+        scheduler.set_timesteps(steps, device=backbone.device, **shift)
 
     # ---------------------------------------------------------------- text
 

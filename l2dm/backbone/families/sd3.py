@@ -1,0 +1,67 @@
+"""Stable Diffusion 3 and 3.5 (arXiv 2403.03206): joint attention to two CLIPs and T5 in one row, the CLIPs' pooled text beside the time; flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...errors import BaseModelError
+from ..conditioning import Conditioning
+from .family import Family, Reads
+
+if TYPE_CHECKING:
+    from ..backbone import Backbone
+    from ..source import Source
+
+_CLIPS = ("text_encoder", "text_encoder_2")
+
+
+class StableDiffusion3(Family):
+    name = "Stable Diffusion 3/3.5"
+    pipeline, from_pictures = "StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"
+    parts = {
+        "transformer": ("SD3Transformer2DModel",),
+        "vae": ("AutoencoderKL",),
+        **dict.fromkeys(_CLIPS, ("CLIPTextModelWithProjection",)),
+        "text_encoder_3": ("T5EncoderModel",),
+        "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+        "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+        "tokenizer_3": ("T5Tokenizer", "T5TokenizerFast"),
+        "scheduler": (),
+    }
+    readers = (Reads(), Reads("text_encoder_2", "tokenizer_2"), Reads("text_encoder_3", "tokenizer_3", 256))
+    #: The CLIPs' features stand side by side, of the same words; those of T5 come behind them.
+    row = (0, 2)
+    encoded = ("features", "-features", "pooled", "-pooled")
+    flow = True
+    dtype = torch.bfloat16  # 8 to 14 B weights, published in float16 and bfloat16
+    #: Steps and guidance as in diffusers' StableDiffusion3Pipeline. Untuned: nobody here could run it.
+    defaults = {
+        "learn": {"steps": 500, "batch": 1},
+        "generate": {"steps": 28, "guidance_scale": 7.0, "batch": 1},
+    }
+
+    def check(self, source: Source) -> None:
+        transformer, t5 = source.settings_of("transformer"), source.settings_of("text_encoder_3")
+        clips = [source.settings_of(part) for part in _CLIPS]
+        told = {
+            "channels": (transformer.get("in_channels", 16), source.settings_of("vae").get("latent_channels", 4)),
+            "numbers a token": (transformer.get("joint_attention_dim", 4096), t5.get("d_model", 512)),
+            "numbers of pooled text": (
+                transformer.get("pooled_projection_dim", 2048), sum(clip.get("projection_dim", 512) for clip in clips),
+            ),
+        }  # fmt: skip
+        for what, (reads, given) in told.items():
+            if reads != given:
+                raise BaseModelError(
+                    f"{source.said}: its denoiser reads {reads} {what}, the other parts give {given}; they are of different models"
+                )
+
+    def predict(
+        self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
+    ) -> torch.Tensor:
+        return backbone.denoiser(
+            hidden_states=noisy, timestep=timesteps.expand(len(noisy)), encoder_hidden_states=conditioning.features,
+            pooled_projections=conditioning.pooled, return_dict=False,
+        )[0]  # fmt: skip
