@@ -179,7 +179,6 @@ def main() -> None:
     if given.job:
         print(json.dumps(JOBS[given.job](given.work)))
         return
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in given.families or (list(_UNET) if given.real else list(folders.FAMILIES)):
         with tempfile.TemporaryDirectory() as place:
             if given.real:
@@ -196,6 +195,7 @@ def main() -> None:
                 lines = len(Path(str(module.__file__)).read_text().splitlines())
                 entry = {"name": known.name, "file": Path(str(module.__file__)).name, "lines": lines}
                 entry["tiny"] = measured(folder, ["learn", "draw", "tuners"])
+        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         found[name] = {**found.get(name, {}), **entry}
         print(name, json.dumps(entry))
         write_whole(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
