@@ -174,7 +174,7 @@ CASES = [
     Case("world: weights changed", lambda p: _broken_world(p, lambda w: (w / "versions/0001/tokens.safetensors").write_bytes(b"x")), ("not what the manifest records", "l2dm verify")),
     Case("base: no such folder", lambda p: ["init", str(p / "fresh"), "--base", str(p / "nobase")], ("nobase", "no such folder")),
     Case("base: no diffusers folder", lambda p: _bad_base(p, {"a.txt": ""}), ("model_index.json is missing", "give one, or a single")),
-    Case("base: another pipeline", lambda p: _bad_base(p, {"model_index.json": '{"_class_name": "FluxPipeline"}'}), ("FluxPipeline", "StableDiffusionPipeline")),
+    Case("base: another pipeline", lambda p: _bad_base(p, {"model_index.json": '{"_class_name": "KandinskyPipeline"}'}), ("KandinskyPipeline", "l2dm knows Stable Diffusion")),
     Case("base: parts missing", lambda p: _bad_base(p, {"model_index.json": '{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}'}), ("names no vae",)),
 ]  # fmt: skip
 

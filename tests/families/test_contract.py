@@ -27,7 +27,7 @@ from l2dm.guidance.collage import ALONE
 from l2dm.methods import METHODS
 from l2dm.settings import GUIDANCES
 
-ROWS = ("sd", "sdxl", "pixart", "pixart_sigma", "sd3", "flux")
+ROWS = ("sd", "sdxl", "pixart", "sd3", "flux")
 PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
 DRAW = {"n": 1, "steps": 2, "seed": 3, "height": 16, "width": 16}
 #: Tuner -> a method that has it.
@@ -229,6 +229,7 @@ def check_predicting(backbone: Backbone) -> None:
     """Predicting calls the denoiser with what the pipeline calls it with at the same noise and time."""
     pipe, family, cells = backbone.pipeline(), backbone.family, 16 // backbone.factor
     z = torch.randn(1, backbone.channels, cells, cells, generator=torch.Generator().manual_seed(1))
+    z = z.to(backbone.dtype)
     given = {
         "num_inference_steps": 2,
         "height": 16,
@@ -252,11 +253,14 @@ def test_predicting_calls_the_denoiser_as_the_pipeline_does(backbone):
 
 
 @torch.no_grad()
-def test_pixart_for_1024_pixels_is_told_sizes_and_small_steps_are_refused(tmp_path):
-    backbone = Backbone.load(tiny_folder("pixart_1024", tmp_path))
+@pytest.mark.parametrize("kind", ["pixart_1024", "pixart_sigma"])
+def test_other_kinds_of_pixart_are_told_sizes_and_longer_prompts(tmp_path, kind):
+    backbone = Backbone.load(tiny_folder(kind, tmp_path))
     check_predicting(backbone)
-    with pytest.raises(SettingsError, match="draws in 2 steps or more"):
-        backbone.pipeline()(PLAIN, num_inference_steps=1)
+    assert backbone.text_length == {"pixart_1024": 120, "pixart_sigma": 300}[kind]
+    if kind == "pixart_1024":
+        with pytest.raises(SettingsError, match="draws in 2 steps or more"):
+            backbone.pipeline()(PLAIN, num_inference_steps=1)
 
 
 # ---------------------------------------------------------------- learning
