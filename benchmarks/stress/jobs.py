@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Job:
     start_story: Any = None
     end_story: Any = None
     broken: tuple[str, ...] = ()  # versions of ``start`` that are not whole
+    make: Callable[[], Any] = lambda: None  # of ``start``, where it is not there
 
     @property
     def place(self) -> Path:
@@ -58,7 +60,11 @@ class Job:
         fresh_copy(self.start, self.place)
 
     def run_undisturbed(self) -> None:
-        """Fill in ``operations``, ``seconds`` and how things are at the end."""
+        """Fill in ``operations``, ``seconds`` and how things are at the end, once."""
+        if self.operations:
+            return
+        if not self.start.exists():
+            self.make()
         self.set_up()
 
         def work() -> Any:
@@ -155,10 +161,11 @@ def lessons(ground: Ground, methods: list[str]) -> Iterator[Job]:
     """A job for each method's lesson in both precisions: the second of a world where the method can, else the first."""
     for method in methods:
         start = ground.place / "starts" / method
-        ground.taught(start / "world", method, () if learns_from_one_world_only(method) else ("<rex>",))
+        before = () if learns_from_one_world_only(method) else ("<rex>",)
+        make = functools.partial(ground.taught, start / "world", method, before)
         for precision in ("float32", "bfloat16"):
             command = ground.learn(ground.place / "place" / "world", "<tom>", "cat", method, precision)
-            yield Job(ground, f"learn {method} {precision}", start, command)
+            yield Job(ground, f"learn {method} {precision}", start, command, make=make)
 
 
 ALL_METHODS = list(METHODS)

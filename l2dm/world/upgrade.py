@@ -10,15 +10,17 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..files import PART
 from .manifest import FORMAT, Manifest
 from .recorded import RECORD, record
 
 
 def kept_folders(world: Path) -> Iterator[Path]:
-    """The folders that carry their own records: prior pairs, checkpoints and drawn memories."""
+    """The folders that carry their own records: prior pairs, checkpoints and drawn memories; none that is not finished."""
     for place in ("prior", "learning"):
         if (world / place).is_dir():
-            yield from sorted(path for path in (world / place).iterdir() if path.is_dir())
+            folders = (path for path in (world / place).iterdir() if path.is_dir())
+            yield from sorted(path for path in folders if not path.name.startswith(PART))
 
 
 def upgrade(world: Path, manifest: Manifest) -> Manifest:
