@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
+from tiny import mini
 
 from l2dm import World
 from l2dm.backbone import Backbone
@@ -90,11 +91,11 @@ def lessons_here(request, monkeypatch):
 
 @pytest.fixture(scope="session")
 def backbone() -> Backbone:
-    """The shipped base, for tests that leave it as it is."""
+    """The shipped base, for tests that leave it as it is and look at what it draws or reads."""
     torch.manual_seed(0)
     return Backbone.load()
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return World.create(tmp_path / "world")
+    return World.create(tmp_path / "world", mini())

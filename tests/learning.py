@@ -1,4 +1,4 @@
-"""Learnings of one step over copies of the shipped base, for tests of tuners and of what keeps the past."""
+"""Learnings of one step over copies of a tiny base, for tests of tuners and of what keeps the past."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import functools
 
 import torch
+from tiny import mini
 
 from l2dm import LearnSettings
 from l2dm.backbone import Backbone
@@ -27,12 +28,14 @@ SMALL = {
 PLAIN, REX, TOM = "a dog and a cat", "a photo of <rex> dog", "a photo of <tom> cat"
 
 
-LOADED = functools.cache(Backbone.load)
+@functools.cache
+def loaded() -> Backbone:
+    return Backbone.load(mini())
 
 
 def fresh() -> Backbone:
-    """The shipped base, to be changed: a copy is quicker than loading again."""
-    return copy.deepcopy(LOADED())
+    """A tiny base, to be changed: a copy is quicker than loading again."""
+    return copy.deepcopy(loaded())
 
 
 def begin(photos, method, token="<rex>", backbone=None, tuner=None, past=None, **changes) -> Learning:
@@ -60,5 +63,5 @@ def learn(photos, method, *tokens, after: Learning | None = None, **changes) -> 
 @torch.no_grad()
 def predicted(backbone, *prompts):
     """The noise predicted for ``prompts`` in one batch."""
-    z = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1)).expand(len(prompts), -1, -1, -1)
+    z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1)).expand(len(prompts), -1, -1, -1)
     return backbone.predict(z, torch.full((len(prompts),), 500), backbone.read(list(prompts)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUICK, describe
-from tiny import tiny_clip
+from tiny import mini, tiny_clip
 
 from l2dm.backbone import Backbone
 from l2dm.bench import lifelong, pool, runs
@@ -30,7 +30,7 @@ from l2dm.settings import read_toml
 def plan(tmp_path):
     """Two concepts of two pictures, one prompt, one noun."""
     folder = describe(tmp_path / "concepts", {"rex": "dog", "tom": "cat"})
-    return lifelong.Plan(folder, count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1})
+    return lifelong.Plan(folder, base=mini(), count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1})
 
 
 def test_the_shipped_concepts_are_whole():

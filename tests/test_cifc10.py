@@ -11,7 +11,7 @@ import torch
 from conftest import QUICK, paint
 from PIL import Image
 from reference.alignment import literal_image_alignment, literal_text_alignment
-from tiny import tiny_clip, tiny_dino
+from tiny import mini, tiny_clip, tiny_dino
 
 from l2dm import cli
 from l2dm.backbone import Source, load_encoder
@@ -44,7 +44,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def plan(place):
     return Plan(
-        str(place / "data"), clip=str(place / "clip"), dino=str(place / "dino"), count=2, prompts=2, images=2, steps=1, batch=2,
+        str(place / "data"), base=mini(), clip=str(place / "clip"), dino=str(place / "dino"), count=2, prompts=2, images=2, steps=1, batch=2,
         learn=learning({**QUICK, "steps": 1}),
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ def test_captions_alone_are_learnt_from(place):
 
 
 def test_the_scores_are_the_literal_metric_of_what_the_world_draws(place, plan, tmp_path):
-    world, clip = World.create(tmp_path / "world"), load_encoder(place / "clip")
+    world, clip = World.create(tmp_path / "world", mini()), load_encoder(place / "clip")
     world.learn(place / "data" / "dog", token="<dog1>", noun="dog", **plan.learn)
     found = Course(plan).scores(world, "<dog1>", "dog")
     about = {"n": 2, "steps": 1, "batch": 2, "seed": 2024, "guidance_scale": 7.5, "sampler": "dpm-solver"}

@@ -11,6 +11,7 @@ import sys
 import pytest
 from conftest import QUICK
 from PIL import Image
+from tiny import mini
 
 from l2dm import cli
 from l2dm.world.draft import Draft
@@ -44,7 +45,7 @@ def quick(tmp_path):
 
 def test_the_main_job_as_json(run, quick, photos, tmp_path):
     world = tmp_path / "w"
-    assert json.loads(run("init", world, "--json")[1])["version"] == 0
+    assert json.loads(run("init", world, "--base", mini(), "--json")[1])["version"] == 0
     learnt = json.loads(
         run(
             "learn",
@@ -85,7 +86,7 @@ def test_the_main_job_as_json(run, quick, photos, tmp_path):
 def test_the_main_job_for_people(run, quick, photos, tmp_path):
     world, seen = tmp_path / "w", tmp_path / "seen.toml"
     seen.write_text(quick.read_text().replace("previews = 0", "previews = 1"))
-    assert "fresh world" in run("init", world)[1]
+    assert "fresh world" in run("init", world, "--base", mini())[1]
     code, out, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick)
     assert code == 0 and "learnt <rex> dog from 3 photos" in out and "images/s" in err
     page = tmp_path / "card.html"
@@ -99,7 +100,7 @@ def test_the_main_job_for_people(run, quick, photos, tmp_path):
 
 def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     world, out = tmp_path / "w", tmp_path / "out"
-    run("init", world)
+    run("init", world, "--base", mini())
     draw = (
         "generate",
         world,
@@ -150,7 +151,7 @@ def test_errors_are_json_where_json_was_asked_for(run, tmp_path):
 
 def test_ctrl_c_ends_with_130_and_tells_how_to_go_on(run, quick, photos, tmp_path, monkeypatch):
     world = tmp_path / "w"
-    run("init", world)
+    run("init", world, "--base", mini())
     save = Draft.save
 
     def interrupted(self, *args):

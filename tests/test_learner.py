@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 import torch
+from learning import fresh
 from reference.objective import literal_distillation, literal_objective
+from tiny import mini
 
 from l2dm.backbone import Backbone
 from l2dm.backbone.process import DiscreteBetas
@@ -23,8 +25,14 @@ from l2dm.tuners import TUNERS
 SETTINGS = LearnSettings(steps=3, batch=2, learning_rate=1e-3, seed=5, precision="float32")
 
 
+@pytest.fixture
+def backbone():
+    """The tiny base, for tests that leave it as it is."""
+    return fresh()
+
+
 def latents(count: int, seed: int) -> torch.Tensor:
-    return torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
 PAST = Past({"a photo of a dog": latents(3, 1)})
@@ -36,7 +44,7 @@ MEMORY = {
 
 def start(photos, tuner="key_value", past=PAST, **changes):
     """A fresh learning of <rex> over a backbone of its own."""
-    backbone = Backbone.load()
+    backbone = Backbone.load(mini())
     concept = Concept.read(photos, "<rex>", "dog")
     chosen = TUNERS[tuner](backbone)
     vector = backbone.add_token("<rex>", backbone.word_vector("dog"))
@@ -53,10 +61,10 @@ def test_the_objective_is_its_literal_twin(backbone, kind):
         Rows(
             "concept",
             1.0,
-            torch.randn(3, 4, 16, 16, generator=g),
+            torch.randn(3, 4, 8, 8, generator=g),
             ["a photo of a dog", "a dog", "a photo of a dog"],
         ),
-        Rows("prior", 0.7, torch.randn(2, 4, 16, 16, generator=g), ["a cat"] * 2),
+        Rows("prior", 0.7, torch.randn(2, 4, 8, 8, generator=g), ["a cat"] * 2),
     ]
     with torch.no_grad():
         fast, values = objective(other, parts, torch.Generator().manual_seed(9))
@@ -66,8 +74,8 @@ def test_the_objective_is_its_literal_twin(backbone, kind):
 
 
 def test_masked_rows_count_their_mask_alone(backbone):
-    z, inside = latents(2, 3), torch.zeros(2, 1, 16, 16)
-    inside[:, :, 4:10, 5:12] = 1
+    z, inside = latents(2, 3), torch.zeros(2, 1, 8, 8)
+    inside[:, :, 2:5, 2:6] = 1
 
     def value(masks):
         rows = [Rows("concept", 1.0, z, ["a dog", ""], masks=masks)]
@@ -77,7 +85,7 @@ def test_masked_rows_count_their_mask_alone(backbone):
         plain, whole, here, elsewhere = (
             value(masks) for masks in (None, torch.ones_like(inside), inside, 1 - inside)
         )
-    share = 6 * 7 / 256
+    share = 3 * 4 / 64
     assert whole == pytest.approx(plain, rel=1e-6)
     assert whole == pytest.approx(share * here + (1 - share) * elsewhere, rel=1e-5) and here != pytest.approx(
         elsewhere, rel=1e-3
@@ -94,7 +102,7 @@ def test_mixes_name_both_things_and_are_learnt_beside_the_photos(photos):
     made = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
     again = mixes(learning.backbone, learning.concept, learning.past.companions, True, seed=5, count=12)
     assert (
-        made.latents.shape == (12, 4, 16, 16)
+        made.latents.shape == (12, 4, 8, 8)
         and torch.equal(made.latents, again.latents)
         and made.prompts == again.prompts
     )
@@ -126,7 +134,7 @@ def test_over_adapters_the_memory_is_rehearsed_and_held_beside_the_new_concept(p
         "the teacher does not know <rex>"
     )
     assert (replay.held <= replay.masks).all()
-    halves = replay.held.view(2, 16, 2, 8).sum((1, 3))
+    halves = replay.held.view(2, 8, 2, 4).sum((1, 3))
     assert ((halves == 0).sum(1) == 1).all(), "what is held is one half: the earlier concept's"
     forward = learning.backbone.unet.forward
     monkeypatch.setattr(
@@ -150,7 +158,7 @@ def test_l2dm_over_adapters_without_a_part(photos):
 
 
 def test_distillation_counts_where_it_is_held():
-    teacher, student, where = latents(2, 1), latents(2, 2), torch.zeros(2, 1, 16, 16)
+    teacher, student, where = latents(2, 1), latents(2, 2), torch.zeros(2, 1, 8, 8)
     where[0, :, 4:10, 5:12] = where[1, :, :, :8] = 1
     slow = [float((teacher - student)[row][:, where[row, 0] == 1].square().mean()) for row in range(2)]
     assert distillation_errors(teacher, student, where).tolist() == pytest.approx(slow, rel=1e-5)
@@ -289,7 +297,7 @@ def test_a_compiled_denoiser_learns_and_is_gone_afterwards(photos, monkeypatch):
     class Compiled(torch.nn.Module):
         def __init__(self, own):
             super().__init__()
-            self.own, self.calls = own, 0
+            self.own, self.calls, self.config = own, 0, own.config
             made.append(self)
 
         def forward(self, *args, **kwargs):

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from conftest import QUICK, paint
+from tiny import mini
 
 from benchmarks.malformed import verdict
 from benchmarks.malformed_families import ALL
@@ -19,7 +20,7 @@ def taught(tmp_path_factory):
     for i in range(2):
         (place / "photos").mkdir(exist_ok=True)
         paint(i).save(place / "photos" / f"{i}.png")
-    World.create(place / "world").learn(place / "photos", token="<known>", noun="dog", **QUICK)
+    World.create(place / "world", mini()).learn(place / "photos", token="<known>", noun="dog", **QUICK)
     return place / "world"
 
 

@@ -16,6 +16,7 @@ from reference.keeping import (
     literal_self_regularization,
 )
 from safetensors.torch import load_file
+from tiny import mini
 
 from l2dm import World
 from l2dm.errors import SettingsError, TokenError
@@ -23,6 +24,12 @@ from l2dm.learner import Learning, objective
 from l2dm.retention import KeptDirections, Past, attention_errors, attention_outputs, old_prompts
 from l2dm.retention.fisher import diagonal
 from l2dm.retention.kept_directions import KEY, SENTENCES, correlations, leading
+
+
+@pytest.fixture
+def backbone():
+    """The tiny base, for tests that leave it as it is."""
+    return fresh()
 
 
 def test_ewc_is_its_literal_twin_and_0_at_the_old_weights(photos):
@@ -52,7 +59,10 @@ def test_ewc_is_its_literal_twin_and_0_at_the_old_weights(photos):
 
 
 def test_what_ewc_keeps_lives_and_dies_with_its_version(photos, tmp_path):
-    world, options = World.create(tmp_path / "w"), {**QUICK, "method": "ewc", "steps": 1, "fisher_samples": 1}
+    world, options = (
+        World.create(tmp_path / "w", mini()),
+        {**QUICK, "method": "ewc", "steps": 1, "fisher_samples": 1},
+    )
     world.learn(photos, token="<rex>", noun="dog", **options)
     file = "kept.safetensors"
     first = load_file(world.path / "versions/0001" / file)
@@ -117,7 +127,7 @@ def test_c_loras_penalty_is_its_literal_twin(photos):
 
 
 def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkeypatch):
-    world, options = World.create(tmp_path / "w"), {**QUICK, "method": "joint", "steps": 1}
+    world, options = World.create(tmp_path / "w", mini()), {**QUICK, "method": "joint", "steps": 1}
     world.learn(photos, token="<rex>", noun="dog", **options)
     with pytest.raises(SettingsError, match=r"photos of every earlier concept.*<rex>.*earlier="):
         world.learn(photos, token="<tom>", noun="cat", **options)
@@ -145,7 +155,7 @@ def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkey
 
 
 def test_the_attention_term_holds_cross_attention_outputs(photos):
-    past = Past(memory={"<tom>": torch.randn(2, 4, 16, 16)}, prompts={"<tom>": ["a cat", "a dog"]})
+    past = Past(memory={"<tom>": torch.randn(2, 4, 8, 8)}, prompts={"<tom>": ["a cat", "a dog"]})
     learning = begin(photos, "l2dm-published", past=past, steps=2, batch=2, attention_weight=0.5)
     next(learning.run())
     generator = torch.Generator().manual_seed(4)
@@ -159,7 +169,7 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
     times = torch.randint(
         learning.backbone.process.scheduler.config.num_train_timesteps, (4,), generator=generator
     )[2:]
-    noise = torch.randn((4, 4, 16, 16), generator=generator)[2:]
+    noise = torch.randn((4, 4, 8, 8), generator=generator)[2:]
     noisy, context = (
         learning.backbone.process.scheduler.add_noise(parts[-1].latents, noise, times),
         learning.backbone.read(parts[-1].prompts),

@@ -13,6 +13,7 @@ from learning import PLAIN, REX, TOM, begin, fresh, learn, predicted
 from reference.keeping import (
     literal_aggregation,
 )
+from tiny import mini
 
 from l2dm import LearnSettings, World
 from l2dm.backbone import Conditioning
@@ -23,6 +24,12 @@ from l2dm.tuners import TUNERS
 from l2dm.tuners.aggregated import aggregation
 from l2dm.tuners.by_prompt import own_words
 from l2dm.world.weights import read_weights
+
+
+@pytest.fixture
+def backbone():
+    """The tiny base, for tests that leave it as it is."""
+    return fresh()
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +231,7 @@ def test_own_words_are_the_token_and_the_noun_right_after_it():
 
 @pytest.mark.parametrize("method", ["isolated", "switched"])
 def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain, tmp_path, method):
-    world = World.create(tmp_path / "w")
+    world = World.create(tmp_path / "w", mini())
     options = {**QUICK, "method": method, "steps": 2, "rank": 2, "learning_rate": 0.01}
     drawing = {"n": 1, "steps": 2, "negative_prompt": "a cat"}
     others = [world.generate(PLAIN, **drawing)[0].image]
@@ -261,7 +268,7 @@ def test_switched_is_the_sum_of_the_weights_in_pictures_that_are_named_and_in_th
     beside = dataclasses.replace(negative, named=named.named)
     batch = Conditioning.cat([negative, named, beside])
     noisy, seen = (
-        torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1),
+        torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1),
         {},
     )
     names = [

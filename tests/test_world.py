@@ -303,7 +303,7 @@ def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
     assert json.loads((files / "short-term.json").read_text()) == {"<rex>": 2, "<tom>": 2}, (
         "the budget buys an old task beside the new one"
     )
-    assert load_file(files / "short-term.safetensors")["latents/<rex>"].shape == (3, 4, 16, 16), (
+    assert load_file(files / "short-term.safetensors")["latents/<rex>"].shape == (3, 4, 8, 8), (
         "one entry for each photo"
     )
     assert "memory" in stages and not (world.path / "learning").exists()
