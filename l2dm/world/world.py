@@ -1,60 +1,28 @@
-"""The world: opened, taught, drawn from, taken back."""
+"""The world: opened, taught, drawn from; what is done to its files alone is in ``repository``."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import __version__
 from ..backbone import MINI, NONE, OWN, Backbone, Source, default_clip, find_base
 from ..concept import Concept
-from ..errors import (
-    LongWorkWarning,
-    PromptError,
-    PromptWarning,
-    SettingsError,
-    TokenError,
-    WorldDamaged,
-    WorldError,
-    os_errors,
-    out_of_memory,
-)
-from ..generation import (
-    AttentionRecorder,
-    Picture,
-    bare_names,
-    check_length,
-    draw,
-    long_work,
-    mentions,
-    personal_tokens,
-    provenance,
-    resolve_composition,
-    without_escapes,
-)
+from ..errors import SettingsError, TokenError, WorldDamaged, os_errors, out_of_memory
+from ..generation import Picture
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
-from ..threads import Threads
 from ..tuners import TUNERS
-from . import store
 from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
+from .drawing import generate
 from .founding import check_free, found
-from .leftovers import clear
 from .lesson import Lesson, OnProgress
-from .lock import locked
-from .manifest import Manifest, Version, entry, folder_of, now
-from .past import copy_without, read_long_term
-from .purging import Purge, finish, plan, purge
-from .recorded import Recorded, digests
-from .repair import Findings, examine, repair
-from .upgrade import upgrade
+from .manifest import Manifest, Version, entry
+from .past import read_long_term
+from .repository import Repository
 from .weights import read_weights
 
 
@@ -69,7 +37,7 @@ def settings_for(
     return cls.of(own.get(kind, {}), of_tuner, given or {}, place=place)
 
 
-class World:
+class World(Repository):
     """A base model and the concepts it was taught, in a folder. Make one with ``create``, open one with ``open``.
 
     The folder holds tuned weights, token vectors, CLIP features and prompts of what was learnt, and pictures that
@@ -77,7 +45,7 @@ class World:
     """
 
     def __init__(self, path: Path, manifest: Manifest, source: Source | None = None):
-        self.path, self.manifest = path, manifest
+        super().__init__(path, manifest)
         self._backbone: Backbone | None = None
         self._source = source
         self._loaded = -1
@@ -128,20 +96,6 @@ class World:
         return cls(path, manifest, None if base is None else source_of(path, manifest, base))
 
     @property
-    def concepts(self) -> dict[str, str]:
-        """Token -> class noun, in the order of learning."""
-        return self.manifest.concepts
-
-    @property
-    def version(self) -> int:
-        """Number of the present version; 0 when nothing is learnt."""
-        return self.manifest.head
-
-    @property
-    def _files(self) -> Recorded:
-        return self.manifest.recorded(self.path, self.version)
-
-    @property
     def source(self) -> Source:
         """Where its base lies, on this machine: nothing is downloaded. Looked for once."""
         if self._source is None:
@@ -153,8 +107,8 @@ class World:
         if self._backbone is None or self._loaded not in (-1, self.version):
             check_base(self.path, self.manifest, self.source)
             clip = clip_of(self.path, self.manifest, self.source)
+            self._backbone, self._loaded = None, -1
             self._backbone = Backbone.load(self.source, clip=str(clip or NONE))
-            self._loaded = -1
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
@@ -199,59 +153,7 @@ class World:
         PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]`` says it too), and with LongWorkWarning
         before pictures many times as large as the base's own.
         """
-        settings = self._merge("generate", settings, changes)
-        for text in (prompt, settings.negative_prompt):
-            personal_tokens(text, self.concepts)
-        asked, prompt = prompt, without_escapes(prompt)
-        settings = dataclasses.replace(settings, negative_prompt=without_escapes(settings.negative_prompt))
-        backbone = self.backbone()
-        for text in (prompt, settings.negative_prompt):
-            personal_tokens(
-                text, self.concepts
-            )  # once more: another process may have taken one back meanwhile
-            check_length(text, backbone)
-        named, recorder = [], None
-        if settings.guidance != "none" or settings.subjects or show_attention:
-            plain = tuple(backbone.defaults.get("nouns", ()))
-            subjects = tuple(noun.strip() for noun in settings.subjects.split(",") if noun.strip())
-            named = mentions(prompt, self.concepts, backbone, plain, subjects)
-        if show_attention:
-            if not named:
-                raise PromptError(
-                    f"prompt {asked!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog"
-                )
-            if beyond := [step for step in show_attention if not 0 <= step < settings.steps]:
-                raise SettingsError(
-                    f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}"
-                )
-            recorder = AttentionRecorder(show_attention)
-        composition = resolve_composition(settings.guidance, named)
-        notes = bare_names(prompt, self.concepts)
-        if composition.name == "none" != settings.guidance != self.settings("generate").guidance:
-            notes.append(f"composition: {composition}")
-        for note in notes:
-            warnings.warn(note, PromptWarning, stacklevel=2)
-        if line := long_work(backbone, settings):
-            warnings.warn(line, LongWorkWarning, stacklevel=2)
-        threads = Threads(settings.threads)
-        work, way_out = (
-            f"{self.path}: drawing with batch = {settings.batch}",
-            "choose a smaller batch, height or width",
-        )
-        with threads.during(), out_of_memory(work, way_out):
-            images = draw(backbone, prompt, settings, on_picture, named, recorder)
-        common = {
-            "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
-            "threads": str(threads.count),
-            "guidance_scale": str(settings.guidance_scale), **provenance(backbone, prompt, named, composition, settings),
-            "notes": "; ".join(notes), "world_version": str(self.version), "base": self.manifest.base.rsplit("/", 1)[-1],
-            "base_fingerprint": self.manifest.fingerprint, "software": f"l2dm {__version__}",
-        }  # fmt: skip
-        seen = recorder.pictures if recorder else [()] * len(images)
-        return [
-            Picture(image, asked, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i])
-            for i, image in enumerate(images)
-        ]
+        return generate(self, prompt, self._merge("generate", settings, changes), on_picture, show_attention)
 
     def _merge(self, kind: str, settings: Any, changes: dict[str, Any]) -> Any:
         return (
@@ -318,27 +220,7 @@ class World:
         else:
             self._backbone, self._loaded = None, -1
 
-    # ---------------------------------------------------------------- history
-
-    def history(self) -> list[dict[str, Any]]:
-        """Everything that happened to the world, oldest first."""
-        return [dict(entry) for entry in self.manifest.journal]
-
-    def undo(self) -> Version:
-        """Take the last change back, a learnt or a forgotten concept; returns the version that was dropped."""
-        with self._writing(whole=False):
-            dropped = self.manifest.present
-            if dropped is None:
-                raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
-            self.manifest.recorded(self.path, dropped.parent).check()
-            versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
-            self.record(
-                entry("undo", version=dropped.version, token=dropped.token),
-                head=dropped.parent,
-                versions=versions,
-            )
-            store.remove_folder(folder_of(self.path, dropped.version))
-        return dropped
+    # ---------------------------------------------------------------- its base
 
     def relocate(
         self, base: str | Path | None = None, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
@@ -376,74 +258,3 @@ class World:
         self._backbone, self._loaded, self._source = None, -1, None
         remembered = read_long_term(self._files).prompts if found else self.concepts
         return [token for token in self.concepts if token not in remembered]
-
-    def verify(self, deep: bool = False) -> Findings:
-        """What is broken, and what of it can be saved; see ``examine``. Nothing is changed."""
-        return examine(self.path, deep)
-
-    def repair(self) -> Findings:
-        """Go to the newest whole version; what is broken is moved into ``quarantine/``, never removed. Returns what was found."""
-        found = repair(self.path)
-        self.manifest = Manifest.read(self.path, whole=False)
-        self._backbone, self._loaded = None, -1
-        return found
-
-    def forget(self, token: str) -> Version:
-        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
-        world's tuner holds for it alone.
-
-        What learning it did to shared weights stays; ``undo`` takes the last concept back whole.
-        """
-        with self._writing():
-            if token not in self.concepts:
-                near = difflib.get_close_matches(token, self.concepts, 1)
-                raise TokenError(
-                    f"token {token!r}: {self.path} has not learnt it; "
-                    + (f"did you mean {near[0]}?" if near else "see l2dm show")
-                )
-            head, number, present = self._files, self.manifest.counter + 1, self.manifest.present
-            folder = folder_of(self.path, number)
-            noun = self.concepts[token]
-            store.write_folder(folder, lambda place: copy_without(head, place, token, noun))
-            left = {t: noun for t, noun in self.concepts.items() if t != token}
-            version = dataclasses.replace(
-                present, version=number, parent=self.version, created=now(), token=token, noun=noun, photos=0, seconds=0.0,
-                settings={}, threads=[], adopted=0, concepts=left, files=digests(folder),
-                scores={t: s for t, s in present.scores.items() if t != token}, drawn=[t for t in present.drawn if t != token],
-            )  # fmt: skip
-            line = entry("forget", version=number, token=token)
-            self.record(
-                line, head=number, counter=number, versions={**self.manifest.versions, number: version}
-            )
-            self._backbone, self._loaded = None, -1
-        return version
-
-    def purge(self, token: str, dry: bool = False) -> Purge:
-        """Rewrite the history as if the concept had never been learnt: no version, memory, picture or checkpoint holds anything of it, for
-        good. ``dry``: only say what that would do.
-
-        Raises TokenError where there is nothing of it, WorldError where weights that concepts share hold it."""
-        if dry:
-            return plan(self.path, self.manifest, token)
-        with self._writing():
-            done = purge(self, token)
-            self._backbone, self._loaded = None, -1
-        return done
-
-    def record(self, line: dict[str, Any], **changes: Any) -> None:
-        """Write the manifest with ``changes`` and one more line in its journal; the world's lock is held."""
-        manifest = dataclasses.replace(self.manifest, journal=[*self.manifest.journal, line], **changes)
-        manifest.write(self.path)
-        self.manifest = manifest
-
-    @contextmanager
-    def _writing(self, whole: bool = True) -> Iterator[None]:
-        """Hold the world's lock, with the manifest as it is on disk now and no half-done work in the folder."""
-        with os_errors(self.path), locked(self.path):
-            store.check_writable(self.path)
-            self.manifest = Manifest.read(self.path, whole)
-            clear(self.path, self.manifest)
-            self.manifest = upgrade(self.path, self.manifest)
-            self.manifest.renew_copy(self.path)
-            self.manifest = finish(self.path, self.manifest)
-            yield

@@ -1,0 +1,85 @@
+"""One drawing: a prompt is held against what the world knows, drawn, and each picture told how it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import LongWorkWarning, PromptError, PromptWarning, SettingsError, out_of_memory
+from ..generation import (
+    AttentionRecorder,
+    Picture,
+    bare_names,
+    check_length,
+    draw,
+    long_work,
+    mentions,
+    personal_tokens,
+    provenance,
+    resolve_composition,
+    without_escapes,
+)
+from ..settings import GenerateSettings
+from ..threads import Threads
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+def generate(
+    world: World, asked: str, settings: GenerateSettings, on_picture: Callable[[int], None], show_attention: tuple[int, ...]
+) -> list[Picture]:  # fmt: skip
+    """Draw the prompt that is ``asked`` for; see ``World.generate``."""
+    for text in (asked, settings.negative_prompt):
+        personal_tokens(text, world.concepts)
+    prompt = without_escapes(asked)
+    settings = dataclasses.replace(settings, negative_prompt=without_escapes(settings.negative_prompt))
+    backbone = world.backbone()
+    for text in (prompt, settings.negative_prompt):
+        personal_tokens(text, world.concepts)  # once more: another process may have taken one back meanwhile
+        check_length(text, backbone)
+    named, recorder = [], None
+    if settings.guidance != "none" or settings.subjects or show_attention:
+        plain = tuple(backbone.defaults.get("nouns", ()))
+        subjects = tuple(noun.strip() for noun in settings.subjects.split(",") if noun.strip())
+        named = mentions(prompt, world.concepts, backbone, plain, subjects)
+    if show_attention:
+        if not named:
+            raise PromptError(
+                f"prompt {asked!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog"
+            )
+        if beyond := [step for step in show_attention if not 0 <= step < settings.steps]:
+            raise SettingsError(
+                f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}"
+            )
+        recorder = AttentionRecorder(show_attention)
+    composition = resolve_composition(settings.guidance, named)
+    notes = bare_names(prompt, world.concepts)
+    if composition.name == "none" != settings.guidance != world.settings("generate").guidance:
+        notes.append(f"composition: {composition}")
+    for note in notes:
+        warnings.warn(note, PromptWarning, stacklevel=3)
+    if line := long_work(backbone, settings):
+        warnings.warn(line, LongWorkWarning, stacklevel=3)
+    threads = Threads(settings.threads)
+    work, way_out = (
+        f"{world.path}: drawing with batch = {settings.batch}",
+        "choose a smaller batch, height or width",
+    )
+    with threads.during(), out_of_memory(work, way_out):
+        images = draw(backbone, prompt, settings, on_picture, named, recorder)
+    common = {
+        "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
+        "threads": str(threads.count),
+        "guidance_scale": str(settings.guidance_scale), **provenance(backbone, prompt, named, composition, settings),
+        "notes": "; ".join(notes), "world_version": str(world.version), "base": world.manifest.base.rsplit("/", 1)[-1],
+        "base_fingerprint": world.manifest.fingerprint, "software": f"l2dm {__version__}",
+    }  # fmt: skip
+    seen = recorder.pictures if recorder else [()] * len(images)
+    return [
+        Picture(image, asked, settings.seed + i, {**common, "seed": str(settings.seed + i)}, seen[i])
+        for i, image in enumerate(images)
+    ]

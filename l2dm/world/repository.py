@@ -1,0 +1,130 @@
+"""A world's files: what is recorded of them, and the verbs that change them without a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import TokenError, WorldError, os_errors
+from . import store
+from .leftovers import clear
+from .lock import locked
+from .manifest import Manifest, Version, entry, folder_of, now
+from .past import copy_without
+from .purging import Purge, finish, plan, purge
+from .recorded import Recorded, digests
+from .repair import Findings, examine, repair
+from .upgrade import upgrade
+
+
+class Repository:
+    """The folder of a world, and its ``manifest`` as it was last read or written. A number of a version is never given twice."""
+
+    def __init__(self, path: Path, manifest: Manifest):
+        self.path, self.manifest = path, manifest
+
+    @property
+    def concepts(self) -> dict[str, str]:
+        """Token -> class noun, in the order of learning."""
+        return self.manifest.concepts
+
+    @property
+    def version(self) -> int:
+        """Number of the present version; 0 when nothing is learnt."""
+        return self.manifest.head
+
+    @property
+    def _files(self) -> Recorded:
+        return self.manifest.recorded(self.path, self.version)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Everything that happened to the world, oldest first."""
+        return [dict(entry) for entry in self.manifest.journal]
+
+    def undo(self) -> Version:
+        """Take the last change back, a learnt or a forgotten concept; returns the version that was dropped."""
+        with self._writing(whole=False):
+            dropped = self.manifest.present
+            if dropped is None:
+                raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
+            self.manifest.recorded(self.path, dropped.parent).check()
+            versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
+            self.record(
+                entry("undo", version=dropped.version, token=dropped.token),
+                head=dropped.parent,
+                versions=versions,
+            )
+            store.remove_folder(folder_of(self.path, dropped.version))
+        return dropped
+
+    def verify(self, deep: bool = False) -> Findings:
+        """What is broken, and what of it can be saved; see ``examine``. Nothing is changed."""
+        return examine(self.path, deep)
+
+    def repair(self) -> Findings:
+        """Go to the newest whole version; what is broken is moved into ``quarantine/``, never removed. Returns what was found."""
+        found = repair(self.path)
+        self.manifest = Manifest.read(self.path, whole=False)
+        return found
+
+    def forget(self, token: str) -> Version:
+        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
+        world's tuner holds for it alone.
+
+        What learning it did to shared weights stays; ``undo`` takes the last concept back whole.
+        """
+        with self._writing():
+            if token not in self.concepts:
+                near = difflib.get_close_matches(token, self.concepts, 1)
+                raise TokenError(
+                    f"token {token!r}: {self.path} has not learnt it; "
+                    + (f"did you mean {near[0]}?" if near else "see l2dm show")
+                )
+            head, number, present = self._files, self.manifest.counter + 1, self.manifest.present
+            folder = folder_of(self.path, number)
+            noun = self.concepts[token]
+            store.write_folder(folder, lambda place: copy_without(head, place, token, noun))
+            left = {t: noun for t, noun in self.concepts.items() if t != token}
+            version = dataclasses.replace(
+                present, version=number, parent=self.version, created=now(), token=token, noun=noun, photos=0, seconds=0.0,
+                settings={}, threads=[], adopted=0, concepts=left, files=digests(folder),
+                scores={t: s for t, s in present.scores.items() if t != token}, drawn=[t for t in present.drawn if t != token],
+            )  # fmt: skip
+            line = entry("forget", version=number, token=token)
+            self.record(
+                line, head=number, counter=number, versions={**self.manifest.versions, number: version}
+            )
+        return version
+
+    def purge(self, token: str, dry: bool = False) -> Purge:
+        """Rewrite the history as if the concept had never been learnt: no version, memory, picture or checkpoint holds anything of it, for
+        good. ``dry``: only say what that would do.
+
+        Raises TokenError where there is nothing of it, WorldError where weights that concepts share hold it."""
+        if dry:
+            return plan(self.path, self.manifest, token)
+        with self._writing():
+            done = purge(self, token)
+        return done
+
+    def record(self, line: dict[str, Any], **changes: Any) -> None:
+        """Write the manifest with ``changes`` and one more line in its journal; the world's lock is held."""
+        manifest = dataclasses.replace(self.manifest, journal=[*self.manifest.journal, line], **changes)
+        manifest.write(self.path)
+        self.manifest = manifest
+
+    @contextmanager
+    def _writing(self, whole: bool = True) -> Iterator[None]:
+        """Hold the world's lock, with the manifest as it is on disk now and no half-done work in the folder."""
+        with os_errors(self.path), locked(self.path):
+            store.check_writable(self.path)
+            self.manifest = Manifest.read(self.path, whole)
+            clear(self.path, self.manifest)
+            self.manifest = upgrade(self.path, self.manifest)
+            self.manifest.renew_copy(self.path)
+            self.manifest = finish(self.path, self.manifest)
+            yield
