@@ -305,3 +305,13 @@ def test_the_command_asks(tmp_path, monkeypatch, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert (answer["purged"], answer["removed"], answer["version"]) == ("<tom>", [3], 0)
     assert [line["action"] for line in World.open(world.path).history()] == ["init", "purge", "purge"]
+
+
+def test_saying_what_a_purge_would_do_moves_nothing(tmp_path):
+    """Without the lock a damaged checkpoint is left where another process may be about to replace it."""
+    world = told(tmp_path / "w", "+<tom>", "+<rex>")
+    unfinished(world, "<ada>")
+    (tmp_path / "w/learning/000005/draft.json").write_bytes(b"{}")
+    before = contents(tmp_path / "w")
+    assert "an unfinished learning" in world.purge("<rex>", dry=True).lost
+    assert contents(tmp_path / "w") == before

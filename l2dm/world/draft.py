@@ -32,10 +32,6 @@ class Draft:
         self.folder, self.identity = folder, identity
         self._found: tuple[Recorded, DraftRecord] | tuple[()] | None = None
 
-    def _steps(self) -> list[Path]:
-        """The checkpoints' folders, the last one first."""
-        return sorted(self.folder.glob("[0-9]*"), reverse=True)
-
     def _latest(self) -> tuple[Recorded, DraftRecord] | None:
         """The last whole checkpoint, looked at once."""
         if self._found is None:
@@ -43,11 +39,9 @@ class Draft:
         return self._found or None
 
     def _whole(self) -> Iterator[tuple[Recorded, DraftRecord]]:
-        for step in self._steps():
+        for step in _steps(self.folder):
             try:
-                checkpoint = Recorded.by_itself(step, WAY_OUT)
-                checkpoint.check()
-                yield checkpoint, checkpoint.json("draft.json", DRAFT)
+                yield _checked(step)
             except WorldDamaged as damage:
                 store.set_aside(self.folder.parent, step)
                 warnings.warn(str(damage), WorldWarning, stacklevel=2)
@@ -57,12 +51,6 @@ class Draft:
         """From which step on how many threads made the last checkpoint; empty where that is not known."""
         latest = self._latest()
         return latest[1].get("threads", []) if latest else []
-
-    @property
-    def token(self) -> str:
-        """Of the concept whose learning is unfinished; empty where none is."""
-        latest = self._latest()
-        return latest[1]["token"] if latest else ""
 
     @property
     def threads(self) -> int:
@@ -95,7 +83,7 @@ class Draft:
         target = self.folder / f"{learning.done:06d}"
         if target.exists():
             return
-        for earlier in self._steps()[1:]:
+        for earlier in _steps(self.folder)[1:]:
             store.remove_folder(earlier)
 
         def fill(place: Path) -> None:
@@ -118,3 +106,23 @@ class Draft:
         with suppress(OSError):
             store.replace(self.folder, gone)
         store.remove_folder(gone)
+
+
+def unfinished(folder: Path) -> str:
+    """Token of the concept whose learning is unfinished; empty where none is, or none that is whole. Only looks: it needs no lock."""
+    for step in _steps(folder):
+        with suppress(WorldDamaged):
+            return _checked(step)[1]["token"]
+    return ""
+
+
+def _steps(folder: Path) -> list[Path]:
+    """The checkpoints' folders, the last one first."""
+    return sorted(folder.glob("[0-9]*"), reverse=True)
+
+
+def _checked(step: Path) -> tuple[Recorded, DraftRecord]:
+    """A checkpoint whose every byte is as recorded. Raises WorldDamaged."""
+    checkpoint = Recorded.by_itself(step, WAY_OUT)
+    checkpoint.check()
+    return checkpoint, checkpoint.json("draft.json", DRAFT)

@@ -20,7 +20,7 @@ from ..memory import forget
 from ..methods import METHODS
 from ..tuners import TUNERS
 from . import store
-from .draft import Draft
+from .draft import unfinished
 from .lock import LOCK, MARKER
 from .manifest import COPY, NAME, Manifest, Version, entry, folder_of, picture_file
 from .past import KEPT, NOUNS, read_long_term, read_short_term, write_long_term, write_short_term
@@ -57,7 +57,7 @@ class Purge:
 def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     """What purging ``token`` would do. Raises TokenError for a token that the world has nothing of, and WorldError where others' weights
     hold it, so that it cannot be purged."""
-    versions, draft = manifest.versions, Draft(world / "learning", {}).token
+    versions, draft = manifest.versions, unfinished(world / "learning")
     own = {n for n, v in versions.items() if v.token == token}
     holding = {n for n, v in versions.items() if token in v.concepts}
     told = [line for line in manifest.journal if _names(line, token)]
