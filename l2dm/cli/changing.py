@@ -47,7 +47,8 @@ def _purge(world: World, token: str, yes: bool, as_json: bool) -> None:
     lines = [f"{world.path}: purging {token} cannot be undone", f"versions removed: {list(plan.removed)}"]
     lines += [f"versions rewritten: {list(plan.rewritten)}, then called {list(plan.rewritten.values())}"]
     lines += [f"lost too: {what}" for what in plan.lost] + [f"stays: {what}" for what in plan.stays]
-    lines += ["stays: pictures, reports and copies outside the world's folder"]
+    lines += ["stays: pictures, reports and copies outside the world's folder, in backups and snapshots too"]
+    lines += ["stays: what the disk still holds in blocks that it calls free; they are not overwritten"]
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise SettingsError(f"{'; '.join(lines)}; to do it without being asked add --yes")
