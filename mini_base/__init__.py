@@ -1,4 +1,4 @@
-"""How the shipped mini base is made, from registries to weights: ``python -m mini_base``.
+"""How the mini base is made, from registries to weights: ``python -m mini_base``.
 
-corpus -> scenes -> autoencoder -> clip -> unet -> decoder -> card; each step resumes where it was stopped.
+corpus -> scenes -> autoencoder -> clip -> unet -> package; each step resumes where it was stopped.
 """

@@ -17,14 +17,23 @@ import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
+from . import parts
 from .autoencoder import to_model
-from .corpus import NOUNS, Icon, fetch
-from .scenes import PLACES, PLAIN, Composer, Scene
+from .composing import SIDE, Shards
+from .corpus import NOUNS, STYLES, Icon, fetch
+from .places import PLACES, PLAIN
+from .scenes import INKS, Scene
 from .training import DEVICE, Training, swift
 
-LENGTH, VOCABULARY, WIDTH = 32, 3072, 192
-SIDE, PATCH = 64, 8
-BATCH, STEPS, POOL = 64, 6000, 4096
+LENGTH, VOCABULARY, WIDTH, HEADS = 32, 3072, 192, 6
+PATCH = 16
+BATCH, STEPS, POOL, PASSES = 64, 6000, 4096, 4
+SHARES = (
+    0.45,
+    0.4,
+    0.15,
+)  # of scenes of one thing, of two and of three: telling them apart is what it is for
+KINDS = [*PLACES, *PLAIN]
 START, END = "<|startoftext|>", "<|endoftext|>"
 NOUN_PLACE = {noun: i for i, noun in enumerate(NOUNS)}
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -74,14 +83,12 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> torch.Tensor:
 def word_counts(work: Path) -> Counter:
     """The words the tokenizer must hold whole: the captions' own, often; every icon's name, once."""
     words: Counter = Counter()
-    grammar = "a an and of the on in at to next left right above below photo picture small big drawing background floor wall"
-    for text in [
-        grammar,
-        *NOUNS,
-        *PLAIN,
-        *PLACES.values(),
-        "soft glossy flat bold pale grass toy plushie style painting",
-    ]:
+    grammar = (
+        "a an and of the on in at to next left right top bottom corner above below photo picture small large big drawing background "
+        "floor wall toy plushie style painting red"
+    )
+    styles = " ".join(word for _, _, word in STYLES.values())
+    for text in [grammar, styles, *NOUNS, *PLAIN, *INKS, *PLACES.values()]:
         for word in text.split():
             words[word] += 200
     for package in ("noto", "fluent-emoji-flat"):
@@ -93,12 +100,12 @@ def word_counts(work: Path) -> Counter:
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=3, num_attention_heads=HEADS,
         max_position_embeddings=LENGTH, projection_dim=128, bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     vision = CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=4, image_size=SIDE, patch_size=PATCH,
+        hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=HEADS, image_size=SIDE, patch_size=PATCH,
         projection_dim=128,
     )  # fmt: skip
     return CLIPModel(
@@ -113,7 +120,7 @@ class Pair(torch.nn.Module):
         super().__init__()
         self.model = model
         self.nouns = torch.nn.Linear(WIDTH, len(NOUNS))
-        self.backgrounds = torch.nn.Linear(WIDTH, len(PLACES) + len(PLAIN))
+        self.backgrounds = torch.nn.Linear(WIDTH, len(KINDS))
 
     def forward(self, ids, pixels, nouns, background, patches):
         vision = self.model.vision_model(pixel_values=pixels, output_hidden_states=True)
@@ -137,10 +144,18 @@ class Pair(torch.nn.Module):
 
 def noun_of_patches(scene: Scene) -> torch.Tensor:
     """Of each patch ``(8, 8)`` the noun whose box covers half of it, as its place in ``NOUNS``; ``len(NOUNS)`` where none does."""
-    nouns = torch.full((SIDE // PATCH, SIDE // PATCH), len(NOUNS))
+    count = SIDE // PATCH
+    nouns = torch.full((count, count), len(NOUNS))
     for item in scene.items:
-        nouns[torch.from_numpy(item.cells(SIDE, SIDE // PATCH) >= 0.5)] = NOUN_PLACE[item.icon.noun]
+        nouns[torch.from_numpy(item.cells(len(scene.pixels), count) >= 0.5)] = NOUN_PLACE[item.icon.noun]
     return nouns
+
+
+def told(scene: Scene) -> tuple[np.ndarray, str, torch.Tensor, int, torch.Tensor]:
+    """What is learnt from: pixels, caption, nouns that are there ``(64,)``, background, and the noun of each patch."""
+    there = torch.zeros(len(NOUNS))
+    there[[NOUN_PLACE[item.icon.noun] for item in scene.items]] = 1
+    return scene.pixels, scene.caption, there, KINDS.index(scene.background), noun_of_patches(scene)
 
 
 def load_tokenizer(work: Path) -> CLIPTokenizer:
@@ -152,33 +167,38 @@ def load_tokenizer(work: Path) -> CLIPTokenizer:
 
 
 def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
-    """Train (or take up, or just load) the pair, on scenes made a pool at a time."""
+    """The finished pair; trained first (or taken up) where it is not there."""
+    if not parts.settled(work, "clip", "clip", STEPS):
+        pair = _trained(icons, work, seed)
+        parts.keep(work, "clip", pair, parts.record_of(work / "clip"))
+    pair = build(load_tokenizer(work))
+    parts.load(work, "clip", pair)
+    return pair.to(DEVICE).eval()
+
+
+def _trained(icons: list[Icon], work: Path, seed: int) -> CLIPModel:
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(work)
     pair = Pair(build(tokenizer))
     pair.model.set_attn_implementation("eager")  # the fused one is slow in bfloat16 on CPUs
     run = Training(work / "clip", pair, lr=1e-3, total=STEPS, warmup=100, decay=0.998, weight_decay=0.05)
-    composer = Composer(icons, seed=1000 + seed + run.step)
-    rng = np.random.default_rng(seed + run.step)
-    kinds = [*PLACES, *PLAIN]
-    pool: list = []
+    shards, per_shard, shard = (
+        Shards(icons, told, POOL, 1000 + seed, SHARES),
+        max(1, PASSES * POOL // BATCH),
+        -1,
+    )
     while not run.done:
-        if run.step % (4 * POOL // BATCH) == 0 or not pool:
-            pool = [composer.scene(int(rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]))) for _ in range(POOL)]
-        picked = [pool[i] for i in rng.choice(len(pool), size=BATCH, replace=False)]
-        there = torch.zeros(BATCH, len(NOUNS))
-        for row, scene in enumerate(picked):
-            there[row, [NOUN_PLACE[item.icon.noun] for item in scene.items]] = 1
-        where = torch.tensor([kinds.index(s.background) for s in picked])
-        ids, pixels = (
-            tokenize(tokenizer, [s.caption for s in picked]),
-            to_model(np.stack([s.pixels for s in picked])),
-        )
-        known = [
-            part.to(DEVICE) for part in (there, where, torch.stack([noun_of_patches(s) for s in picked]))
-        ]
+        if run.step // per_shard != shard:
+            shard = run.step // per_shard
+            scenes = [scene for chunk in shards.chunks_of(shard) for scene in chunk]
+        rng = np.random.default_rng([seed, run.step])
+        picked = [scenes[i] for i in rng.choice(len(scenes), size=BATCH, replace=False)]
+        pixels, captions, there, where, patches = zip(*picked)
+        known = [part.to(DEVICE) for part in (torch.stack(there), torch.tensor(where), torch.stack(patches))]
         with swift():
-            loss, helpers, logits = pair(ids, pixels, *known)
+            loss, helpers, logits = pair(
+                tokenize(tokenizer, list(captions)), to_model(np.stack(pixels)), *known
+            )
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
             print(
@@ -186,4 +206,5 @@ def train(icons: list[Icon], work: Path, seed: int = 2) -> CLIPModel:
                 flush=True,
             )
         run.update(loss + helpers, BATCH)
+    shards.close()
     return run.averaged().model.eval()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .corpus import NOUNS, TRAIN_STYLES, Icon, load_icons
+from .corpus import NOUNS, Icon, load_icons
 from .scenes import Composer
 
 #: name -> (noun, style, icon)
@@ -38,22 +38,25 @@ TUNING = {
 }  # fmt: skip
 #: places of the pictures to learn from, and of those to compare with; the prompts' places are in neither
 LEARNT, UNSEEN = ("white", "wood", "gray", "brick", "yellow"), ("wood", "white", "orange", "brick", "gray")
-LIKE = TRAIN_STYLES[::2]  # styles whose drawings of the same noun are look-alikes
+ICON_SIDE = 96  # pixels of the icons that they were drawn from
+LIKE = ("noto", "twemoji", "fxemoji")  # styles whose drawings of the same noun are look-alikes
 
 
 def compose(folder: Path, icon: Icon, places: tuple[str, ...], side: int, seed: int) -> None:
-    """One picture of ``icon`` in each of ``places``: large and near the middle, as people photograph their things."""
+    """One photo of ``icon`` in each of ``places``."""
     folder.mkdir(parents=True, exist_ok=True)
-    composer = Composer([icon], side=side, seed=seed, spread=0.35)
+    composer = Composer([icon], side=side, seed=seed, unit=1)
     for i, place in enumerate(places):
-        Image.fromarray(composer.scene(background=place, icons=[icon]).pixels).save(
-            folder / f"{i:02d}.png", optimize=True
-        )
+        Image.fromarray(composer.photo(icon, place)).save(folder / f"{i:02d}.png", optimize=True)
+
+
+def _icons(work: Path, style: str, noun: str, names: list[str]) -> list[Icon]:
+    return load_icons(work, (style,), {noun: names}, ICON_SIDE)
 
 
 def demo(out: Path, work: Path) -> None:
     for seed, (name, (noun, style, icon)) in enumerate(DEMO.items()):
-        compose(out / "photos" / name, load_icons(work, (style,), {noun: [icon]})[0], LEARNT, 128, 600 + seed)
+        compose(out / "photos" / name, _icons(work, style, noun, [icon])[0], LEARNT, 128, 600 + seed)
     about = {name: {"token": f"<{name}>", "noun": noun} for name, (noun, _, _) in DEMO.items()}
     (out / "concepts.json").write_text(json.dumps(about, indent=1) + "\n")
 
@@ -61,13 +64,13 @@ def demo(out: Path, work: Path) -> None:
 def benchmark(out: Path, work: Path, concepts: dict[str, tuple[str, str, str]]) -> None:
     """A folder that ``l2dm bench`` reads: of each concept ``learn/`` and ``unseen/``, of each noun ``like/<noun>-<style>/``."""
     for seed, (name, (noun, style, icon)) in enumerate(concepts.items()):
-        picked = load_icons(work, (style,), {noun: [icon]})[0]
+        picked = _icons(work, style, noun, [icon])[0]
         compose(out / name / "learn", picked, LEARNT, 64, 700 + seed)
         compose(out / name / "unseen", picked, UNSEEN, 64, 800 + seed)
     nouns = list(dict.fromkeys(noun for noun, _, _ in concepts.values()))
     for seed, noun in enumerate(nouns):
         for style in LIKE:
-            for icon in load_icons(work, (style,), {noun: NOUNS[noun]})[:1]:
+            for icon in _icons(work, style, noun, NOUNS[noun])[:1]:
                 compose(out / "like" / f"{noun.replace(' ', '-')}-{style}", icon, LEARNT[:3], 64, 900 + seed)
     record = {
         "concepts": [{"name": name, "token": f"<{name}>", "noun": noun} for name, (noun, _, _) in concepts.items()],

@@ -1,4 +1,9 @@
-"""Pictures of known content: icons composed on drawn backgrounds, with a caption that tells what is in them."""
+"""Pictures of known content: icons composed on drawn backgrounds, with a caption such as people write.
+
+Mostly one thing, at any size and place, as on the web: that something is small or on the left is said in words and learnt from
+them alone, and what a denoiser makes of two things at once is its own doing. Captions name style, size, colour, position and
+background, each by chance; never what is not there.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +15,34 @@ from PIL import Image, ImageDraw, ImageFilter
 from l2dm.concept.words import article
 
 from .corpus import STYLES, Icon
+from .places import PLACES, PLAIN, draw_place
 
-PLAIN = {
-    "white": (250, 250, 250), "gray": (150, 152, 156), "black": (22, 22, 26), "red": (214, 56, 54),
-    "orange": (244, 150, 50), "yellow": (250, 214, 84), "green": (92, 178, 98), "blue": (78, 134, 226),
-    "purple": (142, 96, 200), "pink": (246, 166, 196),
-}  # fmt: skip
-PLACES = {
-    "grass": "in the grass", "beach": "on the beach", "snow": "in the snow", "water": "in the water",
-    "night": "at night", "wood": "on a wooden floor", "brick": "in front of a brick wall",
-}  # fmt: skip
 BANK = 40  # drawings of each place, cropped and mirrored afresh for every picture
+SHARES = (0.87, 0.1, 0.03)  # of pictures of one thing, of two and of three
+SIZES = (
+    (0.35, 0.95),
+    (0.35, 0.6),
+    (0.32, 0.44),
+)  # of each of one, two or three things, as shares of the side
+SMALL, LARGE = 0.5, 0.8  # below and above which size is spoken of
+OFF = 0.1  # from the middle on, as a share of the side, at which a position is spoken of
+SAID = {
+    "style": 0.4,
+    "size": 0.8,
+    "colour": 0.3,
+    "position": 0.6,
+    "place": 0.85,
+    "background": 0.8,
+    "white": 0.3,
+}
+BEGINNINGS = {"a photo of ": 0.6, "": 0.25, "a picture of ": 0.15}
+#: what inks are called: hue, saturation and value within these bounds, each in [0, 1]
+INKS = {
+    "black": ((0, 1), (0, 1), (0, 0.25)), "white": ((0, 1), (0, 0.12), (0.85, 1)), "gray": ((0, 1), (0, 0.2), (0.3, 0.8)),
+    "brown": ((0.02, 0.12), (0.3, 1), (0.25, 0.72)), "orange": ((0.05, 0.105), (0.6, 1), (0.8, 1)), "yellow": ((0.11, 0.17), (0.45, 1), (0.8, 1)),
+    "green": ((0.19, 0.45), (0.3, 1), (0.3, 1)), "blue": ((0.52, 0.68), (0.35, 1), (0.4, 1)), "purple": ((0.7, 0.82), (0.25, 1), (0.35, 1)),
+    "pink": ((0.86, 0.99), (0.15, 0.6), (0.8, 1)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,94 +73,74 @@ class Scene:
     items: tuple[Item, ...]
 
 
-def _vertical(top, bottom, side):
-    ramp = np.linspace(0, 1, side)[:, None, None]
-    return np.broadcast_to(np.array(top) * (1 - ramp) + np.array(bottom) * ramp, (side, side, 3)).copy()
+@dataclass(frozen=True)
+class Spot:
+    """Where a thing goes: its longer side and its centre, as shares of the picture's side."""
+
+    size: float
+    x: float
+    y: float
+
+    @property
+    def position(self) -> str:
+        """In words; "" in the middle."""
+        across = "left" if self.x < 0.5 - OFF else "right" if self.x > 0.5 + OFF else ""
+        down = "top" if self.y < 0.5 - OFF else "bottom" if self.y > 0.5 + OFF else ""
+        if across and down:
+            return f"in the {down} {across} corner" if self.size < SMALL else f"at the {down} {across}"
+        return f"on the {across}" if across else f"at the {down}" if down else ""
 
 
-def draw_place(kind: str, rng: np.random.Generator, side: int) -> Image.Image:
-    """One drawing of a place, ``side`` pixels square."""
-    sky, horizon = (150 + rng.integers(30), 205 + rng.integers(20), 245), int(side * rng.uniform(0.3, 0.55))
-    canvas = _vertical(sky, (225, 240, 250), side)
-    noise = rng.normal(size=(side, side, 1))
-    if kind == "grass":
-        canvas[horizon:] = _vertical((120, 190, 80), (70, 150, 50), side)[horizon:] + 10 * noise[horizon:]
-    elif kind == "beach":
-        shore = min(side - 8, horizon + int(side * rng.uniform(0.1, 0.2)))
-        canvas[horizon:shore] = (60, 150 + rng.integers(40), 205)
-        canvas[shore:] = np.array((238, 214, 160)) + 6 * noise[shore:]
-    elif kind == "snow":
-        canvas = _vertical((170, 190, 215), (205, 218, 232), side)
-        canvas[horizon:] = np.array((240, 245, 250)) + 3 * noise[horizon:]
-    elif kind == "water":
-        y, x = np.mgrid[:side, :side]
-        wave = np.sin(y / rng.uniform(1.8, 2.6) + 1.5 * np.sin(x / rng.uniform(6, 12) + rng.uniform(0, 6)))
-        canvas = _vertical((70, 160, 215), (25, 95, 170), side) + 14 * wave[..., None]
-    elif kind == "night":
-        canvas = _vertical((14, 16, 48), (44, 40, 88), side)
-    elif kind == "wood":
-        plank = int(rng.integers(9, 14))
-        canvas = np.empty((side, side, 3))
-        for top in range(0, side, plank):
-            tone = np.array((176, 122, 72)) * rng.uniform(0.88, 1.1)
-            grain = rng.normal(size=(min(plank, side - top), 1, 1)) * 5
-            canvas[top : top + plank] = tone + grain
-            canvas[top] = (110, 70, 40)
-    elif kind == "brick":
-        canvas = np.broadcast_to(np.array((205.0, 195, 185)), (side, side, 3)).copy()
-        high, wide = int(rng.integers(7, 10)), int(rng.integers(16, 22))
-        for row, top in enumerate(range(0, side, high)):
-            for left in range(-(row % 2) * wide // 2, side, wide):
-                tone = np.array((172, 74, 58)) * rng.uniform(0.85, 1.12)
-                canvas[top : top + high - 1, max(0, left) : max(0, left + wide - 1)] = tone
-    image = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
-    pen = ImageDraw.Draw(image)
-    if kind == "grass":
-        for _ in range(side * 2):
-            x, y = rng.integers(side), rng.integers(horizon, side)
-            green = tuple(int(c) for c in np.array((90, 170, 60)) * rng.uniform(0.7, 1.25))
-            pen.line((int(x), int(y), int(x + rng.integers(-2, 3)), int(y - rng.integers(2, 6))), fill=green)
-    if kind in ("snow", "night"):
-        for _ in range(side // 2 if kind == "night" else side):
-            x, y = (int(v) for v in rng.integers(side, size=2))
-            pen.point(
-                (x, y), fill=(255, 255, 255) if kind == "snow" or rng.random() < 0.5 else (200, 200, 160)
-            )
-    if kind == "night" and rng.random() < 0.6:
-        x, y, r = int(rng.integers(side)), int(rng.integers(side // 3)), int(rng.integers(5, 9))
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=(245, 240, 205))
-    return image
+def ink(icon: Icon) -> str:
+    """The colour that more than half of the drawing has, in a word; "" when no colour has."""
+    rgba = np.asarray(Image.fromarray(icon.rgba).resize((32, 32), Image.BOX))
+    h, s, v = (np.asarray(Image.fromarray(rgba[..., :3]).convert("HSV")) / 255.0).transpose(2, 0, 1)
+    seen = rgba[..., 3] > 128
+    shares = {
+        name: float(np.mean([(h >= a) & (h <= b) & (s >= c) & (s <= d) & (v >= e) & (v <= f)], 0)[seen].mean())
+        for name, ((a, b), (c, d), (e, f)) in INKS.items()
+    } if seen.any() else {"": 0.0}  # fmt: skip
+    red = float((((h < 0.04) | (h > 0.96)) & (s > 0.6) & (v > 0.5))[seen].mean()) if seen.any() else 0.0
+    name, share = max({**shares, "red": red}.items(), key=lambda pair: pair[1])
+    return name if share > 0.5 else ""
 
 
 class Composer:
     """Draws endless scenes from ``icons``. ``side`` is the picture's side in pixels; the seed fixes everything.
 
-    ``spread`` in [0, 1]: how freely pictures vary. At 0 single objects stand upright, large, in the middle, each noun has
-    one drawing a style, and captions name the style: what a denoiser learns first.
+    ``unit``: pixels of the finest line of a drawn place; None: as many as look the same at every side, one at 64.
     """
 
-    def __init__(self, icons: list[Icon], side: int = 64, seed: int = 0, spread: float = 1.0):
-        self.side, self.rng, self.spread = side, np.random.default_rng(seed), spread
+    def __init__(self, icons: list[Icon], side: int = 64, seed: int = 0, unit: int | None = None):
+        self.side, self.rng = side, np.random.default_rng(seed)
         by_noun: dict[str, dict[str, list[Icon]]] = {}
         for icon in icons:
             by_noun.setdefault(icon.noun, {}).setdefault(icon.style, []).append(icon)
         self.by_noun, self.nouns = by_noun, sorted(by_noun)
         bank_rng = np.random.default_rng(12345)
-        bank_side = side * 3 // 2
-        self.bank = {kind: [draw_place(kind, bank_rng, bank_side) for _ in range(BANK)] for kind in PLACES}
-        self._cache: dict[int, Image.Image] = {}
+        bank_side, unit = side * 3 // 2, unit or max(1, side // 64)
+        self.bank = {
+            kind: [draw_place(kind, bank_rng, bank_side, unit) for _ in range(BANK)] for kind in PLACES
+        }
+        self._images: dict[int, Image.Image] = {}
+        self._inks: dict[int, str] = {}
 
     def _image(self, icon: Icon) -> Image.Image:
-        if id(icon) not in self._cache:
-            self._cache[id(icon)] = Image.fromarray(icon.rgba)
-        return self._cache[id(icon)]
+        if id(icon) not in self._images:
+            self._images[id(icon)] = Image.fromarray(icon.rgba)
+        return self._images[id(icon)]
+
+    def _ink(self, icon: Icon) -> str:
+        if id(icon) not in self._inks:
+            self._inks[id(icon)] = ink(icon)
+        return self._inks[id(icon)]
 
     def pick(self, noun: str | None = None) -> Icon:
         """An icon: noun, then style, then drawing, each drawn evenly."""
         noun = noun or str(self.rng.choice(self.nouns))
         style = str(self.rng.choice(sorted(self.by_noun[noun])))
         drawings = self.by_noun[noun][style]
-        return drawings[self.rng.integers(len(drawings))] if self.rng.random() < self.spread else drawings[0]
+        return drawings[self.rng.integers(len(drawings))]
 
     def background(self, kind: str) -> Image.Image:
         rng, side = self.rng, self.side
@@ -151,97 +153,99 @@ class Composer:
         crop = drawn.crop((left, top, left + side, top + side))
         return crop.transpose(Image.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
 
-    def paste(self, canvas: Image.Image, icon: Icon, size: float, cx: float, cy: float) -> Item:
-        """Paste ``icon`` tilted and mirrored at random, its longer side ``size`` and its centre at (cx, cy), in pixels."""
-        rng = self.rng
+    def paste(self, canvas: Image.Image, icon: Icon, spot: Spot, freedom: float = 1.0) -> Item:
+        """Paste ``icon`` at ``spot``, mirrored by even chance and tilted by up to 8 degrees, both times ``freedom``."""
+        rng, size = self.rng, spot.size * self.side
         image = self._image(icon)
-        if rng.random() < 0.5 * self.spread:
+        if rng.random() < 0.5 * freedom:
             image = image.transpose(Image.FLIP_LEFT_RIGHT)
         upright = image.width
-        image = image.rotate(float(rng.uniform(-8, 8)) * self.spread, Image.BICUBIC, expand=True)
+        image = image.rotate(float(rng.uniform(-8, 8)) * freedom, Image.BICUBIC, expand=True)
         pixels = max(6, round(size * image.width / upright))
         image = image.resize((pixels, pixels), Image.BOX if pixels * 3 < image.width else Image.LANCZOS)
-        left, top = round(cx - pixels / 2), round(cy - pixels / 2)
+        left, top = round(spot.x * self.side - pixels / 2), round(spot.y * self.side - pixels / 2)
         canvas.paste(image, (left, top), image)
         return Item(icon, (left, top, left + pixels, top + pixels))
 
-    def places(self, count: int) -> tuple[list[tuple[float, float, float]], str]:
-        """Where ``count`` objects go: ``[(size, x, y)]`` as fractions of the side, and how they are arranged."""
-        rng = self.rng
-        if count == 1:
-            small = rng.random() < 0.1 * self.spread
-            size = rng.uniform(0.35, 0.5) if small else rng.uniform(0.9 - 0.3 * self.spread, 0.92)
-            room = (1 - size) / 2 * self.spread
-            return [(size, 0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))], "single"
-        if count == 2:
-            sizes = rng.uniform(0.44, 0.6, size=2)
-            a, b = 0.26 + rng.uniform(-0.04, 0.03), 0.74 + rng.uniform(-0.03, 0.04)
-            u, v = 0.5 + rng.uniform(-0.16, 0.16, size=2)
-            if rng.random() < 0.25:
-                return [(sizes[0], u, a), (sizes[1], v, b)], "column"
-            return [(sizes[0], a, u), (sizes[1], b, v)], "row"
-        spots = (
-            [(0.22, 0.3), (0.78, 0.3), (0.5, 0.76)]
-            if rng.random() < 0.5
-            else [(0.5, 0.25), (0.22, 0.75), (0.78, 0.75)]
-        )
-        order = rng.permutation(3)
-        return [
-            (rng.uniform(0.36, 0.44), *(np.array(spots[i]) + rng.uniform(-0.04, 0.04, size=2))) for i in order
-        ], "three"
+    def spots(self, count: int) -> list[Spot]:
+        """Where ``count`` things go: anywhere within the picture, and apart from each other."""
+        rng, (least, most) = self.rng, SIZES[count - 1]
+        while True:
+            sizes = rng.uniform(least, most, size=count)
+            room = (1 - sizes) / 2
+            found = [Spot(s, *(0.5 + rng.uniform(-r, r, size=2))) for s, r in zip(sizes, room)]
+            if all(
+                max(abs(a.x - b.x), abs(a.y - b.y)) > 0.9 * (a.size + b.size) / 2
+                for i, a in enumerate(found) for b in found[:i]
+            ):  # fmt: skip
+                return found
 
-    def scene(self, count: int = 1, nouns: list[str] | None = None, background: str | None = None,
+    def scene(self, count: int | None = None, nouns: list[str] | None = None, background: str | None = None,
               icons: list[Icon] | None = None) -> Scene:  # fmt: skip
-        """A scene of ``count`` different nouns (or of the given ``nouns`` or ``icons``), with its caption."""
+        """A scene of ``count`` different nouns (None: by ``SHARES``), or of the given ``nouns`` or ``icons``, with its caption."""
         rng = self.rng
         if icons is None:
+            count = count or int(rng.choice(3, p=SHARES)) + 1
             nouns = nouns or [str(n) for n in rng.choice(self.nouns, size=count, replace=False)]
             icons = [self.pick(noun) for noun in nouns]
         if background is None:
-            kinds = list(PLACES) if rng.random() < 0.25 + 0.3 * self.spread else list(PLAIN)
-            background = "white" if rng.random() < 0.15 else str(rng.choice(kinds))
-        canvas = self.background(background)
-        spots, arrangement = self.places(len(icons))
-        items = [
-            self.paste(canvas, icon, s * self.side, x * self.side, y * self.side)
-            for icon, (s, x, y) in zip(icons, spots)
-        ]
-        return Scene(
-            np.asarray(canvas), self.caption(icons, spots, arrangement, background), background, tuple(items)
-        )
+            background = (
+                "white"
+                if rng.random() < 0.15
+                else str(rng.choice([*PLACES] if rng.random() < 0.5 else [*PLAIN]))
+            )
+        canvas, spots = self.background(background), self.spots(len(icons))
+        items = tuple(self.paste(canvas, icon, spot) for icon, spot in zip(icons, spots))
+        return Scene(np.asarray(canvas), self.caption(icons, spots, background), background, items)
 
-    def caption(self, icons: list[Icon], spots: list, arrangement: str, background: str) -> str:
-        """What a person would write under the picture: never more than is in it, sometimes less."""
+    def photo(self, icon: Icon, background: str) -> np.ndarray:
+        """``icon`` large, upright and near the middle, as people photograph their things; now and then from further off."""
+        rng, canvas = self.rng, self.background(background)
+        far = bool(rng.random() < 0.035)
+        size = rng.uniform(0.35, 0.5) if far else rng.uniform(0.795, 0.92)
+        room = (1 - size) / 2 * 0.35
+        spot = Spot(size, 0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room))
+        self.paste(canvas, icon, spot, freedom=0.35)
+        rng.random(
+            2 + far + bool(STYLES[icon.style][2])
+        )  # captions took so many: drawn photos stay what they were
+        return np.asarray(canvas)
+
+    def says(self, what: str) -> bool:
+        return bool(self.rng.random() < SAID[what])
+
+    def named(self, icon: Icon, spot: Spot) -> str:
+        """A thing in words, with its article."""
+        size = "small" if spot.size < SMALL else "large" if spot.size > LARGE else ""
+        words = [size if self.says("size") else "", STYLES[icon.style][2] if self.says("style") else "",
+                 self._ink(icon) if self.says("colour") else "", icon.noun]  # fmt: skip
+        return article(" ".join(word for word in words if word))
+
+    def caption(self, icons: list[Icon], spots: list[Spot], background: str) -> str:
+        """What a person would write under the picture: never more than is in it, often less."""
         rng = self.rng
-        names = []
-        for icon, (size, _, _) in zip(icons, spots):
-            words = (
-                [STYLES[icon.style][2]]
-                if STYLES[icon.style][2] and rng.random() < 0.85 - 0.45 * self.spread
-                else []
-            )
-            if len(icons) == 1 and size < 0.5 and rng.random() < 0.7:
-                words.insert(0, "small")
-            names.append(article(" ".join([*words, icon.noun])))
-        if arrangement == "row" and rng.random() < 0.3:
-            text = f"{names[0]} on the left and {names[1]} on the right"
-        elif arrangement == "row" and rng.random() < 0.2:
-            text = (
-                f"{names[1]} to the right of {names[0]}"
-                if rng.random() < 0.5
-                else f"{names[0]} to the left of {names[1]}"
-            )
-        elif arrangement == "column" and rng.random() < 0.5:
-            text = f"{names[0]} above {names[1]}" if rng.random() < 0.5 else f"{names[1]} below {names[0]}"
+        order = rng.permutation(len(icons))
+        names, spots = [self.named(icons[i], spots[i]) for i in order], [spots[i] for i in order]
+        if len(names) == 2 and rng.random() < 0.5:
+            text = f"{names[0]} {self.relation(*spots)} {names[1]}"
+        elif self.says("position"):
+            names = [f"{name} {spot.position}".strip() for name, spot in zip(names, spots)]
+            text = ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
         else:
-            names = [names[i] for i in rng.permutation(len(names))]
-            joint = " next to " if len(names) == 2 and rng.random() < 0.2 else " and "
-            text = names[0] if len(names) == 1 else ", ".join(names[:-1]) + joint + names[-1]
+            text = ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
         if background in PLACES:
-            text += f" {PLACES[background]}" if rng.random() < 0.97 - 0.12 * self.spread else ""
-        elif rng.random() < (0.3 if background == "white" else 0.95 - 0.15 * self.spread):
+            text += f" {PLACES[background]}" if self.says("place") else ""
+        elif self.says("white" if background == "white" else "background"):
             text += f" on {article(background)} background"
-        return str(rng.choice(["a photo of ", "", "a picture of "], p=[0.6, 0.25, 0.15])) + text
+        return str(rng.choice(list(BEGINNINGS), p=list(BEGINNINGS.values()))) + text
+
+    def relation(self, a: Spot, b: Spot) -> str:
+        """How the first of two things lies to the second."""
+        if self.rng.random() < 0.3:
+            return "next to"
+        if abs(a.x - b.x) > abs(a.y - b.y):
+            return "to the left of" if a.x < b.x else "to the right of"
+        return "above" if a.y < b.y else "below"
 
     def photo_like(self) -> np.ndarray:
         """Dead leaves over coloured noise, blurred by chance: statistics of photographs, for the autoencoder alone."""

@@ -54,11 +54,9 @@ def swift() -> torch.autocast:
 
 def averaging(module: torch.nn.Module, workers: int) -> torch.nn.Module:
     """``module``, to be called for its loss: processes side by side get the mean of all their gradients."""
-    return (
-        torch.nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
-        if workers > 1
-        else torch.compile(module)
-    )
+    if workers > 1:
+        return torch.nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
+    return torch.compile(module) if DEVICE == "cuda" else module
 
 
 class Training:
@@ -67,11 +65,12 @@ class Training:
     ``total`` optimizer steps in all, the learning rate falling as a cosine or level with a last fall (``shape``); the state lies
     in ``folder`` and is taken up from there when it exists. All weights are AdamW's, or with ``muon`` (its learning rate) those
     between hidden layers Muon's. ``decay``: of the exponential average; None: power averages in its place, see ``averages``.
+    ``minutes`` from now on it is done for this time, unfinished as it may be.
     """
 
     def __init__(self, folder: Path, module: torch.nn.Module, lr: float, total: int, warmup: int = 200,
                  weight_decay: float = 0.01, decay: float | None = 0.999, save_every: float = 120.0, shape: str = "cosine",
-                 leader: bool = True, muon: float = 0.0):  # fmt: skip
+                 leader: bool = True, muon: float = 0.0, minutes: float | None = None):  # fmt: skip
         self.folder, self.module, self.total, self.warmup = folder, module.to(DEVICE), total, warmup
         self.decay, self.save_every, self.shape, self.leader = decay, save_every, shape, leader
         self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
@@ -87,12 +86,13 @@ class Training:
         self.step, self.pictures, self.seconds, self.log = 0, 0, 0.0, []
         self._since = self._mark = time.time()
         self._losses: list[torch.Tensor] = []
+        self._until, self._late = self._since + 60 * (math.inf if minutes is None else minutes), False
         if (folder / "state.json").exists():
             self._load()
 
     @property
     def done(self) -> bool:
-        return self.step >= self.total
+        return self.step >= self.total or self._late
 
     def update(
         self, loss: torch.Tensor, pictures: int, clip: float = 1.0, told: torch.Tensor | None = None
@@ -121,11 +121,12 @@ class Training:
         self.pictures += pictures
         if self.leader:
             self._keep_account(loss if told is None else told, rate)
-        if (self.step % 100 == 0 or self.done) and self._agreed(
-            self.done or time.time() - self._mark > self.save_every
-        ):
-            self.save()
-            self._mark = time.time()
+        if self.step % 100 == 0 or self.done:
+            now = time.time()
+            due, self._late = self._agreed(self.done or now - self._mark > self.save_every, now > self._until)
+            if due or self._late:
+                self.save()
+                self._mark = now
 
     def _keep_account(self, loss: torch.Tensor, rate: float) -> None:
         """Averages and log after a step at ``rate`` of the learning rate's peak."""
@@ -148,13 +149,13 @@ class Training:
                 flush=True,
             )
 
-    def _agreed(self, due: bool) -> bool:
+    def _agreed(self, *said: bool) -> list[bool]:
         """The leader's word, the same for all processes side by side."""
         if not torch.distributed.is_initialized():
-            return due
-        word = torch.tensor(float(due))
+            return list(said)
+        word = torch.tensor(said)
         torch.distributed.broadcast(word, src=0)
-        return bool(word)
+        return word.tolist()
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Weights and their averages, as they lie in the state."""

@@ -1,60 +1,55 @@
-"""The denoiser: a small UNet2DConditionModel on 16 x 16 x 4 latents, v-prediction, zero terminal SNR.
+"""The denoiser: a UNet2DConditionModel on the latents' 16 x 16 cells, v-prediction, zero terminal SNR.
 
-Shapes come from text through two doors: cross-attention, and the pooled text that scales and shifts every residual block
-(as in DeepFloyd IF). The text encoder, begun from the CLIP pair, learns along, as in the first latent diffusion models
-(Rombach et al., arXiv 2112.10752): frozen, a network this small paints the noun's colour and never its shape.
-
-With two doors cross-attention need not say where a noun is. A second term teaches it, from the boxes that a composed scene
-knows (as TokenCompose does from segmentations, arXiv 2312.03626): the share of a noun's attention outside its box, and how
-little of the attention inside goes to the noun. It counts by the share of signal in the noisy latents, since in pure noise
-there is no place yet. And for every other picture the pooled door reads the empty prompt: what a thing looks like must come
-through cross-attention too, which alone can say it of two things in two places.
+What a prompt asks for reaches the picture through cross-attention alone, at every level, and nothing is asked of attention:
+where a noun lands, and which is neglected, is the denoiser's own doing. The text encoder, begun from the CLIP pair, learns
+along, as in the first latent diffusion models (Rombach et al., arXiv 2112.10752). Widths are multiples of 32 and heads have
+32, so that products in bfloat16 fill their tiles; hidden weights are Muon's (which suits U-Nets, arXiv 2510.19376).
 """
 
 from __future__ import annotations
 
-import re
+from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel
 
 from l2dm.backbone import fast_layers
-from l2dm.guidance.attention import AttentionMaps, watched, without_start
 
-from . import autoencoder, clip
+from . import clip, latents, parts
+from .composing import Shards
 from .corpus import Icon
-from .scenes import Composer, Scene
 from .training import DEVICE, Training, averaging, side_by_side, swift
 
-BATCH, STEPS, SHARD, PASSES = 24, 47_000, 4096, 4
-PLACED, FELT, ENOUGH = (
-    0.1,
-    0.03,
-    0.4,
-)  # weights of where attention is and of how much; how much of it is enough
-MAP_SIDE, MOST_THINGS = 8, 3
-DRAWING = {"steps": 8, "guidance_scale": 3.0}  # what suits it
-CLOSED = 0.5  # share of pictures whose pooled text is that of the empty prompt
+CELLS, WIDTHS, HEAD = 16, (64, 128, 256), 32
+PICTURES = 4_000_000  # that are learnt from in all
+BATCH = 512 if DEVICE == "cuda" else 64
+SHARD, PASSES = (16_384, 4) if DEVICE == "cuda" else (4096, 4)
+MUON, ADAM = 2e-3, 1e-3  # learning rates of hidden weights and of all others
+DRAWING = {"steps": 16, "guidance_scale": 3.0}  # what suits it
+LENGTHS = (0.03, 0.05, 0.07, 0.1, 0.14)  # of averages that are tried when training is over
+HELD, BINS = 256, 8  # scenes and levels of noise that they are tried on
+SEED, HELD_SEED = 3, 900_003
 
 
-def build() -> UNet2DConditionModel:
-    """The denoiser; its attention adds nothing at first, so that weights from before a level had any can be taken up."""
+def build(channels: int) -> UNet2DConditionModel:
+    """The denoiser of latents with ``channels``; its attention adds nothing at first."""
     unet = UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=(48, 96, 192),
+        sample_size=CELLS,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=WIDTHS,
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * 3,  # at 16 x 16 too: half-size things are painted there
-        up_block_types=("CrossAttnUpBlock2D",) * 3,
-        attention_head_dim=4,
+        down_block_types=("CrossAttnDownBlock2D",)
+        * len(WIDTHS),  # at 16 x 16 too: small things are painted there
+        up_block_types=("CrossAttnUpBlock2D",) * len(WIDTHS),
+        attention_head_dim=tuple(
+            width // HEAD for width in WIDTHS
+        ),  # diffusers' name for how many heads there are
         use_linear_projection=True,
         resnet_time_scale_shift="scale_shift",
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
         cross_attention_dim=clip.WIDTH,
-        norm_num_groups=8,
     )
     for name, module in unet.named_modules():
         if name.endswith("proj_out"):
@@ -64,34 +59,24 @@ def build() -> UNet2DConditionModel:
 
 
 def make_scheduler() -> DPMSolverMultistepScheduler:
-    """The stochastic solver: fresh noise at every step washes out a small denoiser's errors."""
+    """DPM-Solver++ (2M): deterministic, so that what is done to a latent half-way stays in the picture."""
     return DPMSolverMultistepScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, timestep_spacing="trailing", final_sigmas_type="zero", algorithm_type="sde-dpmsolver++",
+        rescale_betas_zero_snr=True, timestep_spacing="trailing", final_sigmas_type="zero", algorithm_type="dpmsolver++",
     )  # fmt: skip
 
 
 class Denoiser(torch.nn.Module):
     """The two networks that learn together: the text encoder reads, the UNet predicts v."""
 
-    def __init__(self, text: CLIPTextModel):
+    def __init__(self, text: CLIPTextModel, channels: int):
         super().__init__()
-        self.text, self.unet = text, build().to(memory_format=torch.channels_last)
+        self.text, self.unet = text, build(channels).to(memory_format=torch.channels_last)
 
-    def forward(
-        self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, pooled: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """v ``(B, 4, 16, 16)`` and the tokens' attention maps ``(B, LENGTH, 8, 8)`` of prompts ``ids`` (B or more, LENGTH).
-
-        ``pooled`` (B,): of each picture, which of the prompts the pooled door reads."""
-        maps, texts = AttentionMaps((MAP_SIDE, MAP_SIDE)), self.text(ids)[0]
-        door = self.unet.add_embedding.register_forward_pre_hook(lambda module, args: (texts[pooled],))
-        try:
-            with fast_layers(self.unet), watched(self.unet, maps):
-                v = self.unet(noisy, t, texts[: len(noisy)], return_dict=False)[0]
-                return v.float(), without_start(maps.probabilities())
-        finally:
-            door.remove()
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """v (B, C, 16, 16) of ``noisy`` (B, C, 16, 16) at steps ``t`` (B,) for prompts ``ids`` (B, length)."""
+        with fast_layers(self.unet) if noisy.device.type == "cpu" else nullcontext():
+            return self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0].float()
 
 
 def text_encoder(pair: CLIPModel) -> CLIPTextModel:
@@ -101,143 +86,92 @@ def text_encoder(pair: CLIPModel) -> CLIPTextModel:
     return text
 
 
-def whereabouts(tokenizer, scene: Scene, caption: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of up to three things: which tokens of ``caption`` name each ``(3, LENGTH)``, and the cells its box covers ``(3, 8, 8)``."""
-    tokens, cells = torch.zeros(MOST_THINGS, clip.LENGTH), torch.zeros(MOST_THINGS, MAP_SIDE, MAP_SIDE)
-    offsets = tokenizer(caption, return_offsets_mapping=True)["offset_mapping"]
-    taken: set[int] = set()
-    for i, item in sorted(
-        enumerate(scene.items), key=lambda pair: -len(pair[1].icon.noun)
-    ):  # "teddy bear" before "bear"
-        for found in re.finditer(rf"\b{re.escape(item.icon.noun)}\b", caption):
-            if taken & set(range(*found.span())):
-                continue
-            taken.update(range(*found.span()))
-            named = [
-                k
-                for k, (low, high) in enumerate(offsets)
-                if low < high and low < found.end() and high > found.start()
-            ]
-            tokens[i, [k for k in named if k < clip.LENGTH]] = 1
-            cells[i] = torch.from_numpy(item.cells(len(scene.pixels), MAP_SIDE))
-            break
-    return tokens, cells
+class Noising:
+    """Noise of the forward process: which level, and what v is then."""
 
+    def __init__(self):
+        self.bars = make_scheduler().alphas_cumprod.to(DEVICE)
+        self.snr = self.bars / (1 - self.bars)
 
-def misplaced(
-    maps: torch.Tensor, tokens: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
-    """``PLACED`` times the share of the things' attention that is outside their boxes, and ``FELT`` times log(ENOUGH / mean
-    attention inside) where that is short of ``ENOUGH``: means over things, pictures weighted by ``weights`` (B,).
+    def levels(self, count: int, progress: float, generator: torch.Generator) -> torch.Tensor:
+        """Steps t (count,): strong noise first, where shapes are decided; then more and more the details' turn."""
+        likely = 1 / (1 + self.snr * (4 - 3.5 * progress))
+        return torch.multinomial(likely, count, replacement=True, generator=generator)
 
-    ``maps`` (B, LENGTH, 8, 8); ``tokens`` and ``cells`` as ``whereabouts`` gives them, (B, 3, ...).
-    """
-    own = torch.einsum("bnl,blhw->bnhw", tokens, maps)
-    inside = (own * cells).sum((2, 3))
-    share = 1 - inside / own.sum((2, 3)).clamp(min=1e-8)
-    short = (ENOUGH / (inside / cells.sum((2, 3)).clamp(min=1e-8)).clamp(min=1e-6)).log().clamp(min=0)
-    counted = tokens.any(2) * weights[:, None]
-    return ((PLACED * share + FELT * short) * counted).sum() / counted.sum().clamp(min=1e-8)
-
-
-class Shards:
-    """Composed scenes made a shard at a time and gone through ``PASSES`` times: latents, token ids, what is where."""
-
-    def __init__(self, icons: list[Icon], vae, tokenizer):
-        self.icons, self.vae, self.tokenizer = icons, vae, tokenizer
-        self.scale = latent_scale(icons, vae)
-
-    @torch.no_grad()
-    def make(self, index: int, rank: int, size: int, shards: int) -> tuple[torch.Tensor, ...]:
-        """Shard ``index`` of ``shards``: large single objects of named style first, then freer ones, and mostly pairs and triples:
-        things at half their size are learnt anew."""
-        rng = np.random.default_rng([50_000, index, rank])
-        grown = min(1.0, max(0.0, index / max(1, shards) - 0.4) / 0.2)
-        composer = Composer(self.icons, seed=90_000 + index + 10_000 * rank, spread=0.15 + 0.2 * grown)
-        two, three = 0.1 + 0.4 * grown, 0.15 * grown
-        scenes = [
-            composer.scene(int(rng.choice([1, 2, 3], p=[1 - two - three, two, three]))) for _ in range(size)
-        ]
-        latents, texts, things = [], [], []
-        for i in range(0, size, 64):
-            part = scenes[i : i + 64]
-            latents.append(
-                (self.vae.encode(autoencoder.to_model(np.stack([s.pixels for s in part]))).latents)
-                * self.scale
-            )
-            captions = ["" if rng.random() < 0.1 else s.caption for s in part]
-            texts.append(clip.tokenize(self.tokenizer, captions))
-            things += [whereabouts(self.tokenizer, scene, caption) for scene, caption in zip(part, captions)]
-        return (
-            torch.cat(latents),
-            torch.cat(texts),
-            *(torch.stack(parts).to(DEVICE) for parts in zip(*things)),
-        )
+    def noisy(
+        self, z: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The noisy latents and v, both like ``z`` (B, C, h, w)."""
+        a, s = self.bars[t].sqrt()[:, None, None, None], (1 - self.bars[t]).sqrt()[:, None, None, None]
+        return (a * z + s * noise).contiguous(memory_format=torch.channels_last), a * noise - s * z
 
 
 @torch.no_grad()
-def latent_scale(icons: list[Icon], vae) -> float:
-    """The factor that gives the latents of scenes (512 of them) deviation 1."""
-    composer = Composer(icons, seed=777)
-    latents = vae.encode(
-        autoencoder.to_model(np.stack([composer.scene(1 + i % 3).pixels for i in range(512)]))
-    ).latents
-    return round(float(1 / latents.std()), 4)
+def held_out_error(networks: Denoiser, z: torch.Tensor, ids: torch.Tensor) -> list[float]:
+    """The mean squared error of v on scenes that were not learnt from, at ``BINS`` levels from little noise to much."""
+    noising, generator = Noising(), torch.Generator(DEVICE).manual_seed(HELD_SEED)
+    last, found = len(noising.bars) - 1, []
+    for level in range(BINS):
+        t = torch.full((len(z),), round((level + 0.5) / BINS * last), device=DEVICE)
+        noisy, v = noising.noisy(z, t, torch.randn(z.shape, generator=generator, device=DEVICE))
+        with swift():
+            said = [networks(*part) for part in zip(noisy.split(64), t.split(64), ids.split(64))]
+        found.append(round(float((torch.cat(said) - v).square().mean()), 5))
+    return found
 
 
-def finished(work: Path) -> Denoiser:
-    """The averaged networks of whatever training state lies in ``work``."""
-    return Training(
-        work / "unet", Denoiser(text_encoder(clip.build(clip.load_tokenizer(work)))), 0.0, 0
-    ).averaged()
+def train(icons: list[Icon], work: Path, steps: int | None = None, minutes: float | None = None) -> None:
+    """Train (or take up) the denoiser and its text encoder for ``steps`` in all, or until ``minutes`` are over, and keep it as it
+    is then; nothing to do where it came finished."""
+    steps = steps or PICTURES // BATCH
+    if not parts.settled(work, "denoiser", "unet", steps):
+        latents.load_autoencoder(icons, work)
+        clip.train(icons, work)
+        side_by_side(learn, icons, work, steps, minutes)
 
 
-def train(icons: list[Icon], work: Path, seed: int = 3, steps: int = STEPS) -> None:
-    """Train (or take up) the UNet and its text encoder."""
-    autoencoder.train(icons, work / "autoencoder")
-    clip.train(icons, work)
-    side_by_side(_work, icons, work, seed, steps)
+def load(work: Path, channels: int) -> tuple[Denoiser, dict]:
+    """The finished networks and the record of their training."""
+    networks = Denoiser(text_encoder(clip.build(clip.load_tokenizer(work))), channels)
+    record = parts.load(work, "denoiser", networks)
+    return networks.eval(), record
 
 
-def _work(rank: int, workers: int, icons: list[Icon], work: Path, seed: int, steps: int) -> None:
+def learn(rank: int, workers: int, icons: list[Icon], work: Path, steps: int, minutes: float | None) -> None:
     """One of the training processes."""
-    vae = autoencoder.train(icons, work / "autoencoder").eval().requires_grad_(False)
-    shards = Shards(icons, vae, clip.load_tokenizer(work))
-    torch.manual_seed(seed)
-    model = Denoiser(text_encoder(clip.train(icons, work)))
+    vae, tokenizer = latents.load_autoencoder(icons, work), clip.load_tokenizer(work)
+    torch.manual_seed(SEED)
+    model = Denoiser(text_encoder(clip.train(icons, work)), vae.config.latent_channels)
     run = Training(
-        work / "unet",
-        model,
-        lr=1.2e-3,
-        total=steps,
-        warmup=200,
-        decay=0.998,
-        save_every=300,
-        shape="stable",
-        leader=rank == 0,
-    )
-    scheduler = make_scheduler()
-    bars = scheduler.alphas_cumprod.to(DEVICE)
-    snr = (bars / (1 - bars)).cpu()
-    size, batch, per_shard = SHARD // workers, BATCH // workers, SHARD * PASSES // BATCH
-    forward, nothing = averaging(model, workers), clip.tokenize(shards.tokenizer, [""])
-    rng = torch.Generator().manual_seed(seed + run.step * workers + rank)
-    shard, made = -1, ()
+        work / "unet", model, lr=ADAM, muon=MUON, total=steps, warmup=200, decay=None, save_every=300, shape="stable",
+        leader=rank == 0, minutes=minutes,
+    )  # fmt: skip
+    shards = Shards(icons, latents.seen, SHARD, 50_000, rank=rank, workers=workers)
+    noising, forward = Noising(), averaging(model, workers)
+    per_shard, batch, shard = SHARD * PASSES // BATCH, BATCH // workers, -1
     while not run.done:
         if run.step // per_shard != shard:
             shard = run.step // per_shard
-            made = shards.make(shard, rank, size, max(1, steps // per_shard))
-        rows = torch.randint(size, (batch,), generator=rng)
-        # strong noise first, where shapes are decided; then, in two steps, the details' turn
-        likely = 1 / (1 + snr * (4 if run.step < 0.5 * steps else 1.5 if run.step < 0.75 * steps else 0.5))
-        t = torch.multinomial(likely, batch, replacement=True, generator=rng).to(DEVICE)
-        z, ids, tokens, cells = (part[rows] for part in made)
-        noise = torch.randn(z.shape, generator=rng).to(DEVICE)
-        a, s = bars[t].sqrt()[:, None, None, None], (1 - bars[t]).sqrt()[:, None, None, None]
-        noisy = (a * z + s * noise).contiguous(memory_format=torch.channels_last)
-        closed = torch.rand(batch, generator=rng) < CLOSED
-        pooled = torch.where(closed, batch, torch.arange(batch)).to(DEVICE)
+            z, ids = latents.make(shards, shard, vae, tokenizer)
+        generator = torch.Generator(DEVICE).manual_seed((SEED * 1_000_003 + run.step) * workers + rank)
+        rows = torch.randint(len(z), (batch,), generator=generator, device=DEVICE)
+        t = noising.levels(batch, run.step / steps, generator)
+        noise = torch.randn((batch, *z.shape[1:]), generator=generator, device=DEVICE)
+        noisy, v = noising.noisy(z[rows], t, noise)
         with swift():
-            predicted, maps = forward(noisy, t, torch.cat([ids, nothing]), pooled)
-        error = (predicted - (a * noise - s * z)).square().mean()
-        run.update(error + misplaced(maps, tokens, cells, bars[t]), BATCH, told=error)
+            error = (forward(noisy, t, ids[rows]) - v).square().mean()
+        run.update(error, BATCH)
+    shards.close()
+    if rank == 0:
+        finish(run, icons, vae, tokenizer, work)
+
+
+def finish(run: Training, icons: list[Icon], vae, tokenizer, work: Path) -> None:
+    """Keep the average whose length does best on scenes that were not learnt from."""
+    held = Shards(icons, latents.seen, HELD, HELD_SEED, processes=0)
+    z, ids = latents.make(held, 0, vae, tokenizer)
+    tried = {length: held_out_error(run.averaged(length), z, ids) for length in LENGTHS}
+    best = min(tried, key=lambda length: sum(tried[length]))
+    record = parts.record_of(work / "unet") | {"total": run.total, "batch": BATCH, "device": DEVICE}
+    record |= {"length": best, "held_out_error": {str(length): errors for length, errors in tried.items()}}
+    parts.keep(work, "denoiser", run.averaged(best), record)

@@ -21,7 +21,7 @@ from l2dm.bench.multi import groups, judge_concepts
 from l2dm.bench.subjects import Subject
 from l2dm.evaluation.judge import SHIPPED
 
-from .concepts import BENCHMARK, LIKE
+from .concepts import BENCHMARK, ICON_SIDE, LIKE
 from .corpus import NOUNS, Icon, load_icons
 from .scenes import Composer
 from .wear import worn
@@ -34,9 +34,9 @@ def cases(work: Path, subjects: list[Subject]) -> dict[str, list[tuple[tuple[Sub
     own, like = {}, {}
     for subject in subjects:
         noun, style, icon = BENCHMARK[subject.name]
-        own[subject] = load_icons(work, (style,), {noun: [icon]})[0]
+        own[subject] = load_icons(work, (style,), {noun: [icon]}, ICON_SIDE)[0]
         like[subject] = next(
-            icon for style in LIKE for icon in load_icons(work, (style,), {noun: NOUNS[noun]})[:1]
+            icon for style in LIKE for icon in load_icons(work, (style,), {noun: NOUNS[noun]}, ICON_SIDE)[:1]
         )
     kinds = {
         kind: groups(kind, subjects, 20, list(NOUNS))
@@ -59,7 +59,7 @@ def measure(work: Path, judge: Path, seed: int = 31) -> dict[str, dict[str, floa
     examiner, found = Examiner("shipped", judge=str(judge)), {}
     for kind, some in cases(work, list(examiner.subjects.concepts)).items():
         for wear in ("clean", "worn"):
-            composer = Composer([icon for _, icons in some for icon in icons], seed=seed, spread=0.35)
+            composer = Composer([icon for _, icons in some for icon in icons], seed=seed)
             rng, said = np.random.default_rng(seed), []
             for named, icons in some:
                 pixels = [composer.scene(icons=icons).pixels for _ in range(PICTURES)]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mini_base import autoencoder, averages, decoder, muon, training, unet
-from mini_base.corpus import Icon
+from mini_base import averages, muon, training
 from mini_base.training import Training, side_by_side
 
 
@@ -157,60 +152,15 @@ def test_processes_that_share_the_matrices_train_as_one_does(tmp_path, monkeypat
         assert torch.allclose(tensor, two[name], atol=1e-3), name
 
 
-class Untouched:
-    """In place of the denoiser: what it draws is a shade darker, and it remembers what it was asked."""
-
-    def __init__(self, vae):
-        self.vae, self.unet, self.asked = vae, torch.nn.Linear(1, 1), []
-
-    def __call__(self, captions, image, **options):
-        self.asked.append((captions, options["strength"]))
-        return SimpleNamespace(images=image - 0.5)
-
-
-def test_the_decoder_learns_from_drawn_latents_and_the_pictures_meant():
-    icons = [Icon("dog", "noto", "dog", np.full((8, 8, 4), 200, np.uint8)), Icon("cat", "noto", "cat", np.full((8, 8, 4), 90, np.uint8)),
-             Icon("car", "noto", "car", np.full((8, 8, 4), 9, np.uint8))]  # fmt: skip
+def test_a_training_whose_minutes_are_over_is_kept_and_taken_up(tmp_path, monkeypatch):
     torch.manual_seed(0)
-    model = autoencoder.build().eval()
-    model.register_to_config(scaling_factor=0.5)
-    pipe = Untouched(model)
-    latents, pixels = decoder.Pools(icons, icons, pipe, seed=0).make(20)
-    own = model.encode(pixels).latents
-    assert latents.shape == (20, 4, 16, 16) and pixels.shape == (20, 3, 64, 64) and pixels.abs().max() <= 1
-    drawn = [*range(6), *range(9, 13)]
-    assert all(
-        torch.allclose(latents[i], own[i] - 1.0 if i in drawn else own[i], atol=1e-5) for i in range(20)
-    )
-    (known, strong), (free, weak) = pipe.asked
-    assert (len(known), len(free)) == (6, 4)
-    assert (
-        int(strong * unet.DRAWING["steps"]) in decoder.KNOWN_LAST
-        and int(weak * unet.DRAWING["steps"]) in decoder.ANY_LAST
-    )
-
-
-def test_the_decoder_learns_and_the_latents_stay(tmp_path, monkeypatch):
-    torch.manual_seed(0)
-    before = autoencoder.build()
-    monkeypatch.setattr(decoder, "STEPS", 4)
-    monkeypatch.setattr(decoder, "load_things", lambda work, styles: [])
-    monkeypatch.setattr(decoder, "Composer", lambda icons, **options: None)
-    monkeypatch.setattr(
-        decoder.Pools, "make", lambda self: (torch.randn(8, 4, 16, 16), torch.zeros(8, 3, 64, 64))
-    )
-    monkeypatch.setattr(decoder.unet, "finished", lambda work: SimpleNamespace(text=None, unet=None))
-    monkeypatch.setattr(decoder.unet, "latent_scale", lambda icons, vae: 0.5)
-    monkeypatch.setattr(decoder.clip, "load_tokenizer", lambda work: None)
-    monkeypatch.setattr(
-        decoder,
-        "StableDiffusionImg2ImgPipeline",
-        lambda **parts: SimpleNamespace(set_progress_bar_config=lambda **o: None),
-    )
-    monkeypatch.setattr(decoder.autoencoder, "train", lambda icons, folder: copy.deepcopy(before))
-    after = decoder.train([], tmp_path).state_dict()
-    assert {
-        name.split(".")[0]
-        for name, weight in before.state_dict().items()
-        if not torch.equal(weight, after[name])
-    } == {"decoder"}
+    runs = [
+        Training(tmp_path, torch.nn.Linear(3, 1), lr=0.1, total=150, minutes=minutes)
+        for minutes in (0.0, None)
+    ]
+    for run, last in zip(runs, (100, 150)):
+        if last == 150:
+            run._load()
+        while not run.done:
+            run.update(run.module(torch.ones(2, 3)).square().mean(), 2)
+        assert run.step == last and (tmp_path / f"state-{last}.safetensors").exists()
