@@ -1,6 +1,9 @@
-"""Measure the shipped base with the judge into results/base.json.
+"""Measure a base with the judges into results/base.json.
 
-python -m benchmarks.base [--pictures 1000] [--photos FOLDER]      (FOLDER: photographs for the autoencoder, searched below)
+python -m benchmarks.base [--base FOLDER] [--out FILE] [--pictures 1000] [--photos FOLDER] [--concepts FOLDER]
+
+``--photos``: photographs for the autoencoder, searched below. ``--concepts``: where the ten concepts are learnt for the ImageNet
+network's figure (minutes; it resumes).
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from benchmarks import imagenet, oracle
 from benchmarks.main import ROOT
 from l2dm import GenerateSettings
 from l2dm.backbone import MINI, Backbone
+from l2dm.bench.multi import judge_nouns
+from l2dm.bench.subjects import Subject
 from l2dm.concept.words import article
 from l2dm.evaluation.judge import Judge
-from l2dm.world.store import write_json
 
 BATCH = 16
 
@@ -42,8 +47,9 @@ def draw(backbone: Backbone, prompts: list[str], seed: int, **changes: Any) -> l
 def of_nouns(backbone: Backbone, judge: Judge, count: int, seed: int, **changes: Any) -> list[bool]:
     """Of ``count`` pictures, every noun in turn, whether the judge names it."""
     asked = [judge.nouns[i % len(judge.nouns)] for i in range(count)]
-    said = judge.name(draw(backbone, [f"a photo of {article(noun)}" for noun in asked], seed, **changes))
-    return [names[0] == noun for names, noun in zip(said, asked)]
+    return named(
+        judge, draw(backbone, [f"a photo of {article(noun)}" for noun in asked], seed, **changes), asked
+    )
 
 
 def of_pairs(backbone: Backbone, judge: Judge, count: int, seed: int, **changes: Any) -> list[int]:
@@ -54,6 +60,35 @@ def of_pairs(backbone: Backbone, judge: Judge, count: int, seed: int, **changes:
         draw(backbone, [f"a photo of {article(a)} and {article(b)}" for a, b in two], seed, **changes), 2
     )
     return [len({a, b} & set(names)) for (a, b), names in zip(two, said)]
+
+
+def named(judge: Judge, images: list[Image.Image], asked: list[str]) -> list[bool]:
+    """Of each picture, whether what the judge names first is what was asked for."""
+    return [names[0] == noun for names, noun in zip(judge.name(images), asked)]
+
+
+def both_there(judge: Judge, image: Image.Image, pair: tuple[str, str]) -> bool:
+    """The verdict on a picture of two nouns: the judge finds either with a probability of 1/2 or more."""
+    group = tuple(Subject(noun, "", noun, Path(), Path()) for noun in pair)
+    return judge_nouns(judge, [image], group)[0]["success"]
+
+
+def of_layouts(backbone: Backbone, judge: Judge, count: int, seed: int) -> dict[str, Any]:
+    """Of ``count`` pictures of two nouns each: the share with both there, plainly and with the layout given by hand."""
+    rng = np.random.default_rng(seed)
+    pairs = [tuple(rng.choice(judge.nouns, size=2, replace=False).tolist()) for _ in range(count)]
+    settings = GenerateSettings.of(backbone.defaults.get("generate", {}), {})
+    found: dict[str, list[bool]] = {kind: [] for kind in oracle.KINDS}
+    for kind, said in found.items():
+        for first in range(0, count, BATCH):
+            part = pairs[first : first + BATCH]
+            images = oracle.draw(backbone, part, kind, settings.steps, settings.guidance_scale, seed + first)
+            said += [both_there(judge, image, pair) for image, pair in zip(images, part)]
+    share = {kind: float(np.mean(said)) for kind, said in found.items()}
+    return {
+        "pair_plain": share["plain"], "pair_oracle": max(share["confined"], share["regional"]),
+        "pair_oracle_of": {kind: share[kind] for kind in ("confined", "regional")},
+    }  # fmt: skip
 
 
 def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
@@ -73,9 +108,9 @@ def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed:
     from mini_base.corpus import load_icons
     from mini_base.judge import Desk, prototypes
 
-    found = {}
+    found, drawings = {}, load_icons(work)
     for i, noun in enumerate(nouns):
-        icons = [icon for icon in load_icons(work) if icon.noun == noun]
+        icons = [icon for icon in drawings if icon.noun == noun]
         known = prototypes(judge.net, Desk(icons, seed=seed + i))
         nearest = judge.likeness(
             draw(backbone, [f"a photo of {article(noun)}"] * 32, seed + 100 * i), known
@@ -85,56 +120,65 @@ def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed:
     return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--base", default=MINI, help="the shipped one, or a folder")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "base.json")
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--photos", type=Path)
+    parser.add_argument("--concepts", type=Path)
     parser.add_argument(
         "--work", type=Path, default=Path(".work/base"), help="where the icons lie, or will be fetched to"
     )
-    options = parser.parse_args()
-    backbone, judge, n = Backbone.load(MINI), Judge(), options.pictures
+    options = parser.parse_args(arguments)
+    backbone, judge, n = Backbone.load(options.base), Judge(), options.pictures
     facts = json.loads((backbone.folder / "facts.json").read_text())
-    from mini_base.scenes import PLACES, PLAIN
+    from mini_base.corpus import TRAIN_STYLES
+    from mini_base.places import PLACES, PLAIN
 
     rng, nouns = np.random.default_rng(0), judge.nouns
     phrases = {**PLACES, **{name: f"on {article(name)} background" for name in PLAIN}}
     asked = [nouns[i % len(nouns)] for i in range(n)]
-    alone = of_nouns(backbone, judge, n, 10_000)
+    alone, hits = of_nouns(backbone, judge, n, 10_000), of_pairs(backbone, judge, n, 30_000)
+    sides = [str(rng.choice(["left", "right"])) for _ in range(n)]
+    small = draw(backbone, [f"a small {noun} on the {side}" for noun, side in zip(asked, sides)], 50_000)
     places = [str(rng.choice(list(phrases))) for _ in range(n)]
     placed = draw(
         backbone, [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)], 20_000
     )
-    hits = of_pairs(backbone, judge, n, 30_000)
     began = time.monotonic()
-    draw(backbone, ["a photo of a dog"] * 4, 0)
+    for seed in range(4):
+        draw(backbone, ["a photo of a dog"], seed)
     seconds = (time.monotonic() - began) / 4
-    card, shown = (
-        judge.card(),
-        styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000),
-    )
+    shown = styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000)
+    per_noun = {noun: float(np.mean(alone[i :: len(nouns)])) for i, noun in enumerate(nouns[:n])}
+    card = judge.card()
     result = {
-        "nouns": len(nouns), "noun_accuracy": float(np.mean(alone)),
-        "noun_accuracy_with_background": float(np.mean([said[0] == noun for said, noun in zip(judge.name(placed), asked)])),
+        "side": backbone.side, "nouns": len(nouns), "noun_accuracy": float(np.mean(alone)), "noun_accuracy_worst": min(per_noun.values()),
+        "half_size_accuracy": float(np.mean(named(judge, small, asked))),
+        "noun_accuracy_with_background": float(np.mean(named(judge, placed, asked))),
         "background_accuracy": float(np.mean([said == p for said, p in zip(judge.background(placed), places)])),
         "pair_at_least_one": float(np.mean([h >= 1 for h in hits])), "pair_both": float(np.mean([h == 2 for h in hits])),
+        **of_layouts(backbone, judge, n, 60_000),
         "psnr_icons_db": facts["psnr_unseen_icons_db"], "retrieval_r1": facts["retrieval_r1_of_1000"],
         "judge_identity_top1": card["identity_top1"], "judge_presence_f1": card["presence_f1"], "seconds_per_picture": round(seconds, 3),
-        "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": 5, "nouns": shown},
-        "per_noun": {noun: float(np.mean(alone[i :: len(nouns)])) for i, noun in enumerate(nouns)},
+        "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": len(TRAIN_STYLES), "nouns": shown},
+        "per_noun": per_noun,
         "training": {"seconds": facts["training_seconds"], "pictures": facts["training_pictures"], "unet_step_loss_seconds": facts["unet_loss"]},
         "settings": {
-            "pictures": n, "seeds": [10_000, 20_000, 30_000], **backbone.defaults.get("generate", {}), "guidance": "none", "judge": card,
-            "threads": torch.get_num_threads(),
+            "base": backbone.name, "pictures": n, "seeds": {"nouns": 10_000, "backgrounds": 20_000, "pairs": 30_000, "layouts": 60_000, "styles": 40_000, "small": 50_000},
+            **backbone.defaults.get("generate", {}), "guidance": "none", "judge": card, "threads": torch.get_num_threads(),
         },
     }  # fmt: skip
     if options.photos:
         files = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         result["psnr_photos_db"] = round(psnr(backbone, [Image.open(p) for p in files]), 2)
         result["settings"]["photos"] = len(files)
-    write_json(ROOT / "results" / "base.json", result)
+    if options.concepts:
+        result["imagenet_identification"] = imagenet.identification(options.base, options.concepts)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({k: v for k, v in result.items() if k not in ("settings", "per_noun", "training")}))
 
 
