@@ -52,6 +52,33 @@ def work(tmp_path, monkeypatch):
     return folder
 
 
+def test_the_autoencoder_learns_on_crops_then_on_whole_pictures(tmp_path, monkeypatch):
+    for name, few in {
+        "WIDTHS": (8, 8, 8, 8),
+        "CROP_STEPS": 2,
+        "STEPS": 3,
+        "CROP_BATCH": 2,
+        "BATCH": 1,
+        "POOL": 4,
+    }.items():
+        monkeypatch.setattr(autoencoder, name, few)
+    icons = [
+        corpus.Icon(noun, "noto", noun, np.full((24, 24, 4), 255, np.uint8)) for noun in ("dog", "cat", "owl")
+    ]
+    sides, encode = [], AutoencoderKL.encode
+    monkeypatch.setattr(
+        AutoencoderKL, "encode", lambda self, x: (sides.append(x.shape[-1]), encode(self, x))[1]
+    )
+    model = autoencoder.train(icons, tmp_path)
+    assert sides == [64, 64, 128]
+    begun = autoencoder.build().state_dict()
+    assert any(not torch.equal(p, begun[name]) for name, p in model.named_parameters())
+    with torch.no_grad():
+        posterior = model.encode(torch.rand(2, 3, 128, 128)).latent_dist
+    assert posterior.mean.shape == (2, 16, 16, 16)
+    assert torch.allclose(posterior.std, torch.full((), autoencoder.NOISE))
+
+
 def test_a_part_comes_back_from_files_that_are_small_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "LARGEST", 300)
     torch.manual_seed(0)
