@@ -31,7 +31,8 @@ def stock(folder, **options):
     ]
 
 
-def test_a_fresh_world_draws_what_diffusers_draws_bit_for_bit(world, backbone):
+def test_a_fresh_world_draws_what_diffusers_draws_bit_for_bit(tmp_path, backbone):
+    world = World.create(tmp_path / "w")
     theirs = stock(backbone.folder, num_inference_steps=4, guidance_scale=5.0, negative_prompt="a cat")
     ours = world.generate(PROMPT, n=2, seed=7, steps=4, guidance_scale=5.0, negative_prompt="a cat")
     assert all(np.array_equal(a, b.image) for a, b in zip(theirs, ours))
