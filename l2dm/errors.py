@@ -149,6 +149,23 @@ def os_errors(place: str | Path, kind: type[L2DMError] = WorldError) -> Iterator
         raise kind(f"{str(place)!r}: the name is not UTF-8; rename it") from None
 
 
+#: Refusals that say something of the file itself; permissions, interruptions, too many open files may pass.
+_OF_THE_FILE = {errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+@contextmanager
+def reading(place: Path) -> Iterator[None]:
+    """``os_errors`` of a world's file: WorldDamaged where the disk cannot give it, a WorldError alone where it may another time."""
+    try:
+        with os_errors(place):
+            yield
+    except WorldError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_FILE:
+            raise WorldDamaged(str(error)) from cause
+        raise
+
+
 @contextmanager
 def out_of_memory(work: str, way_out: str) -> Iterator[None]:
     """Turn what Python, and torch on a GPU or a CPU, raise where memory ends into one ``OutOfMemory`` line."""

@@ -7,7 +7,9 @@ what another program has open just then, such as a virus scanner.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import secrets
 import time
@@ -20,6 +22,10 @@ PART = ".part-"
 #: What Windows reads as a device, whatever the ending, and names whose last character it drops.
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³])( *\..*)?|.*[. ]", re.I | re.S)
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
+_HERE = hashlib.sha256(platform.node().encode()).hexdigest()[
+    :8
+]  # this machine, beside others over one folder
+_LEFT = re.compile(rf"{re.escape(PART)}{_HERE}-([0-9]{{1,9}})-[0-9a-f]{{16}}")
 _PATIENCE = (0.01, 0.03, 0.1, 0.3, 0.6)  # seconds between tries
 
 
@@ -97,10 +103,28 @@ def _claim(scratch: Path, path: Path, system: str) -> bool:
     return True
 
 
+def _runs(process: int) -> bool:
+    """Whether there is such a process; on Windows, where asking would end it, there always is."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @contextmanager
 def _beside(folder: Path, content: bytes) -> Iterator[Path]:
-    """A file in ``folder`` with ``content``, on the disk; gone after the block unless it was renamed."""
-    scratch = folder / f"{PART}{secrets.token_hex(8)}"
+    """A file in ``folder`` with ``content``, on the disk; gone after the block unless it was renamed.
+
+    Such files of this machine's processes that have ended go too."""
+    for left in folder.glob(f"{PART}*"):
+        if (whose := _LEFT.fullmatch(left.name)) and not _runs(int(whose[1])):
+            left.unlink(missing_ok=True)
+    scratch = folder / f"{PART}{_HERE}-{os.getpid()}-{secrets.token_hex(8)}"
     try:
         with scratch.open("xb") as file:
             file.write(content)

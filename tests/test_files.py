@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from l2dm import files
 from l2dm.files import is_reserved, replace, sync, write_new, write_whole
 
 
@@ -153,3 +154,23 @@ def test_names_that_windows_has_for_itself():
         "auxiliary",
     ):
         assert not is_reserved(name), name
+
+
+def test_what_a_killed_process_left_goes_with_the_next_writer(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    rest = "0123456789abcdef"
+    for owner in (
+        f"{files._HERE}-{ended.pid}",
+        f"{files._HERE}-{os.getpid()}",
+        f"deadbeef-{ended.pid}",
+        "notes",
+    ):
+        (tmp_path / f"{files.PART}{owner}-{rest}").write_bytes(b"half")
+    write_whole(tmp_path / "a.png", b"x")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "a.png",
+        f"{files.PART}{files._HERE}-{os.getpid()}-{rest}",
+        f"{files.PART}deadbeef-{ended.pid}-{rest}",
+        f"{files.PART}notes-{rest}",
+    }, "another machine's, and what runs still, stay"

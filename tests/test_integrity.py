@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -17,9 +18,10 @@ from tiny import tiny_clip
 
 from benchmarks.malformed import call, state
 from l2dm import LearningStopped, World
-from l2dm.errors import WorldDamaged, WorldWarning
+from l2dm.errors import WorldDamaged, WorldError, WorldWarning
 from l2dm.report.card import write_page
 from l2dm.world import recorded, store
+from l2dm.world.founding import found
 from l2dm.world.manifest import COPY, NAME, Manifest, steadily
 from l2dm.world.repair import examine, repair
 from l2dm.world.sealed import seal, unseal
@@ -434,3 +436,31 @@ def test_a_discarded_learning_is_not_taken_up(place):
         place, seed=7, discard=True, on_progress=lambda p: steps.append(p.step.step) if p.step else None
     )
     assert version.version == 3 and steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error, kind", [(errno.EACCES, WorldError), (errno.EIO, WorldDamaged)])
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch, error, kind):
+    def refuse(path, *args):
+        raise OSError(error, os.strerror(error), str(path))
+
+    monkeypatch.setattr(store, "read", refuse)
+    with pytest.raises(WorldError) as refused:
+        recorded.Recorded.by_itself(tmp_path, "made anew")
+    assert type(refused.value) is kind
+
+
+def test_a_world_that_could_not_be_begun_leaves_nothing(place, monkeypatch):
+    def write(manifest, world):
+        (world / COPY).write_bytes(b"x")
+        (world / NAME).write_bytes(b"x")
+        raise OSError(errno.EIO, "disk")
+
+    monkeypatch.setattr(Manifest, "write", write)
+    manifest = World.open(place / "world").manifest
+    with pytest.raises(OSError):
+        found(place / "new", manifest)
+    assert not (place / "new").exists()
+    kept = (place / "world" / COPY).read_bytes()
+    with pytest.raises(WorldError, match="already exists"):
+        found(place / "world", manifest)
+    assert (place / "world" / COPY).read_bytes() == kept

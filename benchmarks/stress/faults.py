@@ -1,7 +1,8 @@
 """Refusals of the file system at every one of a command's operations: disk full, permission denied, an error of the disk, an interruption.
 
 Each must end in one line (or be got over), with a world that opens and nothing of it changed by a byte; when the command has then been run
-again, the folder must be that of an undisturbed run.
+again, the folder must be that of an undisturbed run. What the disk cannot give (EIO in reading) may be taken for damaged instead, if it is
+put aside into the quarantine and the world is whole without it; these are counted apart.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+
+from l2dm.world.repair import examine
 
 from .ground import Ground, contents
 from .jobs import Job, verbs
@@ -84,7 +87,7 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
     possible = len(plan)
     rng.shuffle(plan)
     wrong: dict[str, list[str]] = {
-        kind: [] for kind in ("traceback", "unclear", "claimed", "world", "afterwards")
+        kind: [] for kind in ("traceback", "unclear", "claimed", "world", "afterwards", "put aside")
     }
     by_verb, by_error, got_over, met = Counter(), Counter(), 0, set()
     for done, (job, at, error) in enumerate(plan[:tries], 1):
@@ -101,18 +104,23 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
             wrong[kind].append(f"{where}: {what}")
             print(f"{kind}: {where}: {what}", flush=True)
 
+        unreadable = error == errno.EIO and job.operations[at - 1] in ("read", "open", "stat")
+
+        def put_aside(job: Job = job, unreadable: bool = unreadable) -> bool:
+            return unreadable and (job.world / "quarantine").exists() and not examine(job.world).faults
+
         if said := answered(ended):
             note(*said.split(": ", 1))
         finished, fault = job.stands()
         if fault:
-            note("world", fault)
+            note("put aside" if put_aside() else "world", fault)
             continue
         if not ended.trace and ended.value[0] == 0:
             got_over += 1
             if not finished and contents(job.world) != job.end:
                 note("claimed", "it said that it was done, and it was not")
         if fault := job.finish(finished):
-            note("afterwards", fault)
+            note("put aside" if put_aside() else "afterwards", fault)
         if done % 50 == 0:
             print(f"{done} refusals, {time.monotonic() - began:.0f} s", flush=True)
     return {
@@ -121,5 +129,6 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
         "changing_operations": {job.name: sum(kind in CHANGES for kind in job.operations) for job in jobs},
         "by_verb": dict(by_verb), "by_error": dict(by_error), "got_over": got_over,
         "tracebacks": wrong["traceback"], "unclear_answers": wrong["unclear"], "false_claims": wrong["claimed"],
-        "damaged_worlds": wrong["world"], "other_ends_or_leaks": wrong["afterwards"], "seconds": round(time.monotonic() - began),
+        "damaged_worlds": wrong["world"], "other_ends_or_leaks": wrong["afterwards"],
+        "put_aside_as_unreadable": wrong["put aside"], "seconds": round(time.monotonic() - began),
     }  # fmt: skip

@@ -38,8 +38,14 @@ def found(path: Path, manifest: Manifest) -> None:
         with locked(path):
             check_free(path)
             store.sweep(path)
-            manifest.write(path)
+            try:
+                manifest.write(path)
+            except BaseException:
+                (path / NAME).unlink(missing_ok=True)
+                raise
     except BaseException:
+        if (path / NAME).exists():  # another's, made meanwhile
+            raise
         for file in filter(is_leftover, path.iterdir()):
             file.unlink(missing_ok=True)
         for folder in made:

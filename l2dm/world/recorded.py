@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter
 
-from ..errors import WorldDamaged, WorldWarning, os_errors, out_of_memory
+from ..errors import WorldDamaged, WorldWarning, out_of_memory, reading
 from ..files import write_whole
 from . import store
 from .schema import FILES, MOST_BYTES, parse
@@ -51,7 +51,7 @@ class Recorded:
     def by_itself(cls, folder: Path, way_out: str) -> Recorded:
         """A folder that ``write_recorded`` made. Raises WorldDamaged where its record is not whole."""
         path = folder / RECORD
-        with os_errors(path, WorldDamaged):
+        with reading(path):
             body, whole = unseal(store.read(path, MOST_BYTES))
         if not whole:
             raise WorldDamaged(f"{path}: its content is not what its checksum says; {way_out}")
@@ -65,7 +65,7 @@ class Recorded:
         path = self.folder / name
         if name not in self:
             raise WorldDamaged(f"{path}: {self.by} does not record it; {self.way_out}")
-        with os_errors(path, WorldDamaged), out_of_memory(f"{path}: reading it", "close some programs"):
+        with reading(path), out_of_memory(f"{path}: reading it", "close some programs"):
             if not path.is_file():
                 raise WorldDamaged(f"{path}: missing; {self.way_out}")
             data = store.read(path)
@@ -93,7 +93,7 @@ class Recorded:
         """Names of files that are not as recorded, and why; without a whole file in memory."""
         for name, expected in self.files.items():
             path = self.folder / name
-            with os_errors(path, WorldDamaged):
+            with reading(path):
                 if not path.is_file():
                     yield name, "missing"
                 elif digest(path) != expected:

@@ -87,7 +87,9 @@ def _repair(world: Path, found: Findings) -> Findings:
     if world / NAME in aside:  # folders that the copy does not know may hold what the damaged manifest did
         known = {folder_of(world, number) for number in versions}
         aside += [folder for folder in sorted((world / "versions").glob("[0-9]*")) if folder not in known]
-    if found.head != found.manifest.head:  # an unfinished lesson over the version that goes can't be taken up any more
+    if (
+        found.head != found.manifest.head
+    ):  # an unfinished lesson over the version that goes can't be taken up any more
         aside.append(world / "learning")
     for path in aside:
         if path.exists():

@@ -19,7 +19,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from ..concept.words import check_noun, check_token
-from ..errors import L2DMError, WorldDamaged, os_errors
+from ..errors import L2DMError, WorldDamaged, reading
 from ..files import is_reserved
 from .store import read
 
@@ -174,7 +174,7 @@ DRAFT = TypeAdapter(DraftRecord)
 
 def read_bytes(path: Path) -> bytes:
     """A JSON file's content; WorldDamaged when it cannot be read or is larger than any that l2dm writes."""
-    with os_errors(path, WorldDamaged):
+    with reading(path):
         data = read(path, MOST_BYTES + 1)
     _check_size(data, path)
     return data
