@@ -240,6 +240,8 @@ def test_pictures_many_times_as_large_are_warned_of_before_they_are_drawn(tmp_pa
     assert code == 0 and "note: 1 pictures of 48 x 48 pixels in 1 steps: each takes at least 9 times" in said
     assert said.index("note: ") < said.index("drawing")
     assert "note" not in call([*draw, "--height", "32", "--width", "32"])[1]
+    code, said = call([*draw, "--height", "48", "--width", "49"])
+    assert code == 2 and "note" not in said and "width = 49: this base draws multiples of" in said
     drawn = []
     with pytest.raises(LongWorkWarning), warnings.catch_warnings():
         warnings.simplefilter("error", LongWorkWarning)

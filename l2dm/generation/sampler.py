@@ -21,10 +21,22 @@ from .mentions import Mention
 _MANY = 4
 
 
+def size_of(backbone: Backbone, settings: GenerateSettings) -> dict[str, int]:
+    """``height`` and ``width`` of the pictures in pixels; SettingsError where the base cannot draw them."""
+    size, grain = {}, backbone.grain
+    for name in ("height", "width"):
+        value = getattr(settings, name)
+        if value % grain:
+            raise SettingsError(
+                f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}"
+            )
+        size[name] = value or backbone.side
+    return size
+
+
 def long_work(backbone: Backbone, settings: GenerateSettings) -> str:
     """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; "" where they have not."""
-    own = backbone.side
-    height, width = settings.height or own, settings.width or own
+    own, (height, width) = backbone.side, size_of(backbone, settings).values()
     times = height * width / own**2
     if times <= _MANY:
         return ""
@@ -45,14 +57,7 @@ def draw(
     where they were looked for.
     """
     keep_freed_memory()
-    mentions, size = list(mentions), {}
-    for name in ("height", "width"):
-        value, grain = getattr(settings, name), backbone.grain
-        if value % grain:
-            raise SettingsError(
-                f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}"
-            )
-        size[name] = value or backbone.side
+    mentions, size = list(mentions), size_of(backbone, settings)
     pipe, images = backbone.pipeline(settings.sampler), []
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
