@@ -15,9 +15,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from l2dm import LearnSettings, World
+from l2dm.cli.progress import Steady
 from l2dm.report import Page
 from l2dm.report.card import card, row_cells
 
@@ -52,7 +53,7 @@ def main() -> None:
     page.heading("Learning")
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     learnt = []
-    with Progress(*columns, console=console) as progress:
+    with Steady(*columns, console=console) as progress:
 
         def draw(prompt: str, n: int, seed: int = 0, **changes) -> list[Image.Image]:
             task = progress.add_task(prompt[:28], total=n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import io
 import json
 import os
 import warnings
@@ -11,10 +12,12 @@ import warnings
 import pytest
 from conftest import paint
 from filelock import FileLock, SoftFileLock
+from rich.console import Console
 from test_schema import GOOD
 
 from benchmarks.malformed import call
 from l2dm.cli import terminal
+from l2dm.cli.progress import Steady
 from l2dm.errors import PromptError, WorldError, WorldLocked
 from l2dm.files import write_whole
 from l2dm.generation import personal_tokens
@@ -174,3 +177,18 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     with lock.locked(tmp_path):
         pass
     other.release(force=True)
+
+
+def test_progress_is_told_line_by_line_where_there_is_no_terminal():
+    log = io.StringIO()
+    with Steady(console=Console(file=log), every=1e9) as progress:
+        task = progress.add_task("learning <rex>", total=3, note="")
+        for done in (1, 2, 3):
+            progress.update(task, completed=done, note="7 images/s")
+    assert log.getvalue() == "learning <rex> 3/3 7 images/s\n"
+    log = io.StringIO()
+    with Steady(console=Console(file=log), every=0) as progress:
+        task = progress.add_task("learning", total=3)
+        for done in (1, 2, 3):
+            progress.update(task, completed=done)
+    assert log.getvalue().splitlines() == ["learning 1/3", "learning 2/3", "learning 3/3"]

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from ..errors import SettingsError
 from ..settings import GenerateSettings, LearnSettings, read_toml
 from . import terminal
+from .progress import Steady
 
 WorldPath = Annotated[Path, typer.Argument(metavar="WORLD", help="Folder of the world.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on standard output.")]
@@ -65,7 +66,7 @@ def names(option: str, text: str, known: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def bar(quiet: bool) -> Iterator[Any]:
-    """A progress bar: ``move(label, done, total, note)``. Silent with ``quiet``."""
+    """Progress: ``move(label, done, total, note)``. Silent with ``quiet``."""
     if quiet:
         yield lambda *args: None
         return
@@ -76,7 +77,7 @@ def bar(quiet: bool) -> Iterator[Any]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Steady(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, Any] = {}
 
         def move(label: str, done: int, total: int, note: str = "") -> None:
