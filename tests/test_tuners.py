@@ -16,7 +16,7 @@ from reference.keeping import (
 from tiny import mini
 
 from l2dm import LearnSettings, World
-from l2dm.backbone import Conditioning
+from l2dm.backbone import Backbone, Conditioning
 from l2dm.concept import Concept
 from l2dm.methods import METHODS
 from l2dm.retention import PENALTIES
@@ -26,7 +26,7 @@ from l2dm.tuners.by_prompt import own_words
 from l2dm.world.weights import read_weights
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def backbone():
     """The tiny base, for tests that leave it as it is."""
     return fresh()
@@ -230,14 +230,14 @@ def test_own_words_are_the_token_and_the_noun_right_after_it():
 
 
 @pytest.mark.parametrize("method", ["isolated", "switched"])
-def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, plain, tmp_path, method):
+def test_concepts_apart_leave_every_other_prompt_alone_bit_for_bit(photos, tmp_path, method):
     world = World.create(tmp_path / "w", mini())
     options = {**QUICK, "method": method, "steps": 2, "rank": 2, "learning_rate": 0.01}
     drawing = {"n": 1, "steps": 2, "negative_prompt": "a cat"}
     others = [world.generate(PLAIN, **drawing)[0].image]
     world.learn(photos, token="<tom>", noun="cat", **options)
     others.append(world.generate(PLAIN, **drawing)[0].image)
-    tom = predicted(world.backbone(), TOM)
+    tom, plain = predicted(world.backbone(), TOM), predicted(Backbone.load(mini()), PLAIN)
     world.learn(photos, token="<rex>", noun="dog", **options)
     others.append(world.generate(PLAIN, **drawing)[0].image)
     assert all(np.array_equal(others[0], other) for other in others[1:])
