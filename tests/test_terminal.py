@@ -183,7 +183,7 @@ def test_progress_is_told_line_by_line_where_there_is_no_terminal():
     log = io.StringIO()
     with Steady(console=Console(file=log), every=1e9) as progress:
         task = progress.add_task("learning <rex>", total=3, note="")
-        for done in (1, 2, 3):
+        for done in (1, 2, 3, 3):
             progress.update(task, completed=done, note="7 images/s")
     assert log.getvalue() == "learning <rex> 3/3 7 images/s\n"
     log = io.StringIO()

@@ -19,9 +19,10 @@ class Steady(Progress):
         self._every, self._told = every, time.monotonic()
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
-        super().update(task_id, **changes)
         task, now = self._tasks[task_id], time.monotonic()
-        if self.disable and (task.finished or now - self._told >= self._every):
+        ended = task.finished
+        super().update(task_id, **changes)
+        if self.disable and (task.finished > ended or now - self._told >= self._every):
             self._told = now
             line = f"{task.description} {task.completed:.0f}/{task.total:.0f} {task.fields.get('note', '')}"
             print(plain(line).rstrip(), file=self.console.file, flush=True)
