@@ -22,7 +22,7 @@ from .composing import Shards
 from .corpus import Icon
 from .training import DEVICE, Training, averaging, side_by_side, swift
 
-CELLS, WIDTHS, HEAD = 16, (64, 128, 256), 32
+CELLS, WIDTHS, HEAD = 16, (64, 128, 192), 32
 PICTURES = 4_000_000  # that are learnt from in all
 BATCH = 512 if DEVICE == "cuda" else 64
 SHARD, PASSES = (16_384, 4) if DEVICE == "cuda" else (4096, 4)
