@@ -155,3 +155,7 @@ METHODS = {
         rehearse=True,
     ),
 }
+
+#: Tuners with which all that a concept teaches stands under names of its own, ``<token>/...``, and later concepts change none of it: one
+#: can be taken out of a world as if it had never been learnt.
+SEPARABLE = frozenset(["embedding", "task_token", "aggregated", "isolated", "switched"])

@@ -11,8 +11,9 @@ from PIL import Image
 from l2dm import World
 from l2dm.memory import LongTerm, ShortTerm
 from l2dm.world import store
-from l2dm.world.manifest import Manifest, Version, entry, folder_of, picture_file
-from l2dm.world.past import NOUNS, write_long_term, write_short_term
+from l2dm.world.manifest import Manifest, Version, entry, folder_of
+from l2dm.world.names import NOUNS, picture_file
+from l2dm.world.past import write_long_term, write_short_term
 from l2dm.world.recorded import digests, write_recorded
 from l2dm.world.tensors import write_tensors
 from l2dm.world.weights import write_weights

@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from handmade import NOUN, fresh, mark, sheet, taught, told
 
 from l2dm import World
 from l2dm.cli import terminal
 from l2dm.errors import TokenError, WorldDamaged, WorldError
-from l2dm.memory import LongTerm, ShortTerm, forget
+from l2dm.methods import SEPARABLE
 from l2dm.tuners import TUNERS
 from l2dm.world import store
 from l2dm.world.manifest import Manifest
@@ -145,7 +144,7 @@ def test_weights_that_concepts_share_are_not_purged(tmp_path, tuner):
     """Only where nothing was learnt after it; else it is said which versions hold it, and nothing is changed."""
     world = told(tmp_path / "w", "+<tom>", "+<rex>", "+<ada>", tuner=tuner)
     before = contents(world.path)
-    if TUNERS[tuner].separable:
+    if tuner in SEPARABLE:
         assert world.purge("<rex>").rewritten == {3: 4}
         return
     with pytest.raises(
@@ -158,25 +157,16 @@ def test_weights_that_concepts_share_are_not_purged(tmp_path, tuner):
     assert leaks(world.path, "<rex>") == [] and World.open(world.path).concepts == {"<tom>": "cat"}
 
 
-def test_captions_of_others_lose_its_name_and_what_was_drawn_by_it():
-    long = LongTerm(
-        {"<rex>": torch.ones(1), "<tom>": torch.ones(1)},
-        {"<rex>": ["a"], "<tom>": ["<tom> cat and <rex> dog", "<rex> x"]},
-    )
-    short = ShortTerm({"<tom>": torch.ones(1)}, {"<tom>": torch.ones(1)}, {"<tom>": 1})
-    forget(long, short, "<rex>", "dog")
-    assert long.prompts == {"<tom>": ["<tom> cat and dog", "dog x"]} and list(long.features) == ["<tom>"]
-    assert short == ShortTerm(), "what was drawn shows it"
-
-
 @pytest.mark.parametrize("purged", [True, False])
 def test_captions_that_name_it(tmp_path, purged):
     world = fresh(tmp_path / "w")
-    for token in ("<rex>", "<tom>", "<ada>"):
+    for token in ("<rex>", "<tom>", "<ada>", "<max>"):
         taught(world, token, captions={"<tom>": "<tom> cat chasing <rex> dog"})
     world.purge("<rex>") if purged else world.forget("<rex>")
     prompts = json.loads((world.path / f"versions/{world.version:04d}/memory.json").read_text())
     assert prompts["<tom>"] == ["a photo of <tom> cat", "<tom> cat chasing dog"]
+    drawn_in = json.loads((world.path / f"versions/{world.version:04d}/short-term.json").read_text())
+    assert list(drawn_in) == ["<ada>"], "what was drawn by that prompt shows it"
     assert not purged or leaks(world.path, "<rex>", alone=False) == []
 
 

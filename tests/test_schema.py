@@ -10,7 +10,8 @@ from l2dm.concept import check_noun
 from l2dm.concept.words import file_stem
 from l2dm.errors import WorldDamaged
 from l2dm.world import schema
-from l2dm.world.manifest import Manifest, Version, picture_file
+from l2dm.world.manifest import Manifest, Version
+from l2dm.world.names import picture_file
 from l2dm.world.sealed import seal
 
 VERSION = Version(

@@ -12,7 +12,7 @@ from .shared import AsJson, WorldPath, answer
 from .terminal import say
 
 if TYPE_CHECKING:
-    from ..world.world import World
+    from ..world.repository import Repository
 
 
 def forget(
@@ -26,9 +26,9 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Remove a concept on purpose: its token and all that is remembered of it. Earlier versions keep it for undo, unless purged."""
-    from ..world.world import World
+    from ..world.repository import Repository
 
-    opened = World.open(world)
+    opened = Repository.open(world, whole=False)
     if purge:
         _purge(opened, token, yes, as_json)
         return
@@ -41,7 +41,7 @@ def forget(
     )
 
 
-def _purge(world: World, token: str, yes: bool, as_json: bool) -> None:
+def _purge(world: Repository, token: str, yes: bool, as_json: bool) -> None:
     """Say what purging takes and leaves, ask, and do it."""
     plan = world.purge(token, dry=True)
     lines = [f"{world.path}: purging {token} cannot be undone", f"versions removed: {list(plan.removed)}"]
@@ -66,9 +66,9 @@ def _purge(world: World, token: str, yes: bool, as_json: bool) -> None:
 
 def undo(world: WorldPath, as_json: AsJson = False) -> None:
     """Take the last change back: a concept learnt, or one forgotten."""
-    from ..world.world import World
+    from ..world.repository import Repository
 
-    opened = World.open(world, whole=False)
+    opened = Repository.open(world, whole=False)
     dropped = opened.undo()
     answer(
         as_json,
@@ -78,11 +78,13 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
 
 
 def repair(world: WorldPath, as_json: AsJson = False) -> None:
-    """Go to the newest whole version; what is broken is put aside in quarantine/, not removed."""
+    """Go to the newest whole version, or leave out a concept of which only its own weights are broken; what is broken is put aside in
+    quarantine/, not removed."""
     from ..world import repair as repairing
 
     found = repairing.repair(world)
     told = f"what was broken is in {world / 'quarantine'}" if found.faults else "nothing is broken"
+    left = f", without {', '.join(found.without)}" if found.without else ""
     answer(
         as_json,
         {
@@ -91,7 +93,8 @@ def repair(world: WorldPath, as_json: AsJson = False) -> None:
             "spared": found.spared,
             "broken": found.faults,
             "version": found.head,
+            "without": found.without,
         },
         *found.faults,
-        f"{world}: {told}; the world is at version {found.head}",
+        f"{world}: {told}; the world is at version {found.head}{left}",
     )

@@ -138,13 +138,16 @@ def verify(
     found = examine(world, deep)
     lines = [f"version {n} can be kept without {', '.join(names)}" for n, names in found.spared.items()]
     if found.faults:
-        lines.append(f"put what is broken aside and go to version {found.head} with: l2dm repair {world}")
+        left = f", the present one without {', '.join(found.without)}," if found.without else ""
+        lines.append(
+            f"put what is broken aside and go to version {found.head}{left} with: l2dm repair {world}"
+        )
     if found.manifest.pending:
         lines.append(f"a purge was cut off; end it with: l2dm repair {world}")
     answer(
         as_json,
         {"world": str(world), "whole": found.whole, "spared": found.spared, "lost": found.lost, "broken": found.faults,
-         "version": found.head},
+         "version": found.head, "without": found.without},
         *found.faults,
         f"whole versions: {', '.join(map(str, found.whole)) or 'none'}",
         *lines,

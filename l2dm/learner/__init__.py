@@ -2,14 +2,12 @@
 
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .loop import Learning, Step
-from .mixes import COMPANIONS
 from .objective import Rows, objective
 from .photos import photo_latents
 from .stop import stop_signals
 from .texts import check_captions
 
 __all__ = [
-    "COMPANIONS",
     "Learning",
     "Rows",
     "Step",

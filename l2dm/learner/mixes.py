@@ -23,8 +23,6 @@ from ..concept.words import article
 from ..retention import DrawNumbers
 from .objective import Rows
 
-#: What stands beside the first concept, and beside later ones too.
-COMPANIONS = ("cat", "car", "tree", "apple", "cup", "book", "flower", "ball")
 COUNT = 96  # mixes of a concept
 SMALLEST, LARGEST = 0.55, 0.75  # a shrunken picture's side, as a share of the whole one's
 

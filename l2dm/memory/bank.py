@@ -34,18 +34,6 @@ class ShortTerm:
     drawn_in: dict[str, int] = field(default_factory=dict)
 
 
-def forget(long: LongTerm, short: ShortTerm, token: str, noun: str) -> None:
-    """Take a concept out of both memories: what is its own, its name in others' prompts (its ``noun`` stands there then), and the
-    pictures that were drawn from those."""
-    for memory in (long.features, long.prompts, short.latents, short.features, short.drawn_in):
-        memory.pop(token, None)
-    for other, prompts in long.prompts.items():
-        if any(token in prompt for prompt in prompts):
-            long.prompts[other] = [p.replace(f"{token} {noun}", noun).replace(token, noun) for p in prompts]
-            for memory in (short.latents, short.features, short.drawn_in):
-                memory.pop(other, None)
-
-
 def _affordable(
     due: list[str], long: LongTerm, short: ShortTerm, candidates: int, budget: int
 ) -> tuple[list[str], int]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from ..world.manifest import Manifest, Version, picture_file
+from ..world.manifest import Manifest, Version
+from ..world.names import picture_file
 from .page import Page
 
 

@@ -30,8 +30,6 @@ def aggregation(features: torch.Tensor, keys: torch.Tensor, start: int = 1) -> t
 class Aggregated(ByPrompt):
     """``now`` also has ``<token>/key``: e_i (width,)."""
 
-    separable = True
-
     def gates(self, reading: Conditioning) -> torch.Tensor:
         if self.parameters:
             weights = torch.zeros(len(reading), len(self.adapters)).to(reading.features)

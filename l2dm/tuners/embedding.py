@@ -13,7 +13,5 @@ class Embedding(Tuner):
 
     changes_weights = False
 
-    separable = True
-
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:
         return {}

@@ -19,8 +19,6 @@ from .by_prompt import ByPrompt
 class Isolated(ByPrompt):
     """Each concept's adapter acts at its own words."""
 
-    separable = True
-
     def gates(self, reading: Conditioning) -> torch.Tensor:
         return self.words(reading.ids)
 

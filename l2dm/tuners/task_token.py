@@ -27,8 +27,6 @@ from .beside import Beside
 class TaskToken(Beside):
     """``now``: ``<token>/task_token`` (width,)."""
 
-    separable = True
-
     def attach(self, backbone: Backbone) -> None:
         backbone.changes.append(self.beside)
 

@@ -20,9 +20,6 @@ class Tuner:
     """
 
     parameters: dict[str, torch.nn.Parameter]
-    #: Whether all that a concept teaches stands under names of its own, ``<token>/...``, and later concepts change none of it.
-    separable = False
-
     #: Whether any of the backbone's own weights are changed.
     changes_weights = True
 

@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WorldDamaged, WorldError, WorldWarning
-from ..learner import Learning
 from . import store
 from .recorded import Recorded, write_recorded
 from .schema import DRAFT, DraftRecord
 from .tensors import write_tensors
+
+if TYPE_CHECKING:
+    from ..learner import Learning
 
 WAY_OUT = (
     f"it is put into {store.QUARANTINE}/, and learning goes on from the checkpoint before, if there is one"

@@ -28,8 +28,9 @@ from ..settings import LearnSettings
 from ..threads import Threads
 from . import store
 from .draft import Draft
-from .manifest import Version, entry, folder_of, now, picture_file
-from .past import KEPT, NOUNS, gather, read_long_term, remember, write_long_term, write_short_term
+from .manifest import Version, entry, folder_of, now
+from .names import KEPT, NOUNS, VECTORS, picture_file
+from .past import gather, read_long_term, remember, write_long_term, write_short_term
 from .recollection import recollect
 from .recorded import digests
 from .tensors import write_tensors
@@ -165,7 +166,7 @@ class Lesson:
 
         def fill(folder: Path) -> None:
             write_weights(folder, world.tuner.state(), self.head)
-            write_tensors(folder / "tokens.safetensors", vectors)
+            write_tensors(folder / VECTORS, vectors)
             write_long_term(folder, long)
             write_short_term(folder, short)
             if kept:
@@ -185,10 +186,8 @@ class Lesson:
             threads=self.threads.history, adopted=adopted, drawn=self.drawn,
         )  # fmt: skip
         told = {"adopted": adopted} if adopted else {}
-        world.record(
-            entry("learn", version=number, token=concept.token, noun=concept.noun, **told), head=number, counter=number,
-            versions={**world.manifest.versions, number: version}, clip_fingerprint=self.clip_fingerprint(backbone),
-        )  # fmt: skip
+        line = entry("learn", version=number, token=concept.token, noun=concept.noun, **told)
+        world.commit(line, version, clip_fingerprint=self.clip_fingerprint(backbone))
         return version
 
     def clip_fingerprint(self, backbone: Backbone) -> str:

@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from ..backbone import OWN
-from ..concept.words import file_stem
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
 from ..files import write_whole
@@ -96,7 +94,7 @@ class Manifest:
     versions: dict[int, Version] = field(default_factory=dict)
     journal: Journal = field(default_factory=list)
     format: Count = FORMAT
-    clip: BaseName = OWN  # "base" (the base's own folder clip), "none", a folder or a hub id
+    clip: BaseName = "base"  # the base's own folder clip (``backbone.OWN``), "none", a folder or a hub id
     revision: Text = ""  # commit of a base from the hub
     variant: Text = ""
     config: Text = ""  # where a single-file base's configurations come from
@@ -245,8 +243,3 @@ def entry(action: str, **facts: Any) -> dict[str, Any]:
 
 def folder_of(world: Path, version: int) -> Path:
     return world / "versions" / f"{version:04d}"
-
-
-def picture_file(name: str) -> str:
-    """Where a version keeps the examination's pictures of a token or a class noun."""
-    return f"concept-{name[1:-1]}.png" if name.startswith("<") else f"noun-{file_stem(name)}.png"

@@ -12,25 +12,18 @@ import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
-from ..concept.words import article, class_prompt, file_stem
+from ..concept.words import COMPANIONS, article, class_prompt, file_stem
 from ..errors import SettingsError
-from ..learner import COMPANIONS, photo_latents
-from ..memory import Draw, LongTerm, ShortTerm, forget, rebuild
+from ..learner import photo_latents
+from ..memory import Draw, LongTerm, ShortTerm, rebuild
 from ..methods import METHODS
 from ..retention import Past, draw_prior, old_prompts
 from ..settings import LearnSettings
 from ..tuners import Tuner
-from . import store
+from . import names, store
 from .recorded import Recorded, made_once
 from .schema import DRAWN_IN, PROMPTS
 from .tensors import write_tensors
-from .weights import read_weights, write_weights
-
-#: File of the pretrained model's features of each class noun, from the examination's seeds.
-NOUNS = "nouns.safetensors"
-
-#: File of what a penalty keeps from one concept to the next, such as EWC's Fisher diagonal.
-KEPT = "kept.safetensors"
 
 #: stage, done, total
 Tell = Callable[[str, int, int], None]
@@ -44,8 +37,8 @@ def gather(
     holds an entry for each of ``concepts`` where there is a CLIP pair. ``earlier``:
     the earlier concepts with their photos, for methods that learn from them; nothing of them is kept."""
     method, past = METHODS[settings.method], Past()
-    if head is not None and KEPT in head:
-        past.kept = head.tensors(KEPT)
+    if head is not None and names.KEPT in head:
+        past.kept = head.tensors(names.KEPT)
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(
@@ -189,22 +182,22 @@ def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
 
 
 def read_long_term(files: Recorded | None) -> LongTerm:
-    if files is None or "memory.json" not in files:
+    if files is None or names.PROMPTS not in files:
         return LongTerm()
-    return LongTerm(files.tensors("memory.safetensors"), files.json("memory.json", PROMPTS))
+    return LongTerm(files.tensors(names.FEATURES), files.json(names.PROMPTS, PROMPTS))
 
 
 def write_long_term(folder: Path, long: LongTerm) -> None:
     if long.prompts:
-        write_tensors(folder / "memory.safetensors", long.features)
-        store.write_json(folder / "memory.json", long.prompts)
+        write_tensors(folder / names.FEATURES, long.features)
+        store.write_json(folder / names.PROMPTS, long.prompts)
 
 
 def read_short_term(files: Recorded) -> ShortTerm:
-    if "short-term.json" not in files:
+    if names.DRAWN_IN not in files:
         return ShortTerm()
-    tensors = files.tensors("short-term.safetensors")
-    drawn_in = files.json("short-term.json", DRAWN_IN)
+    tensors = files.tensors(names.DRAWN)
+    drawn_in = files.json(names.DRAWN_IN, DRAWN_IN)
     return ShortTerm(
         {token: tensors[f"latents/{token}"] for token in drawn_in},
         {token: tensors[f"features/{token}"] for token in drawn_in},
@@ -219,19 +212,5 @@ def write_short_term(folder: Path, short: ShortTerm) -> None:
             for kind in ("latents", "features")
             for token, t in getattr(short, kind).items()
         }
-        write_tensors(folder / "short-term.safetensors", named)
-        store.write_json(folder / "short-term.json", short.drawn_in)
-
-
-def copy_without(head: Recorded, target: Path, token: str, noun: str) -> None:
-    """Copy a version's tensors and memory into ``target``, leaving out everything that is of ``token``, a ``noun``."""
-    for name in (KEPT, NOUNS):
-        if name in head:
-            (target / name).write_bytes(head.read(name))
-    weights, vectors = read_weights(head), head.tensors("tokens.safetensors")
-    write_weights(target, {name: t for name, t in weights.items() if not name.startswith(f"{token}/")}, head)
-    write_tensors(target / "tokens.safetensors", {name: t for name, t in vectors.items() if name != token})
-    long, short = read_long_term(head), read_short_term(head)
-    forget(long, short, token, noun)
-    write_long_term(target, long)
-    write_short_term(target, short)
+        write_tensors(folder / names.DRAWN, named)
+        store.write_json(folder / names.DRAWN_IN, short.drawn_in)

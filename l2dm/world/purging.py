@@ -13,26 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concept.words import file_stem
+from ..concept.words import COMPANIONS, file_stem
 from ..errors import TokenError, WorldError
-from ..learner import COMPANIONS
-from ..memory import forget
-from ..methods import METHODS
-from ..tuners import TUNERS
-from . import store
+from ..methods import METHODS, SEPARABLE
+from . import names, store
 from .draft import unfinished
 from .lock import LOCK, MARKER
-from .manifest import COPY, NAME, Manifest, Version, entry, folder_of, picture_file
-from .past import KEPT, NOUNS, read_long_term, read_short_term, write_long_term, write_short_term
-from .recorded import Recorded, digests
-from .tensors import write_tensors
-from .weights import SHARED, own_file
+from .manifest import COPY, NAME, Manifest, Version, entry, folder_of
+from .recorded import digests
+from .without import copy_without
 
 if TYPE_CHECKING:
-    from .world import World
+    from .repository import Repository
 
-VECTORS = "tokens.safetensors"
-_MEMORY = ("memory.json", "memory.safetensors", "short-term.json", "short-term.safetensors")
+_KNOWN = {
+    names.SHARED,
+    names.VECTORS,
+    names.NOUNS,
+    names.FEATURES,
+    names.PROMPTS,
+    names.DRAWN,
+    names.DRAWN_IN,
+}
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,11 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
 
 def _check_apart(world: Path, manifest: Manifest, token: str, later: list[int]) -> None:
     """Raise WorldError where versions after the concept's hold it in weights that all concepts share."""
-    kept = any(KEPT in manifest.versions[n].files for n in later)
-    if later and (kept or not TUNERS[manifest.tuner].separable):
-        names = ", ".join(dict.fromkeys(manifest.versions[n].token for n in later))
+    kept = any(names.KEPT in manifest.versions[n].files for n in later)
+    if later and (kept or manifest.tuner not in SEPARABLE):
+        learnt = ", ".join(dict.fromkeys(manifest.versions[n].token for n in later))
         raise WorldError(
-            f"{world}: {token} cannot be purged: here concepts share their weights ({manifest.tuner}), and versions {later} ({names}) went on "
+            f"{world}: {token} cannot be purged: here concepts share their weights ({manifest.tuner}), and versions {later} ({learnt}) went on "
             f"from those that learnt it; take these back first with l2dm undo, or teach the others to a new world"
         )
 
@@ -125,7 +127,7 @@ def _foreign(world: Path, manifest: Manifest, going: list[str]) -> list[Path]:
     ]  # fmt: skip
 
 
-def purge(world: World, token: str) -> Purge:
+def purge(world: Repository, token: str) -> Purge:
     """Carry ``plan`` out; the world's lock is held."""
     path, manifest = world.path, world.manifest
     done = plan(path, manifest, token)
@@ -186,7 +188,14 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
         v.concepts.get(token, v.noun) for v in manifest.versions.values() if token in (v.token, *v.concepts)
     )
     source = manifest.recorded(path, number)
-    store.write_folder(folder, lambda place: _copy(source, place, token, noun, done.nouns))
+    for name in source.files:
+        if name not in _KNOWN and not name.startswith(("adapter-", "concept-", "noun-")):
+            raise WorldError(
+                f"{source.folder / name}: not known, so it may hold {token}; purge with the l2dm that made it"
+            )
+    store.write_folder(
+        folder, lambda place: copy_without(source, place, {token: noun}, done.nouns, pictures=True)
+    )
     scores = {
         other: {**score, "version": done.rewritten.get(score["version"], score["version"])}
         for other, score in old.scores.items()
@@ -199,22 +208,3 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
         drift={noun: d for noun, d in old.drift.items() if noun not in done.nouns},
         drawn=[t for t in old.drawn if t != token],
     )  # fmt: skip
-
-
-def _copy(source: Recorded, target: Path, token: str, noun: str, gone: frozenset[str]) -> None:
-    """A version's files without ``token``, a ``noun``, and the nouns that are ``gone``."""
-    dropped = {own_file(token), *map(picture_file, (token, *gone))}
-    long, short = read_long_term(source), read_short_term(source)
-    forget(long, short, token, noun)
-    write_long_term(target, long)
-    write_short_term(target, short)
-    for name in source.files:
-        if name in (VECTORS, NOUNS):
-            left = {n: t for n, t in source.tensors(name).items() if n != token and n not in gone}
-            write_tensors(target / name, left)
-        elif name == SHARED or (name.startswith(("adapter-", "concept-", "noun-")) and name not in dropped):
-            store.write_or_link(target / name, source.read(name), source.folder / name)
-        elif name not in dropped and name not in _MEMORY:
-            raise WorldError(
-                f"{source.folder / name}: not known, so it may hold {token}; purge with the l2dm that made it"
-            )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from PIL import Image
 from pydantic import TypeAdapter
 
@@ -19,7 +18,10 @@ from ..files import write_whole
 from . import store
 from .schema import FILES, MOST_BYTES, parse
 from .sealed import seal, unseal
-from .tensors import parse_tensors
+from .tensors import check_tensors, cut, parse_tensors
+
+if TYPE_CHECKING:
+    import torch
 
 #: A folder's own record, where no manifest has one.
 RECORD = "files.json"
@@ -27,7 +29,7 @@ RECORD = "files.json"
 _T = TypeVar("_T")
 
 
-class _Tensors(dict[str, torch.Tensor]):
+class _Tensors(dict[str, "torch.Tensor"]):
     """What a file holds; what it does not hold is damage."""
 
     def __init__(self, found: dict[str, torch.Tensor], path: Path, way_out: str):
@@ -77,6 +79,14 @@ class Recorded:
         """A safetensors file's; one that is not there is a WorldDamaged when it is asked for."""
         path = self.folder / name
         return _Tensors(parse_tensors(self.read(name), path, self.way_out), path, self.way_out)
+
+    def without(self, name: str, tensors: Collection[str]) -> bytes:
+        """A file's content without some of its ``tensors``; as it is where none is named."""
+        data = self.read(name)
+        if not tensors:
+            return data
+        check_tensors(data, self.folder / name, self.way_out)
+        return cut(data, tensors)
 
     def json(self, name: str, schema: TypeAdapter[_T]) -> _T:
         return parse(self.read(name), schema, self.folder / name, self.way_out)

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import WorldDamaged, os_errors
-from . import store
+from . import schema, store
 from .leftovers import clear
 from .lock import locked
 from .manifest import COPY, FORMAT, NAME, Manifest, check_place, entry, folder_of
-from .past import NOUNS
+from .names import DRAWN, DRAWN_IN, NOUNS, PROMPTS, own_file
 from .purging import finish
 from .recorded import RECORD, Recorded
-from .schema import DRAFT, DRAWN_IN, PROMPTS
+from .tensors import check_tensors
 from .upgrade import kept_folders, upgrade
+from .without import version_without
 
 #: Files of a version that the next lesson makes anew, together; its pictures are for the report alone. It is whole without them.
-SPARE = ({"short-term.json", "short-term.safetensors"}, {NOUNS})
-_SCHEMAS: dict[str, Any] = {"memory.json": PROMPTS, "short-term.json": DRAWN_IN, "draft.json": DRAFT}
+SPARE = ({DRAWN, DRAWN_IN}, {NOUNS})
+_SCHEMAS: dict[str, Any] = {PROMPTS: schema.PROMPTS, DRAWN_IN: schema.DRAWN_IN, "draft.json": schema.DRAFT}
 
 
 @dataclass(frozen=True)
 class Findings:
     """``faults``: a line for each damaged file. Numbers of versions: ``whole`` ones, ``lost`` ones, and as keys of ``spared``
     those that can be kept without the files named there. ``aside``: what ``repair`` moves into ``quarantine/``; ``head``: the
-    version that it goes to."""
+    version that it goes to, a new one where it leaves ``without`` out: concepts of the present version, the rest of which is whole."""
 
     manifest: Manifest
     faults: list[str]
@@ -37,6 +38,7 @@ class Findings:
     spared: dict[int, list[str]]
     aside: list[Path]
     head: int
+    without: list[str]
 
 
 def examine(world: Path, deep: bool = False) -> Findings:
@@ -56,20 +58,37 @@ def examine(world: Path, deep: bool = False) -> Findings:
                 lost.append(number)
                 aside.append(folder)
             elif found:
-                gone = set(found).union(*(group for group in SPARE if group & set(found)))
-                spared[number] = sorted(gone & set(manifest.versions[number].files))
+                spared[number] = sorted(_with_groups(found) & set(manifest.versions[number].files))
                 aside += [folder / name for name in spared[number]]
         for folder in kept_folders(world):
             if wrong := _broken_folder(folder, manifest.format, deep, digest):
                 faults.append(wrong)
                 aside.append(folder)
     kept = [number for number in manifest.versions if number not in lost]
-    head = max(kept, default=0) if manifest.head in lost else manifest.head
-    return Findings(manifest, faults, [n for n in kept if n not in spared], lost, spared, aside, head)
+    head, without = manifest.head, []
+    if manifest.head in lost:
+        head = max(kept, default=0)
+        if without := _to_leave_out(manifest, broken[manifest.head], head):
+            head = manifest.counter + 1
+    return Findings(
+        manifest, faults, [n for n in kept if n not in spared], lost, spared, aside, head, without
+    )
+
+
+def _to_leave_out(manifest: Manifest, broken: dict[str, str], whole: int) -> list[str]:
+    """Concepts of the present version of whose files only their own weights are ``broken``, where it holds others that the newest
+    ``whole`` version does not."""
+    concepts = manifest.concepts
+    tokens = [token for token in concepts if own_file(token) in broken]
+    if any(not _spare(name) for name in set(broken).difference(map(own_file, tokens))):
+        return []
+    earlier = manifest.versions[whole].concepts if whole else {}
+    return tokens if set(concepts).difference(tokens, earlier) else []
 
 
 def repair(world: Path) -> Findings:
-    """Go to the newest whole version. What is broken is moved into ``quarantine/``, never removed. Returns what was found."""
+    """Go to the newest whole version, or to the present one without the concepts whose own weights are broken. What is broken is moved
+    into ``quarantine/``, never removed. Returns what was found."""
     with os_errors(world):
         check_place(world)
         with locked(world):
@@ -79,14 +98,40 @@ def repair(world: Path) -> Findings:
             else:
                 clear(world, manifest)
             finish(world, manifest)
-            return _repair(world, examine(world))
+            found = examine(world)
+            if found.without:
+                _leave_out(world, found)
+                found = dataclasses.replace(examine(world), faults=found.faults, without=found.without)
+            return _repair(world, found)
+
+
+def _leave_out(world: Path, found: Findings) -> None:
+    """Commit the present version without some concepts, before it is put aside itself: a kill leaves one of the two."""
+    manifest = found.manifest
+    for path in (*_unknown(world, found), world / "learning"):
+        if path.exists():
+            store.set_aside(world, path)
+    head = manifest.recorded(world, manifest.head)
+    gone = _with_groups(name for name, _ in head.broken())
+    sound = dataclasses.replace(head, files={n: h for n, h in head.files.items() if n not in gone})
+    version = version_without(world, manifest, found.without, sound)
+    line = entry("repair", without=found.without, version=version.version)
+    dataclasses.replace(
+        manifest, head=version.version, counter=version.version, versions={**manifest.versions, version.version: version},
+        journal=[*manifest.journal, line],
+    ).write(world)  # fmt: skip
+
+
+def _unknown(world: Path, found: Findings) -> list[Path]:
+    """A damaged manifest, and folders that its copy does not know, which may hold what it did."""
+    if world / NAME not in found.aside:
+        return []
+    known = {folder_of(world, number) for number in found.manifest.versions}
+    return [world / NAME, *(f for f in sorted((world / "versions").glob("[0-9]*")) if f not in known)]
 
 
 def _repair(world: Path, found: Findings) -> Findings:
-    versions, aside = found.manifest.versions, list(found.aside)
-    if world / NAME in aside:  # folders that the copy does not know may hold what the damaged manifest did
-        known = {folder_of(world, number) for number in versions}
-        aside += [folder for folder in sorted((world / "versions").glob("[0-9]*")) if folder not in known]
+    versions, aside = found.manifest.versions, [*found.aside, *_unknown(world, found)]
     if (
         found.head != found.manifest.head
     ):  # an unfinished lesson over the version that goes can't be taken up any more
@@ -153,6 +198,12 @@ def _digest_of_inodes() -> Callable[[Path], str]:
     return digest
 
 
+def _with_groups(names: Iterable[str]) -> set[str]:
+    """``names``, with the files that are of no use without them."""
+    found = set(names)
+    return found.union(*(group for group in SPARE if group & found))
+
+
 def _spare(name: str) -> bool:
     return name.endswith(".png") or any(name in group for group in SPARE)
 
@@ -174,7 +225,7 @@ def _broken(files: Recorded, deep: bool, digest: Callable[[Path], str]) -> dict[
 def _read(files: Recorded, name: str) -> None:
     """As what its name says it is."""
     if name.endswith(".safetensors"):
-        files.tensors(name)
+        check_tensors(files.read(name), files.folder / name, files.way_out)
     elif name.endswith(".png"):
         files.picture(name)
     elif name in _SCHEMAS:

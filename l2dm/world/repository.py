@@ -7,18 +7,18 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..errors import TokenError, WorldError, os_errors
 from . import store
 from .leftovers import clear
 from .lock import locked
-from .manifest import Manifest, Version, entry, folder_of, now
-from .past import copy_without
+from .manifest import Manifest, Version, entry, folder_of
 from .purging import Purge, finish, plan, purge
-from .recorded import Recorded, digests
+from .recorded import Recorded
 from .repair import Findings, examine, repair
 from .upgrade import upgrade
+from .without import version_without
 
 
 class Repository:
@@ -26,6 +26,11 @@ class Repository:
 
     def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
+
+    @classmethod
+    def open(cls, path: str | Path, whole: bool = True) -> Self:
+        """Open a world's files. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look)."""
+        return cls(Path(path), Manifest.read(Path(path), whole))
 
     @property
     def concepts(self) -> dict[str, str]:
@@ -51,22 +56,30 @@ class Repository:
             dropped = self.manifest.present
             if dropped is None:
                 raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
-            self.manifest.recorded(self.path, dropped.parent).check()
+            self._check_before(dropped)
             versions = {n: v for n, v in self.manifest.versions.items() if n != dropped.version}
-            self.record(
-                entry("undo", version=dropped.version, token=dropped.token),
-                head=dropped.parent,
-                versions=versions,
-            )
+            line = entry("undo", version=dropped.version, token=dropped.token)
+            self.record(line, head=dropped.parent, versions=versions)
             store.remove_folder(folder_of(self.path, dropped.version))
         return dropped
+
+    def _check_before(self, dropped: Version) -> None:
+        """Refuse to go back to a version that is broken, or that more than the last change lies between."""
+        before = self.manifest.versions[dropped.parent].concepts if dropped.parent else {}
+        if set(before) ^ set(dropped.concepts) != {dropped.token}:
+            raise WorldError(
+                f"{self.path}: the version before the last one was put aside by a repair, so undo would take back more than "
+                f"{dropped.token}; to take back one concept use: l2dm forget"
+            )
+        self.manifest.recorded(self.path, dropped.parent).check()
 
     def verify(self, deep: bool = False) -> Findings:
         """What is broken, and what of it can be saved; see ``examine``. Nothing is changed."""
         return examine(self.path, deep)
 
     def repair(self) -> Findings:
-        """Go to the newest whole version; what is broken is moved into ``quarantine/``, never removed. Returns what was found."""
+        """Go to the newest whole version, or to the present one without concepts whose own weights are broken; what is broken is
+        moved into ``quarantine/``, never removed. Returns what was found."""
         found = repair(self.path)
         self.manifest = Manifest.read(self.path, whole=False)
         return found
@@ -75,29 +88,18 @@ class Repository:
         """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
         world's tuner holds for it alone.
 
-        What learning it did to shared weights stays; ``undo`` takes the last concept back whole.
+        What learning it did to shared weights stays; ``undo`` takes the last concept back whole. Where weights of its own are damaged,
+        it can still be forgotten, and the world is whole without it.
         """
-        with self._writing():
+        with self._writing(whole=False):
             if token not in self.concepts:
                 near = difflib.get_close_matches(token, self.concepts, 1)
                 raise TokenError(
                     f"token {token!r}: {self.path} has not learnt it; "
                     + (f"did you mean {near[0]}?" if near else "see l2dm show")
                 )
-            head, number, present = self._files, self.manifest.counter + 1, self.manifest.present
-            folder = folder_of(self.path, number)
-            noun = self.concepts[token]
-            store.write_folder(folder, lambda place: copy_without(head, place, token, noun))
-            left = {t: noun for t, noun in self.concepts.items() if t != token}
-            version = dataclasses.replace(
-                present, version=number, parent=self.version, created=now(), token=token, noun=noun, photos=0, seconds=0.0,
-                settings={}, threads=[], adopted=0, concepts=left, files=digests(folder),
-                scores={t: s for t, s in present.scores.items() if t != token}, drawn=[t for t in present.drawn if t != token],
-            )  # fmt: skip
-            line = entry("forget", version=number, token=token)
-            self.record(
-                line, head=number, counter=number, versions={**self.manifest.versions, number: version}
-            )
+            version = version_without(self.path, self.manifest, [token], self._files)
+            self.commit(entry("forget", version=version.version, token=token), version)
         return version
 
     def purge(self, token: str, dry: bool = False) -> Purge:
@@ -107,9 +109,14 @@ class Repository:
         Raises TokenError where there is nothing of it, WorldError where weights that concepts share hold it."""
         if dry:
             return plan(self.path, self.manifest, token)
-        with self._writing():
+        with self._writing(whole=False):
             done = purge(self, token)
         return done
+
+    def commit(self, line: dict[str, Any], version: Version, **changes: Any) -> None:
+        """Record a finished version as the present one."""
+        versions = {**self.manifest.versions, version.version: version}
+        self.record(line, head=version.version, counter=version.version, versions=versions, **changes)
 
     def record(self, line: dict[str, Any], **changes: Any) -> None:
         """Write the manifest with ``changes`` and one more line in its journal; the world's lock is held."""

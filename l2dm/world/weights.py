@@ -12,13 +12,8 @@ import torch
 from safetensors.torch import save
 
 from . import store
+from .names import SHARED, own_file
 from .recorded import Recorded
-
-SHARED = "weights.safetensors"
-
-
-def own_file(token: str) -> str:
-    return f"adapter-{token[1:-1]}.safetensors"
 
 
 def write_weights(folder: Path, state: dict[str, torch.Tensor], head: Recorded | None) -> None:
