@@ -134,7 +134,7 @@ def test_a_file_that_two_versions_share_is_said_to_ruin_both(place):
     flip(place / "world/versions/0001/adapter-rex.safetensors", 3000)
     found = examine(place / "world")
     assert len(found.faults) == 1 and "(one file of versions 1, 2)" in found.faults[0]
-    assert (found.whole, found.lost, found.head) == ([], [1, 2], 0)
+    assert (found.whole, found.lost, found.head, found.without) == ([], [1, 2], 3, ["<rex>"])
     with pytest.raises(WorldDamaged, match=r"0001/adapter-rex\.safetensors.*l2dm repair"):
         World.open(place / "world", whole=False).undo()
     assert Manifest.read(place / "world", whole=False).head == 2, "nothing is thrown away"
