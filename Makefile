@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow base results clean
+.PHONY: demo test test-slow docs base results clean
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -21,6 +21,13 @@ test: .venv/.ready  ## lint, architecture, the default tests (under two minutes)
 
 test-slow: .venv/.ready  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+.venv/.docs: .venv/.ready
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv/.docs  ## the pages of docs/ as a site, build/site/index.html; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 base: .venv/.ready  ## make the shipped base and the judge again, from the npm registry to the weights (hours on a CPU; resumes)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[base]'

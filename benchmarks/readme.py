@@ -1,9 +1,10 @@
-"""Write the README's tables and its figures from results/*.json:  python -m benchmarks.readme"""
+"""Write the tables of README and docs, and their figures, from results/*.json:  python -m benchmarks.readme"""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from PIL import Image
 
@@ -11,7 +12,19 @@ from benchmarks.main import ROOT
 from l2dm.files import write_whole
 from l2dm.report import lifelong, multi, plots
 
-#: a summary's keys that the README shows, of a benchmark that has many more
+#: rows and columns of the README's own comparison; the whole one is in docs/results/keeping.md
+SIX = ("l2dm", "isolated", "ewc", "replay", "custom-diffusion", "sequential")
+BRIEF = (
+    "identification",
+    "forgetting",
+    "prior_drift",
+    "two_concepts_collage",
+    "seconds_per_concept",
+    "bytes_per_concept",
+)
+#: what people's GPUs have
+SIZES = (8, 12, 24)
+#: a summary's keys that are shown, of a benchmark that has many more
 PARTS = ("identification", "image_alignment", "two_concepts")
 COMPARISON = (
     "identification", "identification_just_learned", "forgetting", "image_alignment", "prior_drift", "two_concepts", "two_concepts_collage",
@@ -86,11 +99,65 @@ def tables() -> dict[str, str]:
         methods = json.loads(path.read_text())["methods"]
         best_first = dict(sorted(methods.items(), key=lambda row: -row[1]["identification"]["mean"]))
         found["comparison"] = markdown(*lifelong.table(best_first, COMPARISON))
+        found["six"] = markdown(*lifelong.table({name: methods[name] for name in SIX}, BRIEF))
     if (path := ROOT / "results" / "fifty.json").exists():
         found["fifty"] = markdown(*lifelong.table(json.loads(path.read_text())["methods"], FIFTY))
     if (path := ROOT / "results" / "multi.json").exists():
         found["multi"] = markdown(*multi.table(json.loads(path.read_text())["guidance"]))
+    families = [row for row in read("families").values() if "real" in row]
+    found["families"] = markdown(*sizes_of(families))
+    found["hardware"] = markdown(*hardware(families))
+    found["headline"] = headline(read("comparison")["methods"], read("multi")["guidance"], main)
     return found
+
+
+def read(name: str) -> dict:
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def sizes_of(families: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """What each family that was run in its published size takes."""
+    head = ["family", "parameters", "held in", "loaded, GiB", "learning, GiB", "s a step", "drawing, GiB"]
+    return head, [
+        [
+            row["name"],
+            f"{row['real']['parameters'] / 1e9:.2f} G",
+            row["real"]["dtype"],
+            *(f"{row['real'][key]}" for key in ("loaded_gib", "learn_gib", "learn_seconds", "draw_gib")),
+        ]
+        for row in families
+    ]
+
+
+def hardware(families: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """For each size of memory the families that were measured to learn within it."""
+    rows = [["two CPU cores", "the shipped base"]]
+    for size in SIZES:
+        fitting = [
+            f"{row['name']} ({row['real']['learn_gib']} GiB)"
+            for row in families
+            if row["real"]["learn_gib"] <= size
+        ]
+        rows.append([f"{size} GB", ", ".join(fitting)])
+    return ["memory", "what learns within it"], rows
+
+
+def headline(methods: dict, guidance: dict, main: dict) -> str:
+    """The README's three numbers: kept, together, cost."""
+    ours, floor = methods["l2dm"], methods["sequential"]
+    pairs = {name: guidance[name]["two_concepts"]["mean"] for name in ("collage", "none")}
+    rows = [
+        ("kept", f"{ours['identification']['mean']:.1%}",
+         "of what L2DM over adapters draws after ten concepts is known for the right one; sequential fine-tuning "
+         f"{floor['identification']['mean']:.1%}", "keeping"),
+        ("together", f"{pairs['collage']:.1%}", f"of the pairs in one prompt come out whole as a collage; plainly sampled {pairs['none']:.1%}", "together"),
+        ("cost", f"{main['seconds_per_concept']} s",
+         f"for the slowest of three concepts on two cores; {ours['bytes_per_concept']['mean'] / 1e6:.1f} MB a concept", "cost"),
+    ]  # fmt: skip
+    return markdown(
+        ["", "", "what"],
+        [[f"[{name}](docs/results/{page}.md)", f"**{figure}**", text] for name, figure, text, page in rows],
+    )
 
 
 def compared(found: dict) -> str:
@@ -159,9 +226,14 @@ def filled(text: str) -> str:
     return text
 
 
+def pages() -> list[Path]:
+    """The README and every page of the docs."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
 def main() -> None:
-    path = ROOT / "README.md"
-    write_whole(path, filled(path.read_text()).encode())
+    for path in pages():
+        write_whole(path, filled(path.read_text(encoding="utf-8")).encode())
     if (path := ROOT / "results" / "base.json").exists():
         training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
     for name, source, draw in (
