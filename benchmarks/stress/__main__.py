@@ -1,6 +1,6 @@
 """Measure what worlds survive, into results/stress.json.
 
-python -m benchmarks.stress --kills 1000 --faults all --flips 20 --manifests 300 [--minutes 30]
+python -m benchmarks.stress --kills 1000 --faults all --flips 20 --manifests 300 --photos 5000 [--minutes 30]
 
 What is left out of the command is not measured, and its figures stay. The base is a random one of four latent cells, lessons have two steps;
 verbs that change a world are all there are, so ``import`` and ``export`` join with their commands.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.main import ROOT, record
 
-from . import faults, flips, kills, strangers
+from . import faults, flips, kills, photos, strangers
 from .ground import LESSON, Ground
 
 RESULTS = ROOT / "results" / "stress.json"
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--manifests", type=int, help="manifests made by a fuzzer, beside the malformed inputs"
     )
+    parser.add_argument("--photos", type=int, help="photos of 12 MP in one folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="at most, of each; what was done by then counts"
@@ -40,6 +41,7 @@ def main() -> None:
     asked = parser.parse_args()
     most = 60 * asked.minutes
     measures = {
+        "photos": lambda g: photos.measure(g, asked.photos),
         "kills": lambda g: kills.measure(g, asked.kills, asked.seed, most_seconds=most),
         "faults": lambda g: faults.measure(
             g, None if asked.faults == "all" else int(asked.faults), asked.seed, most_seconds=most

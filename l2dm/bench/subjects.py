@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..concept.photos import SUFFIXES
+from ..concept.folder import SUFFIXES
 from ..errors import SettingsError
 
 SHIPPED = Path(__file__).parent / "concepts"

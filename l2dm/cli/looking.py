@@ -27,6 +27,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say what a folder of photos holds, without learning anything."""
+    from ..concept.folder import files_of
+
+    files_of(photos)  # too many are refused before what reads pictures is imported
     from ..concept import check_photos
 
     report = check_photos(photos)

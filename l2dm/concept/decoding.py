@@ -10,11 +10,9 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..errors import PhotoError
+from .folder import SUFFIXES
 
 FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF", "HEIF"}
-SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo", ".avif", ".heic", ".heif",
-}  # fmt: skip
 #: Pixels of the shorter side that are kept: more than any base that is read learns at.
 SHORT_SIDE = 1024
 MOST_PIXELS, MOST_BYTES = 200_000_000, 512 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from PIL import Image, ImageOps
 
 from ..errors import PhotoError
 from .captions import Captions, is_caption
-from .decoding import SUFFIXES, decoded
+from .decoding import decoded
+from .folder import MOST, files_of, too_many
 
-MOST, SMALLEST = 30, 32
+SMALLEST = 32
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,7 @@ def check_photos(folder: str | Path) -> PhotoReport:
 
     Raises PhotoError if there is no such folder, and, before any is read, if it holds more than MOST photos."""
     folder = Path(folder)
-    if not folder.exists():
-        raise PhotoError(f"{folder}: no such folder; give a folder with 1 to {MOST} photos")
-    if not folder.is_dir():
-        raise PhotoError(f"{folder}: not a folder; put the photos into a folder and give its path")
-    files = _counted(folder)
+    files = files_of(folder)
     captions = Captions(files)
     photos: list[Photo] = []
     problems: list[str] = []
@@ -80,26 +76,10 @@ def check_photos(folder: str | Path) -> PhotoReport:
         seen[photo.digest] = path
         photos.append(photo)
         if len(photos) > MOST:
-            raise PhotoError(_too_many(folder, f"more than {MOST}"))
+            raise PhotoError(too_many(folder, f"more than {MOST}"))
     return PhotoReport(
         folder, tuple(photos), tuple(problems + captions.problems), tuple(captions.without_photo())
     )
-
-
-def _counted(folder: Path) -> list[Path]:
-    """The files of ``folder`` by name; a PhotoError if more than MOST have a photo's name."""
-    try:
-        with os.scandir(folder) as entries:
-            files = sorted(folder / e.name for e in entries if not e.name.startswith(".") and e.is_file())
-    except OSError as error:
-        raise PhotoError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from None
-    if (count := sum(path.suffix.lower() in SUFFIXES for path in files)) > MOST:
-        raise PhotoError(_too_many(folder, f"{count:,}"))
-    return files
-
-
-def _too_many(folder: Path, count: str) -> str:
-    return f"{folder}: {count} photos; a concept takes at most {MOST} (3 to 5 are best); put the best into a folder of their own"
 
 
 def _read(path: Path, captions: Captions) -> Photo:
