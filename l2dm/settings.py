@@ -13,6 +13,8 @@ from .errors import SettingsError, because, first_line
 from .methods import METHODS
 
 GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "collage", "auto")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+DEVICES = ("auto", "cuda", "mps", "cpu")
 
 _S = TypeVar("_S", bound="Checked")
 
@@ -156,7 +158,21 @@ class LearnSettings(Checked):
     )
     seed: int = setting(0, 0, 2**63 - 1, text="fixes everything that is random")
     precision: str = setting(
-        "auto", choices=("auto", "float32", "bfloat16"), text="bfloat16 where it is faster"
+        "auto",
+        choices=PRECISIONS,
+        text="of frozen weights and products; auto: half for large bases, where it is fast",
+    )
+    device: str = setting(
+        "auto", choices=DEVICES, text="what learns; auto: CUDA where there is one, else the CPU"
+    )
+    accumulate: int = setting(
+        1,
+        1,
+        1024,
+        text="shares of a step, one after another: as a batch so many times as large, in the memory of one",
+    )
+    optimizer: str = setting(
+        "adamw", choices=("adamw", "adamw-8bit"), text="adamw-8bit: by bitsandbytes, less memory"
     )
     gradient_checkpointing: bool = setting(
         False, text="work out inner results again in the backward: less memory, a third more time"
@@ -200,6 +216,14 @@ class GenerateSettings(Checked):
     width: int = setting(0, 0, 4096, text="pixels; 0: the base's own")
     batch: int = setting(4, 1, 256, text="pictures drawn at once")
     threads: int = setting(0, 0, 1024, text="of the processor; 0: OMP_NUM_THREADS, or as many as are free")
+    precision: str = setting(
+        "auto",
+        choices=PRECISIONS,
+        text="of weights and products; auto: half for large bases, where it is fast",
+    )
+    device: str = setting(
+        "auto", choices=DEVICES, text="what draws; auto: CUDA where there is one, else the CPU"
+    )
     guidance: str = setting(
         "auto",
         choices=GUIDANCES,

@@ -16,16 +16,18 @@ from .allocator import keep_freed_memory
 from .backbone import Backbone
 from .compiling import compiled
 from .conditioning import Conditioning
+from .devices import find_device
 from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import NONE, OWN, ImageFeatures, default_clip, find_clip
 from .fingerprint import clip_fingerprint, matches
 from .layers import fast_layers
-from .precision import frozen_in_bfloat16, multiplies_bfloat16
+from .precision import DTYPES, frozen_in_bfloat16, held_dtype, multiplies_bfloat16
 from .reading import prompt_lengths
 from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
 __all__ = [
+    "DTYPES",
     "MINI",
     "NONE",
     "OWN",
@@ -42,7 +44,9 @@ __all__ = [
     "fast_layers",
     "find_base",
     "find_clip",
+    "find_device",
     "frozen_in_bfloat16",
+    "held_dtype",
     "keep_freed_memory",
     "load_encoder",
     "matches",

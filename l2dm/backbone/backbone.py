@@ -15,12 +15,13 @@ from PIL import Image
 
 from ..errors import SettingsError
 from .conditioning import Conditioning
+from .devices import find_device
 from .drawing import telling
 from .families import Family, pictures
 from .features import OWN, ImageFeatures, find_clip
 from .fingerprint import fingerprint
 from .loading import load
-from .precision import multiplies_bfloat16
+from .precision import held_dtype, is_large
 from .process import Process
 from .sites import text_width
 from .source import MINI, Source, find_base
@@ -32,7 +33,7 @@ from .tokens import PersonalTokens
 class Backbone(Text):
     """A pretrained diffusion model of ``family``: denoiser, text encoders with their tokenizers, autoencoder, sampler.
 
-    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen, in ``dtype``; tuners unfreeze what
+    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen, in ``dtype`` on ``device``; tuners unfreeze what
     they tune. ``tokens`` holds the personal tokens' vectors. ``changes`` are made to what was read, wherever it is. ``conditioning`` is what the denoiser reads
     while it runs.
     """
@@ -43,6 +44,7 @@ class Backbone(Text):
     notes: tuple[str, ...] = ()
     clip: Path | None = None
     dtype: torch.dtype = torch.float32
+    device: torch.device = torch.device("cpu")  # noqa: RUF009
     changes: list[Callable[[Conditioning], Conditioning]] = field(default_factory=list, repr=False)
     conditioning: Conditioning | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -54,19 +56,22 @@ class Backbone(Text):
 
     @classmethod
     def load(
-        cls, base: str | Path | Source = MINI, device: str | torch.device | None = None, clip: str = OWN
-    ) -> Backbone:
+        cls, base: str | Path | Source = MINI, device: str | torch.device = "auto", clip: str = OWN, precision: str = "auto"
+    ) -> Backbone:  # fmt: skip
         """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a model of any of the families,
-        or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded.
+        or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded. ``device``: see
+        ``find_device``; ``precision``: of the frozen weights, see ``held_dtype``.
 
-        Raises BaseModelError when it is missing, incomplete, or of another kind.
+        Raises BaseModelError when it is missing, incomplete, or of another kind, SettingsError where there is no such device.
         """
         source = find_base(base)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = source.family.dtype if multiplies_bfloat16(device) else torch.float32
+        device = find_device(device)
+        dtype = held_dtype(source, device, precision)
         parts, notes = load(source, dtype)
         clip_folder = find_clip(clip, source, download=False)
-        backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype)
+        backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device)
+        if is_large(source) and hasattr(parts.get("vae"), "enable_slicing"):
+            parts["vae"].enable_slicing()  # of one picture after another
         for name in backbone.family.networks:
             parts[name].to(device).eval().requires_grad_(False)
         vectors, first = torch.nn.ParameterList(), 0
@@ -107,11 +112,23 @@ class Backbone(Text):
         """The CLIP pair that pictures are remembered and compared by, if there is one."""
         return ImageFeatures(self.clip, self.device) if self.clip else None
 
-    def in_float32(self) -> None:
-        """For those that change the weights themselves: in bfloat16 small steps would come to nothing."""
+    def hold_in(self, dtype: torch.dtype) -> None:
+        """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps would come to nothing in half."""
         for name in self.family.networks:
-            self.parts[name].float()
-        self.dtype = torch.float32
+            self.parts[name].to(dtype)
+        self.dtype = dtype
+
+    @contextmanager
+    def in_main_memory(self, *parts: str) -> Iterator[None]:
+        """Within the block these ``parts`` take no memory of an accelerator; on a CPU they stay where they are."""
+        networks = [self.parts[part] for part in parts if part in self.parts]
+        try:
+            for network in networks:
+                network.to("cpu")
+            yield
+        finally:
+            for network in networks:
+                network.to(self.device)
 
     # ---------------------------------------------------------------- facts
 
@@ -126,10 +143,6 @@ class Backbone(Text):
     @denoiser.setter
     def denoiser(self, other: torch.nn.Module) -> None:
         self.parts[self.family.denoiser] = other
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.denoiser.parameters()).device  # diffusers' own property looks through all of them
 
     @property
     def factor(self) -> int:

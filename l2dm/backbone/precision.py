@@ -1,11 +1,20 @@
-"""bfloat16 where the hardware multiplies it."""
+"""In which precision a base is held: half where that saves memory and the hardware multiplies it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from .source import Source
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: Bytes of weight files from which on a base is held in half precision, unless a setting says otherwise. Smaller ones would gain little
+#: memory, and lose the bits that they have always drawn.
+LARGE = 1 << 29
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -15,6 +24,36 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and (
         torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     )
+
+
+def held_dtype(source: Source, device: torch.device, precision: str = "auto") -> torch.dtype:
+    """What frozen weights are held in. "auto": half precision for bases from ``LARGE`` on and families that are published in it, where
+    ``device`` multiplies one: bfloat16, or float16 on GPUs that only emulate that; float32 for all else."""
+    if precision != "auto":
+        return DTYPES[precision]
+    if source.family.dtype == torch.float32 and not is_large(source):
+        return torch.float32
+    if multiplies_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def is_large(source: Source) -> bool:
+    """Whether the files of its weights have ``LARGE`` bytes or more."""
+    return sum(path.stat().st_size for path in source.weight_paths) >= LARGE
+
+
+@contextmanager
+def upcast(autoencoder: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Within the block an autoencoder in float16 is in float32 where its configuration asks for that (``force_upcast``): its inner numbers
+    leave float16's range."""
+    if autoencoder.dtype != torch.float16 or not autoencoder.config.get("force_upcast"):
+        yield autoencoder
+        return
+    try:
+        yield autoencoder.float()
+    finally:
+        autoencoder.half()
 
 
 def _away(own: torch.Tensor) -> torch.Tensor | None:

@@ -87,6 +87,14 @@ class Source:
         return variant, [place / name for name in files]
 
     @property
+    def weight_paths(self) -> list[Path]:
+        """All files with weights that loading reads."""
+        if self.checkpoint:
+            return [self.checkpoint]
+        files = [path for part in self.family.networks for path in self.weights(part)[1]]
+        return [path for path in files if path.suffix != ".json"]
+
+    @property
     def defaults(self) -> dict[str, Any]:
         """Settings by kind: its family's, and before them those that it brings along in ``l2dm.json``."""
         path, usual = (

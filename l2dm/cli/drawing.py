@@ -13,7 +13,18 @@ import typer
 
 from ..errors import PromptWarning, SettingsError, os_errors
 from ..files import write_new
-from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from, whole_numbers
+from .shared import (
+    AsJson,
+    Device,
+    Precision,
+    SettingsFile,
+    ThreadCount,
+    WorldPath,
+    answer,
+    bar,
+    settings_from,
+    whole_numbers,
+)
 from .terminal import notes
 
 
@@ -40,6 +51,8 @@ def generate(
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     threads: ThreadCount = None,
+    precision: Precision = None,
+    device: Device = None,
     show_attention: Annotated[
         bool,
         typer.Option(
@@ -65,7 +78,7 @@ def generate(
     opened = World.open(world, whole=False, base=base)
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
                    subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
-                   threads=threads)  # fmt: skip
+                   threads=threads, precision=precision, device=device)  # fmt: skip
     chosen = settings_from(opened, "generate", settings, options)
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")

@@ -9,7 +9,17 @@ import typer
 from rich.table import Table
 
 from ..errors import SettingsError, os_errors
-from .shared import AsJson, SettingsFile, ThreadCount, WorldPath, answer, bar, settings_from
+from .shared import (
+    AsJson,
+    Device,
+    Precision,
+    SettingsFile,
+    ThreadCount,
+    WorldPath,
+    answer,
+    bar,
+    settings_from,
+)
 from .terminal import notes, table
 
 
@@ -32,6 +42,8 @@ def learn(
         typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
     ] = None,
     threads: ThreadCount = None,
+    precision: Precision = None,
+    device: Device = None,
     settings: SettingsFile = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
@@ -50,6 +62,8 @@ def learn(
         "method": method,
         "seed": seed,
         "threads": threads,
+        "precision": precision,
+        "device": device,
         "keep_if_forgetting_below": keep_if_forgetting_below,
     }
     chosen = settings_from(opened, "learn", settings, options)

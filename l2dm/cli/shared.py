@@ -26,6 +26,15 @@ SettingsFile = Annotated[
 ThreadCount = Annotated[
     int | None, typer.Option(help="Of the processor, for results to the last bit; else as many as are free.")
 ]
+_SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the base's weights: float32, bfloat16 or float16 (fp32, bf16, fp16); else half for large bases, where it is fast.",
+        callback=lambda name: _SHORT.get(name, name),
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu (default: CUDA where there is one).")]
 
 
 def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 
-_KEYS = ("step", "exp_avg", "exp_avg_sq")
+#: What torch's AdamW keeps in its parameter's shape.
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def pack_optimizer(
     named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
-    """``{"exp_avg/<name>": tensor, ...}`` for Adam and AdamW."""
+    """``{"exp_avg/<name>": tensor, ...}``: every tensor and number that the optimizer keeps of a parameter."""
     return {
-        f"{key}/{name}": value.detach().cpu().clone()
+        f"{key}/{name}": torch.as_tensor(value).detach().cpu().clone()
         for name, p in named.items()
         for key, value in optimizer.state.get(p, {}).items()
     }
@@ -21,16 +22,25 @@ def pack_optimizer(
 def unpack_optimizer(
     named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters."""
-    for name, p in named.items():
-        state = {key: tensors[f"{key}/{name}"] for key in _KEYS if f"{key}/{name}" in tensors}
-        if state:
-            optimizer.state[p] = {k: v.clone() if k == "step" else v.to(p.device) for k, v in state.items()}
+    """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters; ``tensors`` may hold ``weight/<name>`` too."""
+    for place, value in tensors.items():
+        key, _, name = place.partition("/")
+        if name in named and key != "weight":
+            optimizer.state[named[name]][key] = _kept(optimizer, key, value, named[name].device)
+
+
+def _kept(
+    optimizer: torch.optim.Optimizer, key: str, value: torch.Tensor, device: torch.device
+) -> torch.Tensor | int:
+    """As the optimizer itself has it: torch's AdamW counts its steps in a tensor; others in a number."""
+    if key != "step":
+        return value.to(device, copy=True)
+    return value.clone() if isinstance(optimizer, torch.optim.AdamW) else int(value)
 
 
 def match_layout(optimizer: torch.optim.Optimizer) -> None:
     """Lay each moment out as its parameter lies now: the fused step walks both in the order of memory."""
     for p, state in optimizer.state.items():
-        for key in _KEYS[1:]:
+        for key in _MOMENTS:
             if key in state and state[key].stride() != p.stride():
                 state[key] = torch.empty_like(p).copy_(state[key])

@@ -5,19 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-from ..backbone import (
-    Backbone,
-    compiled,
-    fast_layers,
-    frozen_in_bfloat16,
-    keep_freed_memory,
-    multiplies_bfloat16,
-)
+from ..backbone import Backbone, keep_freed_memory
 from ..concept import Concept
 from ..errors import LearningDiverged
 from ..methods import METHODS
@@ -34,6 +27,7 @@ from ..retention import (
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .checkpoint import match_layout, pack_optimizer, unpack_optimizer
+from .engine import Engine
 from .mixes import mixes
 from .objective import Rows, objective
 from .photos import photo_latents
@@ -95,7 +89,8 @@ class Learning:
         self.rates = settings.learning_rate * self.method.rate, settings.token_learning_rate
         tuned = list(tuner.parameters.values()), [vector]
         groups = [{"params": params, "lr": rate} for params, rate in zip(tuned, self.rates)]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
+        self.engine = Engine(backbone, settings, groups)
+        self.optimizer = self.engine.optimizer
         if self.directions:
             self.optimizer.register_step_pre_hook(lambda *_: self.directions.turn())
             self.optimizer.register_step_post_hook(lambda *_: self.directions.hold())
@@ -122,30 +117,29 @@ class Learning:
         return Rows("concept", 1.0, self._latents[photo, view], prompts)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
-        """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled."""
-        s, draw = self.settings, drawing(generator)
-        parts = [self.photo_rows(s.batch, draw)]
-        meetings = s.mixes // 2 if self._meetings else 0
+        """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled; of each as many as settings
+        say, times the shares that they are worked out in."""
+        s, draw, times = self.settings, drawing(generator), self.settings.accumulate
+        batch = s.batch * times
+        parts = [self.photo_rows(batch, draw)]
+        meetings = s.mixes // 2 * times if self._meetings else 0
         if self._mixes:
-            mixed = s.mixes - meetings if self.method.rehearse else s.mixes
-            parts.append(self._mixes.rows("mix", mixed, 1 / s.batch, draw))
+            mixed = s.mixes * times - meetings if self.method.rehearse else s.mixes * times
+            parts.append(self._mixes.rows("mix", mixed, 1 / batch, draw))
         if self.past.priors:
-            prompts, _, latents = past_rows(self.past.priors, s.batch, draw)
+            prompts, _, latents = past_rows(self.past.priors, batch, draw)
             parts.append(Rows("prior", s.prior_weight, latents, prompts))
         if meetings:
-            parts.append(
-                self._meetings.rows(
-                    "replay", meetings, s.replay_weight * self.method.rehearse / s.batch, draw
-                )
-            )
+            weight = s.replay_weight * self.method.rehearse / batch
+            parts.append(self._meetings.rows("replay", meetings, weight, draw))
         elif self.past.memory and not self._mixes:
-            tasks, entries, latents = past_rows(self.past.memory, s.batch, draw)
+            tasks, entries, latents = past_rows(self.past.memory, batch, draw)
             prompts = [self.past.prompts[task][entry] for task, entry in zip(tasks, entries)]
             parts.append(
                 Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks))
             )
         if self.method.distil == "new":
-            prompts, tasks = old_rows(self.past.prompts, s.batch, draw)
+            prompts, tasks = old_rows(self.past.prompts, batch, draw)
             parts.append(Rows("old outputs", 0.0, parts[0].latents, prompts, tasks))
         return parts
 
@@ -153,24 +147,14 @@ class Learning:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         keep_freed_memory()
         began, first, settings = time.monotonic(), self.done, self.settings
-        halved = frozen_in_bfloat16(self.backbone.denoiser) if self.fast else nullcontext()
-        with self._training(), halved, compiled(self.backbone) if settings.compile else nullcontext():
+        with self._training(), self.engine.running():
             match_layout(self.optimizer)
             while self.done < settings.steps:
-                generator = self._generator(self.done)
-                parts = self.rows(generator)
-                with self._autocast():
-                    loss, terms = objective(
-                        self.backbone, parts, generator, self.distillation, self.texts, self.penalty
-                    )
-                loss.backward()
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
-                steepest = self._steepest()
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-                value = float(loss.detach())
-                if not math.isfinite(value + float(steepest)):
+                pictures, value, terms = self._gradients()
+                steepest = self.engine.step(self.named)
+                if not self.engine.is_finite(value, steepest):
                     raise LearningDiverged(
                         f"{self.concept.token}: step {self.done + 1} of {settings.steps}: the loss or a gradient is no longer finite at "
                         f"learning_rate = {settings.learning_rate:g}, token_learning_rate = {settings.token_learning_rate:g}; "
@@ -178,20 +162,26 @@ class Learning:
                     )
                 self.done += 1
                 pace = (self.done - first) / (time.monotonic() - began)
-                pictures = sum(len(part.latents) for part in parts)
-                yield Step(
-                    self.done,
-                    settings.steps,
-                    value,
-                    terms,
-                    pace * pictures,
-                    (settings.steps - self.done) / pace,
-                )
+                left = (settings.steps - self.done) / pace
+                yield Step(self.done, settings.steps, value, terms, pace * pictures, left)
 
-    def _steepest(self) -> torch.Tensor:
-        """The largest size of any gradient, NaN if one is; not yet read, so that nothing has to wait for it."""
-        grads = [p.grad for p in self.named.values() if p.grad is not None and p.grad.numel()]
-        return torch.nn.utils.get_total_norm(grads, torch.inf)
+    def _gradients(self) -> tuple[int, float, dict[str, float]]:
+        """Put one step's gradients in place, worked out share by share; how many pictures it had, its loss, its terms."""
+        generator = self._generator(self.done)
+        parts, shares, losses, terms = self.rows(generator), self.settings.accumulate, [], []
+        drawn = generator.get_state()
+        with self.distillation.elastic.held() if self.distillation else nullcontext():
+            for share in range(shares):
+                with self.engine.autocast():
+                    loss, values = objective(
+                        self.backbone, parts, generator.set_state(drawn), self.distillation, self.texts, self.penalty,
+                        (share, shares),
+                    )  # fmt: skip
+                self.engine.backward(loss / shares)
+                losses.append(float(loss.detach()))
+                terms.append(values)
+        means = {name: sum(values[name] for values in terms) / shares for name in terms[0]}
+        return sum(len(part.latents) for part in parts), sum(losses) / shares, means
 
     def finish(self) -> dict[str, torch.Tensor]:
         """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""
@@ -213,39 +203,8 @@ class Learning:
     def _generator(self, step: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.settings.seed * 1_000_003 + step) % 2**63)
 
-    @contextmanager
-    def _training(self) -> Iterator[None]:
-        """Within the block what is tuned takes gradients."""
-        denoiser = self.backbone.denoiser
-        if self.fast:  # only together are bfloat16 and channels_last faster
-            denoiser.to(memory_format=torch.channels_last)
-        if self.settings.gradient_checkpointing:
-            denoiser.enable_gradient_checkpointing()
-        for p in self.named.values():
-            p.requires_grad_(True)
-        try:
-            with fast_layers(denoiser) if self.fast else nullcontext():
-                yield
-        finally:
-            denoiser.to(memory_format=torch.contiguous_format)
-            if self.settings.gradient_checkpointing:
-                denoiser.disable_gradient_checkpointing()
-            for p in self.named.values():
-                p.requires_grad_(False)
-                p.grad = None
-
-    def _autocast(self) -> torch.autocast:
-        """Casted weights are not kept: autocast would hand those of the teacher's forward to the student's, which comes after."""
-        return torch.autocast(
-            self.backbone.device.type, torch.bfloat16, enabled=self.fast, cache_enabled=False
-        )
-
-    @property
-    def fast(self) -> bool:
-        """Whether to learn in bfloat16: faster where the hardware multiplies it."""
-        if self.settings.precision != "auto":
-            return self.settings.precision == "bfloat16"
-        return multiplies_bfloat16(self.backbone.device)
+    def _training(self) -> AbstractContextManager[None]:
+        return self.engine.training(self.named)
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""
@@ -253,7 +212,7 @@ class Learning:
         if self.distillation:
             elastic = self.distillation.elastic
             weights["elastic"] = torch.stack([elastic.drift, elastic.seen])
-        return weights | pack_optimizer(self.named, self.optimizer)
+        return weights | self.engine.state() | pack_optimizer(self.named, self.optimizer)
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, torch.Tensor], done: int) -> None:
@@ -262,5 +221,6 @@ class Learning:
         if self.distillation:
             elastic = self.distillation.elastic
             elastic.drift, elastic.seen = tensors["elastic"].clone()
+        self.engine.load_state(tensors)
         unpack_optimizer(self.named, self.optimizer, tensors)
         self.done = done

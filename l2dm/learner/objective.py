@@ -10,15 +10,18 @@ rows come from; distillation compares the same rows with a teacher's prediction:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from ..backbone import Backbone, Conditioning
 from ..retention import Distillation, Penalty
 
+_Sliced = TypeVar("_Sliced", torch.Tensor, list[str], tuple[str, ...])
 ReadText = Callable[[list[str]], Conditioning]
 
 
@@ -39,6 +42,25 @@ class Rows:
     held: torch.Tensor | None = None
     known: list[str] | None = None
 
+    def share(self, number: int, count: int) -> Rows:
+        """Share ``number`` of ``count``, which divides the rows."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        rows = {
+            name: _share(of, number, count)
+            for name, of in values.items()
+            if name in _BY_ROW and of is not None
+        }
+        return dataclasses.replace(self, **rows)
+
+
+#: What of ``Rows`` has an entry for each.
+_BY_ROW = ("latents", "prompts", "tasks", "masks", "held", "known")
+
+
+def _share(of: _Sliced, number: int, count: int) -> _Sliced:
+    size = len(of) // count
+    return of[number * size : (number + 1) * size]
+
 
 def objective(
     backbone: Backbone,
@@ -47,17 +69,21 @@ def objective(
     distillation: Distillation | None = None,
     read: ReadText | None = None,
     penalty: Penalty | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
     With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
-    ``read`` gives the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from
+    ``share`` (i, n): share i of n of the rows alone; the mean over all shares is what one forward over all rows gives. ``read`` gives the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from
     ``generator``, so they are the same on every device.
     """
+    counts = [len(part.latents) for part in parts]
+    timesteps = backbone.process.sample_t(sum(counts), generator)
+    noise = torch.randn((sum(counts), *parts[0].latents.shape[1:]), generator=generator)
+    parts = [part.share(*share) for part in parts]
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
-    timesteps = backbone.process.sample_t(len(latents), generator)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
-    timesteps = timesteps.to(latents.device)
+    timesteps = torch.cat([_share(of, *share) for of in timesteps.split(counts)]).to(latents.device)
+    noise = torch.cat([_share(of, *share) for of in noise.split(counts)]).to(latents)
     noisy = backbone.process.add_noise(latents, noise, timesteps)
     read = read or backbone.read
     context = read([prompt for part in parts for prompt in part.prompts])

@@ -10,7 +10,8 @@ the tasks, so that concepts at risk are held and the others leave room for the n
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,7 @@ class ElasticWeights:
     def __init__(self, tokens: list[str], pace: float = 0.05):
         self.tokens, self.pace = list(tokens), pace
         self.drift, self.seen = torch.zeros(len(tokens)), torch.zeros(len(tokens))
+        self._waiting: list[tuple[str, float]] | None = None
 
     def weights(self) -> torch.Tensor:
         """(tasks,) positive, mean 1: the running means by their mean over the tasks. A task never met has the others' mean, and none
@@ -47,10 +49,26 @@ class ElasticWeights:
         step every task would look alike."""
         if not self.pace:
             return
-        for task, value in zip(tasks, errors.detach().float().tolist()):
+        met = list(zip(tasks, errors.detach().float().tolist()))
+        if self._waiting is not None:
+            self._waiting += met
+            return
+        for task, value in met:
             i = self.tokens.index(task)
             self.seen[i] += 1
             self.drift[i] += max(self.pace, 1 / float(self.seen[i])) * (value - self.drift[i])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block the weights stay: what ``update`` is told counts from its end on, as if told at once."""
+        self._waiting = []
+        try:
+            yield
+        finally:
+            met, self._waiting = self._waiting, None
+            if met:
+                tasks, errors = zip(*met)
+                self.update(list(tasks), torch.tensor(errors))
 
 
 def distillation_errors(

@@ -18,6 +18,8 @@ class Beside(Tuner):
     empty dictionary, an earlier model is an earlier dictionary, and neither costs a copy of any weight.
     """
 
+    changes_weights = False
+
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
         self.now: dict[str, torch.Tensor] = {}

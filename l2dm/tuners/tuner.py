@@ -25,7 +25,7 @@ class Tuner:
 
     def __init__(self, backbone: Backbone):
         if self.changes_weights:
-            backbone.in_float32()
+            backbone.hold_in(torch.float32)
         self.parameters = self.select(backbone)
         self.pretrained_values = self.values()
 

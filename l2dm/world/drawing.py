@@ -37,7 +37,7 @@ def generate(
         personal_tokens(text, world.concepts)
     prompt = without_escapes(asked)
     settings = dataclasses.replace(settings, negative_prompt=without_escapes(settings.negative_prompt))
-    backbone = world.backbone()
+    backbone = world.backbone(settings.precision, settings.device)
     for text in (prompt, settings.negative_prompt):
         personal_tokens(text, world.concepts)  # once more: another process may have taken one back meanwhile
         check_length(text, backbone)
@@ -73,7 +73,7 @@ def generate(
         images = draw(backbone, prompt, settings, on_picture, named, recorder)
     common = {
         "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,
-        "threads": str(threads.count),
+        "threads": str(threads.count), "precision": str(backbone.dtype).removeprefix("torch."), "device": backbone.device.type,
         "guidance_scale": str(settings.guidance_scale), **provenance(backbone, prompt, named, composition, settings),
         "notes": "; ".join(notes), "world_version": str(world.version), "base": world.manifest.base.rsplit("/", 1)[-1],
         "base_fingerprint": world.manifest.fingerprint, "software": f"l2dm {__version__}",

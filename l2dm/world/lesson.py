@@ -26,6 +26,7 @@ from ..memory import LongTerm, ShortTerm
 from ..methods import METHODS
 from ..settings import LearnSettings
 from ..threads import Threads
+from ..tuners import TUNERS
 from . import store
 from .draft import Draft
 from .manifest import Version, entry, folder_of, now
@@ -75,7 +76,9 @@ class Lesson:
 
     def run(self, discard: bool) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
-        lasting = {name: value for name, value in settings.as_dict().items() if name != "threads"}
+        lasting = {
+            name: value for name, value in settings.as_dict().items() if name not in ("threads", "device")
+        }
         identity = {"concept": concept.digest, "settings": lasting, "parent": world.version}
         identity["earlier"] = {token: other.digest for token, other in self.earlier.items()}
         draft = Draft(world.path / "learning", identity)
@@ -87,7 +90,8 @@ class Lesson:
     def _run(self, draft: Draft) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
         began = time.monotonic()
-        backbone = world.backbone()
+        changed = TUNERS[METHODS[settings.method].tuner].changes_weights
+        backbone = world.backbone("float32" if changed else settings.precision, settings.device)
         self.check(backbone)
         check_captions(concept, settings.captions_only, backbone)
         own = backbone.own_vector(concept.token)

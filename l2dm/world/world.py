@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..backbone import MINI, NONE, OWN, Backbone, Source, default_clip, find_base
+from ..backbone import (
+    DTYPES,
+    MINI,
+    NONE,
+    OWN,
+    Backbone,
+    Source,
+    default_clip,
+    find_base,
+    find_device,
+    held_dtype,
+)
 from ..concept import Concept
 from ..errors import SettingsError, TokenError, WorldDamaged, os_errors, out_of_memory
 from ..generation import Picture
@@ -102,24 +114,42 @@ class World(Repository):
             self._source = source_of(self.path, self.manifest)
         return self._source
 
-    def backbone(self) -> Backbone:
-        """The base with this world's weights and tokens in place. Loaded on first use."""
-        if self._backbone is None or self._loaded not in (-1, self.version):
+    def backbone(self, precision: str | None = None, device: str | None = None) -> Backbone:
+        """The base with this world's weights and tokens in place, as ``Backbone.load`` holds it; loaded when first needed so.
+
+        None: as it is loaded by now, else as for "auto", which is float32 where the world changes the base's own weights."""
+        kind = TUNERS[self.manifest.tuner]
+        if precision == "auto" and kind.changes_weights:
+            precision = "float32"
+        if (
+            self._backbone is None
+            or self._loaded not in (-1, self.version)
+            or not self._held(precision, device)
+        ):
             check_base(self.path, self.manifest, self.source)
-            clip = clip_of(self.path, self.manifest, self.source)
-            self._backbone, self._loaded = None, -1
-            self._backbone = Backbone.load(self.source, clip=str(clip or NONE))
+            clip = str(clip_of(self.path, self.manifest, self.source) or NONE)
+            self._unload()
+            loaded = "float32" if kind.changes_weights else precision or "auto"
+            self._backbone = Backbone.load(self.source, device or "auto", clip, loaded)
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
         vectors, weights = self._read_present()
-        self.tuner = TUNERS[self.manifest.tuner](backbone)
+        self.tuner = kind(backbone)
         for token in self.concepts:
             backbone.add_token(token, vectors[token])
         if self.version:
             self.tuner.load(weights)
+        if precision and kind.changes_weights:
+            backbone.hold_in(DTYPES[precision])
         self._loaded = self.version
         return backbone
+
+    def _held(self, precision: str | None, device: str | None) -> bool:
+        """Whether what is loaded is so."""
+        there = find_device(device) if device else self._backbone.device
+        wanted = held_dtype(self.source, there, precision) if precision else self._backbone.dtype
+        return (self._backbone.device, self._backbone.dtype) == (there, wanted)
 
     def _read_present(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """The present version's token vectors and weights. Where another process took it away since it was opened, the world
@@ -211,14 +241,21 @@ class World(Repository):
                 f"choose one that tunes it too ({', '.join(same)}), or make another world"
             )
         self.manifest = dataclasses.replace(self.manifest, tuner=tuner)
-        self._backbone, self._loaded = None, -1
+        self._unload()
 
     def unload_unless(self, token: str) -> None:
         """Drop a backbone that holds something half-taught: unless ``token`` was committed it is loaded afresh when needed."""
         if token in self.concepts:
             self._loaded = self.version
         else:
+            self._unload()
+
+    def _unload(self) -> None:
+        """Free the base's memory before another is loaded: hooks hold it in circles."""
+        if self._backbone is not None:
             self._backbone, self._loaded = None, -1
+            vars(self).pop("tuner", None)
+            gc.collect()
 
     # ---------------------------------------------------------------- its base
 
@@ -255,6 +292,7 @@ class World(Repository):
             self.record(
                 entry("relocate", **{name: value for name, value in changes.items() if value}), **changes
             )
-        self._backbone, self._loaded, self._source = None, -1, None
+        self._unload()
+        self._source = None
         remembered = read_long_term(self._files).prompts if found else self.concepts
         return [token for token in self.concepts if token not in remembered]

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 from PIL import Image
 
 from ..conditioning import Conditioning
+from ..precision import upcast
 from ..process import Process, dynamic_mu, process_of
 from ..sites import grain
 
@@ -59,7 +60,7 @@ class Family:
     negatives: ClassVar[bool] = True
     #: Steps that its pipeline has to be given at least.
     fewest_steps: ClassVar[int] = 1
-    #: Of its frozen weights, where the hardware multiplies bfloat16; else all are in float32.
+    #: What its weights are published in: half precision is held in half by default, whatever a base's size (``precision.held_dtype``).
     dtype: ClassVar[torch.dtype] = torch.float32
     #: Settings by kind ("learn", "generate") that suit it better than ours; a base's own ``l2dm.json`` wins.
     defaults: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -159,8 +160,8 @@ class Family:
 
     def encode_pictures(self, backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
-        vae = backbone.vae
-        encoded = vae.encode(pixels.to(backbone.device, vae.dtype))
+        with upcast(backbone.vae) as vae:
+            encoded = vae.encode(pixels.to(backbone.device, vae.dtype))
         latents = encoded.latent_dist.mode() if isinstance(vae, AutoencoderKL) else encoded.latents
         return (
             (latents - (getattr(vae.config, "shift_factor", None) or 0)) * vae.config.scaling_factor
@@ -168,9 +169,9 @@ class Family:
 
     def decode_latents(self, backbone: Backbone, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents -> pixels (B, 3, H, W) in [-1, 1]."""
-        vae = backbone.vae
-        shift = getattr(vae.config, "shift_factor", None) or 0
-        return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift).sample
+        with upcast(backbone.vae) as vae:
+            shift = getattr(vae.config, "shift_factor", None) or 0
+            return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor + shift).sample
 
     # ---------------------------------------------------------------- diffusion
 

@@ -1,0 +1,238 @@
+"""What a base is held in and where: half precision where that saves memory, one line where a device is not there."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUICK
+from diffusers import DiffusionPipeline
+from families.folders import tiny_folder
+from learning import begin
+from tiny import tiny_clip
+
+from l2dm import World
+from l2dm.backbone import Backbone, find_base, precision
+from l2dm.backbone.devices import find_device
+from l2dm.backbone.precision import held_dtype, upcast
+from l2dm.errors import LearningDiverged, SettingsError
+
+PLAIN = "a photo of a cat at night"
+DRAW = {"n": 1, "steps": 2, "seed": 3, "guidance_scale": 4.0}
+CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_folder("sd", tmp_path_factory.mktemp("base") / "sd")
+
+
+@pytest.fixture
+def world(folder, photos, tmp_path) -> World:
+    """One concept, learnt as the default does."""
+    world = World.create(tmp_path / "world", folder, clip=tiny_clip(tmp_path / "clip"))
+    world.learn(photos, token="<rex>", noun="dog", **QUICK | {"steps": 1})
+    return world
+
+
+def drawn(world: World, **changes) -> np.ndarray:
+    return np.asarray(world.generate(PLAIN, **DRAW | changes)[0].image)
+
+
+@pytest.mark.parametrize(
+    ("device", "multiplies", "wanted"),
+    [
+        (CPU, True, torch.bfloat16),
+        (CPU, False, torch.float32),
+        (CUDA, True, torch.bfloat16),
+        (CUDA, False, torch.float16),
+        (MPS, False, torch.float32),
+    ],
+)
+def test_large_bases_are_held_in_the_half_precision_that_is_fast(
+    folder, monkeypatch, device, multiplies, wanted
+):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device: multiplies)
+    source = find_base(folder)
+    assert held_dtype(source, device) == held_dtype(find_base("mini"), device) == torch.float32
+    monkeypatch.setattr(precision, "LARGE", sum(path.stat().st_size for path in source.weight_paths))
+    assert held_dtype(source, device) == wanted
+    assert held_dtype(source, device, "float32") == torch.float32
+    assert held_dtype(source, device, "float16") == torch.float16
+
+
+def test_what_is_published_in_half_precision_is_held_so_however_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device: True)
+    assert held_dtype(find_base(tiny_folder("sdxl", tmp_path)), CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_in_half_precision_too_a_plain_prompt_draws_the_bits_of_the_bare_pipeline(world, folder, name):
+    whole = drawn(world)
+    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=HALVES[name], local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    theirs = pipe(
+        PLAIN, num_inference_steps=2, guidance_scale=4.0, generator=torch.Generator().manual_seed(3)
+    )
+    assert np.array_equal(drawn(world, precision=name), np.asarray(theirs.images[0]))
+    assert not np.array_equal(drawn(world, precision=name), whole)
+    picture = world.generate("a <rex> dog", **DRAW, precision=name)[0]
+    assert picture.provenance["precision"] == name and picture.provenance["device"] == "cpu"
+    assert np.array_equal(drawn(world), whole), "asked for once, it is not kept"
+    assert world.backbone().dtype == torch.float32
+
+
+def test_a_large_base_is_learnt_and_drawn_in_half_and_what_is_trained_in_whole_precision(
+    folder, photos, monkeypatch
+):
+    monkeypatch.setattr(precision, "LARGE", 0)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device: True)
+    backbone = Backbone.load(folder)
+    own = [p for part in backbone.family.networks for p in backbone.parts[part].parameters()]
+    kept = [(p, p.data_ptr(), p.clone()) for p in own if p.ndim < 4]  # convolutions change their layout
+    learning = begin(photos, "switched", backbone=backbone, steps=2, precision="auto", learning_rate=0.01)
+    for _ in learning.run():
+        assert {p.dtype for p in own} == {torch.bfloat16}
+        assert {p.dtype for p in learning.named.values()} == {torch.float32}
+        assert {s.dtype for state in learning.optimizer.state.values() for s in state.values()} == {
+            torch.float32
+        }
+    assert all(p.data_ptr() == place and torch.equal(p, value) for p, place, value in kept), (
+        "no copy, no way back"
+    )
+    assert backbone.vae.use_slicing
+
+
+def test_who_changes_the_weights_themselves_learns_in_float32_and_draws_in_what_is_asked_for(
+    folder, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(precision, "LARGE", 0)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device: True)
+    world = World.create(tmp_path / "world", folder, clip="none")
+    world.learn(photos, token="<rex>", noun="dog", **QUICK | {"steps": 1, "method": "custom-diffusion"})
+    assert world.backbone().dtype == torch.float32
+    whole = drawn(world)
+    assert world.backbone().dtype == torch.float32
+    assert np.abs(drawn(world, precision="bfloat16").astype(int) - whole).mean() < 8
+    assert world.backbone().dtype == torch.bfloat16
+    assert np.array_equal(drawn(World.open(world.path)), whole)
+
+
+# ---------------------------------------------------------------- float16
+
+
+def start(photos, folder, **changes):
+    return begin(photos, "switched", backbone=Backbone.load(folder, precision="float16"), steps=3,
+                 precision="float16", **changes)  # fmt: skip
+
+
+def test_in_float16_gradients_are_scaled_and_a_stopped_learning_goes_on(folder, photos):
+    whole, first, second = (start(photos, folder) for _ in range(3))
+    begun = whole.state()
+    list(whole.run())
+    assert not torch.equal(whole.state()["weight/token"], begun["weight/token"])
+    steps = first.run()
+    next(steps)
+    saved, done = first.state(), first.done
+    steps.close()
+    second.load_state(saved, done)
+    list(second.run())
+    wanted, found = whole.state(), second.state()
+    assert wanted.keys() == found.keys() and all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_a_scale_too_large_leaves_a_step_out_and_is_halved(folder, photos):
+    learning = start(photos, folder)
+    learning.engine.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before = learning.state()["weight/token"]
+    steps = learning.run()
+    next(steps)
+    assert learning.engine.scaler.get_scale() == 2.0**39
+    assert torch.equal(learning.state()["weight/token"], before)
+    learning.engine.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-12)
+    learning.named["token"].data.fill_(torch.nan)
+    with pytest.raises(LearningDiverged, match="no longer finite"):
+        next(steps)
+
+
+def test_an_autoencoder_that_asks_for_it_is_in_float32_while_it_works(folder):
+    vae = Backbone.load(folder, precision="float16").vae
+    with upcast(vae) as now:
+        assert now is vae and vae.dtype == torch.float32
+    assert vae.dtype == torch.float16
+    vae.register_to_config(force_upcast=False)
+    with upcast(vae):
+        assert vae.dtype == torch.float16
+
+
+# ---------------------------------------------------------------- devices
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there_is_one_line(world, folder, photos):
+    assert find_device() == find_device("cpu") == CPU
+    for work in (
+        lambda: world.generate(PLAIN, **DRAW, device="cuda"),
+        lambda: world.learn(photos, token="<tom>", noun="cat", **QUICK, device="cuda"),
+        lambda: Backbone.load(folder, "cuda"),
+    ):
+        with pytest.raises(SettingsError, match=r"device = cuda: torch .* leave it out") as told:
+            work()
+        assert "\n" not in str(told.value)
+    with pytest.raises(SettingsError, match="device = 'tpu': expected one of auto, cuda, mps, cpu"):
+        world.generate(PLAIN, **DRAW, device="tpu")
+    assert world.version == 1 and drawn(world).std() > 0
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+class Eight(torch.optim.SGD):
+    """Keeps what bitsandbytes' optimizers keep: moments in bytes, their scales, a plain number of steps."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = state.get("step", 0) + 1
+                state["state1"] = torch.full(p.shape, state["step"], dtype=torch.uint8)
+                state["absmax1"] = torch.ones(1)
+
+
+def test_moments_of_any_kind_are_kept_and_taken_up(photos):
+    first, second = (begin(photos, "switched", steps=2) for _ in range(2))
+    for learning in (first, second):
+        learning.engine.optimizer = learning.optimizer = Eight(learning.named.values(), lr=0.01)
+    steps = first.run()
+    next(steps)
+    second.load_state(first.state(), first.done)
+    for name, p in second.named.items():
+        state = second.optimizer.state[p]
+        assert state["step"] == 1 and type(state["step"]) is int, name
+        assert state["state1"].dtype == torch.uint8 and state["state1"].shape == p.shape
+    list(second.run())
+    assert {state["step"] for state in second.optimizer.state.values()} == {2}
+
+
+def test_moments_of_eight_bits_need_bitsandbytes(photos, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="optimizer = adamw-8bit: needs bitsandbytes: pip install"):
+        begin(photos, "switched", optimizer="adamw-8bit")
+
+
+def test_moments_of_eight_bits_go_on_to_the_same_bits(photos):
+    pytest.importorskip("bitsandbytes")
+    whole, first, second = (
+        begin(photos, "switched", steps=2, rank=64, optimizer="adamw-8bit") for _ in range(3)
+    )
+    list(whole.run())
+    next(first.run())
+    assert any(tensor.dtype == torch.uint8 for tensor in first.state().values())
+    second.load_state(first.state(), 1)
+    list(second.run())
+    wanted, found = whole.state(), second.state()
+    assert wanted.keys() == found.keys() and all(torch.equal(wanted[name], found[name]) for name in wanted)
