@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import torch
+from commands import draw_one
 from test_backbone import tiny_base
 from tiny import tiny_clip
 
@@ -84,7 +85,7 @@ def test_what_is_needed_is_downloaded_after_saying_so_and_nothing_when_a_world_i
         (hub.remote / "owner/sd" / extra).write_bytes(b"x")
     with caplog.at_level(logging.WARNING, "l2dm"):
         World.create(tmp_path / "w", "owner/sd", "owner/clip")
-    said = [record.getMessage() for record in caplog.records]
+    said = [record.getMessage() for record in caplog.records if record.name == "l2dm"]
     assert (
         len(said) == 2 and said[0].startswith("base 'owner/sd': downloading ") and "from the hub" in said[0]
     )
@@ -93,18 +94,7 @@ def test_what_is_needed_is_downloaded_after_saying_so_and_nothing_when_a_world_i
     manifest = World.open(tmp_path / "w").manifest
     assert (manifest.base, manifest.revision, manifest.clip) == ("owner/sd", COMMIT, "owner/clip")
     hub.taken.clear(), hub.looked.clear()
-    draw = [
-        "generate",
-        str(tmp_path / "w"),
-        "a dog",
-        "-n",
-        "1",
-        "--steps",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert call(draw)[0] == 0
+    assert draw_one(tmp_path / "w")[0] == 0
     assert hub.taken == [] and hub.looked == ["owner/sd", "owner/clip"], "each is looked for once a command"
 
 
@@ -132,3 +122,30 @@ def test_a_world_goes_from_a_folder_to_the_hub_and_misses_a_cache_that_is_gone(h
     shutil.rmtree(hub.cache)
     with pytest.raises(BaseMissing, match=rf"hub cache .* l2dm relocate {world} --base"):
         World.open(world).backbone()
+
+
+def test_what_configurations_tell_against_it_is_refused_before_weights_are_downloaded(hub, tmp_path):
+    changes = {
+        "unet": {"in_channels": 9}, "text_encoder": {"hidden_size": 24}, "scheduler": {"prediction_type": "flow"},
+    }  # fmt: skip
+    for part, values in changes.items():
+        file = (
+            hub.remote
+            / f"owner/sd/{part}"
+            / ("scheduler_config.json" if part == "scheduler" else "config.json")
+        )
+        as_it_was = file.read_text()
+        file.write_text(json.dumps(json.loads(as_it_was) | values))
+        with pytest.raises(BaseModelError):
+            World.create(tmp_path / "w", "owner/sd", "none")
+        file.write_text(as_it_was)
+        shutil.rmtree(hub.cache)
+    with pytest.raises(BaseModelError, match="no CLIP model is known"):
+        World.create(tmp_path / "w", "owner/sd")
+    weights = hub.remote / "owner/sd/vae/diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_name("other.safetensors"))
+    with pytest.raises(BaseModelError, match="its folder vae holds no weights"):
+        World.create(tmp_path / "w", "owner/sd", "none")
+    assert [file for file in hub.taken if file.endswith(".safetensors")] == [] and not (
+        tmp_path / "w"
+    ).exists()

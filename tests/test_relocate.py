@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
+from commands import draw_one
 from conftest import QUICK
 from test_backbone import tiny_base
 from tiny import tiny_clip
@@ -24,7 +26,10 @@ from l2dm.bench import lifelong, runs
 from l2dm.cli.bench import bench_app
 from l2dm.errors import BaseMissing, BaseModelError, LongWorkWarning, NotKept, SettingsError, WorldError
 from l2dm.evaluation.examination import Score
+from l2dm.generation import long_work
+from l2dm.generation.sampler import spoken_time
 from l2dm.report.card import card, row_cells
+from l2dm.settings import GenerateSettings
 from l2dm.world import store
 from l2dm.world.past import read_long_term
 
@@ -86,10 +91,9 @@ def test_a_base_given_for_once_is_not_recorded(tmp_path, base):
     World.create(world, base, "none")
     shutil.move(base, tmp_path / "new")
     before = state(world)
-    draw = ["generate", str(world), "a dog", "-n", "1", "--steps", "1", "--out", str(tmp_path / "out")]
-    assert call(draw)[0] == 2 and call([*draw, "--base", str(tmp_path / "new")])[0] == 0
+    assert draw_one(world)[0] == 2 and draw_one(world, "--base", str(tmp_path / "new"))[0] == 0
     assert state(world) == before and (tmp_path / "out" / "0000.png").is_file()
-    code, said = call([*draw, "--base", "owner/nowhere"])
+    code, said = draw_one(world, "--base", "owner/nowhere")
     assert code == 2 and "not in this machine's hub cache" in said and f"l2dm relocate {world} --base" in said
 
 
@@ -225,22 +229,13 @@ def test_the_gate_compares_with_what_was_never_examined(late, photos, monkeypatc
 
 def test_pictures_many_times_as_large_are_warned_of_before_they_are_drawn(tmp_path, base):
     world = World.create(tmp_path / "w", base, "none")
-    draw = [
-        "generate",
-        str(tmp_path / "w"),
-        "a dog",
-        "-n",
-        "1",
-        "--steps",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    code, said = call([*draw, "--height", "48", "--width", "48"])
-    assert code == 0 and "note: 1 pictures of 48 x 48 pixels in 1 steps: each takes at least 9 times" in said
+    code, said = draw_one(tmp_path / "w", "--height", "48", "--width", "48")
+    assert code == 0 and re.search(
+        r"note: 1 picture of 48 x 48 pixels in 1 step: at least [\d.]+ s, .* 9 times", said
+    )
     assert said.index("note: ") < said.index("drawing")
-    assert "note" not in call([*draw, "--height", "32", "--width", "32"])[1]
-    code, said = call([*draw, "--height", "48", "--width", "49"])
+    assert "note" not in draw_one(tmp_path / "w", "--height", "32", "--width", "32")[1]
+    code, said = draw_one(tmp_path / "w", "--height", "48", "--width", "49")
     assert code == 2 and "note" not in said and "width = 49: this base draws multiples of" in said
     drawn = []
     with pytest.raises(LongWorkWarning), warnings.catch_warnings():
@@ -279,3 +274,15 @@ def test_a_benchmarks_worlds_remember_by_the_clip_model_it_is_given(tmp_path, ba
         runs._world(tmp_path / "other", lifelong.Plan(base=str(base)), 0)
     for command, option in (("lifelong", "--clip"), ("all", "--clip"), ("cifc10", "--world-clip")):
         assert option in [name for p in get_command(bench_app).commands[command].params for name in p.opts]
+
+
+def test_long_work_is_told_in_minutes_by_one_step_that_was_measured(base):
+    backbone, clock = Backbone.load(base, clip="none"), iter([100.0, 120.0])
+    line = long_work(backbone, GenerateSettings(n=2, steps=10, height=48, width=48), lambda: next(clock))
+    assert line.startswith("2 pictures of 48 x 48 pixels in 10 steps: at least 60 minutes, "), (
+        "2 * 10 * 20 s * 9"
+    )
+    assert "a step at this base's own 16 x 16 took 20 s" in line
+    assert [spoken_time(seconds) for seconds in (0.04, 59, 90, 7000, 7200, 90000)] == [
+        "0.0 s", "59 s", "1.5 minutes", "117 minutes", "2.0 hours", "25 hours",
+    ]  # fmt: skip

@@ -31,11 +31,12 @@ def fetch_file(said: str, repo: str, name: str, revision: str = "") -> Path:
         ) from error
 
 
-def fetch(said: str, repo: str, names: list[str], revision: str = "") -> Path:
-    """The folder in the cache that holds ``names`` (or patterns) of ``repo``, downloaded where they are not there yet, which is said
-    first."""
+def fetch(said: str, repo: str, names: list[str], revision: str = "", small: bool = False) -> Path:
+    """The folder in the cache that holds ``names`` (or patterns) of ``repo``, downloaded where they are not there yet; which is said first
+    unless they are ``small``."""
     try:
-        _announce(said, repo, names, revision)
+        if not small:
+            _announce(said, repo, names, revision)
         return Path(
             huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=names or None)
         )

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 
 from ..errors import BaseModelError, first_line
+from .checks import check, scheduler_class
 from .source import Source
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
-_OTHER_SAMPLER = (
-    "or put another of diffusers' samplers in its folder scheduler, such as DPMSolverMultistepScheduler"
-)
 
 
 def load(source: Source, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The parts of ``source`` by their names in ``model_index.json``, networks in ``dtype``, and notes of what was read otherwise than its files
     have it. Raises BaseModelError when something is missing, unreadable or of another kind."""
     family = source.family
-    family.check(source)
-    _check_scheduler(source)
+    check(source)
     try:
         parts = (_single_file if source.checkpoint else _folder)(source, dtype)
     except BaseModelError:
@@ -47,7 +40,7 @@ def _folder(source: Source, dtype: torch.dtype) -> dict[str, Any]:
     for part in family.parts:
         kind, place = source.class_of(part), source.folder / part
         if part == "scheduler":
-            parts[part] = _scheduler_class(source).from_pretrained(place, local_files_only=True)
+            parts[part] = scheduler_class(source).from_pretrained(place, local_files_only=True)
         elif part not in family.networks:
             parts[part] = family.part_class(part, kind).from_pretrained(place, local_files_only=True)
         else:
@@ -71,58 +64,24 @@ def _network(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch
 
 def _single_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
     family = source.family
-    pipe = family.pipeline_class().from_single_file(
-        str(source.checkpoint), config=str(source.folder), local_files_only=True, torch_dtype=dtype,
-        scheduler=_scheduler_class(source).from_pretrained(source.folder / "scheduler", local_files_only=True),
-        **{name: None for name, given in family.options(source).items() if given is None},
-    )  # fmt: skip
-    return {part: getattr(pipe, part) for part in family.parts}
-
-
-# ---------------------------------------------------------------- checks, of configurations alone
-
-
-def _scheduler_class(source: Source) -> type:
-    name = source.class_of("scheduler")
-    kind = getattr(diffusers, name, None)
-    if not inspect.isclass(kind):
-        raise BaseModelError(
-            f"{source.said}: its sampler {name} is none of diffusers' {diffusers.__version__}; {_OTHER_SAMPLER[3:]}"
-        )
-    if lacking := [library for library in getattr(kind, "_backends", ()) if library != "torch"]:
-        raise BaseModelError(
-            f"{source.said}: its sampler {name} needs {' and '.join(lacking)}: pip install {' '.join(lacking)}, {_OTHER_SAMPLER}"
-        )
-    return kind
-
-
-def _check_scheduler(source: Source) -> None:
-    kind, settings = _scheduler_class(source), source.settings_of("scheduler")
-    if source.family.flow:
-        if kind is not FlowMatchEulerDiscreteScheduler:
-            raise BaseModelError(
-                f"{source.said}: its sampler is a {kind.__name__}; l2dm learns flow matching of FlowMatchEulerDiscreteScheduler: put that in "
-                "its folder scheduler"
-            )
-        return
-    prediction = settings.get("prediction_type", "epsilon")
-    discrete = "beta_schedule" in inspect.signature(kind).parameters and not settings.get("use_flow_sigmas")
-    if not discrete or prediction not in PREDICTIONS:
-        how = f"prediction_type {prediction}" if discrete else "no noise by betas, as flow matching has"
-        raise BaseModelError(
-            f"{source.said}: its sampler {kind.__name__} has {how}; l2dm learns {', '.join(PREDICTIONS)} over betas: "
-            f"{_OTHER_SAMPLER[3:]} if the denoiser was trained so"
-        )
     try:
-        kind.from_config(settings)
-    except ImportError as error:
+        pipe = family.pipeline_class().from_single_file(
+            str(source.checkpoint), config=str(source.folder), local_files_only=True, torch_dtype=dtype,
+            scheduler=scheduler_class(source).from_pretrained(source.folder / "scheduler", local_files_only=True),
+            **{name: None for name, given in family.options(source).items() if given is None},
+        )  # fmt: skip
+        parts = {part: getattr(pipe, part) for part in family.parts}
+        lacking = any(weight.is_meta for part in family.networks for weight in parts[part].parameters())
+    except NotImplementedError as error:  # diffusers could not move what has no data
+        if "meta tensor" not in str(error):
+            raise
+        lacking = True
+    if lacking:
         raise BaseModelError(
-            f"{source.said}: its sampler {kind.__name__}: {first_line(error)}; install that, {_OTHER_SAMPLER}"
-        ) from None
-    except Exception as error:
-        raise BaseModelError(
-            f"{source.said}: {source.config_file('scheduler')}: {first_line(error)}"
-        ) from error
+            f"{source.said}: it lacks weights that the configurations in {source.folder} ask for; download it again, whole, or give those "
+            "of its own model (--config)"
+        )
+    return parts
 
 
 # ---------------------------------------------------------------- what is read otherwise than it is written

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BaseMissing, BaseModelError, SettingsError
+from ..errors import BaseMissing, BaseModelError, SettingsError, first_line
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
 from . import hub
+from .checks import check
 from .families import Family, family_of
 
 #: Name of the base that ships with the package.
 MINI = "mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
-#: Files besides a pipeline's parts that loading reads.
-_BESIDE = ["model_index.json", "l2dm.json", "clip/*.json", "clip/*.txt", "clip/model*.safetensors"]
+#: Files besides a pipeline's parts that loading reads: configurations, and weights.
+_BESIDE, _CLIP = ["model_index.json", "l2dm.json", "clip/*.json", "clip/*.txt"], "clip/model*.safetensors"
 _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([a-z]\w*))?(?:-\d{5}-of-\d{5})?(?:\.([a-z]\w*))?\.(safetensors|bin)"
 )
 _INDEX = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)\.(safetensors|bin)\.index(?:\.([a-z]\w*))?\.json"
 )
+_WEIGHTS_ARE = "expected diffusion_pytorch_model.safetensors or model.safetensors"
 #: tables and lists of ``l2dm.json``
 _DEFAULTS = {"learn": dict, "generate": dict, "tuners": dict, "nouns": list}
 
@@ -81,8 +84,7 @@ class Source:
         variant, files = weight_files(names, self.variant)
         if not files:
             raise BaseModelError(
-                f"{self.said}: {place} holds no weights, expected diffusion_pytorch_model.safetensors or model.safetensors; "
-                "copy or download the base again, whole"
+                f"{self.said}: {place} holds no weights, {_WEIGHTS_ARE}; copy or download the base again, whole"
             )
         return variant, [place / name for name in files]
 
@@ -131,11 +133,13 @@ def find_base(
     variant: str = "",
     config: str = "",
     download: bool = True,
+    ready: Callable[[Source], object] = lambda source: None,
 ) -> Source:
     """The place of ``base``: "mini", a diffusers folder, a ``.safetensors`` checkpoint, or a hub id.
 
-    Only with ``download`` is the hub asked, first for ``model_index.json`` alone; without, as worlds are opened, what does not lie on
-    this machine raises BaseMissing. Raises BaseModelError when it is of another kind.
+    Only with ``download`` is the hub asked: for ``model_index.json``, then for the other configurations, and for weights when these are good
+    and ``ready``, which may ask more of them, has not raised. Without, as worlds are opened, what does not lie on this machine raises
+    BaseMissing. Raises BaseModelError when it is of another kind.
     """
     if isinstance(base, Source):
         return base
@@ -148,7 +152,7 @@ def find_base(
     elif path.is_dir():
         source = Source(name, path, variant=variant)
     elif hub.is_hub_id(name):
-        source = _on_hub(name, revision, variant, download)
+        source = _on_hub(name, revision, variant, download, ready)
     elif not download:
         raise BaseMissing(f"{said}: no such folder or file")
     else:
@@ -159,7 +163,9 @@ def find_base(
     return source
 
 
-def _on_hub(name: str, revision: str, variant: str, download: bool) -> Source:
+def _on_hub(
+    name: str, revision: str, variant: str, download: bool, ready: Callable[[Source], object]
+) -> Source:
     said = f"base {name!r}"
     if not download:
         folder = hub.cached(said, name, revision)
@@ -167,11 +173,17 @@ def _on_hub(name: str, revision: str, variant: str, download: bool) -> Source:
     folder = hub.fetch_file(said, name, "model_index.json", revision).parent
     source = Source(name, folder, revision=folder.name, variant=variant)
     family = source.family
-    files = hub.listing(name, folder.name, folder)
-    wanted = configs(family)
+    hub.fetch(said, name, configs(family), folder.name, small=True)
+    check(source)
+    ready(source)
+    files, wanted = hub.listing(name, folder.name, folder), [_CLIP]
     for part in family.networks:
         here = [file.split("/", 1)[1] for file in files if file.startswith(f"{part}/")]
-        wanted += [f"{part}/{file}" for file in weight_files(here, variant)[1]]
+        if not (weights := weight_files(here, variant)[1]):
+            raise BaseModelError(
+                f"{said}: its folder {part} holds no weights that l2dm reads; {_WEIGHTS_ARE}"
+            )
+        wanted += [f"{part}/{file}" for file in weights]
     hub.fetch(said, name, wanted, folder.name)
     return source
 
@@ -189,17 +201,29 @@ def _checkpoint(name: str, path: Path, config: str, download: bool) -> Source:
     if Path(where).expanduser().is_dir():
         folder = Path(where).expanduser()
     elif hub.is_hub_id(where):
-        ask = f"config {where!r}"
-        if download:
-            index = hub.fetch_file(ask, where, "model_index.json")
-            folder = hub.fetch(ask, where, configs(Source(where, index.parent).family))
-        else:
-            folder = hub.cached(ask, where)
+        folder = _configurations(said, where, bool(config), download)
     elif not download:
         raise BaseMissing(f"config {where!r}: no such folder ({said} has its configurations from there)")
     else:
         raise BaseModelError(f"config {where!r}: no such folder; give a diffusers folder of the same family")
     return Source(name, folder, checkpoint=path, config=where)
+
+
+def _configurations(said: str, repo: str, asked: bool, download: bool) -> Path:
+    """The folder of a checkpoint's configurations from the hub; ``asked``: whether the user named ``repo``."""
+    ask = f"config {repo!r}"
+    if not download:
+        return hub.cached(ask, repo)
+    try:
+        index = hub.fetch_file(ask, repo, "model_index.json")
+        return hub.fetch(ask, repo, configs(Source(repo, index.parent).family), small=True)
+    except BaseModelError as error:
+        if asked:
+            raise
+        raise BaseModelError(
+            f"{said}: it has no configurations, and those of {repo} could not be had from the hub "
+            f"({first_line(error.__cause__ or error)}); give --config FOLDER, a diffusers folder of the same family"
+        ) from error
 
 
 def default_config(said: str, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -34,16 +35,34 @@ def size_of(backbone: Backbone, settings: GenerateSettings) -> dict[str, int]:
     return size
 
 
-def long_work(backbone: Backbone, settings: GenerateSettings) -> str:
-    """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; "" where they have not."""
+def long_work(
+    backbone: Backbone, settings: GenerateSettings, clock: Callable[[], float] = time.monotonic
+) -> str:
+    """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; "" where they have not.
+
+    How long they take at least is told from one step at the base's own size, measured now: a denoiser's work grows with the pixels or faster."""
     own, (height, width) = backbone.side, size_of(backbone, settings).values()
-    times = height * width / own**2
+    times, steps = height * width / own**2, backbone.family.fewest_steps
     if times <= _MANY:
         return ""
+    began = clock()
+    backbone.draw_latents([""], steps, settings.guidance_scale)
+    step = (clock() - began) / steps
     return (
-        f"{settings.n} pictures of {width} x {height} pixels in {settings.steps} steps: each takes at least {times:.0f} times as long as "
-        f"one of this base's own {own} x {own}, and as much more memory"
+        f"{counted(settings.n, 'picture')} of {width} x {height} pixels in {counted(settings.steps, 'step')}: at least "
+        f"{spoken_time(settings.n * settings.steps * step * times)}, as a step at this base's own {own} x {own} took {spoken_time(step)} and "
+        f"these have {times:.0f} times its pixels, and as much more memory or still more"
     )
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def spoken_time(seconds: float) -> str:
+    """``90`` -> "1.5 minutes"."""
+    size, unit = (3600, "hours") if seconds >= 7200 else (60, "minutes") if seconds >= 60 else (1, "s")
+    return f"{seconds / size:.{int(seconds < 10 * size)}f} {unit}"
 
 
 @torch.no_grad()

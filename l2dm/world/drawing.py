@@ -62,14 +62,14 @@ def generate(
         notes.append(f"composition: {composition}")
     for note in notes:
         warnings.warn(note, PromptWarning, stacklevel=3)
-    if line := long_work(backbone, settings):
-        warnings.warn(line, LongWorkWarning, stacklevel=3)
     threads = Threads(settings.threads)
     work, way_out = (
         f"{world.path}: drawing with batch = {settings.batch}",
         "choose a smaller batch, height or width",
     )
     with threads.during(), out_of_memory(work, way_out):
+        if line := long_work(backbone, settings):
+            warnings.warn(line, LongWorkWarning, stacklevel=3)
         images = draw(backbone, prompt, settings, on_picture, named, recorder)
     common = {
         "prompt": asked, "negative_prompt": settings.negative_prompt, "steps": str(settings.steps), "sampler": settings.sampler,

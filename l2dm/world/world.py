@@ -77,8 +77,9 @@ class World(Repository):
         path = Path(path)
         with os_errors(path):
             check_free(path)
-            source = find_base(base, revision=revision, variant=variant, config=config)
-        clip = default_clip(source) if clip is None else recorded(clip)
+            choose = default_clip if clip is None else (lambda source: recorded(clip))
+            source = find_base(base, revision=revision, variant=variant, config=config, ready=choose)
+        clip = choose(source)
         known = chosen_clip(source, clip)
         name, backbone = recorded(base), Backbone.load(source, clip=clip)
         manifest = Manifest(
