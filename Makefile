@@ -4,33 +4,39 @@ BIN := .venv/bin
 
 .PHONY: demo test test-slow docs base results clean
 
+INSTALL := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
+
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) -e .
+	touch $@
+
+.venv/.tested: .venv/.ready
+	$(INSTALL) -e '.[test]'
 	touch $@
 
 demo: .venv/.ready  ## learn three personal concepts, draw them alone and together (at most ten minutes)
 	$(BIN)/python demo/demo.py
 
-test: .venv/.ready  ## lint, architecture, the default tests (under two minutes)
+test: .venv/.tested  ## lint, architecture, the default tests (under two minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-test-slow: .venv/.ready  ## the tests that take minutes
+test-slow: .venv/.tested  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 .venv/.docs: .venv/.ready
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	touch $@
 
 docs: .venv/.docs  ## the pages of docs/ as a site, build/site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 base: .venv/.ready  ## make the shipped base and the judge again, from the npm registry to the weights (hours on a CPU; resumes)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[base]'
+	$(INSTALL) -e '.[base]'
 	$(BIN)/python -m mini_base
 	$(BIN)/python -m mini_base.judge
 
