@@ -21,7 +21,7 @@ from .families import Family, pictures
 from .features import OWN, ImageFeatures, find_clip
 from .fingerprint import fingerprint
 from .loading import load
-from .precision import held_dtype, is_large
+from .precision import cast, held_dtype, is_large
 from .process import Process
 from .sites import text_width
 from .source import MINI, Source, find_base
@@ -115,7 +115,7 @@ class Backbone(Text):
     def hold_in(self, dtype: torch.dtype) -> None:
         """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps would come to nothing in half."""
         for name in self.family.networks:
-            self.parts[name].to(dtype)
+            cast(self.parts[name], dtype)
         self.dtype = dtype
 
     @contextmanager
@@ -232,6 +232,12 @@ class Backbone(Text):
     ) -> torch.Tensor:  # fmt: skip
         """Scaled latents (B, C, h, w), one for each prompt, from seeds in a row; never decoded."""
         pipe, drawn, cells = self.pipeline(), [], self.side // self.factor
+        last: dict[str, torch.Tensor] = {}
+
+        def keep(pipe: DiffusionPipeline, index: int, timestep: torch.Tensor, tensors: dict) -> dict:
+            last.update(tensors)
+            return tensors
+
         for first in range(0, len(prompts), batch):
             part = prompts[first : first + batch]
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
@@ -241,10 +247,9 @@ class Backbone(Text):
                 "height": self.side,
                 "width": self.side,
             }
-            latents = pipe(
-                part, **given, **self.family.call(guidance_scale, None), output_type="latent"
-            ).images
-            drawn.append(self.family.unpacked(latents, cells, cells))
+            given |= self.family.call(guidance_scale, None)
+            pipe(prompt=part, **given, output_type="latent", callback_on_step_end=keep)
+            drawn.append(self.family.unpacked(last["latents"], cells, cells))
             on_batch(first + len(part))
         return torch.cat(drawn).float()
 

@@ -14,7 +14,7 @@ class Conditioning:
 
     ``features`` (B, length, width) of the tokens; ``ids`` (B, length) these tokens; ``named`` (B, personal tokens) of bool: the concepts
     that the picture's prompt names, for a negative prompt those of the prompt that it stands beside. ``pooled`` (B, width) features of
-    the whole text; ``mask`` (B, length): which tokens are read.
+    the whole text; ``mask`` (B, length): which tokens are read; ``negative`` (B,) of bool: the rows that a pipeline is guided away from.
     """
 
     features: torch.Tensor
@@ -22,6 +22,7 @@ class Conditioning:
     named: torch.Tensor | None = None
     pooled: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    negative: torch.Tensor | None = None
 
     @classmethod
     def of(cls, given: Conditioning | torch.Tensor) -> Conditioning:

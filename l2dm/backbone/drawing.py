@@ -1,13 +1,15 @@
 """diffusers' own pipeline, unchanged, which says while it draws what the denoiser reads.
 
 A pipeline hands its denoiser features alone. Here the words and concepts behind them are told beside, in the order of the pipeline's
-batch: negatives first where there is classifier-free guidance, and every prompt as often as it is drawn.
+batch: every prompt as often as it is drawn, and beside it what it is guided away from. Pipelines that read that apart, and call their
+denoiser for each, are known by the features that they hand it.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,8 +30,10 @@ def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) ->
     if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
         return {"callback_on_step_end": then}
 
-    def shown(step: int, timestep: Any, latents: torch.Tensor) -> None:
-        last = (step + 1) * pipe.scheduler.order - 1  # the sampler's call that ended the step
+    steps = itertools.count(1)  # pipelines differ in what they count
+
+    def shown(_: int, timestep: Any, latents: torch.Tensor) -> None:
+        last = next(steps) * pipe.scheduler.order - 1  # the sampler's call that ended the step
         latents.copy_(then(pipe, last, timestep, {"latents": latents})["latents"])
 
     return {"callback": shown, "callback_steps": 1}
@@ -39,6 +43,13 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
     """The pipeline ``kind``; during a call ``backbone.conditioning`` is that of its batch."""
     asked, family = inspect.signature(kind.encode_prompt), backbone.family
 
+    def told_of(output: tuple, mark: str, texts: list[str], positive: Conditioning | None) -> Conditioning:
+        """What was read of ``texts``, which stand beside ``positive`` where that is given."""
+        told = backbone.conditioned(family.told(output, mark), texts)
+        named = positive.named if positive else told.named
+        negative = torch.full((len(told),), positive is not None, device=told.features.device)
+        return replace(told, named=named, negative=negative)
+
     class Telling(kind):
         @functools.wraps(kind.__call__)
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -46,26 +57,44 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
                 raise SettingsError(
                     f"steps = {steps}: {family.name} draws in {family.fewest_steps} steps or more"
                 )
+            if "max_sequence_length" in inspect.signature(kind.__call__).parameters:
+                kwargs["max_sequence_length"] = family.most_tokens
             if then := kwargs.pop("callback_on_step_end", None):
                 kwargs |= after_steps(self, then)
-            with backbone.reading(None):
-                return super().__call__(*args, **kwargs)
+            self.readings: list[Conditioning] = []
+            self.copies = kwargs.get("num_images_per_prompt", 1)
+            look = backbone.denoiser.register_forward_pre_hook(self.look, prepend=True, with_kwargs=True)
+            try:
+                with backbone.reading(None):
+                    return super().__call__(*args, **kwargs)
+            finally:
+                look.remove()
 
         def encode_prompt(self, *args: Any, **kwargs: Any) -> tuple:
             bound = asked.bind(self, *args, **kwargs)
             bound.apply_defaults()
             given = bound.arguments
-            output = super().encode_prompt(*args, **kwargs)
-            if (prompt := given["prompt"]) is None:  # features were given, and nobody knows their words
-                return output
+            if given["prompt"] is None:  # features were given, and nobody knows their words
+                return super().encode_prompt(*args, **kwargs)
+            prompt, negative = given["prompt"], given.get("negative_prompt") or ""
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-            told, beside = backbone.conditioned(family.told(output), prompts), None
+            texts = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
+            output = super().encode_prompt(*args, **kwargs)  # some write into their lists
+            told, beside = told_of(output, "", prompts, self.readings[0] if self.readings else None), None
             if given.get("do_classifier_free_guidance"):
-                negative = given.get("negative_prompt")
-                texts = negative if isinstance(negative, list) else [negative or ""] * len(prompts)
-                beside = replace(backbone.conditioned(family.told(output, "-"), texts), named=told.named)
-            backbone.conditioning = Conditioning.cat([beside, told]) if beside else told
+                beside = told_of(output, "-", texts, told)
+            rows = [told] if beside is None else [beside, told] if family.negatives_first else [told, beside]
+            if "num_images_per_prompt" not in given:  # the pipeline copies what was read
+                rows = [part[torch.arange(len(part)).repeat_interleave(self.copies)] for part in rows]
+            self.readings.append(rows[0] if beside is None else Conditioning.cat(rows))
+            backbone.conditioning = self.readings[0]
             return family.untold(output, told, beside)
+
+        def look(self, denoiser: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            """Which of several readings ``denoiser`` is called for; who calls it between the steps says so."""
+            if len(self.readings) > 1 and any(backbone.conditioning is one for one in self.readings):
+                handed = {id(given) for given in (*args, *kwargs.values())}
+                backbone.conditioning = next(one for one in self.readings if id(one.features) in handed)
 
     Telling.__name__ = Telling.__qualname__ = kind.__name__
     return Telling

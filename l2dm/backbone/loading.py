@@ -9,6 +9,7 @@ import torch
 
 from ..errors import BaseModelError, first_line
 from .checks import check, scheduler_class
+from .precision import cast
 from .source import Source
 
 
@@ -26,7 +27,7 @@ def load(source: Source, dtype: torch.dtype = torch.float32) -> tuple[dict[str, 
             f"{source.said}: cannot be loaded from {source.checkpoint or source.folder} ({first_line(error)})"
         ) from error
     for name in family.networks:
-        parts[name].to(dtype)
+        cast(parts[name], dtype)
     notes = [_variant(source), _sampler(parts["scheduler"]), family.settle(parts)]
     notes += [
         _tokens(source.said, parts[tokenizer], parts[encoder], length)

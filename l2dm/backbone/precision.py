@@ -43,6 +43,21 @@ def is_large(source: Source) -> bool:
     return sum(path.stat().st_size for path in source.weight_paths) >= LARGE
 
 
+def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Hold the weights of ``network`` in ``dtype``. What it works out for itself, such as the frequencies of rotary places, is no weight and
+    stays: rounded, it would turn all that stands far from the beginning."""
+    if network.dtype == dtype:
+        return
+    own = [
+        (module, name, module._buffers[name])
+        for module in network.modules()
+        for name in module._non_persistent_buffers_set
+    ]
+    network.to(dtype)
+    for module, name, buffer in own:
+        module._buffers[name] = buffer
+
+
 @contextmanager
 def upcast(autoencoder: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """Within the block an autoencoder in float16 is in float32 where its configuration asks for that (``force_upcast``): its inner numbers

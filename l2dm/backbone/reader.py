@@ -14,11 +14,11 @@ from .tokens import PersonalTokens, own_ids, spans, written_out
 
 @dataclass(frozen=True)
 class Reader:
-    """``worded``: the text that the tokenizer is given for a prompt, and where in it the prompt begins."""
+    """``worded``: the text that the tokenizer, too, is given for a prompt, and where in it the prompt begins."""
 
     tokenizer: PreTrainedTokenizerBase
-    encoder: torch.nn.Module
-    worded: Callable[[str], tuple[str, int]]
+    encoder: torch.nn.Module | None
+    worded: Callable[[str, PreTrainedTokenizerBase], tuple[str, int]]
 
     @property
     def tokens(self) -> PersonalTokens:
@@ -39,19 +39,28 @@ class Reader:
         """How many of these stand before the prompt."""
         return next(i for i, (low, high) in enumerate(self.spans("a")) if low < high)
 
+    @property
+    def longest(self) -> int:
+        """Tokens that a prompt may have, ``marks`` left out."""
+        return self.length - self.marks
+
+    def count(self, prompt: str) -> int:
+        """Tokens that ``prompt`` has, ``marks`` left out."""
+        return sum(low < high for low, high in self.spans(prompt))
+
     def own_ids(self, token: str) -> tuple[int, ...]:
         """As ``tokens.own_ids``."""
         return own_ids(self.tokenizer, token)
 
     def tokenize(self, prompts: list[str]) -> torch.Tensor:
         """(B, length) token ids, padded or cut."""
-        texts = written_out(self.tokenizer, [self.worded(prompt)[0] for prompt in prompts])
+        texts = written_out(self.tokenizer, [self.worded(prompt, self.tokenizer)[0] for prompt in prompts])
         padded = {"padding": "max_length", "max_length": self.length, "truncation": True}
         return self.tokenizer(texts, return_tensors="pt", **padded).input_ids.to(self.tokens.device)
 
     def spans(self, prompt: str) -> list[tuple[int, int]]:
         """For each token of the whole ``prompt``, marks included, the characters of it that it stands for: (i, i) where it stands for none."""
-        text, first = self.worded(prompt)
+        text, first = self.worded(prompt, self.tokenizer)
         inside = [
             [min(max(place - first, 0), len(prompt)) for place in span]
             for span in spans(self.tokenizer, text)
@@ -65,7 +74,7 @@ class Reader:
             for i, (low, high) in enumerate(self.spans(prompt))
             if low < high and low < span[1] and high > span[0]
         ]
-        return found if found and found[-1] < self.length - 1 else []
+        return found if found and found[-1] < self.start + self.longest else []
 
     def following(self, token: str, noun: str) -> list[int]:
         """The ids of ``noun`` right after the personal ``token``."""
@@ -73,6 +82,7 @@ class Reader:
         return ids[ids.index(self.tokens.ids[token][0]) + 1 :]
 
     def mean_vector(self, words: str) -> torch.Tensor:
-        """(width,): the mean embedding of ``words``."""
-        ids = self.tokenizer(words, add_special_tokens=False, return_tensors="pt").input_ids
-        return self.tokens(ids.to(self.tokens.device))[0].mean(0).detach()
+        """(width,): the mean embedding of ``words``, as they stand within a sentence."""
+        alone, ids = (self.tokenizer(t, add_special_tokens=False).input_ids for t in ("a", f"a {words}"))
+        ids = torch.tensor([ids[len(alone) :]], device=self.tokens.device)
+        return self.tokens(ids)[0].mean(0).detach()

@@ -32,10 +32,13 @@ def deterministic(scheduler) -> tuple[object, str]:
     name = type(scheduler).__name__
     if name in _WITHOUT_NOISE:
         other = _WITHOUT_NOISE[name]
-        solver = {"algorithm_type": "dpmsolver++"} if other.startswith("DPMSolver") else {}
-        return getattr(diffusers, other).from_config(
-            scheduler.config, **solver
-        ), f"{other} in place of {name}"
+        changes = {"algorithm_type": "dpmsolver++"} if other.startswith("DPMSolver") else {}
+        if "learned" in str(
+            scheduler.config.get("variance_type")
+        ):  # which a sampler without noise has no use for
+            changes["variance_type"] = None if changes else "fixed_small"
+        changed = getattr(diffusers, other).from_config({**scheduler.config, **changes})
+        return changed, f"{other} in place of {name}"
     if name in _FORGETFUL:
         return scheduler, f"{name} forgets most of what guidance moves"
     kind = scheduler.config.get("algorithm_type", "")
@@ -51,8 +54,7 @@ def deterministic(scheduler) -> tuple[object, str]:
 
 
 def noise_of(
-    shape: tuple[int, ...], generators: Sequence[torch.Generator], like: torch.Tensor
+    shape: tuple[int, ...], generators: Sequence[torch.Generator], device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """(B, *shape): what the pipelines draw of ``generators``, one for each picture; device and precision as of ``like``."""
-    whole = (len(generators), *shape)
-    return randn_tensor(whole, generator=list(generators), device=like.device, dtype=like.dtype)
+    """(B, *shape): what the pipelines draw of ``generators``, one for each picture."""
+    return randn_tensor((len(generators), *shape), generator=list(generators), device=device, dtype=dtype)

@@ -41,7 +41,14 @@ def text_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def key_value_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """W_K and W_V of the text in every one of these that has some of its own: the layers whose input are features of tokens alone."""
+    """W_K and W_V by which text comes to the picture: those that it has to itself, and where it has none (Z-Image) those of both."""
+    shared = {f"{name}.{end}": getattr(module, end) for name, module in text_attention(denoiser).items() for end in ("to_k", "to_v")
+              if hasattr(module, end)}  # fmt: skip
+    return text_layers(denoiser) or shared
+
+
+def text_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """W_K and W_V that text has to itself: the layers whose input are features of tokens alone."""
     found = {}
     for name, module in text_attention(denoiser).items():
         if _reads_beside(module):

@@ -101,7 +101,7 @@ class Source:
         """Settings by kind: its family's, and before them those that it brings along in ``l2dm.json``."""
         path, usual = (
             (self.checkpoint.parent if self.checkpoint else self.folder) / "l2dm.json",
-            self.family.defaults,
+            self.family.defaults_of(self),
         )
         if not path.is_file():
             return usual

@@ -8,7 +8,7 @@ import torch
 
 from ..errors import BaseModelError, TokenError
 from .reader import Reader
-from .tokens import PersonalTokens
+from .tokens import PersonalTokens, add_tokens
 
 
 class Text:
@@ -34,7 +34,7 @@ class Text:
     @property
     def longest_prompt(self) -> int:
         """Tokens that a prompt may have, start and end left out."""
-        return self._longest.length - self._longest.marks
+        return self._longest.longest
 
     @property
     def start(self) -> int:
@@ -66,7 +66,7 @@ class Text:
             raise TokenError(f"token {token!r} is known already; choose another token")
         for reader in self.readers:
             if not reader.own_ids(token):
-                reader.tokenizer.add_tokens([token])
+                add_tokens(reader.tokenizer, [token])
             ids = reader.own_ids(token)
             if len(ids) != (len(vector) if vector.dim() == 2 else 1):
                 raise BaseModelError(
@@ -80,7 +80,7 @@ class Text:
         return torch.cat([reader.mean_vector(words) for reader in self.readers])
 
     def count_tokens(self, prompt: str) -> int:
-        return sum(low < high for low, high in self._longest.spans(prompt))
+        return self._longest.count(prompt)
 
     def places(self, prompt: str, span: tuple[int, int]) -> tuple[int, ...]:
         """Where in the row that the denoiser reads the characters ``span`` of ``prompt`` stand; () where no encoder reads them all."""

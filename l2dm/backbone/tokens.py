@@ -1,4 +1,4 @@
-"""Personal tokens: words of a CLIP tokenizer whose vectors stand beside (not inside) the frozen embedding table.
+"""Personal tokens: words of a tokenizer whose vectors stand beside (not inside) the frozen embedding table.
 
 A token is new to the tokenizer, or the base has it already: a textual inversion that was baked in (arXiv 2208.01618), in diffusers'
 way ``<rex>`` alone or ``<rex>``, ``<rex>_1``, ``<rex>_2`` … for several vectors, all of which a prompt that says ``<rex>`` is read with.
@@ -6,15 +6,23 @@ way ``<rex>`` alone or ``<rex>``, ``<rex>_1``, ``<rex>_2`` … for several vecto
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import nn
-from transformers import CLIPTokenizer
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from ..errors import TokenError
 
 
-def further_ids(tokenizer: CLIPTokenizer, token: str) -> list[int]:
+def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> None:
+    """Make each of ``tokens`` one. Where a space is a token by itself (byte pairs of Qwen), the one before it belongs to it, as to any word."""
+    spaced = bool(tokenizer(" ", add_special_tokens=False).input_ids)
+    tokenizer.add_tokens([AddedToken(token, lstrip=spaced) for token in tokens])
+
+
+def further_ids(tokenizer: PreTrainedTokenizerBase, token: str) -> list[int]:
     """Ids of ``token_1``, ``token_2``, … as far as the tokenizer has them."""
     known, found = tokenizer.added_tokens_encoder, []
     while (name := f"{token}_{len(found) + 1}") in known:
@@ -22,7 +30,7 @@ def further_ids(tokenizer: CLIPTokenizer, token: str) -> list[int]:
     return found
 
 
-def own_ids(tokenizer: CLIPTokenizer, token: str) -> tuple[int, ...]:
+def own_ids(tokenizer: PreTrainedTokenizerBase, token: str) -> tuple[int, ...]:
     """The ids by which the tokenizer reads ``token`` as words of its own; none where it has not met it.
 
     Raises TokenError for a token that marks the beginning, the end or the padding of every prompt, or that it has in part.
@@ -43,14 +51,14 @@ def own_ids(tokenizer: CLIPTokenizer, token: str) -> tuple[int, ...]:
     return (read[0], *(further if known[read[0]].content == token else ()))
 
 
-def written_out(tokenizer: CLIPTokenizer, prompts: list[str]) -> list[str]:
+def written_out(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> list[str]:
     """``prompts`` as diffusers' pipelines hand them to the tokenizer: a token of several vectors as all of its words."""
     if not any(name.endswith("_1") for name in tokenizer.added_tokens_encoder):
         return prompts  # diffusers' own look takes twice as long as the reading
     return TextualInversionLoaderMixin().maybe_convert_prompt(list(prompts), tokenizer)
 
 
-def spans(tokenizer: CLIPTokenizer, prompt: str) -> list[tuple[int, int]]:
+def spans(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[tuple[int, int]]:
     """For each token of the whole ``prompt`` as it is read, start and end included, the characters that it stands for."""
     read, known = tokenizer(prompt, return_offsets_mapping=True), tokenizer.added_tokens_decoder
     found = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..backbone import Backbone
 from ..guidance.attention import AttentionMaps, map_size, of_words, watched, without_start
@@ -26,6 +27,20 @@ class AttentionSnapshot:
     map: np.ndarray
 
 
+class _PromptMaps(AttentionMaps):
+    """Of the rows that read the prompt, not of those that read what it is guided away from."""
+
+    def __init__(self, backbone: Backbone, size: tuple[int, int]):
+        super().__init__(size)
+        self.backbone = backbone
+
+    def keep(self, probabilities: torch.Tensor) -> None:
+        negative = self.backbone.conditioning.negative
+        kept = probabilities if negative is None else probabilities[~negative]
+        if len(kept):
+            super().keep(kept)
+
+
 class AttentionRecorder:
     """Collects, for each picture in turn, the snapshots of the steps asked for."""
 
@@ -39,16 +54,15 @@ class AttentionRecorder:
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures. ``first``: the step at which the
         things come together; what is asked of earlier ones is seen there."""
-        maps = AttentionMaps(
-            map_size(backbone.denoiser, size["height"] // backbone.factor, size["width"] // backbone.factor)
-        )
+        cells = (size[side] // backbone.factor for side in ("height", "width"))
+        maps = _PromptMaps(backbone, map_size(backbone.denoiser, *cells))
         found: list[list[AttentionSnapshot]] = [[] for _ in range(count)]
         then, steps = changes.get("callback_on_step_end"), {max(first, step) for step in self.steps}
 
         def look(pipe, index: int, timestep, tensors: dict) -> dict:
-            if (index := index + first) in steps:  # the prompt's half comes last
+            if (index := index + first) in steps:
                 shown = of_words(
-                    without_start(maps.probabilities()[-count:], backbone.start),
+                    without_start(maps.probabilities(), backbone.start),
                     [mention.all for mention in mentions],
                 )
                 for row, picture in zip(shown.cpu().numpy(), found):

@@ -34,7 +34,7 @@ def collaged(
     family, joint = backbone.family, backbone.pipeline(settings.sampler, from_pictures=True)
     own = {"num_inference_steps": apart, "height": backbone.side, "width": backbone.side}
     each = [
-        pipe(text, **own, **call(how.GUIDANCE if mention.personal else 1.0)).images
+        pipe(prompt=text, **own, **call(how.GUIDANCE if mention.personal else 1.0)).images
         for text, mention in zip(single_subject_prompts(prompt, mentions), mentions)
     ]
     points = spots([mention.side for mention in mentions])
@@ -74,6 +74,6 @@ def collaged(
         else nullcontext(changes) as changes
     ):
         return joint(
-            prompt, image=latents, strength=min(1.0, strength), num_inference_steps=settings.steps,
+            prompt=prompt, image=latents, strength=min(1.0, strength), num_inference_steps=settings.steps,
             **call(how.TOGETHER), **changes,
         ).images  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..backbone import Backbone, Conditioning
-from ..backbone.samplers import deterministic, noise_of
+from ..backbone.samplers import deterministic
 from ..backbone.sites import entering, reads_features
 from ..errors import SettingsError
 from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
@@ -199,7 +199,7 @@ def guided(
     pipe.scheduler, _ = deterministic(pipe.scheduler)
     family, scheduler = backbone.family, pipe.scheduler
     family.set_timesteps(backbone, scheduler, settings.steps, *latent_size)
-    latents = noise_of((backbone.channels, *latent_size), generators, context.features)
+    latents = family.noise(backbone, generators, *latent_size)
     scale = getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
     latents = guide.move(scheduler, 0, latents * scale, context) / scale
 
@@ -209,7 +209,7 @@ def guided(
             tensors["latents"] = family.packed(guide.move(pipe.scheduler, index + 1, latents, context))
         return tensors
 
-    yield {"latents": family.packed(latents), "callback_on_step_end": move}
+    yield {"latents": family.begun(latents), "callback_on_step_end": move}
 
 
 def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[Phrase]:

@@ -91,7 +91,7 @@ def draw(
                 else nullcontext(moving) as changes,
             ):
                 images += pipe(
-                    prompt, num_images_per_prompt=count, generator=generators, num_inference_steps=settings.steps,
+                    prompt=prompt, num_images_per_prompt=count, generator=generators, num_inference_steps=settings.steps,
                     **backbone.family.call(settings.guidance_scale, settings.negative_prompt or None), **size, **changes,
                 ).images  # fmt: skip
         on_picture(len(images))

@@ -73,7 +73,9 @@ class ByPrompt(LowRank):
     def acting(
         self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        """Each alone, so that no other adapter can change the order in which an adapter's products are added up."""
+        """Each alone, so that no other adapter can change the order in which an adapter's products are added up. Where text and picture share
+        keys and values, each as at the first of its words: only gates that are alike for all of them are for such layers."""
+        gates = self.at_words[:, 0] if gates is None else gates
         return [(*self.factors(name, layer), gates[..., i, None]) for i, name in self.on]
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:

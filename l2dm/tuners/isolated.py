@@ -13,11 +13,22 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Conditioning
+from ..backbone.sites import text_layers
+from ..errors import SettingsError
 from .by_prompt import ByPrompt
 
 
 class Isolated(ByPrompt):
     """Each concept's adapter acts at its own words."""
+
+    def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
+        """Raises SettingsError where keys and values are no word's own."""
+        if found := text_layers(denoiser):
+            return found
+        raise SettingsError(
+            f"{self.backbone.name}: in {self.backbone.family.name} text and picture share their keys and values, so that none can differ at a "
+            "concept's own words alone; choose another method, such as l2dm"
+        )
 
     def gates(self, reading: Conditioning) -> torch.Tensor:
         return self.words(reading.ids)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..backbone import Backbone
-from ..backbone.sites import key_value_layers
+from ..backbone.sites import key_value_layers, text_layers
 from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
@@ -75,7 +75,7 @@ class LowRank(Beside):
 
     def attach(self, backbone: Backbone) -> None:
         self.layers = self.chosen(backbone.denoiser)
-        readers = key_value_layers(backbone.denoiser)
+        readers = text_layers(backbone.denoiser)
         for name, layer in self.layers.items():
             parent, _, own = name.rpartition(".")
             setattr(backbone.denoiser.get_submodule(parent), own, _Added(layer, name, self, name in readers))

@@ -8,7 +8,15 @@ from diffusers import DiffusionPipeline
 from reference.joint_attention import literal_text_attention
 
 from families.folders import DRAWING, FAMILIES
-from l2dm.backbone.sites import is_joint, key_value_layers, map_size, patch, picture_layers, text_attention
+from l2dm.backbone.sites import (
+    is_joint,
+    key_value_layers,
+    map_size,
+    patch,
+    picture_layers,
+    text_attention,
+    text_layers,
+)
 from l2dm.guidance.attention import AttentionMaps, watched
 
 JOINT = ["sd3", "flux", "flux2", "z_image", "deepfloyd_if"]
@@ -103,7 +111,7 @@ def test_layers_of_the_text_read_tokens_alone_and_all_can_be_adapted(family):
     draw(pipe, family)
     for hook in hooks:
         hook.remove()
-    readers = key_value_layers(denoiser)
+    readers = text_layers(denoiser)
     assert set(readers) <= set(picture_layers(denoiser)) == set(shapes), (
         "every layer that can be adapted takes part"
     )
@@ -111,4 +119,6 @@ def test_layers_of_the_text_read_tokens_alone_and_all_can_be_adapted(family):
     assert len(lengths) == (0 if family == "z_image" else 1), (
         "one stream has no projections of the text alone"
     )
+    shared = set(key_value_layers(denoiser))
+    assert shared == (set(readers) or {f"layers.0.attention.{end}" for end in ("to_k", "to_v")})
     assert family == "deepfloyd_if" or patch(denoiser) == 2

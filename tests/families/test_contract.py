@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -21,13 +22,15 @@ from families.folders import DRAWING, tiny_folder
 from l2dm import World
 from l2dm.backbone import Backbone, find_base
 from l2dm.backbone.families import FAMILIES, Family
-from l2dm.backbone.sites import reads_features
+from l2dm.backbone.sites import map_size, reads_features, text_layers
 from l2dm.errors import BaseModelError, PromptError, SettingsError
+from l2dm.generation.solver import model_input
+from l2dm.guidance.attention import AttentionMaps, of_words, without_start
 from l2dm.guidance.collage import ALONE
 from l2dm.methods import METHODS
 from l2dm.settings import GUIDANCES
 
-ROWS = ("sd", "sdxl", "pixart", "sd3", "flux")
+ROWS = ("sd", "sdxl", "pixart", "sd3", "flux", "flux2", "z_image", "deepfloyd_if")
 PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
 DRAW = {"n": 1, "steps": 2, "seed": 3, "height": 16, "width": 16}
 #: Tuner -> a method that has it.
@@ -38,11 +41,14 @@ OWN_WORDS = ("switched", "isolated", "embedding", "task_token", "widening")
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """Families whose configurations do not tell how large pictures are draw them as small as the others."""
+    """Families whose configurations do not tell how large pictures are draw them as small as the others, and none reads hundreds of tokens."""
     with pytest.MonkeyPatch.context() as patch:
         for family in FAMILIES:
             if hasattr(family, "cells"):
                 patch.setattr(type(family), "cells", 8)
+            lengths = [64 if reads.length in (256, 512) else reads.length for reads in family.readers]
+            short = tuple(reads._replace(length=length) for reads, length in zip(family.readers, lengths))
+            patch.setattr(type(family), "readers", short)
         yield
 
 
@@ -97,10 +103,12 @@ def bare(folder: Path, prompt: str, **options) -> np.ndarray:
     """What diffusers' own pipeline over the folder draws."""
     pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=loaded(folder).dtype, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
+    if "max_sequence_length" in inspect.signature(pipe.__call__).parameters:
+        options["max_sequence_length"] = find_base(folder).family.most_tokens
     options |= DRAWING.get(folder.name, {}) | {name: DRAW[name] for name in ("height", "width")}
     generator = torch.Generator().manual_seed(DRAW["seed"])
     return np.asarray(
-        pipe(prompt, generator=generator, num_inference_steps=DRAW["steps"], **options).images[0]
+        pipe(prompt=prompt, generator=generator, num_inference_steps=DRAW["steps"], **options).images[0]
     )
 
 
@@ -179,6 +187,24 @@ def test_where_a_thing_was_looked_for_is_shown(taught):
     assert all(0 <= shot.map.min() < shot.map.max() <= 1 for shot in picture.attention)
 
 
+@torch.no_grad()
+def test_what_is_shown_is_what_the_prompt_looked_for_and_not_its_negative(taught):
+    """At the first step, from the noise that the pipeline draws by itself."""
+    backbone = taught.backbone()
+    scale = 1.0 if backbone.denoiser.config.get("guidance_embeds") else 4.0
+    (picture,) = taught.generate(BOTH, **DRAW, show_attention=(0,), guidance_scale=scale, guidance="none")
+    sampler, cells = backbone.pipeline().scheduler, 16 // backbone.factor
+    noise = backbone.family.noise(backbone, [torch.Generator().manual_seed(DRAW["seed"])], cells, cells)
+    backbone.family.set_timesteps(backbone, sampler, DRAW["steps"], cells, cells)
+    t = sampler.timesteps[0]
+    z = model_input(sampler, noise * getattr(sampler, "init_noise_sigma", 1.0), t)
+    maps = AttentionMaps(map_size(backbone.denoiser, cells, cells))
+    seen = without_start(maps.of(backbone, z, t[None], backbone.read([BOTH])), backbone.start)
+    for shot, thing in zip(picture.attention, ("<rex> dog", "<tom> cat")):
+        at = backbone.places(BOTH, (BOTH.index(thing), BOTH.index(thing) + len(thing)))
+        assert np.allclose(shot.map, of_words(seen, [at])[0, 0].numpy(), atol=1e-4)
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -235,7 +261,7 @@ def check_predicting(backbone: Backbone) -> None:
         "height": 16,
         "width": 16,
         "output_type": "latent",
-        "latents": family.packed(z),
+        "latents": family.begun(z),
     }
     theirs = called(backbone, lambda: pipe(prompt=PLAIN, **given, **family.call(1.0, None)))
     t, read, noisy = pipe.scheduler.timesteps[0], backbone.read([PLAIN]), z
@@ -268,6 +294,10 @@ def test_other_kinds_of_pixart_are_told_sizes_and_longer_prompts(tmp_path, kind)
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_every_tuner_learns_two_concepts_and_touches_nothing_else(backbone, photos, tuner):
+    if tuner == "isolated" and not text_layers(backbone.denoiser):
+        with pytest.raises(SettingsError, match="share their keys and values"):
+            begin(photos, TUNERS[tuner], backbone=backbone)
+        return
     before = {p: p.detach().clone() for p in weights(backbone).values()}
     plain = predicted(backbone, PLAIN)
     first = begin(photos, TUNERS[tuner], "<rex>", backbone=backbone, steps=2, prior_weight=0.0)
@@ -317,12 +347,13 @@ def test_what_is_worked_out_again_in_the_backward_is_the_same(folder, photos):
             gradient_checkpointing=again,
             learning_rate=0.01,
         )
-        calls, block = [], next(iter(learning.tuner.layers.values()))
-        block.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        calls = []
+        for layer in learning.tuner.layers.values():
+            layer.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         list(learning.run())
         states.append((learning.state(), len(calls)))
     (plain, once), (found, twice) = states
-    assert all(torch.equal(plain[name], found[name]) for name in plain) and twice == 2 * once > 0
+    assert all(torch.equal(plain[name], found[name]) for name in plain) and twice > once > 0
 
 
 def test_a_concept_is_forgotten_and_a_change_undone(taught, folder, tmp_path):

@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BaseModelError
+from .deepfloyd_if import DeepFloydIF
 from .family import Family, Reads, class_named, pictures
 from .flux import Flux
+from .flux2 import Flux2Klein
 from .pixart import PixArtAlpha, PixArtSigma
 from .sd import StableDiffusion
 from .sd3 import StableDiffusion3
 from .sdxl import StableDiffusionXL
+from .z_image import ZImage
 
 FAMILIES: tuple[Family, ...] = (
     StableDiffusion(),
@@ -33,6 +36,9 @@ FAMILIES: tuple[Family, ...] = (
     PixArtSigma(),
     StableDiffusion3(),
     Flux(),
+    Flux2Klein(),
+    ZImage(),
+    DeepFloydIF(),
 )
 
 __all__ = ["FAMILIES", "Family", "Reads", "class_named", "family_of", "pictures"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import fields
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import diffusers
@@ -11,10 +13,13 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 from PIL import Image
+from transformers import PreTrainedTokenizerBase
 
+from ...errors import BaseModelError
 from ..conditioning import Conditioning
 from ..precision import upcast
 from ..process import Process, dynamic_mu, process_of
+from ..samplers import noise_of
 from ..sites import grain
 
 if TYPE_CHECKING:
@@ -58,6 +63,10 @@ class Family:
     flow: ClassVar[bool] = False
     #: Whether its pipeline is guided away from negative prompts.
     negatives: ClassVar[bool] = True
+    #: Whether negative prompts come first in its pipeline's batch, as they do in most.
+    negatives_first: ClassVar[bool] = True
+    #: Precision that its pipeline draws noise in; None: that of the weights.
+    noise_dtype: ClassVar[torch.dtype | None] = None
     #: Steps that its pipeline has to be given at least.
     fewest_steps: ClassVar[int] = 1
     #: What its weights are published in: half precision is held in half by default, whatever a base's size (``precision.held_dtype``).
@@ -81,6 +90,10 @@ class Family:
     def part_class(self, part: str, named: str) -> type:
         """What loads the ``part`` that ``model_index.json`` has as a ``named``."""
         return class_named(named.removesuffix("Fast"))
+
+    def defaults_of(self, source: Source) -> dict[str, dict[str, Any]]:
+        """As ``defaults``, where they depend on the base."""
+        return self.defaults
 
     def clip_of(self, source: Source) -> str:
         """As ``clip``, where it depends on the base; "" where none is known."""
@@ -131,15 +144,21 @@ class Family:
 
     # ---------------------------------------------------------------- text
 
-    def worded(self, prompt: str) -> tuple[str, int]:
-        """The text that the pipeline hands its tokenizers for ``prompt``, and where in it the prompt begins."""
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that the last of its readers reads: what pipelines that can be told so call ``max_sequence_length``."""
+        return self.readers[-1].length
+
+    def worded(self, prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
+        """The text that the pipeline hands its ``tokenizer`` for ``prompt``, and where in it the prompt begins."""
         return prompt, 0
 
     def encode(self, backbone: Backbone, prompts: list[str]) -> Conditioning:
         """``features``, ``pooled`` and ``mask`` of ``prompts``, as the pipeline's own ``encode_prompt`` has them; gradients reach the token vectors."""
         encode = inspect.unwrap(self.pipeline_class().encode_prompt)  # some are wrapped in no_grad
-        plain = {"prompt": prompts, "device": backbone.device, "num_images_per_prompt": 1}
+        plain = {"prompt": list(prompts), "device": backbone.device, "num_images_per_prompt": 1}
         plain |= dict.fromkeys(("prompt_2", "prompt_3")) | {"do_classifier_free_guidance": False}
+        plain["max_sequence_length"] = self.most_tokens
         taken = inspect.signature(encode).parameters
         output = encode(backbone.plain, **{name: value for name, value in plain.items() if name in taken})
         return self.told(output)
@@ -185,6 +204,17 @@ class Family:
         """How the pipeline's call is told of classifier-free guidance."""
         return {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt}
 
+    def noise(
+        self, backbone: Backbone, generators: Sequence[torch.Generator], height: int, width: int
+    ) -> torch.Tensor:
+        """(B, C, h, w): what the pipeline draws of ``generators``, one for each picture; ``height`` and ``width`` of latents."""
+        shape = (backbone.channels, height, width)
+        return noise_of(shape, generators, backbone.device, self.noise_dtype or backbone.dtype)
+
+    def begun(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents (B, C, h, w) as the pipeline's call is given them to begin with."""
+        return self.packed(latents)
+
     def packed(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (B, C, h, w) as the pipeline holds them between its steps."""
         return latents
@@ -192,6 +222,32 @@ class Family:
     def unpacked(self, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """(B, C, h, w) of what the pipeline holds; ``height`` and ``width`` of latents."""
         return latents
+
+
+def in_small_letters(prompt: str) -> tuple[str, int]:
+    """``prompt`` as pipelines of T5 clean it, and where in that it begins."""
+    text = prompt.lower()
+    return text.strip(), len(text.lstrip()) - len(text)
+
+
+def in_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, **options: Any) -> tuple[str, int]:
+    """The text of a chat in which a user says ``prompt`` and is to be answered, and where in it the prompt begins."""
+    asked = {"tokenize": False, "add_generation_prompt": True, **options}
+
+    def chat(words: str) -> str:
+        return tokenizer.apply_chat_template([{"role": "user", "content": words}], **asked)
+
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(chat(""), chat("\0")))
+    return chat(prompt), len(list(alike))
+
+
+def check_fit(source: Source, told: dict[str, tuple[int, int]], way_out: str) -> None:
+    """``told``: what -> how many the denoiser reads, how many the other parts give. Raises BaseModelError where they differ."""
+    for what, (reads, given) in told.items():
+        if reads != given:
+            raise BaseModelError(
+                f"{source.said}: its denoiser reads {reads} {what}, the other parts give {given}; {way_out}"
+            )
 
 
 def class_named(name: str) -> type:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from diffusers import FluxPipeline, SchedulerMixin
 
-from ...errors import BaseModelError, SettingsError
+from ...errors import SettingsError
 from ..conditioning import Conditioning
 from ..process import dynamic_mu
-from .family import Family, Reads
+from .family import Family, Reads, check_fit
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
@@ -58,12 +58,7 @@ class Flux(Family):
                 clip.get("hidden_size", 512),
             ),
         }
-        for what, (reads, given) in told.items():
-            if reads != given:
-                raise BaseModelError(
-                    f"{source.said}: its denoiser reads {reads} {what}, the other parts give {given}; l2dm needs the text-to-image model, "
-                    "whose parts fit"
-                )
+        check_fit(source, told, "l2dm needs the text-to-image model, whose parts fit")
 
     def side(self, backbone: Backbone) -> int:
         return self.cells * backbone.factor

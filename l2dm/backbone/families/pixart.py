@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from ...errors import BaseModelError
 from ..conditioning import Conditioning
-from .family import Family, Reads
+from .family import Family, Reads, in_small_letters
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
@@ -57,9 +58,8 @@ class PixArtAlpha(Family):
                 f"{source.said}: its denoiser takes {channels} channels, its autoencoder gives {latents}; they are of different models"
             )
 
-    def worded(self, prompt: str) -> tuple[str, int]:
-        text = prompt.lower()
-        return text.strip(), len(text.lstrip()) - len(text)
+    def worded(self, prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
+        return in_small_letters(prompt)
 
     def predict(
         self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning

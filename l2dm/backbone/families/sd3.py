@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...errors import BaseModelError
 from ..conditioning import Conditioning
-from .family import Family, Reads
+from .family import Family, Reads, check_fit
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
@@ -52,11 +51,7 @@ class StableDiffusion3(Family):
                 transformer.get("pooled_projection_dim", 2048), sum(clip.get("projection_dim", 512) for clip in clips),
             ),
         }  # fmt: skip
-        for what, (reads, given) in told.items():
-            if reads != given:
-                raise BaseModelError(
-                    f"{source.said}: its denoiser reads {reads} {what}, the other parts give {given}; they are of different models"
-                )
+        check_fit(source, told, "they are of different models")
 
     def predict(
         self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
