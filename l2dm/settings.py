@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from .errors import SettingsError, because, first_line
 from .methods import METHODS
 
-GUIDANCES = ("none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "collage", "auto")
+GUIDANCES = ["none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "collage", "auto"]
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
@@ -20,9 +21,13 @@ _S = TypeVar("_S", bound="Checked")
 
 
 def setting(
-    default: Any, low: float | None = None, high: float | None = None, choices: tuple = (), text: str = ""
+    default: Any,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Collection[str] = (),
+    text: str = "",
 ) -> Any:
-    """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, and one line of help."""
+    """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, which may grow, and one line of help."""
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "choices": choices, "text": text}
     )
@@ -114,7 +119,7 @@ class LearnSettings(Checked):
     prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
     method: str = setting(
         "switched",
-        choices=tuple(METHODS),
+        choices=METHODS,
         text="a row of l2dm/methods.py: what is tuned, what keeps the past",
     )
     replay_weight: float = setting(1.0, 0.0, 100.0, text="alpha: weight of rehearsing earlier concepts")

@@ -10,10 +10,20 @@ from ..backbone.samplers import deterministic
 from ..settings import GenerateSettings
 from .mentions import Mention, single_subject_prompts
 
-#: things that a composition needs to act at all
-_NEEDS = {"collage": 2, "oaa": 2, "l2dm": 1, "caa": 1, "attend-and-excite": 1, "structure": 1}
-#: those that move latents between steps
-MOVING = ("l2dm", "caa", "oaa", "attend-and-excite")
+
+@dataclass(frozen=True)
+class Kind:
+    """Of a composition: how many things it ``needs`` to act at all; whether it ``moves`` latents between steps."""
+
+    needs: int
+    moves: bool = False
+
+
+#: Compositions by the name that settings use; the losses of those that move stand in ``guided.LOSSES``.
+KINDS = {
+    "collage": Kind(2), "structure": Kind(1), "oaa": Kind(2, moves=True), "caa": Kind(1, moves=True), "l2dm": Kind(1, moves=True),
+    "attend-and-excite": Kind(1, moves=True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,8 @@ def resolve_composition(asked: str, mentions: list[Mention]) -> Composition:
             if concepts > 1
             else Composition("none", "auto: fewer than two concepts named")
         )
-    if count < _NEEDS.get(asked, 0):
-        needs = "two things or more" if _NEEDS[asked] > 1 else "a thing"
+    if asked in KINDS and count < KINDS[asked].needs:
+        needs = "two things or more" if KINDS[asked].needs > 1 else "a thing"
         return Composition("none", f"{asked} needs {needs}; found {named}")
     if asked in ("l2dm", "caa") and count == 1:
         return Composition(asked, f"its attend loss alone; found {named}")
@@ -53,7 +63,7 @@ def provenance(
     """What a picture's text chunks say of its composition. ``subjects`` and ``parts`` are JSON lists: the things found, and of a
     collage the prompt that each was drawn from."""
     said = str(composition)
-    if composition.name in MOVING:
+    if composition.name in KINDS and KINDS[composition.name].moves:
         _, changed = deterministic(backbone.pipeline(settings.sampler).scheduler)
         said += f"; sampler: {changed}" if changed else ""
         if not settings.guidance_step * settings.guidance_until:

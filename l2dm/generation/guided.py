@@ -13,7 +13,7 @@ forget a moved latent are replaced (``backbone.samplers.deterministic``), and mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -80,26 +80,17 @@ class Guide:
         shares = {index: signal_share(scheduler, scheduler.timesteps[index]) for index in guided}
         return next((index for index, share in shares.items() if share >= REGION_SIGNAL), guided[-1])
 
+    def word_maps(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """(B, tokens, h, w) in [0, 1]: cross-attention ``probabilities`` without the tokens that are no words, smoothed."""
+        return without_start(probabilities, self.backbone.start)
+
+    def mention_maps(self, words: torch.Tensor) -> torch.Tensor:
+        """(B, m, h, w): where each mention is looked for, of maps of ``words`` (B, tokens, h, w)."""
+        return of_words(words, [mention.all for mention in self.mentions])
+
     def losses(self, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """(B,) of pictures ``rows`` with cross-attention ``probabilities`` (B, tokens, h, w)."""
-        s, kind = self.settings, self.settings.guidance
-        together = [mention.all for mention in self.mentions]
-        if kind == "attend-and-excite":
-            return most_neglected_loss(of_words(sharpened(probabilities, self.words), together))
-        maps = without_start(probabilities, self.backbone.start)
-        total = probabilities.new_zeros(len(probabilities))
-        if kind in ("caa", "l2dm"):
-            of_things = of_words(maps, together)
-            if self.choosing:
-                self.regions = masks(of_things.detach(), [mention.side for mention in self.mentions])
-            if self.regions is not None:
-                total = total + s.unmix_weight * unmix_loss(of_things, self.regions[rows])
-            total = total + s.attend_weight * attend_loss(of_things)
-        if kind in ("oaa", "l2dm") and len(self.mentions) > 1:
-            personal = of_words(maps, [mention.personal or mention.noun for mention in self.mentions])
-            nouns = of_words(maps, [mention.noun or mention.personal for mention in self.mentions])
-            total = total + s.orthogonal_weight * orthogonal_loss(personal, nouns)
-        return total
+        return LOSSES[self.settings.guidance](self, probabilities, rows)
 
     def move(self, scheduler, index: int, latents: torch.Tensor, context: Conditioning) -> torch.Tensor:
         """``latents`` (B, C, h, w) before the sampler's call ``index``, a step down the losses' gradient; pictures that have
@@ -158,6 +149,40 @@ class Guide:
             rows = rows[neglects]
             if not len(rows):
                 break
+
+
+def _neglect(guide: Guide, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return most_neglected_loss(guide.mention_maps(sharpened(probabilities, guide.words)))
+
+
+def _artists(concept: bool, orthogonal: bool) -> Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]:
+    def loss(guide: Guide, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        words, total = guide.word_maps(probabilities), probabilities.new_zeros(len(probabilities))
+        if concept:
+            total = total + _concept_artist(guide, guide.mention_maps(words), rows)
+        if orthogonal and len(guide.mentions) > 1:
+            personal = of_words(words, [mention.personal or mention.noun for mention in guide.mentions])
+            nouns = of_words(words, [mention.noun or mention.personal for mention in guide.mentions])
+            total = total + guide.settings.orthogonal_weight * orthogonal_loss(personal, nouns)
+        return total
+
+    return loss
+
+
+def _concept_artist(guide: Guide, maps: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Of mentions' ``maps``; before regions are chosen the attend loss alone."""
+    attending = guide.settings.attend_weight * attend_loss(maps)
+    if guide.choosing:
+        guide.regions = masks(maps.detach(), [mention.side for mention in guide.mentions])
+    if guide.regions is None:
+        return attending
+    return guide.settings.unmix_weight * unmix_loss(maps, guide.regions[rows]) + attending
+
+
+#: Composition that moves latents -> its loss (B,) of (guide, probabilities (B, tokens, h, w), pictures (B,)), which the moves descend.
+LOSSES: dict[str, Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "attend-and-excite": _neglect, "caa": _artists(True, False), "oaa": _artists(False, True), "l2dm": _artists(True, True),
+}  # fmt: skip
 
 
 @contextmanager
