@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import select
 import shutil
 import signal
@@ -40,7 +39,7 @@ LESSON = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: ``killed``, or with what it returned; ``trace``: of an exception that nobody caught."""
+    """How a child ended: ``killed``, or with what it returned, as JSON has it; ``trace``: of an exception that nobody caught."""
 
     killed: bool
     value: Any = None
@@ -63,7 +62,7 @@ class Ground:
     # ---------------------------------------------------------------- children
 
     def child(self, work: Callable[[], Any], after: float | None = None) -> Ended:
-        """Run ``work`` in a child; killed with SIGKILL ``after`` so many seconds, unless it is done before."""
+        """Run ``work``, which returns what JSON can say, in a child; killed with SIGKILL ``after`` so many seconds, unless it is done before."""
         ours, theirs = os.pipe()
         began = time.monotonic()
         if not (child := os.fork()):
@@ -75,7 +74,7 @@ class Ground:
                 os.kill(child, signal.SIGKILL)
             data = pipe.read()
         killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        value, trace = pickle.loads(data) if data and not killed else (None, "")
+        value, trace = json.loads(data) if data and not killed else (None, "")
         return Ended(killed, value, trace, time.monotonic() - began)
 
     def _child(self, work: Callable[[], Any], pipe: int) -> None:
@@ -86,7 +85,8 @@ class Ground:
                 said = (work(), "")
         except BaseException:
             said = (None, traceback.format_exc())
-        os.write(pipe, pickle.dumps(said))
+        with open(pipe, "wb") as told:
+            told.write(json.dumps(said).encode())
         os._exit(0)
 
     def command(self, arguments: list[str], after: float | None = None, prepare: Callable[[], None] = lambda: None) -> Ended:  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 from l2dm.errors import L2DMError
 from l2dm.methods import METHODS
 from l2dm.world.manifest import folder_of
+from l2dm.world.names import own_file
 
 from .ground import Ground, contents, fresh_copy, learns_from_one_world_only, say, story
 from .operations import CHANGES, watch
@@ -33,6 +34,7 @@ class Job:
     start_story: Any = None
     end_story: Any = None
     broken: tuple[str, ...] = ()  # versions of ``start`` that are not whole
+    in_steps: bool = False  # there are states between the first and the last that are whole too
     make: Callable[[], Any] = lambda: None  # of ``start``, where it is not there
 
     @property
@@ -101,7 +103,9 @@ class Job:
             return True, ""
         return (
             False,
-            "" if found == self.start_story else "does not open: it is neither as before nor as after",
+            ""
+            if self.in_steps or found == self.start_story
+            else "does not open: it is neither as before nor as after",
         )
 
     def finish(self, done: bool) -> str:
@@ -132,12 +136,15 @@ class Job:
 def verbs(ground: Ground) -> Iterator[Job]:
     """A job for each verb that writes, a lesson of ``WHOLE`` among them."""
     starts = ground.place / "starts"
-    one, two, broken = starts / "one", starts / "two", starts / "broken"
+    one, two, broken, lame = (starts / name for name in ("one", "two", "broken", "lame"))
     ground.taught(one / "world", WHOLE)
     fresh_copy(one, two)
     ground.do(ground.learn(two / "world", "<tom>", "cat"))
     fresh_copy(two, broken)
+    fresh_copy(two, lame)
     (broken / "world/versions/0002/tokens.safetensors").write_bytes(b"x")
+    for number in ("0001", "0002"):
+        (lame / "world/versions" / number / own_file("<rex>")).write_bytes(b"x")
     (starts / "none").mkdir()
     place = ground.place / "place"
     world, out = str(place / "world"), place / "out"
@@ -148,13 +155,15 @@ def verbs(ground: Ground) -> Iterator[Job]:
         "forget": (two, ["forget", world, "<rex>"]),
         "purge": (two, ["forget", world, "<rex>", "--purge", "--yes"]),
         "repair": (broken, ["repair", world]),
+        "repair without a concept": (lame, ["repair", world]),
         "report": (two, ["report", world, "--html", str(place / "out" / "report.html")]),
         "generate": (two, ["generate", world, "a <rex> dog", "-n", "2", "--steps", "1", "--out", str(out)]),
     }
     for name, (start, arguments) in commands.items():
         if name in ("report", "generate"):
             (start / "out").mkdir(exist_ok=True)
-        yield Job(ground, name, start, arguments, broken=("0002",) if start == broken else ())
+        not_whole = {broken: ("0002",), lame: ("0001", "0002")}.get(start, ())
+        yield Job(ground, name, start, arguments, broken=not_whole, in_steps=start == lame)
 
 
 def lessons(ground: Ground, methods: list[str]) -> Iterator[Job]:

@@ -108,7 +108,7 @@ def measure(ground: Ground, kills: int, seed: int = 0, methods: list[str] = ALL_
             print(f"{spent.total()} kills, {time.monotonic() - began:.0f} s", flush=True)
     return {
         "kills": spent.total(), "by_verb": dict(spent), "at_random_moments": at_random, "runs_of_kills": chains,
-        "runs_from_a_checkpoint": resumed, "methods_and_precisions": len([name for name in covered if " " in name]),
+        "runs_from_a_checkpoint": resumed, "methods_and_precisions": len([name for name in covered if name.startswith("learn ")]),
         "operations": {job.name: job.changes for job in whole},
         "worlds_that_do_not_open": wrong["does not open"], "concepts_changed": wrong["concept changed"],
         "other_ends": wrong["other end"], "leaks": wrong["leaked"], "seconds": round(time.monotonic() - began),

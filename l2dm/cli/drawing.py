@@ -99,14 +99,17 @@ def generate(
         numbers = [int(p.stem) for p in out_folder.glob("*.png") if re.fullmatch("[0-9]{1,18}", p.stem)]
         free = (out_folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
         files = [str(write_new(free, picture.png())) for picture in pictures]
-        save_png(contact_sheet([picture.image for picture in pictures]), out_folder / "sheet.png")
+        sheet = Path(files[0]).with_name(
+            f"{Path(files[0]).stem}-sheet.png"
+        )  # as nobody else's has the first one's name
+        save_png(contact_sheet([picture.image for picture in pictures]), sheet)
         if shown:
             extra = _save_attention(pictures, files)
     told = pictures[0].provenance
     record = {
         "prompt": prompt,
         "files": files,
-        "sheet": str(out_folder / "sheet.png"),
+        "sheet": str(sheet),
         "settings": chosen.as_dict(),
         "composition": told["composition"],
         "subjects": json.loads(told["subjects"]),
@@ -116,9 +119,7 @@ def generate(
     }
     lines = [f"note: {told['notes']}"] if told["notes"] else []
     lines += [f"where it looked: {extra['attention_page']}"] if extra else []
-    answer(
-        as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {out_folder / 'sheet.png'}", *lines
-    )
+    answer(as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {sheet}", *lines)
 
 
 def _save_attention(pictures: list[Any], files: list[str]) -> dict[str, Any]:
