@@ -99,3 +99,13 @@ def backbone() -> Backbone:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World.create(tmp_path / "world", mini())
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch) -> Path:
+    """A folder with photos and a world that has a file of every kind; no waiting for the disk."""
+    import harm
+
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+    monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree",))
+    return harm.copied(tmp_path / "place")

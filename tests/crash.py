@@ -33,40 +33,62 @@ class Guard:
     def __init__(self, folder: Path, allowed: int, first: Callable[[], BaseException]):
         self.folder, self.left, self.first = str(folder), allowed, first
 
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
-        if not opened and event not in _CHANGES:
-            return
-        place = os.fspath(arguments[0]) if not isinstance(arguments[0], int) else ""
-        inside = str(place).startswith(self.folder) or not os.path.isabs(
-            place
-        )  # relative: to an open folder, as rmtree does
-        if inside:
-            self.left -= 1
-            if self.left < 0:
-                raise self.first() if self.left == -1 else OSError(30, "Read-only file system", str(place))
+    def __call__(self, place: str) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.first() if self.left == -1 else OSError(30, "Read-only file system", place)
 
 
-_guards: list[Guard] = []
+class Observer:
+    """``look`` is called before every change."""
+
+    def __init__(self, folder: Path, look: Callable[[], Any]):
+        self.folder, self.look, self.looking = str(folder), look, False
+
+    def __call__(self, place: str) -> None:
+        if not self.looking:
+            self.looking = True
+            self.look()
+            self.looking = False
+
+
+_guards: list[Guard | Observer] = []
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _guards:
+        return
+    opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
+    if not opened and event not in _CHANGES:
+        return
+    place = str(os.fspath(arguments[0])) if not isinstance(arguments[0], int) else ""
     for guard in _guards:
-        guard(event, arguments)
+        if place.startswith(guard.folder) or not os.path.isabs(
+            place
+        ):  # relative: to an open folder, as rmtree does
+            guard(place)
 
 
 @contextmanager
-def stopped(folder: Path, allowed: int, first: Callable[[], BaseException] = Killed) -> Iterator[Guard]:
-    """Within the block ``folder`` can be changed ``allowed`` times; then ``first`` is raised once, and OSErrors from there on."""
+def _guarded(guard: Any) -> Iterator[Any]:
     if not getattr(sys, "_l2dm_audited", False):  # a hook stays for good
         sys._l2dm_audited = True  # type: ignore[attr-defined]
         sys.addaudithook(_hook)
-    guard = Guard(folder, allowed, first)
     _guards.append(guard)
     try:
         yield guard
     finally:
         _guards.remove(guard)
+
+
+def stopped(folder: Path, allowed: int, first: Callable[[], BaseException] = Killed) -> Any:
+    """Within the block ``folder`` can be changed ``allowed`` times; then ``first`` is raised once, and OSErrors from there on."""
+    return _guarded(Guard(folder, allowed, first))
+
+
+def observed(folder: Path, look: Callable[[], Any]) -> Any:
+    """Within the block ``look`` is called before each change in ``folder``."""
+    return _guarded(Observer(folder, look))
 
 
 def read_only(folder: Path) -> Any:

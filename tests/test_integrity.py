@@ -7,89 +7,18 @@ import json
 import os
 import random
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, paint
-from crash import kill_at_each_change, read_only
-from families.folders import tiny_folder
-from tiny import tiny_clip
+from harm import files_of, finish, flip, learning, older, quarantined, versions_hashes
 
 from benchmarks.malformed import call, state
-from l2dm import LearningStopped, World
+from l2dm import World
 from l2dm.errors import WorldDamaged, WorldError, WorldWarning
-from l2dm.report.card import write_page
 from l2dm.world import recorded, store
-from l2dm.world.founding import found
-from l2dm.world.manifest import COPY, NAME, Manifest, steadily
+from l2dm.world.manifest import COPY, NAME, Manifest
 from l2dm.world.repair import examine, repair
 from l2dm.world.sealed import seal, unseal
-
-LESSON = {
-    **QUICK,
-    "method": "l2dm",
-    "candidates": 1,
-    "budget": 2,
-    "steps": 3,
-    "prior_steps": 1,
-    "previews": 1,
-    "mixes": 1,
-}
-
-
-def interrupt(progress):
-    if progress.stage == "learn" and progress.done == 2:
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory) -> Path:
-    """A folder with photos and a world that has a file of every kind: two versions, priors, two checkpoints and a memory."""
-    place = tmp_path_factory.mktemp("taught")
-    (place / "photos").mkdir()
-    for i in range(2):
-        paint(i).save(place / "photos" / f"{i}.png")
-    world = World.create(place / "world", tiny_folder("sd", place / "base"), tiny_clip(place / "clip"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("l2dm.world.past.COMPANIONS", ("tree",))
-        for token in ("<rex>", "<tom>"):
-            world.learn(place / "photos", token=token, noun="dog", **LESSON)
-        with pytest.raises(LearningStopped):
-            world.learn(place / "photos", token="<ada>", noun="cat", **LESSON, on_progress=interrupt)
-    return place
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture
-def place(taught, tmp_path, monkeypatch) -> Path:
-    """A copy of it."""
-    monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree",))
-    shutil.copytree(taught, tmp_path / "place")
-    versions = tmp_path / "place/world/versions"
-    (versions / "0002/adapter-rex.safetensors").unlink()  # copying made two of what was one
-    os.link(versions / "0001/adapter-rex.safetensors", versions / "0002/adapter-rex.safetensors")
-    return tmp_path / "place"
-
-
-def finish(place: Path, **changes):
-    return World.open(place / "world").learn(
-        place / "photos", token="<ada>", noun="cat", **{**LESSON, **changes}
-    )
-
-
-def files_of(world: Path) -> list[Path]:
-    return sorted(p for p in world.rglob("*") if p.is_file() and p.name != ".lock")
-
-
-def flip(path: Path, bit: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(data)
 
 
 def test_the_world_has_files_of_every_kind(place):
@@ -187,11 +116,7 @@ def test_a_seal_covers_every_byte():
     assert set(json.loads(data)) == {"sha256", "a", "b"}, "it is JSON itself"
 
 
-def quarantined(world: Path) -> set[str]:
-    return {path.name for path in (world / "quarantine").iterdir()}
-
-
-def test_damaged_priors_checkpoints_and_memories_are_made_anew(place, taught, tmp_path):
+def test_damaged_priors_checkpoints_and_memories_are_made_anew(place, tmp_path):
     world = place / "world"
     shutil.copytree(place, tmp_path / "unbroken")
     finish(tmp_path / "unbroken")
@@ -212,10 +137,6 @@ def test_damaged_priors_checkpoints_and_memories_are_made_anew(place, taught, tm
     assert ends[0] == ends[1], "the very weights of a learning that met no damage"
 
 
-def versions_hashes(world: Path) -> dict[str, str]:
-    return World.open(world).manifest.present.files
-
-
 def test_with_no_whole_checkpoint_learning_begins_anew(place):
     world = place / "world"
     for step in ("000001", "000002"):
@@ -228,37 +149,9 @@ def test_with_no_whole_checkpoint_learning_begins_anew(place):
 def test_what_is_made_anew_is_said_in_one_line(place, monkeypatch, capsys):
     world = place / "world"
     flip(world / "prior/tree-4x1/latents.safetensors", 999)
-    code, said = call(
-        [
-            "learn",
-            str(world),
-            str(place / "photos"),
-            "--token",
-            "<ada>",
-            "--noun",
-            "cat",
-            "--settings",
-            settings(place),
-        ]
-    )
+    code, said = call(learning(place))
     notes = [line for line in said.splitlines() if "note: " in line]
     assert code == 0 and len(notes) == 1 and "tree-4x1/latents.safetensors" in notes[0], said
-
-
-def settings(place: Path) -> str:
-    lines = [f"{name} = {json.dumps(value)}" for name, value in LESSON.items()]
-    (place / "settings.toml").write_text("\n".join(["[learn]", *lines]))
-    return str(place / "settings.toml")
-
-
-def older(world: Path) -> None:
-    """Make it a world of format 1: nothing but versions' files had checksums."""
-    for path in world.rglob(recorded.RECORD):
-        path.unlink()
-    (world / COPY).unlink()
-    known = json.loads((world / NAME).read_text())
-    del known["sha256"]
-    (world / NAME).write_text(json.dumps({**known, "format": 1}))
 
 
 def test_a_world_of_format_1_is_read_as_it_is_and_written_in_format_2(place):
@@ -275,169 +168,6 @@ def test_a_world_of_format_1_is_read_as_it_is_and_written_in_format_2(place):
     assert (world / "prior/tree-4x1" / recorded.RECORD).exists() and (world / COPY).exists()
 
 
-class Undone:
-    """At the n-th read of a file of the world another process takes the last version back."""
-
-    def __init__(self, world: Path, at: int):
-        self.world, self.left, self.real = world, at, store.read
-
-    def __call__(self, path: Path, *most: int) -> bytes:
-        if "versions" in path.parts:
-            self.left -= 1
-            if self.left == -1:
-                World(self.world, Manifest.read(self.world, whole=False)).undo()
-        return self.real(path, *most)
-
-
-READERS = {
-    "generate": lambda world: (
-        World.open(world, whole=False).generate("a <rex> dog", n=1, steps=1)[0].provenance["world_version"]
-    ),
-    "report": lambda world: str(
-        steadily(world, lambda m: write_page(world, m, world.parent / "r.html") and m.head)
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("verb", "at"), [*(("generate", at) for at in range(4)), *(("report", at) for at in range(5))]
-)
-def test_an_undo_beside_a_reader_leaves_it_one_version(place, monkeypatch, verb, at):
-    world, undoing = place / "world", Undone(place / "world", at)
-    monkeypatch.setattr(store, "read", undoing)
-    version = READERS[verb](world)
-    monkeypatch.undo()
-    assert undoing.left < 0 and World.open(world).version == 1
-    assert version == "1" or (verb, at) == ("report", 4), "2 where all of it was read by then"
-    if verb == "report":
-        assert ("&lt;tom&gt;" in (world.parent / "r.html").read_text()) == (version == "2")
-
-
-def harmed(world: Path) -> None:
-    """A manifest, a picture, the last version's weights and a prior are damaged."""
-    flip(world / NAME, 4000)
-    flip(world / "versions/0001/noun-dog.png", 999)
-    flip(world / "versions/0002/tokens.safetensors", 999)
-    flip(world / "prior/tree-4x1/latents.safetensors", 999)
-
-
-def contents(folder: Path) -> set[bytes]:
-    return {path.read_bytes() for path in folder.rglob("*") if path.suffix in (".safetensors", ".png")}
-
-
-def again_from(source: Path, world: Path) -> None:
-    shutil.rmtree(world, ignore_errors=True)
-    shutil.copytree(source, world, copy_function=os.link)
-
-
-def test_repair_may_be_killed_at_any_change(place):
-    world, source = place / "killed", place / "world"
-    harmed(source)
-    before = contents(source)
-    for _ in kill_at_each_change(world, lambda: again_from(source, world), lambda: repair(world)):
-        assert contents(world) == before, "nothing is lost, of the broken neither"
-        repair(world)
-        assert examine(world).faults == [] and contents(world) == before
-        opened = World.open(world)
-        assert (opened.version, list(opened.concepts)) == (1, ["<rex>"])
-        assert "noun-dog.png" not in opened.manifest.present.files
-        assert not list(world.rglob(f"{store.PART}*"))
-
-
-def test_bringing_a_world_up_to_date_may_be_killed_at_any_change(place):
-    world, source = place / "killed", place / "world"
-    older(source)
-    before, kept = contents(source), Manifest.read(source).versions
-
-    def write():
-        World.open(world)._writing().__enter__()
-
-    for _ in kill_at_each_change(world, lambda: again_from(source, world), write):
-        assert World.open(world).version == 2 and examine(world).faults == []
-        with World.open(world)._writing():
-            pass
-        opened = World.open(world).manifest
-        assert (opened.format, opened.versions) == (2, kept) and contents(world) == before
-        assert examine(world).faults == [] and not list(world.rglob(f"{store.PART}*"))
-
-
-@pytest.mark.parametrize("verb", ["undo", "forget"])
-def test_a_change_may_be_killed_at_any_change_of_a_file(place, verb):
-    world, source = place / "killed", place / "world"
-    act = {"undo": World.undo, "forget": lambda opened: opened.forget("<rex>")}[verb]
-    after = {"undo": ["<rex>"], "forget": ["<tom>"]}[verb]
-    for _ in kill_at_each_change(world, lambda: again_from(source, world), lambda: act(World.open(world))):
-        opened = World.open(world)
-        assert examine(world).faults == []
-        if list(opened.concepts) == ["<rex>", "<tom>"]:
-            act(opened)
-        with opened._writing():
-            pass
-        assert list(World.open(world).concepts) == after and not list(world.rglob(f"{store.PART}*"))
-        assert {int(p.name) for p in (world / "versions").iterdir()} == set(
-            World.open(world).manifest.versions
-        )
-
-
-def test_a_world_that_cannot_be_written_to_is_read(place):
-    """On a read-only disk, and with a lock that may be written where nothing else may."""
-    world = str(place / "world")
-    (place / "world/.lock").unlink(missing_ok=True)
-    for within in (place / "world", place / "world/versions"):
-        with read_only(within):
-            for verb in (
-                ["show"],
-                ["history"],
-                ["verify", "--deep"],
-                ["generate", "a <rex> dog", "-n", "1", "--steps", "1"],
-                ["report"],
-            ):
-                more = {
-                    "generate": ["--out", str(place / "out")],
-                    "report": ["--html", str(place / "r.html")],
-                }.get(verb[0], [])
-                assert call([verb[0], world, *verb[1:], *more])[0] == 0, verb
-            learn = [
-                "learn",
-                world,
-                str(place / "photos"),
-                "--token",
-                "<ada>",
-                "--noun",
-                "cat",
-                "--settings",
-                settings(place),
-            ]
-            for verb in (["undo", world], ["forget", world, "<rex>"], learn):
-                before = state(place / "world")
-                code, said = call(verb)
-                assert (code, len(said.strip().splitlines())) == (2, 1) and "read-only" in said, said
-                assert state(place / "world") == before
-
-
-def test_a_stop_at_the_last_step_is_kept_to(place):
-    def at_the_end(progress):
-        if progress.stage == "learn" and progress.done == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(LearningStopped, match="step 3 of 3"):
-        finish(place, on_progress=at_the_end)
-    assert World.open(place / "world").version == 2
-    steps = []
-    assert (
-        finish(place, on_progress=lambda p: steps.append(p.step) if p.step else None).version == 3
-        and steps == []
-    )
-
-
-def test_a_discarded_learning_is_not_taken_up(place):
-    steps = []
-    version = finish(
-        place, seed=7, discard=True, on_progress=lambda p: steps.append(p.step.step) if p.step else None
-    )
-    assert version.version == 3 and steps == [1, 2, 3]
-
-
 @pytest.mark.parametrize("error, kind", [(errno.EACCES, WorldError), (errno.EIO, WorldDamaged)])
 def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch, error, kind):
     def refuse(path, *args):
@@ -447,20 +177,3 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monke
     with pytest.raises(WorldError) as refused:
         recorded.Recorded.by_itself(tmp_path, "made anew")
     assert type(refused.value) is kind
-
-
-def test_a_world_that_could_not_be_begun_leaves_nothing(place, monkeypatch):
-    def write(manifest, world):
-        (world / COPY).write_bytes(b"x")
-        (world / NAME).write_bytes(b"x")
-        raise OSError(errno.EIO, "disk")
-
-    monkeypatch.setattr(Manifest, "write", write)
-    manifest = World.open(place / "world").manifest
-    with pytest.raises(OSError):
-        found(place / "new", manifest)
-    assert not (place / "new").exists()
-    kept = (place / "world" / COPY).read_bytes()
-    with pytest.raises(WorldError, match="already exists"):
-        found(place / "world", manifest)
-    assert (place / "world" / COPY).read_bytes() == kept
