@@ -65,11 +65,12 @@ def test_refusals_at_operations(jobs):
         assert (fault or job.finish(done)) == ""
 
 
-def test_a_disk_that_is_full_while_tensors_are_written_is_said(jobs):
-    job = jobs["forget"]
+@pytest.mark.parametrize("verb, kind", [("learn", "tensors"), ("forget", "write")])
+def test_a_disk_that_is_full_while_tensors_are_written_is_said(jobs, verb, kind):
+    job = jobs[verb]
     job.run_undisturbed()
     job.set_up()
-    at = job.operations.index("tensors") + 1
+    at = job.operations.index(kind) + 1
     ended = job.ground.command(job.arguments, prepare=refusing(job, at, errno.ENOSPC))
     assert ended.value[0] == 2 and "the disk is full" in ended.value[1]
 
