@@ -7,9 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+)
+from learning import loaded
 from PIL import Image
 
+from l2dm.backbone.samplers import begin_later
 from l2dm.generation import AttentionRecorder, draw, mentions, resolve_composition
 from l2dm.generation.mentions import single_subject_prompts
 from l2dm.guidance.collage import collage, grid, spots
@@ -122,3 +132,32 @@ def test_every_scheduler_draws_a_collage(backbone, kind):
     prompt = "a photo of a dog and a cat"
     drawn = draw(other, prompt, COLLAGE, mentions=mentions(prompt, {}, backbone, PLAIN))
     assert len(drawn) == 2 and all(np.asarray(image).std() > 5 for image in drawn)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        DDIMScheduler,
+        PNDMScheduler,
+        EulerDiscreteScheduler,
+        HeunDiscreteScheduler,
+        DPMSolverMultistepScheduler,
+    ],
+)
+def test_a_schedule_that_begins_later_is_that_of_diffusers_picture_to_picture(kind):
+    base = loaded()
+    sampler = kind.from_config(base.scheduler.config, skip_prk_steps=True)
+    z, noise, t = torch.randn(1, 4, 8, 8), torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    common = {"prompt": "a dog", "num_inference_steps": 6, "output_type": "latent", "guidance_scale": 3.0}
+    parts = base.parts | base.family.options(base.source)
+    theirs = StableDiffusionImg2ImgPipeline(**parts, scheduler=sampler)(
+        image=z, strength=0.5, generator=t, **common
+    ).images
+    pipe = StableDiffusionPipeline(**parts, scheduler=kind.from_config(sampler.config))
+    begin_later(pipe.scheduler, 3)
+    pipe.scheduler.set_timesteps(6)
+    begun = pipe.scheduler.add_noise(z, torch.randn(z.shape, generator=noise), pipe.scheduler.timesteps[:1])
+    ours = pipe(
+        latents=begun / pipe.scheduler.init_noise_sigma, generator=noise, height=32, width=32, **common
+    )
+    assert torch.allclose(ours.images, theirs, atol=1e-4)

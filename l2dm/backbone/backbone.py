@@ -260,22 +260,15 @@ class Backbone(Text):
             **self.parts, scheduler=self.scheduler, **self.family.options(self.source)
         )
 
-    def pipeline(self, sampler: str = "base", from_pictures: bool = False) -> DiffusionPipeline:
-        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas.
-
-        ``from_pictures``: the one that begins from pictures (or their latents) with noise added."""
+    def pipeline(self, sampler: str = "base") -> DiffusionPipeline:
+        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas."""
         if sampler != "base" and self.family.flow:
             raise SettingsError(
                 f"sampler = {sampler}: it goes by betas, and {self.family.name} has flows; leave it out, for the sampler of the base"
             )
-        if from_pictures and not self.family.from_pictures:
-            raise SettingsError(
-                f"{self.source.said}: diffusers has no pipeline of {self.family.name} that begins from pictures, as a collage does; choose "
-                "another guidance"
-            )
         changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
         kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)
-        pipe = telling(self.family.pipeline_class(from_pictures), self)(
+        pipe = telling(self.family.pipeline_class(), self)(
             **self.parts,
             scheduler=kind.from_config(self.scheduler.config, **changes),
             **self.family.options(self.source),

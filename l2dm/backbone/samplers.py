@@ -8,6 +8,7 @@ from the latents before the move.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import diffusers
@@ -51,6 +52,22 @@ def deterministic(scheduler) -> tuple[object, str]:
         changed = type(scheduler).from_config(scheduler.config, disable_corrector=every)
         return changed, f"{name} without its corrector"
     return scheduler, ""
+
+
+def begin_later(scheduler, steps: int) -> None:
+    """From now on the schedules of ``scheduler`` leave out their first ``steps``, as those of pipelines that begin from pictures."""
+    whole, first = scheduler.set_timesteps, steps * scheduler.order
+
+    @functools.wraps(whole)
+    def set_timesteps(*args, **kwargs) -> None:
+        whole(*args, **kwargs)
+        count = len(scheduler.timesteps)
+        for name in ("timesteps", "sigmas", "sigmas_interpol"):
+            found = getattr(scheduler, name, None)
+            if found is not None and len(found) in (count, count + 1):  # else all those of its training
+                setattr(scheduler, name, found[first:])
+
+    scheduler.set_timesteps = set_timesteps
 
 
 def noise_of(

@@ -148,10 +148,7 @@ def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taug
 def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
     assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
     plain, backbone = drawn(taught, BOTH, guidance="none"), taught.backbone()
-    cannot = {
-        "collage": not backbone.family.from_pictures,
-        "structure": not reads_features(backbone.denoiser),
-    }
+    cannot = {"structure": not reads_features(backbone.denoiser)}
     for guidance in set(GUIDANCES) - {"none"}:
         if cannot.get(guidance):
             with pytest.raises(SettingsError, match="choose another guidance"):
@@ -163,11 +160,9 @@ def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
 
 def test_a_collage_takes_the_steps_that_its_parts_leave(taught):
     backbone, calls = taught.backbone(), []
-    if not backbone.family.from_pictures:
-        pytest.skip("refused")
     one_call_a_step = {} if backbone.family.flow else {"sampler": "dpm-solver"}
     hook = backbone.denoiser.register_forward_hook(lambda *_: calls.append(1))
-    drawn(taught, BOTH, guidance="collage", steps=4, **one_call_a_step)
+    drawn(taught, BOTH, guidance="collage", steps=4, guidance_scale=1.0, **one_call_a_step)
     hook.remove()
     apart = round(4 * ALONE)
     assert len(calls) == 2 * apart + 4 - apart

@@ -51,7 +51,7 @@ def family_of(said: str, path: Path, index: dict[str, Any]) -> Family:
     is of none, or lacks a part.
     """
     kind = index.get("_class_name")
-    named = [family for family in FAMILIES if kind in (family.pipeline, family.from_pictures)]
+    named = [family for family in FAMILIES if kind == family.pipeline]
     for family in named or FAMILIES:
         if not (wrong := _lacks(family, path, index)):
             return family

@@ -37,7 +37,7 @@ class _FromNoise(IFPipeline):
 
 class DeepFloydIF(Family):
     name = "DeepFloyd IF"
-    pipeline, from_pictures = "IFPipeline", ""
+    pipeline = "IFPipeline"
     parts = {
         "unet": ("UNet2DConditionModel",),
         "text_encoder": ("T5EncoderModel",),
@@ -53,7 +53,7 @@ class DeepFloydIF(Family):
         "generate": {"steps": 100, "guidance_scale": 7.0, "batch": 1},
     }
 
-    def pipeline_class(self, from_pictures: bool = False) -> type[IFPipeline]:
+    def pipeline_class(self) -> type[IFPipeline]:
         return _FromNoise
 
     def check(self, source: Source) -> None:

@@ -45,9 +45,8 @@ class Family:
 
     #: How messages name it.
     name: ClassVar[str]
-    #: diffusers' pipelines, by name: what draws from text, and what draws from pictures or latents and text; "" where there is none.
+    #: diffusers' pipeline that draws from text, by name.
     pipeline: ClassVar[str]
-    from_pictures: ClassVar[str]
     #: Part -> the classes of it that are understood; any will do for a part with none. Classes go by name, and are imported when needed.
     parts: ClassVar[dict[str, tuple[str, ...]]]
     #: The part that denoises.
@@ -84,8 +83,8 @@ class Family:
         encoders = tuple(reader.encoder for reader in self.readers)
         return (self.denoiser, *(["vae"] if "vae" in self.parts else []), *encoders)
 
-    def pipeline_class(self, from_pictures: bool = False) -> type[DiffusionPipeline]:
-        return class_named(self.from_pictures if from_pictures else self.pipeline)
+    def pipeline_class(self) -> type[DiffusionPipeline]:
+        return class_named(self.pipeline)
 
     def part_class(self, part: str, named: str) -> type:
         """What loads the ``part`` that ``model_index.json`` has as a ``named``."""

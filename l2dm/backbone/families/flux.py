@@ -23,7 +23,7 @@ PATCH = 2
 
 class Flux(Family):
     name = "FLUX.1"
-    pipeline, from_pictures = "FluxPipeline", "FluxImg2ImgPipeline"
+    pipeline = "FluxPipeline"
     parts = {
         "transformer": ("FluxTransformer2DModel",),
         "vae": ("AutoencoderKL",),

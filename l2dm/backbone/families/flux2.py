@@ -32,7 +32,7 @@ LAYERS = (9, 18, 27)
 
 class Flux2Klein(Flux):
     name = "FLUX.2 [klein]"
-    pipeline, from_pictures = "Flux2KleinPipeline", ""
+    pipeline = "Flux2KleinPipeline"
     parts = {
         "transformer": ("Flux2Transformer2DModel",),
         "vae": ("AutoencoderKLFlux2",),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 class PixArtAlpha(Family):
     name = "PixArt-α"
-    pipeline, from_pictures = "PixArtAlphaPipeline", ""  # diffusers has none that begins from pictures
+    pipeline = "PixArtAlphaPipeline"
     parts = {
         "transformer": ("PixArtTransformer2DModel", "Transformer2DModel"),
         "vae": ("AutoencoderKL",),

@@ -24,7 +24,7 @@ CLIPS = {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2
 
 class StableDiffusion(Family):
     name = "Stable Diffusion 1.x/2.x"
-    pipeline, from_pictures = "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"
+    pipeline = "StableDiffusionPipeline"
     parts = {
         "unet": ("UNet2DConditionModel",),
         "vae": ("AutoencoderKL", "AutoencoderTiny"),

@@ -18,7 +18,7 @@ _CLIPS = ("text_encoder", "text_encoder_2")
 
 class StableDiffusion3(Family):
     name = "Stable Diffusion 3/3.5"
-    pipeline, from_pictures = "StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"
+    pipeline = "StableDiffusion3Pipeline"
     parts = {
         "transformer": ("SD3Transformer2DModel",),
         "vae": ("AutoencoderKL",),

@@ -23,7 +23,7 @@ SIZES = 6
 
 class StableDiffusionXL(Family):
     name = "Stable Diffusion XL"
-    pipeline, from_pictures = "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"
+    pipeline = "StableDiffusionXLPipeline"
     parts = {
         "unet": ("UNet2DConditionModel",),
         "vae": ("AutoencoderKL", "AutoencoderTiny"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class ZImage(Family):
     name = "Z-Image"
-    pipeline, from_pictures = "ZImagePipeline", "ZImageImg2ImgPipeline"
+    pipeline = "ZImagePipeline"
     parts = {
         "transformer": ("ZImageTransformer2DModel",),
         "vae": ("AutoencoderKL",),
