@@ -14,6 +14,7 @@ from .drawing import generate
 from .founding import init, relocate
 from .learning import learn, report
 from .looking import check, history, show, verify
+from .studio import studio
 from .terminal import run
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 #: Every verb, in the order in which --help lists them.
-VERBS = (check, init, learn, report, generate, show, history, forget, undo, relocate, verify, repair)
+VERBS = (check, init, learn, report, generate, show, history, forget, undo, relocate, verify, repair, studio)
 for verb in VERBS:
     app.command()(verb)
 app.add_typer(bench_app, name="bench")

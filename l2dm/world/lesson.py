@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,12 +44,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "report"; ``step`` holds details while it learns."""
+    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "report". While it learns ``step`` holds details, and
+    ``sample(n)`` draws n pictures of the concept as it is now, always from the same seeds; what is learnt stays the same to the last bit."""
 
     stage: str
     done: int
     total: int
     step: Step | None = None
+    sample: Callable[[int], list[Image.Image]] | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -116,7 +119,11 @@ class Lesson:
             self.threads.go_on(draft.history, learning.done)
             with stop_signals() as stop:
                 for step in learning.run():
-                    self.tell(Progress("learn", step.step, step.steps, step))
+                    self.tell(
+                        Progress(
+                            "learn", step.step, step.steps, step, functools.partial(self.sample, learning)
+                        )
+                    )
                     last = step.step == step.steps
                     if stop.is_set() or last or step.step % settings.checkpoint_every == 0:
                         draft.save(learning, before + time.monotonic() - began, self.threads.history)
@@ -205,13 +212,18 @@ class Lesson:
         most = self.settings.report_concepts if backbone.features else 0
         return due([*self.world.concepts, self.concept.token], last, most)
 
-    def draw(self, backbone: Backbone, prompt: str) -> list[Image.Image]:
-        """The examination's pictures of ``prompt``, from the same seeds every time."""
+    def draw(self, backbone: Backbone, prompt: str, n: int = 0) -> list[Image.Image]:
+        """The examination's pictures of ``prompt``, or ``n`` of them, from the same seeds every time."""
         s = self.settings
         wanted = dataclasses.replace(
-            self.world.settings("generate"), n=max(1, s.previews), steps=s.prior_steps, seed=0
+            self.world.settings("generate"), n=n or max(1, s.previews), steps=s.prior_steps, seed=0
         )
         return draw(backbone, prompt, wanted)
+
+    def sample(self, learning: Learning, n: int) -> list[Image.Image]:
+        """Between two steps: pictures of what is being learnt, in the precision that it is learnt in."""
+        with learning.engine.autocast():
+            return self.draw(learning.backbone, f"a photo of {self.concept.name}", n)
 
     def seen(self, backbone: Backbone, images: list[Image.Image]) -> np.ndarray:
         """(images, d): their features, of which those of one colour have none."""

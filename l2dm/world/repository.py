@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from ..errors import TokenError, WorldError, os_errors
 from . import store
+from .draft import Draft, unfinished
 from .leftovers import clear
 from .lock import locked
 from .manifest import Manifest, Version, entry, folder_of
@@ -101,6 +102,12 @@ class Repository:
             version = version_without(self.path, self.manifest, [token], self._files)
             self.commit(entry("forget", version=version.version, token=token), version)
         return version
+
+    def drop_unfinished(self, token: str) -> None:
+        """Drop the checkpoints of a learning of ``token`` that was stopped; those of another concept stay."""
+        with self._writing(whole=False):
+            if unfinished(self.path / "learning") == token:
+                Draft(self.path / "learning", {}).remove()
 
     def purge(self, token: str, dry: bool = False) -> Purge:
         """Rewrite the history as if the concept had never been learnt: no version, memory, picture or checkpoint holds anything of it, for

@@ -1,0 +1,243 @@
+"""What each kind of job does, by the public verbs of a world; what happens is told as events on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import L2DMError, LearningStopped, World
+from ..concept.words import class_prompt
+from ..errors import LongWorkWarning, PromptWarning, WorldLocked, WorldWarning, first_line
+from ..files import write_new
+from ..generation.picture import contact_sheet, save_png
+from ..report.attention import sheet
+from ..settings import LearnSettings
+from ..world.lesson import Progress
+from .folder import StudioFolder
+from .jobs import JobFolder
+
+MOST_TRIES = 3
+#: Pictures of a concept while it is learnt; the file of what its noun looked like before.
+SAMPLES, BEFORE = 8, "0000.png"
+
+
+class Interrupted(Exception):
+    """The user wants a job paused or cancelled."""
+
+
+class Opened:
+    """The world as it is now; its model is kept from one job to the next while nothing changes."""
+
+    def __init__(self, path: Path):
+        self.path, self._kept = path, None
+
+    def __call__(self) -> World:
+        fresh = World.open(self.path, whole=False)
+        if self._kept is None or self._kept.manifest != fresh.manifest:
+            self._kept = fresh
+        return self._kept
+
+
+def run(
+    found: JobFolder, folder: StudioFolder, opened: Opened, pause: Callable[[float], None] = time.sleep
+) -> bool:
+    """Do one job to its end, and record which. False where this process was asked to end: the next one takes the job up."""
+    reached = max((event["done"] for event in found.events() if event.get("stage") == "learn"), default=0)
+    before = found.job
+    tries = 1 if reached > before.found.get("reached", 0) else before.tries + 1
+    found.update(state="running", tries=tries, message="", found={**before.found, "reached": reached})
+    if found.control == "cancel":
+        _cancel(found, folder)
+        return True
+    if tries > MOST_TRIES:
+        found.update(state="failed", message=f"its process ended {MOST_TRIES} times without a word, as when memory ends; see the "
+                     f"logs in {folder.root}")  # fmt: skip
+        return True
+    try:
+        while True:
+            try:
+                with _notes(found):
+                    came = KINDS[before.kind](found, folder, opened)
+                break
+            except WorldLocked as busy:
+                _listen(found)
+                if found.job.message != str(busy):
+                    found.update(message=str(busy))
+                pause(1.0)
+        found.update(state="done", message="", found={**found.job.found, **came})
+    except (Interrupted, LearningStopped):
+        if found.control == "cancel":
+            _cancel(found, folder)
+        elif found.control == "pause":
+            found.update(state="paused", message="")
+        else:
+            return False
+    except L2DMError as error:
+        found.update(state="failed", message=str(error))
+    except (
+        Exception
+    ) as error:  # a fault of ours: the log has it whole, the page one line, and the queue goes on
+        traceback.print_exc()
+        found.update(
+            state="failed",
+            message=f"unexpected: {type(error).__name__}: {first_line(error)}; see the logs in {folder.root}",
+        )
+    return True
+
+
+def create(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
+    """Make the world."""
+    found.tell(stage="create", done=0, total=1)
+    asked = found.job.asked
+    made = World.create(folder.world, asked["base"], asked.get("clip") or None)
+    return {"notes": list(made.backbone().notes)}
+
+
+def draw(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
+    """One picture after another, each told as soon as it is drawn; picture i depends on seed + i alone."""
+    asked = found.job.asked
+    world = opened()
+    settings = world.settings("generate", asked["settings"], place="the form")
+    steps = (
+        tuple(sorted({round(i * (settings.steps - 1) / 3) for i in range(4)}))
+        if asked.get("attention")
+        else ()
+    )
+    drawn = [event["picture"] for event in found.events() if "picture" in event]
+    found.tell(stage="draw", done=len(drawn), total=settings.n)
+    for i in range(len(drawn), settings.n):
+        _listen(found)
+        one = dataclasses.replace(settings, n=1, seed=settings.seed + i)
+        [picture] = world.generate(asked["prompt"], one, show_attention=steps)
+        path = write_new(free_names(folder.pictures), picture.png())
+        if picture.attention:
+            save_png(sheet(picture.image, picture.attention), path.with_name(f"{path.stem}-attention.png"))
+        drawn.append(path.name)
+        found.tell(picture=path.name)
+        found.tell(stage="draw", done=i + 1, total=settings.n)
+    return {"pictures": drawn}
+
+
+def learn(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
+    """Learn a concept, from where a killed or paused process left it."""
+    asked, job = found.job.asked, found.job
+    token, noun = asked["token"], asked["noun"]
+    world = World.open(folder.world)
+    began = job.found.get("counter", world.manifest.counter)
+    for number, version in world.manifest.versions.items():
+        if number > began and version.token == token and token in world.concepts:
+            return {"version": number}  # a kill came between its commit and our noting it
+    found.update(found={**job.found, "counter": began})
+    settings = world.settings("learn", asked["settings"], place="the form")
+    if settings.previews and not (found.path / BEFORE).exists():
+        _draw_before(found, world, noun, settings)
+    version = world.learn(
+        found.path / "photos",
+        token=token,
+        noun=noun,
+        settings=settings,
+        skip_bad=True,
+        on_progress=Told(found, settings.previews),
+    )
+    return {"version": version.version}
+
+
+def _draw_before(found: JobFolder, world: World, noun: str, settings: LearnSettings) -> None:
+    """What the world draws of the noun before it learns the concept: the examination's own prompt, seeds and steps."""
+    found.tell(stage="before", done=0, total=1)
+    wanted = world.settings(
+        "generate", {"n": settings.previews, "steps": settings.prior_steps, "seed": 0, "guidance": "none"}
+    )
+    pictures = world.generate(class_prompt(noun), wanted)
+    save_png(contact_sheet([picture.image for picture in pictures]), found.path / BEFORE)
+    found.tell(stage="before", done=1, total=1)
+
+
+class Told:
+    """Progress of a learning as events: some of the steps, a sample at each tenth; and the user's wishes obeyed between two steps."""
+
+    def __init__(self, found: JobFolder, previews: int):
+        self.found, self.previews = found, previews
+        self._stage, self._last, self._began = "", 0.0, time.monotonic()
+
+    def __call__(self, p: Progress) -> None:
+        now = time.monotonic()
+        pause = max(
+            0.25, (now - self._began) / 1000
+        )  # a week's learning has a few thousand events, not a million
+        if p.stage != self._stage or p.done == p.total or now - self._last >= pause:
+            self._stage, self._last = p.stage, now
+            details = {"loss": round(p.step.loss, 5), "left": round(p.step.seconds_left, 1)} if p.step else {}
+            self.found.tell(stage=p.stage, done=p.done, total=p.total, **details)
+        if p.sample and self.previews and (p.done % max(1, p.total // SAMPLES) == 0):
+            name = f"{p.done:06d}.png"
+            if not (self.found.path / name).exists():
+                save_png(p.sample(1)[0], self.found.path / name)
+                self.found.tell(sample=name, step=p.done)
+        if self.found.control in ("pause", "cancel"):
+            if p.stage != "learn":
+                raise Interrupted
+            signal.raise_signal(signal.SIGINT)  # the learning stops after a checkpoint, as by Ctrl-C
+
+
+KINDS: dict[str, Callable[[JobFolder, StudioFolder, Opened], dict[str, Any]]] = {
+    "create": create,
+    "learn": learn,
+    "draw": draw,
+}
+
+
+def free_names(folder: Path) -> Any:
+    """Names for pictures in ``folder``, from the first that nothing has used yet."""
+    numbers = [int(path.stem) for path in folder.glob("*.png") if re.fullmatch("[0-9]{4,12}", path.stem)]
+    return (folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
+
+
+def _listen(found: JobFolder) -> None:
+    """Raise Interrupted when the user wants it."""
+    if found.control in ("pause", "cancel"):
+        raise Interrupted
+
+
+def _cancel(found: JobFolder, folder: StudioFolder) -> None:
+    """End a job for good, and drop what it had learnt so far. While another process writes to the world, wait."""
+    if found.job.kind == "learn" and found.job.tries:
+        world = World.open(folder.world, whole=False)
+        while True:
+            try:
+                world.drop_unfinished(found.job.asked["token"])
+                break
+            except WorldLocked:
+                time.sleep(1.0)
+    found.update(state="cancelled", message="")
+
+
+class _notes(warnings.catch_warnings):  # noqa: N801 - a context manager, used as a function
+    """Within the block what the library warns of becomes events, each once."""
+
+    def __init__(self, found: JobFolder):
+        super().__init__()
+        self.found, self.said = found, {event["note"] for event in found.events() if "note" in event}
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        for kind in (PromptWarning, LongWorkWarning, WorldWarning):
+            warnings.simplefilter("always", kind)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if not issubclass(category, (PromptWarning, LongWorkWarning, WorldWarning)):
+                others(message, category, *rest)
+            elif str(message) not in self.said:
+                self.said.add(str(message))
+                self.found.tell(note=str(message))
+
+        warnings.showwarning = show
