@@ -25,7 +25,7 @@ test: .venv/.tested  ## lint, architecture, the default tests (under two minutes
 	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-test-slow: .venv/.tested  ## the tests that take minutes
+test-slow: .venv/.tested .venv/.docs  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
 .venv/.docs: .venv/.ready
