@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.stress import flips
-from benchmarks.stress.faults import answered, refusals, refusing
+from benchmarks.stress.faults import answered, refusals, refusing, spread, stratum
 from benchmarks.stress.ground import Ground, contents, say
 from benchmarks.stress.jobs import verbs
 from benchmarks.stress.kills import dying
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are fo
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    """Jobs by verb; their tries are made in turn."""
+    """Jobs by name; their tries are made in turn."""
     ground = Ground(tmp_path_factory.mktemp("stress").resolve())
-    return {job.verb: job for job in verbs(ground)}
+    return {job.name: job for job in verbs(ground)}
 
 
 def killed(job, at):
@@ -123,6 +123,14 @@ def test_a_damaged_version_is_named(jobs, damage):
     assert by in ("open", "verify") and flips.WAY_OUT.search(said)
     if damage != flips.link:
         assert flips.follow(job.world, said) == ""
+
+
+def test_refusals_are_spread_over_kinds(jobs):
+    job = dataclasses.replace(jobs["undo"], operations=["read"] * 9 + ["write"] * 2 + ["stat"])
+    plan = [(job, at, 5) for at in range(1, 13)]
+    found = [stratum(refusal)[1] for refusal in spread(plan, random.Random(0))]
+    assert set(found[:3]) == {"read", "write", "stat"} and set(found[3:5]) == {"read", "write"}
+    assert sorted(found) == sorted(job.operations)
 
 
 def test_a_file_s_kind():

@@ -1,6 +1,6 @@
 """Measure what worlds survive, into results/stress.json.
 
-python -m benchmarks.stress --kills 1000 --faults all --flips 20 --manifests 300 --photos 5000 [--minutes 30]
+python -m benchmarks.stress --photos 5000 --manifests 300 --flips 20 --kills 1000 --faults all [--minutes 30]
 
 What is left out of the command is not measured, and its figures stay. The base is a random one of four latent cells, lessons have two steps;
 verbs that change a world are all there are, so ``import`` and ``export`` join with their commands.
@@ -42,12 +42,12 @@ def main() -> None:
     most = 60 * asked.minutes
     measures = {
         "photos": lambda g: photos.measure(g, asked.photos),
+        "manifests": lambda g: strangers.measure(g, asked.manifests, asked.seed, most_seconds=most),
+        "flips": lambda g: flips.measure(g, asked.flips, asked.seed, most_seconds=most),
         "kills": lambda g: kills.measure(g, asked.kills, asked.seed, most_seconds=most),
         "faults": lambda g: faults.measure(
             g, None if asked.faults == "all" else int(asked.faults), asked.seed, most_seconds=most
         ),
-        "flips": lambda g: flips.measure(g, asked.flips, asked.seed, most_seconds=most),
-        "manifests": lambda g: strangers.measure(g, asked.manifests, asked.seed, most_seconds=most),
     }
     for name, measure in measures.items():
         if (count := getattr(asked, name)) is None:

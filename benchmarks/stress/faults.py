@@ -14,7 +14,7 @@ import math
 import os
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from l2dm.world.repair import examine
@@ -72,8 +72,27 @@ def answered(ended) -> str:
     return "" if clear else f"unclear: exit code {code}: {said[-200:]}"
 
 
+Refusal = tuple[Job, int, int]  # at which operation, with which error
+
+
+def stratum(refusal: Refusal) -> tuple[str, str, int]:
+    """What a refusal is one of: a command, a kind of operation, an error."""
+    job, at, error = refusal
+    return job.name, job.operations[at - 1], error
+
+
+def spread(plan: list[Refusal], rng: random.Random) -> list[Refusal]:
+    """In random order, but one of every stratum first, then another of each that has one, and so on."""
+    before: Counter[tuple[str, str, int]] = Counter()
+    rounds: dict[int, list[Refusal]] = defaultdict(list)
+    for refusal in rng.sample(plan, len(plan)):
+        rounds[before[stratum(refusal)]].append(refusal)
+        before[stratum(refusal)] += 1
+    return [refusal for number in sorted(rounds) for refusal in rounds[number]]
+
+
 def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_seconds: float = math.inf) -> dict:
-    """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, chosen at random."""
+    """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over all kinds."""
     rng, began = random.Random(seed), time.monotonic()
     jobs = list(verbs(ground))
     for job in jobs:
@@ -85,11 +104,11 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
         for error in refusals(kind)
     ]
     possible = len(plan)
-    rng.shuffle(plan)
+    plan = spread(plan, rng)
     wrong: dict[str, list[str]] = {
         kind: [] for kind in ("traceback", "unclear", "claimed", "world", "afterwards", "put aside")
     }
-    by_verb, by_error, got_over, met = Counter(), Counter(), 0, set()
+    by_verb, by_error, got_over, met, strata = Counter(), Counter(), 0, set(), set()
     for done, (job, at, error) in enumerate(plan[:tries], 1):
         if time.monotonic() - began > most_seconds:
             break
@@ -98,6 +117,7 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
         by_verb[job.verb] += 1
         by_error[errno.errorcode[error]] += 1
         met.add((job.name, at))
+        strata.add(stratum((job, at, error)))
         where = f"{job.name}, {errno.errorcode[error]} at operation {at} ({job.operations[at - 1]})"
 
         def note(kind: str, what: str, where: str = where) -> None:
@@ -125,6 +145,7 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
             print(f"{done} refusals, {time.monotonic() - began:.0f} s", flush=True)
     return {
         "refusals": by_verb.total(), "of_possible": possible, "operations_met": len(met),
+        "verbs_kinds_and_errors": len(strata), "of_possible_ones": len({stratum(refusal) for refusal in plan}),
         "operations": {job.name: len(job.operations) for job in jobs},
         "changing_operations": {job.name: sum(kind in CHANGES for kind in job.operations) for job in jobs},
         "by_verb": dict(by_verb), "by_error": dict(by_error), "got_over": got_over,
