@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from families.folders import DRAWING, tiny_folder
 from l2dm import World
-from l2dm.backbone import Backbone, find_base
+from l2dm.backbone import Backbone, Conditioning, find_base
 from l2dm.backbone.families import FAMILIES, Family
 from l2dm.backbone.sites import map_size, reads_features, text_layers
 from l2dm.errors import BaseModelError, PromptError, SettingsError
@@ -92,6 +92,7 @@ def taught(folder, photos, tmp_path_factory) -> World:
     }
     for token, noun in {"<rex>": "dog", "<tom>": "cat"}.items():
         world.learn(photos, token=token, noun=noun, **QUICK | few | {"method": "l2dm", "learning_rate": 0.01})
+    world.backbone("auto")  # held as for drawing
     return world
 
 
@@ -180,6 +181,23 @@ def test_where_a_thing_was_looked_for_is_shown(taught):
         (step, name) for step in (0, 1) for name in ("<rex>", "<tom>")
     ]
     assert all(0 <= shot.map.min() < shot.map.max() <= 1 for shot in picture.attention)
+
+
+def test_every_forward_is_told_what_it_reads(taught):
+    """Of prompts and of what they are guided away from, in whatever order and number of forwards."""
+    backbone, told = taught.backbone(), []
+    negative = "a road" if backbone.family.negatives else ""
+    hook = backbone.denoiser.register_forward_hook(lambda *_: told.append(backbone.conditioning))
+    drawn(taught, REX, n=2, guidance_scale=4.0, negative_prompt=negative)
+    hook.remove()
+    everything = Conditioning.cat(told)
+    assert everything.named.tolist() == [[True, False]] * len(everything), (
+        "on for a prompt, on for its negative"
+    )
+    for beside, text in ((False, REX), (True, negative)):
+        ids = everything.ids[everything.negative == beside]
+        assert len(ids) and (ids == backbone.tokenize([text])).all()
+    assert everything.negative.float().mean() == 0.5
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from diffusers import FluxPipeline, SchedulerMixin
 
-from ...errors import SettingsError
 from ..conditioning import Conditioning
 from ..process import dynamic_mu
 from .family import Family, Reads, check_fit
@@ -36,7 +35,7 @@ class Flux(Family):
     readers = (Reads(), Reads("text_encoder_2", "tokenizer_2", 512))
     row = (1,)
     encoded = ("features", "pooled", "")
-    flow, negatives = True, False
+    flow = True
     dtype = torch.bfloat16  # 17 B weights, published in bfloat16
     #: Cells of a latent's side, which no configuration tells: 1024 pixels.
     cells: ClassVar[int] = 128
@@ -94,11 +93,14 @@ class Flux(Family):
         return self.unpacked(predicted, height, width)
 
     def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:
-        """No guidance is 1, as in learning, whatever less is asked for."""
-        if negative_prompt:
-            raise SettingsError(
-                f"negative_prompt = {negative_prompt!r}: {self.name} is guided by a number that it reads, and not away from a prompt; leave it out"
-            )
+        """The number that it reads is 1 where there is no guidance, as in learning. Away from a prompt it is guided by a second forward, as
+        other families are, and then that number is 1 too."""
+        if negative_prompt and guidance_scale > 1:
+            return {
+                "guidance_scale": 1.0,
+                "true_cfg_scale": guidance_scale,
+                "negative_prompt": negative_prompt,
+            }
         return {"guidance_scale": max(guidance_scale, 1.0)}
 
     def packed(self, latents: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,7 @@ class Flux2Klein(Flux):
     readers = (Reads(length=512),)
     row = (0,)
     encoded = ("features", "")
+    negatives = False
     dtype = torch.bfloat16  # 8 to 17 B weights, published in bfloat16
 
     def defaults_of(self, source: Source) -> dict[str, dict[str, Any]]:
