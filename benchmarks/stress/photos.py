@@ -45,7 +45,7 @@ def checked(folder: Path) -> dict:
         [sys.executable, "-I", "-S", "-c", LAUNCH, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )  # fmt: skip
     *said, told = launched.stdout.splitlines()
-    answer = json.loads(said[-1])
+    answer = json.loads(said[-1].replace(f"{folder.parent}{os.sep}", ""))
     return {
         **json.loads(told),
         "said": answer.get("message") or answer["problems"] or f"{len(answer['photos'])} usable",
