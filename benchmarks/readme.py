@@ -1,16 +1,20 @@
-"""Write the tables of README and docs, and their figures, from results/*.json:  python -m benchmarks.readme"""
+"""Write the tables of README and docs, and their figures, from results/*.json and settings:  python -m benchmarks.readme"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
+from statistics import mean, stdev
 
 from PIL import Image
 
 from benchmarks.main import ROOT
+from l2dm.evaluation.summary import summary
 from l2dm.files import write_whole
 from l2dm.report import lifelong, multi, plots
+from l2dm.settings import GenerateSettings, LearnSettings
 
 #: rows and columns of the README's own comparison; the whole one is in docs/results/keeping.md
 SIX = ("l2dm", "isolated", "ewc", "replay", "custom-diffusion", "sequential")
@@ -77,7 +81,7 @@ def tables() -> dict[str, str]:
             "the judge, clean pictures: which of 100 unseen things, from 4 references",
             f"{judge['identity_top1']:.1%}",
         ),
-        ("the same, pictures worn as a small denoiser draws", f"{judge['worn']['identity_top1']:.1%}"),
+        ("the same, pictures degraded as a small denoiser draws", f"{judge['worn']['identity_top1']:.1%}"),
         (
             "the judge, clean pictures: nouns of the drawings that the base learnt",
             f"{judge['noun_top1']:.1%}",
@@ -107,12 +111,43 @@ def tables() -> dict[str, str]:
     families = [row for row in read("families").values() if "real" in row]
     found["families"] = markdown(*sizes_of(families))
     found["hardware"] = markdown(*hardware(families))
+    found["again"] = markdown(*again(read("lifelong"), read("l2dm-once-more")))
+    found |= {"learn": settings(LearnSettings), "generate": settings(GenerateSettings)}
     found["headline"] = headline(read("comparison")["methods"], read("multi")["guidance"], main)
     return found
 
 
 def read(name: str) -> dict:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def again(found: dict, once_more: dict) -> tuple[list[str], list[list[str]]]:
+    """Pairs of the rows without a part, less those of L2DM's own second run of the same seeds."""
+    own, rows = {run["seed"]: run["two_concepts"] for run in once_more["runs"]}, []
+    for method in (name for name in found["methods"] if name.startswith("l2dm-without-")):
+        runs = [run for run in found["runs"] if run["method"] == method and run["seed"] in own]
+        less = [summary([run])["two_concepts"]["mean"] - own[run["seed"]] for run in runs]
+        rows.append([method, str(len(less)), f"{mean(less):+.3f} ± {stdev(less):.3f}"])
+    return ["less L2DM's own, once more", "runs", "two together"], rows
+
+
+def settings(kind: type) -> str:
+    """Every setting with its default, its range or choices, and its line of help."""
+    rows = []
+    for field in dataclasses.fields(kind):
+        low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
+        span = (
+            ", ".join(choices)
+            if choices
+            else ""
+            if low is None
+            else f"{low:g} to {high:g}"
+            if high < 2**62
+            else f"from {low:g}"
+        )
+        default = json.dumps(field.default)
+        rows.append([f"`{field.name}`", f"`{default}`", span, field.metadata["text"]])
+    return markdown(["setting", "default", "values", "meaning"], rows)
 
 
 def sizes_of(families: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -192,12 +227,13 @@ def judged(found: dict) -> list[tuple[str, str]]:
 def verdicts(found: dict) -> list[tuple[str, str]]:
     """How many composed pictures the judge's verdict on several concepts calls a success: clean ones, worn ones."""
     shown = {
-        "of two concepts, both there (clean; worn)": "two_concepts", "of three, all there": "three_concepts",
-        "one missing": "one_missing", "one a look-alike": "one_look_alike", "one there twice": "one_doubled",
+        "accepts, two concepts, both there (clean; degraded)": "two_concepts", "accepts, three concepts, all there": "three_concepts",
+        "false accepts, one missing": "one_missing", "false accepts, a look-alike in place of a concept": "one_look_alike",
+        "false accepts, one there twice": "one_doubled",
     }  # fmt: skip
     return [
         (
-            f"its verdict calls good: {what}",
+            f"the judge's verdict {what}",
             "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")),
         )
         for what, kind in shown.items()

@@ -1,7 +1,9 @@
 """README and docs tell what the results say, and name what is there."""
 
 import functools
+import json
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,3 +39,27 @@ def test_what_it_shows_links_to_and_names_is_there(page):
     beside = [link.split("#")[0] for link in links if not link.startswith(("http", "#"))]
     missing = [link for link in beside if not (page.parent / link).exists()]
     assert missing + [path for path in _PATH.findall(text) if not (ROOT / path).exists()] == []
+
+
+def numbers(found) -> Iterator[float]:
+    """All numbers in what a JSON file holds, but those of single runs, which stand in lists."""
+    if isinstance(found, dict):
+        for inner in found.values():
+            yield from numbers(inner)
+    elif isinstance(found, int | float) and not isinstance(found, bool):
+        yield abs(float(found))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/results").glob("*.md")), ids=lambda page: page.name)
+def test_figures_in_sentences_are_in_the_files_that_the_page_names(page):
+    """Those with decimals or in percent; any unit of a figure that a file has will do."""
+    text = page.read_text(encoding="utf-8")
+    files = {ROOT / name for name in re.findall(r"`(results/[\w.-]+\.json)`", text)}
+    files |= {ROOT / "l2dm/backbone/mini/facts.json", ROOT / "l2dm/evaluation/judge/judge.json"}
+    known = {number for file in files for number in numbers(json.loads(file.read_text()))}
+    sentences = re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->|`[^`]*`|^    .*?$", "", text, flags=re.M | re.S)
+    for said, decimals, percent in re.findall(r"(\d[\d,]*(?:\.(\d+))?)(%?)", sentences):
+        units = (100,) if percent else (1, 1e-6, 1000)
+        value, places = float(said.replace(",", "")), len(decimals)
+        if places or percent:
+            assert any(round(number * unit, places) == value for number in known for unit in units), said
