@@ -69,7 +69,7 @@ class Studio:
 
 def studio_app(folder: StudioFolder, access: Access, wake: Callable[[str], None]) -> Guard:
     """The application. ``wake(lane)`` sees to it that somebody works through a lane's jobs."""
-    from .pages import draw, effect, jobs, teach, world
+    from .pages import compare, draw, effect, jobs, teach, world
 
     folder.make()
     studio = Studio(folder, Queue(folder), wake, environment())
@@ -98,6 +98,7 @@ def studio_app(folder: StudioFolder, access: Access, wake: Callable[[str], None]
             *teach.ROUTES,
             *effect.ROUTES,
             *draw.ROUTES,
+            *compare.ROUTES,
             *jobs.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -22,7 +22,8 @@ POINTS = 120
 
 @dataclass
 class Progress:
-    """``losses``: (step, loss), at most POINTS of them; ``left``: seconds, None where that is not known yet."""
+    """``losses``: (step, loss), at most POINTS of them; ``left``: seconds, None where that is not known yet.
+    ``cells``: (row, column) of a comparison -> picture; ``refused``: row -> why it cannot be drawn."""
 
     job: Job
     state: str
@@ -34,6 +35,8 @@ class Progress:
     steps: int = 0
     samples: list[tuple[int, str]] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
+    cells: dict[tuple[int, int], str] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -71,6 +74,10 @@ def progress(found: JobFolder) -> Progress:
             shown.samples.append((event["step"], event["sample"]))
         if "picture" in event:
             shown.pictures.append(event["picture"])
+        if "cell" in event:
+            shown.cells[event["row"], event["column"]] = event["cell"]
+        if "refused" in event:
+            shown.refused[event["row"]] = event["refused"]
         if "note" in event:
             shown.notes.append(event["note"])
     shown.losses = thinned(sorted(losses.items()), POINTS)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from ..errors import WorldError
 from ..world.manifest import COPY, NAME, Manifest, Version
@@ -96,16 +95,18 @@ def versions(manifest: Manifest) -> list[Stop]:
     return stops
 
 
-def sheet(world: Repository, number: int, name: str, cell: int | None = None) -> Image.Image:
-    """The examination's pictures of a token or noun at a version: all, or one. Raises WorldError where it has none."""
+def sheet(world: Repository, number: int, name: str, cell: int | None = None) -> bytes:
+    """The PNG of the examination's pictures of a token or noun at a version: all, or one. Raises WorldError where it has none."""
     manifest = world.manifest
     if number not in manifest.versions or picture_file(name) not in manifest.versions[number].files:
         raise WorldError(f"{world.path}: version {number} has no pictures of {name}")
-    image = manifest.recorded(world.path, number).picture(picture_file(name))
+    files = manifest.recorded(world.path, number)
     if cell is None:
-        return image
+        return files.read(picture_file(name))
     x, y = GAP + cell % 4 * (CELL + GAP), GAP + cell // 4 * (CELL + GAP)
-    return image.crop((x, y, x + CELL, y + CELL))
+    content = io.BytesIO()
+    files.picture(picture_file(name)).crop((x, y, x + CELL, y + CELL)).save(content, "PNG")
+    return content.getvalue()
 
 
 def day(stamp: str) -> str:

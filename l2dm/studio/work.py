@@ -15,7 +15,15 @@ from typing import Any
 
 from .. import L2DMError, LearningStopped, World
 from ..concept.words import class_prompt
-from ..errors import LongWorkWarning, PromptWarning, WorldLocked, WorldWarning, first_line
+from ..errors import (
+    LongWorkWarning,
+    PromptError,
+    PromptWarning,
+    WorldError,
+    WorldLocked,
+    WorldWarning,
+    first_line,
+)
 from ..files import write_new
 from ..generation.picture import contact_sheet, save_png
 from ..report.attention import sheet
@@ -126,6 +134,36 @@ def draw(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, An
     return {"pictures": drawn}
 
 
+def compare(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
+    """One prompt and its seeds, row by row: by the versions of the world, or by compositions. A row that cannot be drawn says why."""
+    asked, world = found.job.asked, opened()
+    settings = world.settings("generate", asked["settings"], place="the form")
+    done = {(event["row"], event["column"]) for event in found.events() if "column" in event}
+    found.tell(stage="draw", done=len(done), total=len(asked["rows"]) * settings.n)
+    for row, which in enumerate(asked["rows"]):
+        here = world.at(int(which)) if asked["over"] == "versions" else world
+        chosen = settings if asked["over"] == "versions" else dataclasses.replace(settings, guidance=which)
+        for column in (column for column in range(settings.n) if (row, column) not in done):
+            _listen(found)
+            try:
+                [picture] = here.generate(
+                    asked["prompt"], dataclasses.replace(chosen, n=1, seed=settings.seed + column)
+                )
+                if int(picture.provenance["world_version"]) != here.version or (
+                    which != str(here.version) and here is not world
+                ):
+                    raise WorldError(f"{world.path}: version {which} was taken back meanwhile")
+            except (PromptError, WorldError) as error:
+                found.tell(refused=str(error), row=row)
+                break
+            found.tell(
+                cell=write_new(free_names(folder.pictures), picture.png()).name, row=row, column=column
+            )
+            done.add((row, column))
+            found.tell(stage="draw", done=len(done), total=len(asked["rows"]) * settings.n)
+    return {"pictures": len(done)}
+
+
 def learn(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
     """Learn a concept, from where a killed or paused process left it."""
     asked, job = found.job.asked, found.job
@@ -192,6 +230,7 @@ KINDS: dict[str, Callable[[JobFolder, StudioFolder, Opened], dict[str, Any]]] = 
     "create": create,
     "learn": learn,
     "draw": draw,
+    "compare": compare,
 }
 
 

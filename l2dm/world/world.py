@@ -23,7 +23,7 @@ from ..backbone import (
     held_dtype,
 )
 from ..concept import Concept
-from ..errors import SettingsError, TokenError, WorldDamaged, os_errors, out_of_memory
+from ..errors import SettingsError, TokenError, WorldDamaged, WorldError, os_errors, out_of_memory
 from ..generation import Picture
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
@@ -107,6 +107,13 @@ class World(Repository):
         path = Path(path)
         manifest = Manifest.read(path, whole)
         return cls(path, manifest, None if base is None else source_of(path, manifest, base))
+
+    def at(self, version: int) -> World:
+        """The world as it was at ``version``, 0 the fresh one, to draw from. Raises WorldError where it has none of that number."""
+        if version and version not in self.manifest.versions:
+            known = ", ".join(map(str, [0, *self.manifest.versions]))
+            raise WorldError(f"{self.path}: no version {version}; it has {known}")
+        return World(self.path, dataclasses.replace(self.manifest, head=version), self._source)
 
     @property
     def source(self) -> Source:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -43,9 +41,3 @@ def job_of(request: Request) -> JobFolder:
 def go(place: str) -> Response:
     """After a change: the page that shows it."""
     return RedirectResponse(place, 303)
-
-
-def png(image: Image.Image) -> Response:
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return Response(content.getvalue(), media_type="image/png")

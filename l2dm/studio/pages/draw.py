@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,23 @@ def draw(request: Request, form: Mapping[str, Any]) -> Response:
     world, prompt = opened(studio.world), " ".join(text(form, "prompt").split())
     changed = given(form, settings_of(studio.world, "generate"))
     settings = settings_of(studio.world, "generate", changed)
-    if not prompt:
-        raise PromptError("prompt '': say what to draw, such as: a photo of a dog on the beach")
-    from ...generation import personal_tokens, without_escapes  # imports torch: not before it is needed
-
-    for words in (prompt, settings.negative_prompt):
-        without_escapes(words)
-        personal_tokens(words, world.concepts)
+    check_prompt(prompt, world.concepts)
+    check_prompt(settings.negative_prompt or "-", world.concepts)
     found = studio.queue.add(
         "draw", {"prompt": prompt, "settings": changed, "attention": "attention" in form}
     )
     studio.wake("draw")
     return go(f"/draw?job={found.job.id}")
+
+
+def check_prompt(prompt: str, known: Collection[str]) -> None:
+    """Raises PromptError for what the world would refuse to draw, before it is queued."""
+    from ...generation import personal_tokens, without_escapes  # imports torch: not before it is needed
+
+    if not prompt:
+        raise PromptError("prompt '': say what to draw, such as: a photo of a dog on the beach")
+    without_escapes(prompt)
+    personal_tokens(prompt, known)
 
 
 def stream(request: Request) -> Response:

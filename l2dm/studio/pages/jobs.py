@@ -30,8 +30,8 @@ def parts(studio: Studio, found: JobFolder) -> dict[str, str]:
 
 def show(request: Request) -> Response:
     studio, found = studio_of(request), job_of(request)
-    if found.job.kind == "draw":
-        return go(f"/draw?job={found.job.id}")
+    if found.job.kind in ("draw", "compare"):
+        return go(f"/{found.job.kind}?job={found.job.id}")
     return studio.page("job.html", here="teach", p=progress(found), parts=parts(studio, found))
 
 

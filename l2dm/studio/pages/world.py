@@ -14,7 +14,7 @@ from ...concept import check_noun, check_token
 from ...errors import L2DMError, WorldError
 from ..forms import text
 from ..views import exists, facts, opened, sheet
-from .common import go, png, posted, studio_of
+from .common import go, posted, studio_of
 
 
 def show(request: Request) -> Response:
@@ -87,7 +87,11 @@ def picture(request: Request) -> Response:
     name = check_token(name) if name.startswith("<") else check_noun(name)
     cell = request.query_params.get("cell", "")
     one = int(cell) if re.fullmatch("[0-9]{1,2}", cell) else None
-    return png(sheet(world, request.path_params["version"], name, one))
+    content = sheet(world, request.path_params["version"], name, one)
+    kept = {
+        "Cache-Control": "private, max-age=86400, immutable"
+    }  # a number of a version is never given twice
+    return Response(content, media_type="image/png", headers=kept)
 
 
 ROUTES = [
