@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .errors import SettingsError, because, first_line
 from .methods import METHODS
 
-GUIDANCES = ["none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "collage", "auto"]
+GUIDANCES = ["none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "confined", "collage", "auto"]
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
@@ -236,6 +236,9 @@ class GenerateSettings(Checked):
     )
     subjects: str = setting(
         "", text="the prompt's plain nouns that guidance looks after, with commas; empty: those found in it"
+    )
+    confine: bool = setting(
+        False, text="of what moves latents: each thing acts in its own part of the picture alone from then on"
     )
     guidance_step: float = setting(
         10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
+import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Conditioning:
     ``features`` (B, length, width) of the tokens; ``ids`` (B, length) these tokens; ``named`` (B, personal tokens) of bool: the concepts
     that the picture's prompt names, for a negative prompt those of the prompt that it stands beside. ``pooled`` (B, width) features of
     the whole text; ``mask`` (B, length): which tokens are read; ``negative`` (B,) of bool: the rows that a pipeline is guided away from.
+    ``regions`` (B, personal tokens, h, w) in [0, 1]: where in the picture each concept acts; None: everywhere.
     """
 
     features: torch.Tensor
@@ -23,6 +25,7 @@ class Conditioning:
     pooled: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     negative: torch.Tensor | None = None
+    regions: torch.Tensor | None = None
 
     @classmethod
     def of(cls, given: Conditioning | torch.Tensor) -> Conditioning:
@@ -41,3 +44,14 @@ class Conditioning:
         """The rows of ``parts``, all of one base, one after another."""
         names = [f.name for f in fields(Conditioning) if getattr(parts[0], f.name) is not None]
         return Conditioning(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def resized(regions: torch.Tensor, pixels: int) -> torch.Tensor:
+    """``regions`` (B, n, h, w) as the ``pixels`` cells of another level have them: each cell is its nearest one's. ValueError where no grid
+    of that many cells has their shape."""
+    h, w = regions.shape[2:]
+    height = round((pixels * h / w) ** 0.5)
+    width = pixels // max(1, height)
+    if height * width != pixels or height * w != width * h:
+        raise ValueError(f"{pixels} cells are no picture of {h} x {w} in another size")
+    return regions if height == h else F.interpolate(regions, (height, width), mode="nearest-exact")

@@ -15,6 +15,10 @@ _SINGLE_STREAM = ("single_transformer_blocks", "layers")
 _BLOCKS = (".attentions.", ".resnets.", *(f".{name}." for name in ("transformer_blocks", "noise_refiner", "context_refiner", *_SINGLE_STREAM)))  # fmt: skip
 #: What text features go through before all blocks.
 _EMBEDDERS = ("caption_projection", "context_embedder", "encoder_hid_proj", "cap_embedder")
+#: Blocks in whose rows the picture comes before the text, and the multiple to which it is padded.
+PICTURE_FIRST = {"JointTransformerBlock": 1, "ZImageTransformerBlock": 32}
+#: Layers within blocks that work on text alone.
+_OF_TEXT = (".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out", ".ff_context", "context_refiner")
 #: Layers within blocks that read the time.
 _TIME = ("norm", "modulation")
 
@@ -71,6 +75,17 @@ def picture_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         and any(block in f".{name}" for block in _BLOCKS)
         and not any(part in name for part in _TIME)
     }
+
+
+def rows_of(denoiser: torch.nn.Module, name: str) -> tuple[str, ...]:
+    """What stands in the rows that the layer called ``name`` works on: "picture", "text", or both in their order; "padding" behind a picture."""
+    first, *rest = name.split(".")
+    if first == "noise_refiner":
+        return ("picture", "padding")
+    if first not in _SINGLE_STREAM:
+        return ("text",) if any(part in name for part in _OF_TEXT) else ("picture",)
+    block = type(denoiser.get_submodule(f"{first}.{rest[0]}")).__name__
+    return ("picture", "text") if block in PICTURE_FIRST else ("text", "picture")
 
 
 def text_width(denoiser: torch.nn.Module) -> int:

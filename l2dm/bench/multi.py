@@ -45,7 +45,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "guidance": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
         "guidance_refinements": 20, "guidance_enough": 0.0,
     },
-    "structure": {"guidance": "structure"},
+    "structure": {"guidance": "structure"}, "confined": {"guidance": "confined"}, "l2dm-confined": {"guidance": "l2dm", "confine": True},
 }  # fmt: skip
 
 #: kinds of prompts whose pictures get a verdict; the last is drawn by the pretrained base

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..backbone import Backbone
-from ..guidance.attention import AttentionMaps, map_size, of_words, watched, without_start
+from ..guidance.attention import PromptMaps, map_size, of_words, watched, without_start
 from .mentions import Mention
 
 
@@ -25,20 +24,6 @@ class AttentionSnapshot:
     step: int
     name: str
     map: np.ndarray
-
-
-class _PromptMaps(AttentionMaps):
-    """Of the rows that read the prompt, not of those that read what it is guided away from."""
-
-    def __init__(self, backbone: Backbone, size: tuple[int, int]):
-        super().__init__(size)
-        self.backbone = backbone
-
-    def keep(self, probabilities: torch.Tensor) -> None:
-        negative = self.backbone.conditioning.negative
-        kept = probabilities if negative is None else probabilities[~negative]
-        if len(kept):
-            super().keep(kept)
 
 
 class AttentionRecorder:
@@ -55,7 +40,7 @@ class AttentionRecorder:
         """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures. ``first``: the step at which the
         things come together; what is asked of earlier ones is seen there."""
         cells = (size[side] // backbone.factor for side in ("height", "width"))
-        maps = _PromptMaps(backbone, map_size(backbone.denoiser, *cells))
+        maps = PromptMaps(backbone, map_size(backbone.denoiser, *cells))
         found: list[list[AttentionSnapshot]] = [[] for _ in range(count)]
         then, steps = changes.get("callback_on_step_end"), {max(first, step) for step in self.steps}
 

@@ -22,7 +22,7 @@ class Kind:
 #: Compositions by the name that settings use; the losses of those that move stand in ``guided.LOSSES``.
 KINDS = {
     "collage": Kind(2), "structure": Kind(1), "oaa": Kind(2, moves=True), "caa": Kind(1, moves=True), "l2dm": Kind(1, moves=True),
-    "attend-and-excite": Kind(1, moves=True),
+    "attend-and-excite": Kind(1, moves=True), "confined": Kind(2),
 }  # fmt: skip
 
 
@@ -66,6 +66,7 @@ def provenance(
     if composition.name in KINDS and KINDS[composition.name].moves:
         _, changed = deterministic(backbone.pipeline(settings.sampler).scheduler)
         said += f"; sampler: {changed}" if changed else ""
+        said += "; confined" if settings.confine and len(mentions) > 1 else ""
         if not settings.guidance_step * settings.guidance_until:
             said += "; guidance_step or guidance_until is 0, so nothing is moved"
     parts = single_subject_prompts(prompt, mentions) if composition.name == "collage" else []

@@ -28,16 +28,13 @@ from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_size, of_words, without_start
 from ..guidance.concept_attention_artist import attend_loss, unmix_loss
 from ..guidance.orthogonal_attention_artist import orthogonal_loss
-from ..guidance.regions import masks
+from ..guidance.regions import all_said, masks
 from ..guidance.structure import Phrase, structured, values_from
 from ..settings import GenerateSettings
 from .composition import resolve_composition
+from .confined import confined
 from .mentions import Mention
-from .solver import latents_scale, model_input, signal_share, step_starts
-
-#: Least share of signal at which regions are chosen. In noise alone they agree with the later ones in .58 of the cells, by chance;
-#: from here on in .83 to .92 (the shipped base, 24 pictures, 8 and 25 steps).
-REGION_SIGNAL = 0.15
+from .solver import REGION_SIGNAL, latents_scale, model_input, signal_share, step_starts
 
 
 class Guide:
@@ -75,7 +72,7 @@ class Guide:
         """Where regions are chosen: the first guided index with ``REGION_SIGNAL``; the last guided one where none has as much, and
         the first where the prompt's own words say where every thing is to be."""
         guided = list(self.guided_steps(scheduler))
-        if sum(mention.side is None for mention in self.mentions) <= (len(self.mentions) == 2):
+        if all_said([mention.side for mention in self.mentions]):
             return guided[0]
         shares = {index: signal_share(scheduler, scheduler.timesteps[index]) for index in guided}
         return next((index for index, share in shares.items() if share >= REGION_SIGNAL), guided[-1])
@@ -214,6 +211,10 @@ def guided(
             yield {}
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
+    if kind == "confined":
+        with confined(backbone, mentions, latent_size, {}) as changes:
+            yield changes
+        return
     guide = Guide(
         backbone,
         mentions,
@@ -234,7 +235,13 @@ def guided(
             tensors["latents"] = family.packed(guide.move(pipe.scheduler, index + 1, latents, context))
         return tensors
 
-    yield {"latents": family.begun(latents), "callback_on_step_end": move}
+    changes = {"latents": family.begun(latents), "callback_on_step_end": move}
+    if not (settings.confine and len(mentions) > 1):
+        yield changes
+        return
+    found = (lambda: guide.regions) if guide.wants_regions else None
+    with confined(backbone, mentions, latent_size, changes, found) as changes:
+        yield changes
 
 
 def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[Phrase]:

@@ -20,7 +20,7 @@ from ..backbone import Backbone, Conditioning
 from ..backbone.joint_attention import joint_maps
 from ..backbone.sites import is_joint, map_size, text_attention
 
-__all__ = ["AttentionMaps", "map_size", "of_words", "smooth", "watched", "without_start"]
+__all__ = ["AttentionMaps", "PromptMaps", "map_size", "of_words", "smooth", "watched", "without_start"]
 
 
 class _HaveAll(Exception):
@@ -36,6 +36,7 @@ class _Watching:
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
         if (
             encoder_hidden_states is not None
+            and not self.maps.idle
             and hidden_states.ndim == 3
             and hidden_states.shape[1] == self.maps.height * self.maps.width
         ):
@@ -48,6 +49,7 @@ class AttentionMaps:
 
     def __init__(self, size: tuple[int, int]):
         (self.height, self.width), self.layers = size, []
+        self.idle = False  # nothing is collected
         self.depth = self.enough = (
             0  # layers that a whole forward has, once one ran; after how many to end this one, or 0
         )
@@ -93,6 +95,20 @@ class AttentionMaps:
         mean = torch.stack(self.layers).mean(0).mT.unflatten(-1, (self.height, self.width))
         self.layers.clear()
         return mean
+
+
+class PromptMaps(AttentionMaps):
+    """Of the rows that read the prompt, not of those that read what it is guided away from."""
+
+    def __init__(self, backbone: Backbone, size: tuple[int, int]):
+        super().__init__(size)
+        self.backbone = backbone
+
+    def keep(self, probabilities: torch.Tensor) -> None:
+        negative = self.backbone.conditioning.negative
+        kept = probabilities if negative is None else probabilities[~negative]
+        if len(kept):
+            super().keep(kept)
 
 
 def without_start(probabilities: torch.Tensor, start: int = 1) -> torch.Tensor:

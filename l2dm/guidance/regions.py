@@ -40,6 +40,11 @@ def layouts(count: int) -> list[list[tuple[float, float]]]:
     ]
 
 
+def all_said(wanted: list[str | None]) -> bool:
+    """Whether the sides that are ``wanted`` leave nothing open: of two things one will do."""
+    return sum(side is None for side in wanted) <= (len(wanted) == 2)
+
+
 def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
     """(m, 2): each concept's own anchor, the summed squared distance to the centroids ``where`` (m, 2) being least; ``wanted``
     sides come first."""

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..backbone import Backbone
-from ..backbone.sites import key_value_layers, text_layers
+from ..backbone.sites import key_value_layers, rows_of, text_layers
 from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
@@ -26,12 +26,14 @@ class _Added(torch.nn.Module):
     """A linear layer or a convolution, and what the tuner's adapters add to it: W x + sum_i g_i * U_i D_i x.
 
     ``reads_text``: whether x are text features; there ``tuner.at_words`` are the gates of the tokens. Beside a convolution stand one of the
-    same size, stride and padding (D), and one of 1 x 1 (U).
+    same size, stride and padding (D), and one of 1 x 1 (U). ``rows``: what x has in its rows, see ``rows_of``.
     """
 
-    def __init__(self, layer: torch.nn.Linear | torch.nn.Conv2d, name: str, tuner: LowRank, reads_text: bool):
+    def __init__(
+        self, layer: torch.nn.Linear | torch.nn.Conv2d, name: str, tuner: LowRank, reads_text: bool, rows: tuple[str, ...]
+    ):  # fmt: skip
         super().__init__()
-        self.layer, self.name, self.tuner, self.reads_text = layer, name, tuner, reads_text
+        self.layer, self.name, self.tuner, self.reads_text, self.rows = layer, name, tuner, reads_text, rows
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if isinstance(self.layer, torch.nn.Conv2d):
@@ -49,18 +51,32 @@ class _Added(torch.nn.Module):
         for down, up, gate in self.tuner.acting(self.name, gates):
             hidden = into(x, down.to(x.dtype))
             if gate is not None:
-                hidden = gate * hidden if gate.dim() > 2 else self._whole(gate, hidden) * hidden
+                hidden = (gate if gates is not None else self._whole(gate, hidden)) * hidden
             out = out + through(hidden, up.to(hidden.dtype))
         return out
 
     def _whole(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """``gate`` (B, 1 or rank) of whole pictures in the shape of ``hidden``."""
+        """``gate`` (B, 1 or rank) of whole pictures, or (B, 1, h, w) of their parts, in the shape of ``hidden``."""
+        convolves = isinstance(self.layer, torch.nn.Conv2d)
+        if gate.dim() == 4:
+            return self._placed(gate, hidden)
         (rows, width), alike = gate.shape, [1] * (hidden.dim() - 2)
-        return (
-            gate.view(rows, width, *alike)
-            if isinstance(self.layer, torch.nn.Conv2d)
-            else gate.view(rows, *alike, width)
-        )
+        return gate.view(rows, width, *alike) if convolves else gate.view(rows, *alike, width)
+
+    def _placed(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """``gate`` (B, 1, h, w) of parts of pictures where ``hidden`` has these parts. What has no place in the picture is on where any part
+        is: text; and what reads the time alone acts by its part's share."""
+        if hidden.dim() == 2:
+            return gate.mean((2, 3))
+        if hidden.dim() == 4:
+            return self.tuner.placed(gate, hidden.shape[2] * hidden.shape[3])
+        whole, count = gate.amax((2, 3))[:, None], gate.shape[2] * gate.shape[3]
+        if self.rows == ("text",):
+            return whole
+        if self.rows == ("picture",):
+            return self.tuner.placed(gate, hidden.shape[1]).flatten(2).mT
+        placed, rest = gate.flatten(2).mT, whole.expand(-1, hidden.shape[1] - count, -1)
+        return torch.cat([placed if part == "picture" else rest for part in self.rows], 1)
 
 
 class LowRank(Beside):
@@ -78,7 +94,11 @@ class LowRank(Beside):
         readers = text_layers(backbone.denoiser)
         for name, layer in self.layers.items():
             parent, _, own = name.rpartition(".")
-            setattr(backbone.denoiser.get_submodule(parent), own, _Added(layer, name, self, name in readers))
+            setattr(
+                backbone.denoiser.get_submodule(parent),
+                own,
+                _Added(layer, name, self, name in readers, rows_of(backbone.denoiser, name)),
+            )
 
     def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         """The layers that adapters stand beside."""

@@ -7,6 +7,8 @@ Keys and values choose among what the denoiser can draw; a concept's own shapes 
 ``isolated`` a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero by construction.
 It is what creators do by hand with one LoRA file a subject, put in and taken out; here the prompt does it, picture by picture of a batch.
 
+Where the parts of a picture are told apart (``Conditioning.regions``), an adapter of these layers is on in its concept's part alone.
+
 What is on for a prompt is on for its negative too. Else classifier-free guidance, which multiplies the difference of the two, would
 multiply the whole adapter, and not what the prompt says: pictures turn hard, and a grid shows on plain grounds.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import torch
 
 from ..backbone import Backbone, Conditioning
+from ..backbone.conditioning import resized
 from ..backbone.sites import key_value_layers, picture_layers
 from ..concept import Concept
 from ..settings import LearnSettings
@@ -35,6 +38,7 @@ class Switched(Isolated):
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
         self.whole: dict[int, torch.Tensor | None] = {}
+        self._placed: dict[tuple[int, int], torch.Tensor] = {}
         self.always: list[str] = []
         self.ranks: list[int] = []
         self.most = 0
@@ -55,6 +59,10 @@ class Switched(Isolated):
         whole = reading.named[:, self.backbone.tokens.places(self.adapters)].to(reading.features)
         self.on = self.acting_in(whole)
         self.whole = {i: None if (whole[:, i] == 1).all() else whole[:, i, None] for i, _ in self.on}
+        self._placed = {}
+        if reading.regions is not None:
+            parts = reading.regions[:, self.backbone.tokens.places(self.adapters)].to(whole)
+            self.whole = {i: whole[:, i, None, None, None] * parts[:, i, None] for i, _ in self.on}
         alike, training = (
             all(gate is None for gate in self.whole.values()),
             any(p.requires_grad for p in self.parameters.values()),
@@ -72,6 +80,12 @@ class Switched(Isolated):
             first = next(iter(self.layers))
             self.ranks = [len(self.now[f"{name}/{first}.down"]) for _, name in self.on]
             self.together = self._gates(whole)
+
+    def placed(self, gate: torch.Tensor, pixels: int) -> torch.Tensor:
+        """``gate`` (B, 1, h, w), one of ``whole``, as a layer of so many cells has it; worked out once a forward."""
+        if (known := (id(gate), pixels)) not in self._placed:
+            self._placed[known] = resized(gate, pixels)
+        return self._placed[known]
 
     def _gates(self, gates: torch.Tensor) -> torch.Tensor:
         """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank."""

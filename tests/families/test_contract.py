@@ -148,14 +148,15 @@ def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taug
 
 def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
     assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
-    plain, backbone = drawn(taught, BOTH, guidance="none"), taught.backbone()
+    much = {"guidance_scale": 50.0}  # of what is said: untrained models heed little of it
+    plain, backbone = drawn(taught, BOTH, guidance="none", **much), taught.backbone()
     cannot = {"structure": not reads_features(backbone.denoiser)}
     for guidance in set(GUIDANCES) - {"none"}:
         if cannot.get(guidance):
             with pytest.raises(SettingsError, match="choose another guidance"):
                 drawn(taught, BOTH, guidance=guidance)
             continue
-        moved = drawn(taught, BOTH, guidance=guidance, guidance_step=1e4, guidance_refinements=1)
+        moved = drawn(taught, BOTH, guidance=guidance, guidance_step=1e4, guidance_refinements=1, **much)
         assert not np.array_equal(moved, plain), guidance
 
 
