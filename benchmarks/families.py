@@ -4,12 +4,15 @@
     python -m benchmarks.families sdxl --real --work DIR  in the published size, with random weights in float16, kept in DIR
 
 A step of the real size: one picture of 512 px, one prompt, adapters on all layers, gradient checkpointing. A picture: two steps of the sampler
-at 512 px, without classifier-free guidance.
+at 512 px, without classifier-free guidance. A lesson of the real size: a world's whole `init` and `learn` by the default method with its default
+batch, gradient checkpointing, one step, one sampling step for pictures, of fewer things and mixes than usual (which takes time, not memory),
+remembered and examined by a CLIP of the published size.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import subprocess
@@ -22,20 +25,28 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, PNDMScheduler, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
-from l2dm import LearnSettings
+from l2dm import LearnSettings, World
 from l2dm.backbone import MINI, Backbone, find_base
 from l2dm.backbone.families import FAMILIES, class_named
 from l2dm.concept import Concept
 from l2dm.errors import L2DMError
 from l2dm.files import write_whole
 from l2dm.generation import draw
-from l2dm.learner import Learning
+from l2dm.learner import Learning, loop
 from l2dm.methods import METHODS
 from l2dm.retention import Past
 from l2dm.settings import GenerateSettings
 from l2dm.tuners import TUNERS
+from l2dm.world import past
 from tests.families import folders
 
 RESULTS = Path(__file__).parent.parent / "results" / "families.json"
@@ -51,6 +62,10 @@ _CLIP_L = {
 _BIG_G = {
     "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "vocab_size": 49408,
     "projection_dim": 1280, "hidden_act": "gelu",
+}  # fmt: skip
+_VIT_L = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 224,
+    "patch_size": 14,
 }  # fmt: skip
 #: The published configurations, for pictures of SIDE.
 _UNET = {
@@ -68,7 +83,7 @@ _UNET = {
 def random_weights(kind: type, config: Any) -> torch.nn.Module:
     """A network in float16 whose weights are small and random: quicker than its own beginning."""
     with torch.device("meta"):
-        network = kind(config) if isinstance(config, CLIPTextConfig) else kind(**config)
+        network = kind(**config) if isinstance(config, dict) else kind(config)
     network = network.half().to_empty(device="cpu")
     for name, p in network.named_parameters():
         p.data.fill_(1.0) if "norm" in name and name.endswith("weight") else p.data.normal_(0, 0.02)
@@ -96,6 +111,9 @@ def real_folder(name: str, folder: Path) -> Path:
         second = random_weights(CLIPTextModelWithProjection, CLIPTextConfig(**_BIG_G, **marks))
         parts |= {"text_encoder_2": second, "tokenizer_2": tokenizer}
         options = {"add_watermarker": False}
+    clip = CLIPConfig(text_config={**_CLIP_L, **marks}, vision_config=_VIT_L, projection_dim=768)
+    random_weights(CLIPModel, clip).float().save_pretrained(folder / "clip")  # as published
+    tokenizer.save_pretrained(folder / "clip")
     family.pipeline_class()(**parts, **options).save_pretrained(folder)
     return folder
 
@@ -111,8 +129,7 @@ def learn(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     loaded = peak()
     tuner = TUNERS[METHODS[settings["method"]].tuner](backbone)
     with tempfile.TemporaryDirectory() as place:
-        Image.effect_noise((600, 600), 50).convert("RGB").save(Path(place) / "photo.png")
-        concept = Concept.read(Path(place), "<rex>", "dog")
+        concept = Concept.read(photo(place), "<rex>", "dog")
     vector = backbone.add_token("<rex>", backbone.word_vector("dog"))
     learning = Learning(
         backbone, tuner, vector, concept, Past(), LearnSettings(steps=1, batch=1, mixes=0, **settings)
@@ -127,6 +144,22 @@ def learn(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "dtype": str(backbone.dtype).removeprefix("torch."), "trained": sum(p.numel() for p in learning.named.values()),
         "side": backbone.side, "loaded_gib": round(loaded, 2), "learn_gib": round(peak(), 2), "learn_seconds": round(seconds, 1),
     }  # fmt: skip
+
+
+def photo(place: str) -> Path:
+    Image.effect_noise((600, 600), 50).convert("RGB").save(Path(place) / "photo.png")
+    return Path(place)
+
+
+def lesson(folder: Path) -> dict[str, Any]:
+    """A world's whole lesson."""
+    past.COMPANIONS, loop.mixes = ("cat",), functools.partial(loop.mixes, count=8)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as photos:
+        world = World.create(Path(place) / "world", folder)
+        few = {"steps": 1, "prior_steps": 1, "previews": 1}
+        world.learn(photo(photos), token="<rex>", noun="dog", gradient_checkpointing=True, **few)
+    return {"lesson_gib": round(peak(), 2), "lesson_seconds": round(time.monotonic() - began, 1)}
 
 
 def picture(folder: Path) -> dict[str, Any]:
@@ -162,6 +195,7 @@ def measured(folder: Path, jobs: list[str]) -> dict[str, Any]:
 
 JOBS = {
     "learn": lambda folder: learn(folder, {"method": "switched", "gradient_checkpointing": True}),
+    "lesson": lesson,
     "draw": picture,
     "tuners": tuners,
 }
@@ -183,7 +217,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             if given.real:
                 folder = real_folder(name, (given.work or Path(place)) / name)
-                entry = {"real": measured(folder, ["learn", "draw"])}
+                entry = {"real": measured(folder, ["learn", "draw", "lesson"])}
             else:
                 folder = folders.tiny_folder(name, Path(place) / name)
                 try:

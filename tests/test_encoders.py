@@ -118,3 +118,11 @@ def test_what_is_no_encoder_is_refused(folders, tmp_path, monkeypatch):
     for where, said in cases.items():
         with pytest.raises(BaseModelError, match=f"^--clip '{where}': .*{said}"):
             load_encoder(where, "clip", "--clip")
+
+
+def test_of_a_clip_pair_only_what_is_asked_is_loaded(folders):
+    encoder = load_encoder(folders["clip"])
+    encoder.images([paint()])
+    assert "text_encoder" not in vars(encoder.pair)
+    encoder.texts(["a dog"])
+    assert "text_encoder" in vars(encoder.pair)

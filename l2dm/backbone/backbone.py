@@ -60,14 +60,14 @@ class Backbone(Text):
     ) -> Backbone:  # fmt: skip
         """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a model of any of the families,
         or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded. ``device``: see
-        ``find_device``; ``precision``: of the frozen weights, see ``held_dtype``.
+        ``find_device``; on "meta" no weights are read; ``precision``: of the frozen weights, see ``held_dtype``.
 
         Raises BaseModelError when it is missing, incomplete, or of another kind, SettingsError where there is no such device.
         """
         source = find_base(base)
         device = find_device(device)
         dtype = held_dtype(source, device, precision)
-        parts, notes = load(source, dtype)
+        parts, notes = load(source, dtype, weights=device.type != "meta")
         clip_folder = find_clip(clip, source, download=False)
         backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device)
         if is_large(source) and hasattr(parts.get("vae"), "enable_slicing"):

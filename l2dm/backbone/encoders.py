@@ -35,7 +35,7 @@ class ClipEncoder:
         self.name, self.pair = where, ImageFeatures(where, _device())
         self.tokenizer = self.pair.tokenizer
         self.side, self.width = (
-            self.pair.model.config.vision_config.image_size,
+            self.pair.model.config.image_size,
             self.pair.model.config.projection_dim,
         )
 

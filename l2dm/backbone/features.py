@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+    PreTrainedModel,
+)
 
 from ..errors import BaseMissing, BaseModelError, first_line
 from . import hub
@@ -54,32 +63,52 @@ def find_clip(clip: str, source: Source, download: bool) -> Path | None:
 
 
 class ImageFeatures:
-    """A CLIP pair: the image encoder I(x) of the method's memory, and its text encoder where the folder has one; features are unit
-    vectors ``(B, projection)``.
+    """A CLIP pair: the image encoder I(x) of the method's memory, and its text encoder where the folder has one, loaded when it is first
+    asked; features are unit vectors ``(B, projection)``.
 
     ``folder`` holds a CLIPModel or a CLIPVisionModelWithProjection, in any precision; its preprocessor_config.json says how pictures
     are prepared, else as CLIP was trained, at the model's own size. Raises BaseModelError for anything else.
     """
 
     def __init__(self, folder: str | Path, device: str | torch.device = "cpu"):
-        self.folder, said = folder, f"clip {str(folder)!r}"
+        self.folder, self.device = folder, device
         local = Path(folder).is_dir()
-        kind: type = CLIPModel
-        options: dict = {}
-        if local:
-            kind, options = _kind(said, Path(folder))
+        self._pair, self._options = _kind(f"clip {str(folder)!r}", Path(folder)) if local else (True, {})
+        with self._loading():
+            self.model = self._part(CLIPVisionModelWithProjection, "vision_config")
+            side = self.model.config.image_size
+            self.processor = self._processor(folder, side, local)
+            self.images([Image.new("RGB", (side, side))])
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
         try:
-            self.model, told = kind.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True, local_files_only=local, **options
-            )
-            if missing := sorted(key for key in told["missing_keys"] if "position_ids" not in key):
-                raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
-            self.model.eval().requires_grad_(False).to(device)
-            vision = getattr(self.model.config, "vision_config", self.model.config)
-            self.processor = self._processor(folder, vision.image_size, local)
-            self.images([Image.new("RGB", (vision.image_size,) * 2)])
+            yield
         except Exception as error:
-            raise BaseModelError(f"{said}: cannot be loaded ({first_line(error)}); {_WAY_OUT}") from error
+            raise BaseModelError(
+                f"clip {str(self.folder)!r}: cannot be loaded ({first_line(error)}); {_WAY_OUT}"
+            ) from error
+
+    def _part(self, kind: type[PreTrainedModel], named: str) -> PreTrainedModel:
+        """One of the two encoders, of whose configuration a pair's has a table."""
+        options = dict(self._options)
+        if self._pair:
+            whole = CLIPConfig.from_pretrained(
+                self.folder, local_files_only=options.get("local_files_only", False)
+            )
+            options["config"] = getattr(whole, named)
+            options["config"].projection_dim = whole.projection_dim
+        model, told = kind.from_pretrained(
+            self.folder, dtype=torch.float32, output_loading_info=True, **options
+        )
+        if missing := sorted(key for key in told["missing_keys"] if "position_ids" not in key):
+            raise ValueError(f"it lacks {len(missing)} weights, such as {missing[0]}")
+        return model.eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def text_encoder(self) -> PreTrainedModel:
+        with self._loading():
+            return self._part(CLIPTextModelWithProjection, "text_config")
 
     @staticmethod
     def _processor(folder: str | Path, side: int, local: bool) -> CLIPImageProcessorPil:
@@ -93,9 +122,7 @@ class ImageFeatures:
     def reads(self) -> bool:
         """Whether it has a text encoder and a tokenizer, which ``texts`` needs."""
         names = ("tokenizer.json", "vocab.json")
-        return isinstance(self.model, CLIPModel) and any(
-            (Path(self.folder) / name).is_file() for name in names
-        )
+        return self._pair and any((Path(self.folder) / name).is_file() for name in names)
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -110,31 +137,24 @@ class ImageFeatures:
     @torch.no_grad()
     def texts(self, prompts: list[str]) -> torch.Tensor:
         """Of prompts of plain words; tokenizer and text encoder are the pair's own, so personal tokens mean nothing to them."""
-        length = self.model.config.text_config.max_position_embeddings
+        encoder = self.text_encoder
+        length = encoder.config.max_position_embeddings
         ids = self.tokenizer(
             prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
-        return F.normalize(
-            self.model.text_projection(
-                self.model.text_model(input_ids=ids.to(self.model.device)).pooler_output
-            ),
-            dim=-1,
-        ).cpu()
+        return F.normalize(encoder(input_ids=ids.to(encoder.device)).text_embeds, dim=-1).cpu()
 
 
-def _kind(said: str, folder: Path) -> tuple[type, dict]:
-    """The class of the model in ``folder``, and how its weights are asked for."""
+def _kind(said: str, folder: Path) -> tuple[bool, dict]:
+    """Whether the model in ``folder`` is a pair, not an image encoder alone, and how its weights are asked for."""
     if not (folder / "config.json").is_file():
         raise BaseModelError(
             f"{said}: {folder / 'config.json'} is missing, so no CLIP model is here; {_WAY_OUT}"
         )
     config = read_json(said, folder / "config.json")
     classes = config.get("architectures") or []
-    if config.get("model_type") == "clip":
-        kind: type = CLIPModel
-    elif "CLIPVisionModelWithProjection" in classes:
-        kind = CLIPVisionModelWithProjection
-    else:
+    pair = config.get("model_type") == "clip"
+    if not pair and "CLIPVisionModelWithProjection" not in classes:
         found = ", ".join(classes) or config.get("model_type")
         raise BaseModelError(
             f"{said}: it is a {found}; expected a CLIPModel or CLIPVisionModelWithProjection: {_WAY_OUT}"
@@ -142,4 +162,5 @@ def _kind(said: str, folder: Path) -> tuple[type, dict]:
     variant, files = weight_files([path.name for path in folder.iterdir()])
     if not files:
         raise BaseModelError(f"{said}: {folder} holds no weights, such as model.safetensors; {_WAY_OUT}")
-    return kind, {"variant": variant or None, "use_safetensors": files[0].endswith(".safetensors")}
+    safe = files[0].endswith(".safetensors")
+    return pair, {"variant": variant or None, "use_safetensors": safe, "local_files_only": True}

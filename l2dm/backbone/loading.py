@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import diffusers
@@ -13,13 +14,19 @@ from .precision import cast
 from .source import Source
 
 
-def load(source: Source, dtype: torch.dtype = torch.float32) -> tuple[dict[str, Any], tuple[str, ...]]:
+def load(
+    source: Source, dtype: torch.dtype = torch.float32, weights: bool = True
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The parts of ``source`` by their names in ``model_index.json``, networks in ``dtype``, and notes of what was read otherwise than its files
-    have it. Raises BaseModelError when something is missing, unreadable or of another kind."""
+    have it. Without ``weights`` networks are on the meta device, of their configurations' shapes. Raises BaseModelError when something is
+    missing, unreadable or of another kind."""
     family = source.family
     check(source)
     try:
-        parts = (_single_file if source.checkpoint else _folder)(source, dtype)
+        if source.checkpoint and weights:
+            parts = _single_file(source, dtype)
+        else:
+            parts = _folder(source, dtype, _network if weights else _shapes)
     except BaseModelError:
         raise
     except Exception as error:
@@ -36,7 +43,7 @@ def load(source: Source, dtype: torch.dtype = torch.float32) -> tuple[dict[str, 
     return parts, tuple(note for note in notes if note)
 
 
-def _folder(source: Source, dtype: torch.dtype) -> dict[str, Any]:
+def _folder(source: Source, dtype: torch.dtype, network: Callable[..., torch.nn.Module]) -> dict[str, Any]:
     family, parts = source.family, {}
     for part in family.parts:
         kind, place = source.class_of(part), source.folder / part
@@ -45,8 +52,17 @@ def _folder(source: Source, dtype: torch.dtype) -> dict[str, Any]:
         elif part not in family.networks:
             parts[part] = family.part_class(part, kind).from_pretrained(place, local_files_only=True)
         else:
-            parts[part] = _network(source, part, family.part_class(part, kind), dtype)
+            parts[part] = network(source, part, family.part_class(part, kind), dtype)
     return parts
+
+
+def _shapes(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch.nn.Module:
+    if not source.checkpoint:
+        source.weights(part)  # or an error
+    with torch.device("meta"):
+        if issubclass(kind, diffusers.ModelMixin):
+            return kind.from_config(kind.load_config(source.folder / part))
+        return kind(kind.config_class.from_pretrained(source.folder / part))
 
 
 def _network(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch.nn.Module:

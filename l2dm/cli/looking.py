@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import BaseMissing
-from .shared import AsJson, WorldPath, answer
+from ..errors import BaseMissing, SettingsError
+from .shared import AsJson, Device, Precision, WorldPath, answer
 from .terminal import table
 
 if TYPE_CHECKING:
@@ -17,16 +18,28 @@ if TYPE_CHECKING:
 
 
 def check(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos.")],
+    photos: Annotated[
+        Path | None, typer.Argument(metavar="[PHOTOS]", help="Folder of 1 to 30 photos.", show_default=False)
+    ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Name captions that are longer than this base reads (as for init).")
+        str | None,
+        typer.Option(
+            help="With PHOTOS: name captions that are longer than this base reads (as for init). Alone: say what it is and needs."
+        ),
     ] = None,
     world: Annotated[
         Path | None, typer.Option(help="The same for a world's base; its tokens count as one word.")
     ] = None,
+    precision: Precision = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a folder of photos holds, without learning anything."""
+    """Say what a folder of photos holds, without learning anything; or, with --base alone, what a base is and how much memory it needs."""
+    if photos is None:
+        if not base:
+            raise SettingsError("check: nothing to look at; give a folder of photos, or --base, or both")
+        _check_base(base, precision or "auto", device or "auto", as_json)
+        return
     from ..concept.folder import files_of
 
     files_of(photos)  # too many are refused before what reads pictures is imported
@@ -63,6 +76,16 @@ def check(
            *report.problems, *report.notes, count)  # fmt: skip
     if report.problems or not report.photos:
         raise typer.Exit(2)
+
+
+def _check_base(base: str, precision: str, device: str, as_json: bool) -> None:
+    from ..world.requirements import requirements, said
+    from ..world.world import settings_for
+
+    source = _base(base)
+    settings = settings_for(source, "learn"), settings_for(source, "generate", {"precision": precision})
+    found = requirements(source, *settings, precision, device)
+    answer(as_json, {"base": base, **dataclasses.asdict(found)}, f"{base}: {said(found)}")
 
 
 def _cut_captions(photos: Iterable[Any], base: str | None, world: Path | None) -> dict[Path, list[str]]:
