@@ -130,7 +130,7 @@ def settings() -> Iterator[Case]:
             lambda p, t=line: _toml(p, f"[learn]\n{t}"),
             (line.split()[0], "expected", "found"),
         )
-    for line in ("method = 'lora2'", "lr_scheduler = 'cos'", "precision = 'float16'"):
+    for line in ("method = 'lora2'", "lr_scheduler = 'cos'", "precision = 'fp16'"):
         yield Case(f"settings: {line}", lambda p, t=line: _toml(p, f"[learn]\n{t}"), ("expected one of",))
     for line in (
         "n = 0",
