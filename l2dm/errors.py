@@ -5,6 +5,7 @@
     ├── ConceptError        what is to be learnt
     │   ├── PhotoError      a photo or a folder of photos
     │   └── TokenError      a token or a class noun
+    ├── ExchangeError       a file from another program, or for one
     ├── LearningDiverged    a loss, a gradient or a weight is not finite
     ├── OutOfMemory         what was asked for does not fit the memory
     ├── NotKept             a concept was learnt and not kept: it cost the others too much
@@ -48,6 +49,10 @@ class PhotoError(ConceptError):
 
 class TokenError(ConceptError):
     """A token or class noun is malformed or taken."""
+
+
+class ExchangeError(L2DMError):
+    """A file from another program cannot be taken in, or none can be made for one."""
 
 
 class LearningDiverged(L2DMError):

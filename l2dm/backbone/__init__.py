@@ -23,6 +23,7 @@ from .fingerprint import clip_fingerprint, matches
 from .layers import fast_layers
 from .precision import DTYPES, frozen_in_bfloat16, held_dtype, multiplies_bfloat16
 from .reading import prompt_lengths
+from .saving import save_pipeline
 from .source import MINI, Source, find_base
 from .tokens import PersonalTokens
 
@@ -52,4 +53,5 @@ __all__ = [
     "matches",
     "multiplies_bfloat16",
     "prompt_lengths",
+    "save_pipeline",
 ]

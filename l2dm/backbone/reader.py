@@ -81,8 +81,12 @@ class Reader:
         ids = self.tokenizer(f"{token} {noun}", add_special_tokens=False).input_ids
         return ids[ids.index(self.tokens.ids[token][0]) + 1 :]
 
-    def mean_vector(self, words: str) -> torch.Tensor:
-        """(width,): the mean embedding of ``words``, as they stand within a sentence."""
+    def vectors(self, words: str) -> torch.Tensor:
+        """(n, width): the embeddings of the tokens of ``words``, as they stand within a sentence."""
         alone, ids = (self.tokenizer(t, add_special_tokens=False).input_ids for t in ("a", f"a {words}"))
         ids = torch.tensor([ids[len(alone) :]], device=self.tokens.device)
-        return self.tokens(ids)[0].mean(0).detach()
+        return self.tokens(ids)[0].detach()
+
+    def mean_vector(self, words: str) -> torch.Tensor:
+        """(width,): their mean."""
+        return self.vectors(words).mean(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
+from diffusers.loaders import TextualInversionLoaderMixin
 
 from ..errors import BaseModelError, TokenError
 from .reader import Reader
@@ -61,14 +62,20 @@ class Text:
         return vectors if len(vectors) > 1 else vectors[0]
 
     def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
-        """Give ``token`` ``vector``, of the shape that ``own_vector`` has or ``(width,)``; returns the (frozen) parameter."""
+        """Give ``token`` ``vector``, of the shape that ``own_vector`` has, or a new one ``(width,)`` or ``(n, width)``; returns the (frozen)
+        parameter. Raises BaseModelError where the base's pipeline reads no token of several vectors."""
         if token in self.tokens.ids:
             raise TokenError(f"token {token!r} is known already; choose another token")
+        count = len(vector) if vector.dim() == 2 else 1
+        if count > 1 and not self.reads_several:
+            raise BaseModelError(
+                f"{self.name}: {token} has {count} vectors, and diffusers' pipeline of {self.family.name} reads one a token; give it one"
+            )
         for reader in self.readers:
             if not reader.own_ids(token):
-                add_tokens(reader.tokenizer, [token])
+                add_tokens(reader.tokenizer, [token, *(f"{token}_{i}" for i in range(1, count))])
             ids = reader.own_ids(token)
-            if len(ids) != (len(vector) if vector.dim() == 2 else 1):
+            if len(ids) != count:
                 raise BaseModelError(
                     f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
                 )
@@ -78,6 +85,27 @@ class Text:
     def word_vector(self, words: str) -> torch.Tensor:
         """Mean embedding of ``words`` in every encoder, one after another: where a new token starts."""
         return torch.cat([reader.mean_vector(words) for reader in self.readers])
+
+    def vectors_of(self, words: str) -> torch.Tensor:
+        """``(width,)``, or ``(n, width)`` of several tokens: the embeddings of ``words`` in every encoder, one after another. Raises TokenError
+        where the encoders split them otherwise, or none is read of several."""
+        rows = [reader.vectors(words) for reader in self.readers]
+        counts = [len(row) for row in rows]
+        if len(set(counts)) > 1 or not counts[0]:
+            raise TokenError(
+                f"{words!r}: its encoders read it as {counts} tokens; give words that all read as the same number"
+            )
+        if counts[0] > 1 and not self.reads_several:
+            raise TokenError(
+                f"{words!r}: {counts[0]} tokens, and diffusers' pipeline of {self.family.name} reads one a token; give a shorter word"
+            )
+        vectors = torch.cat(rows, -1)
+        return vectors if counts[0] > 1 else vectors[0]
+
+    @property
+    def reads_several(self) -> bool:
+        """Whether the base's pipeline reads a token of several vectors."""
+        return issubclass(self.family.pipeline_class(), TextualInversionLoaderMixin)
 
     def count_tokens(self, prompt: str) -> int:
         return self._longest.count(prompt)

@@ -16,6 +16,7 @@ from .learning import learn, report
 from .looking import check, history, show, verify
 from .studio import studio
 from .terminal import run
+from .travelling import export, import_
 
 app = typer.Typer(
     help="Teach a text-to-image model one concept after another, and draw them together.\n\n"
@@ -26,9 +27,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 #: Every verb, in the order in which --help lists them.
-VERBS = (check, init, learn, report, generate, show, history, forget, undo, relocate, verify, repair, studio)
+VERBS = (
+    check,
+    init,
+    learn,
+    report,
+    generate,
+    show,
+    history,
+    export,
+    import_,
+    forget,
+    undo,
+    relocate,
+    verify,
+    repair,
+    studio,
+)
 for verb in VERBS:
-    app.command()(verb)
+    app.command(verb.__name__.rstrip("_"))(verb)
 app.add_typer(bench_app, name="bench")
 
 

@@ -6,6 +6,8 @@ that its picture's prompt names. A batch may mix prompts. Where every gate is 0 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -34,10 +36,15 @@ class ByPrompt(LowRank):
     The backbone must know the tokens of a state before it is put in place.
     """
 
+    loses = "its gates: it acts in every prompt and at every word, whether its token is there or not"
+
     def attach(self, backbone: Backbone) -> None:
         super().attach(backbone)
         self.on: list[tuple[int, str]] = []
         backbone.denoiser.register_forward_pre_hook(self._look)
+
+    def teaching(self, tokens: Sequence[str]) -> list[str]:
+        return [name for name in self.adapters if name in tokens]
 
     def age(self, adapter: str) -> int | str:
         return self.backbone.tokens.places([adapter])[0]
@@ -76,15 +83,20 @@ class ByPrompt(LowRank):
         """Each alone, so that no other adapter can change the order in which an adapter's products are added up. Where text and picture share
         keys and values, each as at the first of its words: only gates that are alike for all of them are for such layers."""
         gates = self.at_words[:, 0] if gates is None else gates
-        return [(*self.factors(name, layer), gates[..., i, None]) for i, name in self.on]
+        return [
+            (*self.factors(name, layer), gates[..., i, None]) for i, name in self.on if self.has(name, layer)
+        ]
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
-        nouns = {
+        self.now = {**self.now, **self.nouns(concept)}
+        self.train(self.fresh(concept.token, settings))
+
+    def nouns(self, concept: Concept) -> dict[str, torch.Tensor]:
+        """``<token>/noun`` of ``concept``, whose token the backbone knows."""
+        return {
             self._noun(concept.token, part): torch.tensor(reader.following(concept.token, concept.noun))
             for part, reader in enumerate(self.backbone.row)
         }
-        self.now = {**self.now, **nouns}
-        self.train(self.fresh(concept.token, settings))
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
         """(B, length, adapters) of bool: each concept's own words."""

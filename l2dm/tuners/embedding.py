@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..backbone import Backbone
+from .factors import Factors
 from .tuner import Tuner
 
 
@@ -14,4 +17,7 @@ class Embedding(Tuner):
     changes_weights = False
 
     def select(self, backbone: Backbone) -> dict[str, torch.nn.Parameter]:
+        return {}
+
+    def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
         return {}

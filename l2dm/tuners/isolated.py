@@ -31,7 +31,12 @@ class Isolated(ByPrompt):
         )
 
     def gates(self, reading: Conditioning) -> torch.Tensor:
-        return self.words(reading.ids)
+        """An adapter that came from elsewhere was not learnt at words: with ``<token>/everywhere`` it acts at all of a prompt that names it."""
+        gates = self.words(reading.ids)
+        if not (anywhere := [f"{name}/everywhere" in self.now for name in self.adapters]).count(True):
+            return gates
+        named = reading.named[:, self.backbone.tokens.places(self.adapters)]
+        return gates | (named & torch.tensor(anywhere, device=named.device))[:, None]
 
     def finish(self) -> None:
         self.now, self.parameters = (

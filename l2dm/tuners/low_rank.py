@@ -10,6 +10,7 @@ row and word by word (``by_prompt``), which peft's named adapters, switched for 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -20,6 +21,7 @@ from ..backbone.sites import key_value_layers, rows_of, text_layers
 from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
+from .factors import Factors, side_by_side
 
 
 class _Added(torch.nn.Module):
@@ -80,25 +82,39 @@ class _Added(torch.nn.Module):
 
 
 class LowRank(Beside):
-    """Adapters on the layers that read the prompt. ``now``: ``<adapter>/<layer>.down`` (rank, in), ``<adapter>/<layer>.up`` (out, rank).
+    """Adapters on the layers that read the prompt. ``now``: ``<adapter>/<layer>.down`` (rank, in), ``<adapter>/<layer>.up`` (out, rank), and of
+    one that came from elsewhere ``<adapter>/<layer>.alpha``: it may stand beside any layers, and in each have a rank of its own.
 
     This class has one adapter for all concepts, trained on and on: its whole change has at most its rank, which is ``share`` of
     settings.rank.
     """
 
     share = 1.0
+    loses = "nothing; but concepts share these weights, so what the others taught goes along"
     at_words: torch.Tensor | None = None  # gates of the tokens that are read, where there are any
 
     def attach(self, backbone: Backbone) -> None:
         self.layers = self.chosen(backbone.denoiser)
-        readers = text_layers(backbone.denoiser)
-        for name, layer in self.layers.items():
-            parent, _, own = name.rpartition(".")
-            setattr(
-                backbone.denoiser.get_submodule(parent),
-                own,
-                _Added(layer, name, self, name in readers, rows_of(backbone.denoiser, name)),
-            )
+        self.wrapped = {}
+        self.readers = text_layers(backbone.denoiser)
+        for name in self.layers:
+            self._stand_beside(name)
+
+    def _stand_beside(self, name: str) -> None:
+        """Put an ``_Added`` in the place of the layer ``name``."""
+        parent, _, own = name.rpartition(".")
+        holder = self.backbone.denoiser.get_submodule(parent)
+        self.wrapped[name] = getattr(holder, own)
+        rows = rows_of(self.backbone.denoiser, name)
+        setattr(holder, own, _Added(self.wrapped[name], name, self, name in self.readers, rows))
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        for name in [
+            name.partition("/")[2].removesuffix(".down") for name in state if name.endswith(".down")
+        ]:
+            if name not in self.wrapped:
+                self._stand_beside(name)
+        super().load(state)
 
     def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         """The layers that adapters stand beside."""
@@ -124,6 +140,10 @@ class LowRank(Beside):
         """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters together."""
         return [(*self.side_by_side(layer, self.adapters), None)] if self.adapters else []
 
+    def has(self, adapter: str, layer: str) -> bool:
+        """Whether ``adapter`` changes ``layer``: one that came from elsewhere need not change all of them."""
+        return f"{adapter}/{layer}.down" in self.now
+
     def side_by_side(self, layer: str, adapters: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """The factors of ``adapters`` as those of one, whose rank is the sum of theirs."""
         downs, ups = zip(*(self.factors(name, layer) for name in adapters))
@@ -134,8 +154,38 @@ class LowRank(Beside):
         return []
 
     def factors(self, adapter: str, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1). In float32, however kept."""
-        return self.now[f"{adapter}/{layer}.down"].float(), self.now[f"{adapter}/{layer}.up"].float()
+        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1). In float32, however kept, and
+        scaled."""
+        down, up = self.now[f"{adapter}/{layer}.down"].float(), self.now[f"{adapter}/{layer}.up"].float()
+        alpha = self.now.get(f"{adapter}/{layer}.alpha")
+        return (down, up) if alpha is None else (down, up * (alpha.item() / len(down)))
+
+    def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
+        named, found = self.teaching(tokens), {}
+        for layer in self.wrapped:
+            parts = [self._factors(name, layer) for name in named if self.has(name, layer)]
+            if parts := [part for part in parts if part.rank]:
+                found[layer] = side_by_side(parts)
+        return found
+
+    def teaching(self, tokens: Sequence[str]) -> list[str]:
+        """The adapters that act in a prompt that names all of ``tokens``."""
+        return self.adapters
+
+    def _factors(self, adapter: str, layer: str) -> Factors:
+        """As they are kept."""
+        down, up = (self.now[f"{adapter}/{layer}.{part}"].detach() for part in ("down", "up"))
+        alpha = self.now.get(f"{adapter}/{layer}.alpha")
+        return Factors(down, up, float(len(down) if alpha is None else alpha))
+
+    def merged(
+        self, tokens: Sequence[str], plain: Mapping[str, torch.Tensor], strength: float = 1.0
+    ) -> dict[str, torch.Tensor]:
+        changes = {f"{layer}.weight": one.change() for layer, one in self.low_rank(tokens).items()}
+        return {
+            name: plain[name].to(change) + (change if strength == 1 else strength * change)
+            for name, change in changes.items()
+        }
 
     def fresh(self, adapter: str, settings: LearnSettings) -> dict[str, torch.Tensor]:
         """A new adapter that changes nothing yet."""
@@ -150,8 +200,9 @@ class LowRank(Beside):
         return made
 
     def change(self, layer: str, adapters: list[str]) -> torch.Tensor:
-        """The sum of U_i D_i over ``adapters``, in the shape of the layer's weight."""
-        pairs, like = [self.factors(name, layer) for name in adapters], self.layers[layer].weight
+        """The sum of U_i D_i over those of ``adapters`` that change the layer, in the shape of its weight."""
+        pairs = [self.factors(name, layer) for name in adapters if self.has(name, layer)]
+        like = self.wrapped[layer].weight
         return sum(
             ((up.flatten(1) @ down.flatten(1)).view_as(like) for down, up in pairs), torch.zeros_like(like)
         )

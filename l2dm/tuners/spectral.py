@@ -8,6 +8,8 @@ W_0 to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch.nn.utils import parametrize
 
@@ -28,20 +30,24 @@ class _Shifted(torch.nn.Module):
         ] = ()  # U (out, r), s (r,), V^T (r, in), worked out when first needed
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        shift = self.tuner.now.get(self.name)
-        if shift is None:
-            return weight
+        return weight if self.name not in self.tuner.now else self.shifted(weight)
+
+    def shifted(self, weight: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+        """``weight`` with ``strength`` times what its singular values' shift changes."""
+        shift = self.tuner.now[self.name]
         with torch.autocast(weight.device.type, enabled=False):  # in bfloat16 the singular vectors would turn
             self.parts = self.parts or torch.linalg.svd(
                 weight.detach().flatten(1).float(), full_matrices=False
             )
             u, s, v = self.parts
             change = ((u * ((s + shift).relu() - s)) @ v).view_as(weight)
-            return (weight + change).to(weight.dtype)
+            return (weight + (change if strength == 1 else strength * change)).to(weight.dtype)
 
 
 class Spectral(Beside):
     """One vector of shifts for each weight matrix and convolution of the denoiser: about a thousandth of its size."""
+
+    loses = "nothing; but concepts share these weights, so what the others taught goes along"
 
     def attach(self, backbone: Backbone) -> None:
         modules = [
@@ -58,3 +64,15 @@ class Spectral(Beside):
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train({name: self.now.get(name, torch.zeros(size)) for name, size in self.sizes.items()})
+
+    @torch.no_grad()
+    def merged(
+        self, tokens: Sequence[str], plain: Mapping[str, torch.Tensor], strength: float = 1.0
+    ) -> dict[str, torch.Tensor]:
+        layers = {
+            name: self.backbone.denoiser.get_submodule(name).parametrizations.weight for name in self.now
+        }
+        return {
+            f"{name}.weight": layer[0].shifted(plain[f"{name}.weight"].to(self.backbone.device), strength)
+            for name, layer in layers.items()
+        }

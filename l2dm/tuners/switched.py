@@ -40,8 +40,8 @@ class Switched(Isolated):
         self.whole: dict[int, torch.Tensor | None] = {}
         self._placed: dict[tuple[int, int], torch.Tensor] = {}
         self.always: list[str] = []
-        self.ranks: list[int] = []
-        self.most = 0
+        self.together: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
+        self.most, self.joined = 0, False
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         super().begin(concept, settings)
@@ -49,11 +49,11 @@ class Switched(Isolated):
 
     def rest(self) -> None:
         super().rest()
-        self.always, self.ranks = [], []
+        self.always, self.joined = [], False
 
     def switch(self, reading: Conditioning) -> None:
         """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
-        into the weights. While one is trained they act side by side, as one of all their ``ranks``, or each would cost as much as the first; and
+        into the weights. While one is trained they act side by side, ``joined`` as one of all their ranks, or each would cost as much as the first; and
         always ``most`` of them where there are so many, with gates of 0, or every number of them would have code and memory of its own."""
         super().switch(reading)
         whole = reading.named[:, self.backbone.tokens.places(self.adapters)].to(reading.features)
@@ -70,16 +70,12 @@ class Switched(Isolated):
         self.always = (
             [name for _, name in self.on] if alike and len(reading) >= _MANY and not training else []
         )
-        self.ranks = []
         if training:
             acting = dict(self.on)
             idle = [(i, name) for i, name in enumerate(self.adapters) if i not in acting]
             self.on = sorted(self.on + idle[: max(0, self.most - len(acting))])
             self.whole = {i: self.whole.get(i, whole[:, i, None]) for i, _ in self.on}
-        if training and len(self.on) > 1:
-            first = next(iter(self.layers))
-            self.ranks = [len(self.now[f"{name}/{first}.down"]) for _, name in self.on]
-            self.together = self._gates(whole)
+        self.joined, self.together, self.pictures = training and len(self.on) > 1, {}, whole
 
     def placed(self, gate: torch.Tensor, pixels: int) -> torch.Tensor:
         """``gate`` (B, 1, h, w), one of ``whole``, as a layer of so many cells has it; worked out once a forward."""
@@ -87,26 +83,22 @@ class Switched(Isolated):
             self._placed[known] = resized(gate, pixels)
         return self._placed[known]
 
-    def _gates(self, gates: torch.Tensor) -> torch.Tensor:
-        """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank."""
-        return torch.cat(
-            [
-                gates[..., i, None].expand(*gates.shape[:-1], rank)
-                for (i, _), rank in zip(self.on, self.ranks)
-            ],
-            -1,
-        )
+    def _gates(self, gates: torch.Tensor, ranks: tuple[tuple[int, int], ...]) -> torch.Tensor:
+        """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank; ``ranks``: (its number, its rank)."""
+        return torch.cat([gates[..., i, None].expand(*gates.shape[:-1], rank) for i, rank in ranks], -1)
 
     def acting(
         self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        words = gates is not None
-        if self.ranks:
-            gate = self._gates(gates) if words else self.together
-            return [(*self.side_by_side(layer, [name for _, name in self.on]), gate)]
+        words, on = gates is not None, [(i, name) for i, name in self.on if self.has(name, layer)]
+        if self.joined and on:
+            ranks = tuple((i, len(self.now[f"{name}/{layer}.down"])) for i, name in on)
+            if not words and ranks not in self.together:
+                self.together[ranks] = self._gates(self.pictures, ranks)
+            gate = self._gates(gates, ranks) if words else self.together[ranks]
+            return [(*self.side_by_side(layer, [name for _, name in on]), gate)]
         return [
-            (*self.factors(name, layer), gates[..., i, None] if words else self.whole[i])
-            for i, name in self.on
+            (*self.factors(name, layer), gates[..., i, None] if words else self.whole[i]) for i, name in on
         ]
 
     def everywhere(self, gates: torch.Tensor | None) -> list[str]:

@@ -13,6 +13,7 @@ Left out: training the shared weights on, with the rehearsal, distillation and d
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,8 +21,10 @@ import torch.nn.functional as F
 
 from ..backbone import Backbone, Conditioning
 from ..concept import Concept
+from ..errors import SettingsError
 from ..settings import LearnSettings
 from .beside import Beside
+from .factors import Factors
 
 
 class TaskToken(Beside):
@@ -58,3 +61,18 @@ class TaskToken(Beside):
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.text_width)})
+
+    def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
+        raise self._stays(tokens)
+
+    def merged(
+        self, tokens: Sequence[str], plain: Mapping[str, torch.Tensor], strength: float = 1.0
+    ) -> dict[str, torch.Tensor]:
+        raise self._stays(tokens)
+
+    @staticmethod
+    def _stays(tokens: Sequence[str]) -> SettingsError:
+        return SettingsError(
+            f"{', '.join(tokens)}: a task token stands in the padding of prompts, where no other program puts one; move it to another world: "
+            "l2dm import OTHER_WORLD --from WORLD --token TOKEN"
+        )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
+from ..errors import SettingsError
 from ..settings import LearnSettings
+from .factors import Factors
 
 
 class Tuner:
@@ -22,6 +24,8 @@ class Tuner:
     parameters: dict[str, torch.nn.Parameter]
     #: Whether any of the backbone's own weights are changed.
     changes_weights = True
+    #: What a concept loses where this tuner does not read its prompts; "" where nothing.
+    loses = ""
 
     def __init__(self, backbone: Backbone):
         if self.changes_weights:
@@ -53,6 +57,23 @@ class Tuner:
         """Put ``state`` (from ``state()``) in place; an empty state means the pretrained values."""
         for name, p in self.parameters.items():
             p.copy_(state[name] if state else self.pretrained_values[name])
+
+    def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
+        """What ``tokens`` teach the denoiser's layers, by name, as it acts where their prompts' own words are all that is read.
+        Raises SettingsError where that is no change of low rank."""
+        raise SettingsError(
+            f"{', '.join(tokens)}: what was learnt is in all of the denoiser's weights, and no LoRA file holds that; export it with "
+            "--format pipeline"
+        )
+
+    def merged(
+        self, tokens: Sequence[str], plain: Mapping[str, torch.Tensor], strength: float = 1.0
+    ) -> dict[str, torch.Tensor]:
+        """The denoiser's changed weights, with ``strength`` times what ``tokens`` teach; ``plain``: the base's, by their names in it."""
+        return {
+            name: p.detach() if strength == 1 else torch.lerp(plain[name].to(p), p.detach(), strength)
+            for name, p in self.parameters.items()
+        }
 
     @contextmanager
     def holding(self, state: dict[str, torch.Tensor]) -> Iterator[None]:

@@ -16,6 +16,8 @@ The singular values take the place of DEN's group sparsity. What earlier concept
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..backbone import Backbone, Conditioning
@@ -82,6 +84,10 @@ class Widening(ByPrompt):
 
     def age(self, adapter: str) -> int | str:
         return adapter
+
+    def teaching(self, tokens: Sequence[str]) -> list[str]:
+        newest = max((int(self.now[f"{t}/stamp"]) for t in tokens if f"{t}/stamp" in self.now), default=0)
+        return [name for name in self.adapters if int(name) <= newest]
 
     def gates(self, reading: Conditioning) -> torch.Tensor:
         """1 in the whole of a prompt whose newest concept is not older than the adapter."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -59,6 +59,10 @@ OnProgress = Callable[[Progress], None]
 
 class Lesson:
     """Teaches ``concept`` to a world whose lock is held."""
+
+    #: What the journal calls it, and what that says beside token and noun.
+    action = "learn"
+    facts: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(
         self,
@@ -190,16 +194,22 @@ class Lesson:
         folder = folder_of(world.path, number)
         store.write_folder(folder, fill)
         version = Version(
-            version=number, parent=world.version, created=now(), token=concept.token, noun=concept.noun, photos=len(concept.photos),
-            seconds=round(seconds, 2), settings=self.settings.as_dict(), concepts={**world.concepts, concept.token: concept.noun},
+            version=number, parent=world.version, created=now(), token=concept.token, noun=concept.noun,
+            seconds=round(seconds, 2), **self.record_of(), concepts={**world.concepts, concept.token: concept.noun},
             files=digests(folder),
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
             threads=self.threads.history, adopted=adopted, drawn=self.drawn,
         )  # fmt: skip
         told = {"adopted": adopted} if adopted else {}
-        line = entry("learn", version=number, token=concept.token, noun=concept.noun, **told)
+        line = entry(
+            self.action, version=number, token=concept.token, noun=concept.noun, **told, **self.facts
+        )
         world.commit(line, version, clip_fingerprint=self.clip_fingerprint(backbone))
         return version
+
+    def record_of(self) -> dict[str, Any]:
+        """What the version says of how it was learnt."""
+        return {"photos": len(self.concept.photos), "settings": self.settings.as_dict()}
 
     def clip_fingerprint(self, backbone: Backbone) -> str:
         """As recorded; of the present CLIP model in a world that was made before it was."""

@@ -34,7 +34,7 @@ from .founding import check_free, found
 from .lesson import Lesson, OnProgress
 from .manifest import Manifest, Version, entry
 from .past import read_long_term
-from .repository import Repository
+from .travels import Travels
 from .weights import read_weights
 
 
@@ -49,7 +49,7 @@ def settings_for(
     return cls.of(own.get(kind, {}), of_tuner, given or {}, place=place)
 
 
-class World(Repository):
+class World(Travels):
     """A base model and the concepts it was taught, in a folder. Make one with ``create``, open one with ``open``.
 
     The folder holds tuned weights, token vectors, CLIP features and prompts of what was learnt, and pictures that
@@ -248,8 +248,13 @@ class World(Repository):
                 f"method {method!r} tunes {tuner}, but {self.path} has learnt by {self.manifest.tuner}; "
                 f"choose one that tunes it too ({', '.join(same)}), or make another world"
             )
-        self.manifest = dataclasses.replace(self.manifest, tuner=tuner)
-        self._unload()
+        self.begin_with(tuner)
+
+    def begin_with(self, tuner: str) -> None:
+        """Choose what a world tunes that has learnt nothing yet; the next version records it."""
+        if tuner != self.manifest.tuner:
+            self.manifest = dataclasses.replace(self.manifest, tuner=tuner)
+            self._unload()
 
     def unload_unless(self, token: str) -> None:
         """Drop a backbone that holds something half-taught: unless ``token`` was committed it is loaded afresh when needed."""

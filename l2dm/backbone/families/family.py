@@ -75,6 +75,13 @@ class Family:
     #: The CLIP pair that pictures are remembered and compared by where a base brings none along.
     clip: ClassVar[str] = "openai/clip-vit-large-patch14"
 
+    #: How LoRA files of it call its layers; see ``exchange.names``.
+    lora_names: ClassVar[str] = "peft"
+    #: What embeddings' files call its encoders, in the order of ``readers``; "" where there is but one.
+    embedding_keys: ClassVar[tuple[str, ...]] = ("",)
+    #: What trainers' files name as the base ("ss_base_model_version") and its architecture ("modelspec.architecture"); "" where there is no such name.
+    base_version: ClassVar[tuple[str, str]] = ("", "")
+
     # ---------------------------------------------------------------- loading
 
     @property

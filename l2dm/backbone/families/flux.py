@@ -34,6 +34,7 @@ class Flux(Family):
     }
     readers = (Reads(), Reads("text_encoder_2", "tokenizer_2", 512))
     row = (1,)
+    lora_names, embedding_keys, base_version = "flux", ("clip_l", "t5xxl"), ("flux1", "flux-1-dev")
     encoded = ("features", "pooled", "")
     flow = True
     dtype = torch.bfloat16  # 17 B weights, published in bfloat16

@@ -33,6 +33,7 @@ class StableDiffusion(Family):
         "scheduler": (),
     }
     denoiser = "unet"
+    lora_names, base_version = "kohya", ("sd_v1", "stable-diffusion-v1")
 
     def part_class(self, part: str, named: str) -> type:
         return super().part_class(part, "CLIPTextModel" if part == "text_encoder" else named)

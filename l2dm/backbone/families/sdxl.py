@@ -34,6 +34,8 @@ class StableDiffusionXL(Family):
         "scheduler": (),
     }
     denoiser = "unet"
+    lora_names, embedding_keys = "sgm", ("clip_l", "clip_g")
+    base_version = "sdxl_base_v1-0", "stable-diffusion-xl-v1-base"
     readers = (Reads(), Reads("text_encoder_2", "tokenizer_2"))
     dtype = torch.bfloat16  # 3.5 B weights, published in float16
     encoded = ("features", "-features", "pooled", "-pooled")

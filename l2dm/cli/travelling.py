@@ -1,0 +1,124 @@
+"""Verbs of going out and coming in: export, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import SettingsError
+from .shared import AsJson, SettingsFile, WorldPath, answer, bar, from_file
+from .terminal import notes
+
+
+def export(
+    world: WorldPath,
+    tokens: Annotated[
+        list[str] | None, typer.Argument(help="Concepts, such as '<rex>' '<tom>' (default: all).")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="lora, diffusers, embedding, custom-diffusion, pipeline or world.")
+    ] = "lora",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to make (of a world: zip file).", show_default="from the names"),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="float32, float16 or bfloat16.", show_default="as the world keeps them")
+    ] = "",
+    strength: Annotated[float, typer.Option(help="Times what was learnt.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Write concepts for other programs: LoRA files, embeddings, a whole diffusers pipeline, or the world in one zip."""
+    from ..world.world import World
+
+    opened = World.open(world)
+    with notes():
+        done = opened.export(*(tokens or []), format=kind, out=out, dtype=dtype, strength=strength)
+    answer(
+        as_json,
+        {"world": str(world), "format": kind, "out": str(done.folder), "files": done.files, "prompts": done.triggers, "loses": done.loses},
+        f"{done.folder}: {', '.join(done.files[:6])}{' …' if len(done.files) > 6 else ''}",
+        *(f"in prompts: {prompt}" for prompt in done.triggers.values()),
+        *([f"lost outside of a world: {done.loses}"] if done.loses else []),
+    )  # fmt: skip
+
+
+def import_(
+    world: WorldPath,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="LoRA, embedding or Custom Diffusion weights (.safetensors), a folder from l2dm export, or a world's zip."),
+    ] = None,
+    token: Annotated[str, typer.Option(help="The word that will call it, such as '<rex>'.")] = "",
+    noun: Annotated[str, typer.Option(help="Its class noun, such as dog.")] = "",
+    trigger: Annotated[
+        str, typer.Option(help="Words that the file's prompts said, such as 'ohwx dog'.", show_default="token's name and noun")
+    ] = "",
+    embedding: Annotated[Path | None, typer.Option(help="File with the token's vectors, in place of a trigger.")] = None,
+    denoiser_only: Annotated[
+        bool, typer.Option("--denoiser-only", help="Leave out what a LoRA has for text encoders.")
+    ] = False,
+    photos: Annotated[
+        Path | None, typer.Option(help="Photos to remember it by.", show_default="pictures that it draws")
+    ] = None,
+    other: Annotated[
+        Path | None, typer.Option("--from", help="Another world of the same base, or its zip, that --token is in.")
+    ] = None,
+    to: Annotated[str, typer.Option("--as", help="With --from: its token here.", show_default="the same")] = "",
+    discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning.")] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Take in a concept from a file of another program or from another world, or make a world of an exported zip."""
+    from ..world.world import World
+
+    if (file is None) == (other is None):
+        raise SettingsError("import: give a file, or --from with another world")
+    if file is not None and file.suffix == ".zip" and not token:
+        made = World.import_world(file, world)
+        said = ", ".join(f"{token} {noun}" for token, noun in made.concepts.items()) or "nothing yet"
+        record = {"world": str(world), "version": made.version, "concepts": made.concepts}
+        return answer(as_json, record, f"{world}: a world of version {made.version} that has learnt {said}")
+    if not token:
+        raise SettingsError(
+            "import: --token is missing; give the word that will call the concept, such as '<rex>'"
+        )
+    if file is not None and file.suffix == ".zip":
+        file, other = None, file
+    if file is not None and not noun:
+        raise SettingsError("import: --noun is missing; give the concept's class, such as dog")
+    unfit = (
+        {"--noun": noun, "--trigger": trigger, "--embedding": embedding, "--photos": photos}
+        if other
+        else {"--as": to}
+    )
+    if given := [name for name, value in unfit.items() if value]:
+        raise SettingsError(
+            f"import: {given[0]} does nothing {'with' if other else 'without'} --from; leave it out"
+        )
+    opened = World.open(world)
+    chosen = from_file(settings, "learn")
+    with bar(as_json) as move, notes():
+
+        def show(p: Any) -> None:
+            move(p.stage, p.done, p.total)
+
+        if other is not None:
+            done = opened.import_concept(other, token, to=to, discard=discard, on_progress=show, **chosen)
+        else:
+            done = opened.import_file(
+                file, token=token, noun=noun, trigger=trigger, embedding=embedding, denoiser_only=denoiser_only, photos=photos,
+                discard=discard, on_progress=show, **chosen,
+            )  # fmt: skip
+    from ..report.card import card
+
+    version = done.version
+    answer(
+        as_json,
+        {"world": str(world), "version": version.version, "token": version.token, "noun": version.noun, "notes": done.notes,
+         "report": card(opened.manifest)},
+        *done.notes,
+        f"{world}: {version.token} {version.noun} has come in (version {version.version})",
+    )  # fmt: skip

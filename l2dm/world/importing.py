@@ -1,0 +1,127 @@
+"""In: a concept from a file of another program, or from another world, becomes one of a world's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..concept import Concept
+from ..concept.words import check_token
+from ..errors import ExchangeError, TokenError, WorldError, out_of_memory
+from .arrival import Arrival
+from .bundle import opened
+from .draft import unfinished
+from .lesson import OnProgress
+from .manifest import Manifest, Version
+from .parcel import Parcel, Wanted, from_file, from_world
+from .store import remove_folder
+
+if TYPE_CHECKING:
+    from .world import World
+
+#: The tuner of a world that has learnt nothing yet: one that takes any adapter.
+TUNER = "switched"
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The ``version`` that an import made, and ``notes`` of how it is read and what was left out."""
+
+    version: Version
+    notes: list[str]
+
+
+def take(
+    world: World, file: Path, wanted: Wanted, photos: str | Path | None, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
+) -> Arrived:  # fmt: skip
+    """See ``World.import_file``."""
+    check_token(wanted.token)
+    if file.is_dir():
+        file, beside = _of_export(file)
+        if not (wanted.trigger or wanted.embedding):
+            wanted = dataclasses.replace(wanted, embedding=beside)
+
+    def read() -> tuple[Parcel, Concept]:
+        if photos is None:
+            concept = Concept(wanted.token, wanted.noun, ())
+        else:
+            concept = Concept.read(photos, wanted.token, wanted.noun, known=world.concepts)
+        if not world.manifest.versions:
+            world.begin_with(TUNER)
+        if world.backbone().own_vector(wanted.token) is not None:
+            raise TokenError(
+                f"token {wanted.token!r}: the base has it already, with vectors of its own; choose another token"
+            )
+        return from_file(world, file, wanted), concept
+
+    return _arrive(
+        world, wanted.token, f"give another --token than {wanted.token}", discard, on_progress, changes, read
+    )
+
+
+def _of_export(folder: Path) -> tuple[Path, Path | None]:
+    """The file of one concept in a folder that ``export`` made, and that of its vectors where it is another one."""
+    files = sorted(folder.glob("*.safetensors"))
+    vectors = [file for file in files if file.name.endswith("-embedding.safetensors")]
+    others = [file for file in files if file not in vectors]
+    if len(vectors) > 1 or len(others) > 1 or not files:
+        raise ExchangeError(
+            f"{folder}: {len(others)} files of weights and {len(vectors)} of vectors; give the file of one concept itself"
+        )
+    return (others[0], vectors[0] if vectors else None) if others else (vectors[0], None)
+
+
+def move(
+    world: World,
+    other: Path,
+    token: str,
+    to: str,
+    discard: bool,
+    on_progress: OnProgress,
+    changes: dict[str, Any],
+) -> Arrived:
+    """See ``World.import_concept``."""
+    check_token(to)
+
+    def read() -> tuple[Parcel, Concept]:
+        with opened(other) as place:
+            if not world.manifest.versions:
+                world.begin_with(Manifest.read(place, whole=False).tuner)
+            parcel, noun = from_world(world, place, token, to)
+        return parcel, Concept(to, noun, ())
+
+    return _arrive(
+        world, to, f"give it another name here: --as '<{to[1:-1]}-2>'", discard, on_progress, changes, read
+    )
+
+
+def _arrive(
+    world: World, token: str, way_out: str, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
+    read: Callable[[], tuple[Parcel, Concept]]
+) -> Arrived:  # fmt: skip
+    settings = dataclasses.replace(world.settings("learn", changes), keep_if_forgetting_below=0.0)
+    with world._writing():
+        if token in world.concepts:
+            raise TokenError(
+                f"token {token!r}: {world.path} has a concept of this name, a {world.concepts[token]}; {way_out}"
+            )
+        if (started := unfinished(world.path / "learning")) and not discard:
+            raise WorldError(
+                f"{world.path}: an unfinished learning of {started} is in the way; finish it by running its command again, or drop it with --discard"
+            )
+        with out_of_memory(
+            f"{world.path}: importing {token}", "the world is as it was (close some programs)"
+        ):
+            before = world.manifest
+            try:
+                parcel, concept = read()
+                version = Arrival(world, concept, settings, on_progress, parcel).take()
+            except BaseException:
+                world.manifest = before
+                world.unload_unless(token)
+                raise
+        remove_folder(world.path / "learning")
+    return Arrived(version, parcel.notes)

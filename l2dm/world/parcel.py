@@ -1,0 +1,180 @@
+"""What is to be taken into a world, read from a file of another program, or from another world; nothing is changed yet."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..backbone import Backbone
+from ..backbone.sites import key_value_layers
+from ..concept.words import check_token
+from ..errors import ExchangeError, SettingsError, TokenError, WorldError
+from ..exchange.custom_diffusion import is_custom_diffusion, read_custom_diffusion
+from ..exchange.embedding import looks_like_embedding, read_embedding
+from ..exchange.files import read_file
+from ..exchange.lora import Denoiser, read_lora
+from ..memory import LongTerm
+from ..methods import SEPARABLE
+from ..tuners import TUNERS
+from ..tuners.factors import Factors
+from ..tuners.switched import Switched
+from .manifest import Manifest
+from .past import read_long_term
+from .weights import read_weights
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+@dataclass
+class Parcel:
+    """``vectors`` of the token; ``weights`` as the tuner keeps them; ``facts`` for the journal; ``notes``: what is to be told. ``long``: what is
+    remembered of it already; ``drawn``: whether that is of drawings."""
+
+    vectors: torch.Tensor
+    weights: dict[str, torch.Tensor]
+    facts: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    long: LongTerm = field(default_factory=LongTerm)
+    drawn: bool = True
+    photos: int = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a file is read as: ``trigger``: words that its prompts said, "" where the token's name may do; ``embedding``: a file with the
+    token's vectors; ``denoiser_only``: leave a text encoder's part out."""
+
+    token: str
+    noun: str
+    trigger: str = ""
+    embedding: Path | None = None
+    denoiser_only: bool = False
+
+
+def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
+    """A LoRA, an embedding, or Custom Diffusion's weights. Raises ExchangeError, SettingsError."""
+    backbone, said = world.backbone(), str(file)
+    tensors, told = read_file(file)
+    with file.open("rb") as opened:
+        facts = {"file": file.name[:200], "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    widths = [reader.tokens.width for reader in backbone.readers]
+    if looks_like_embedding(tensors):
+        if wanted.trigger or wanted.embedding:
+            raise SettingsError(
+                f"{said}: an embedding brings the token's vectors along; leave --trigger and --embedding out"
+            )
+        vectors = read_embedding(said, tensors, backbone.family.embedding_keys, widths)
+        return Parcel(vectors, {}, facts | {"kind": "embedding"})
+    if not isinstance(world.tuner, Switched):
+        raise SettingsError(
+            f"{world.path}: it has learnt by {world.manifest.tuner}, which has no place for an adapter from elsewhere; import it into a world "
+            f"made anew: l2dm init OTHER_WORLD --base {world.manifest.base}"
+        )
+    notes: list[str] = []
+    if is_custom_diffusion(tensors):
+        kind, own = "custom-diffusion", key_value_layers(backbone.denoiser)
+        plain = {name: world.tuner.wrapped[name].weight for name in own if name in world.tuner.wrapped}
+        adapter = read_custom_diffusion(said, tensors, plain)
+    else:
+        kind, denoiser = (
+            "lora",
+            Denoiser(backbone.denoiser, backbone.family.denoiser, backbone.family.lora_names),
+        )
+        adapter, of_text = read_lora(said, tensors, told, denoiser)
+        if of_text and not wanted.denoiser_only:
+            raise ExchangeError(
+                f"{said}: {len(of_text)} of its layers are a text encoder's ({of_text[0][:80]}), which a world leaves as it is; to take in what is of "
+                "the denoiser alone add --denoiser-only"
+            )
+        if not adapter:
+            raise ExchangeError(f"{said}: nothing in it is of the denoiser; there is nothing to take in")
+        if of_text:
+            notes.append(
+                f"left out: the text encoder's part, {len(of_text)} layers; pictures are less like the file's own"
+            )
+    if wanted.embedding:
+        if wanted.trigger:
+            raise SettingsError("--trigger and --embedding: give one of them, the token is read by it")
+        vectors = read_embedding(
+            str(wanted.embedding), read_file(wanted.embedding)[0], backbone.family.embedding_keys, widths
+        )
+    else:
+        vectors, words = _as_words(backbone, wanted, told.get("modelspec.trigger_phrase", ""))
+        notes.append(f"{wanted.token} {wanted.noun} is read as {words!r}")
+        facts["trigger"] = words[:200]
+    return Parcel(vectors, _weights(wanted.token, adapter), facts | {"kind": kind}, notes)
+
+
+def _weights(token: str, adapter: dict[str, Factors]) -> dict[str, torch.Tensor]:
+    """As ``tuners.switched`` keeps an adapter that came from elsewhere: in the precision that it has, at all of a prompt that names it."""
+    state = {f"{token}/everywhere": torch.ones(1)}
+    for layer, one in adapter.items():
+        state |= {f"{token}/{layer}.down": one.down.contiguous(), f"{token}/{layer}.up": one.up.contiguous()}
+        if one.scale != 1:
+            state[f"{token}/{layer}.alpha"] = torch.tensor(one.alpha)
+    return state
+
+
+def _as_words(backbone: Backbone, wanted: Wanted, said: str) -> tuple[torch.Tensor, str]:
+    """The vectors with which ``<token> noun`` is read as the trigger's words, and these words."""
+    name, noun = wanted.token[1:-1], wanted.noun
+    for asked, trigger in ((True, wanted.trigger), (False, name)):
+        words = " ".join(trigger.split())
+        own = words.removesuffix(noun).strip() if words.lower().endswith(noun) else words
+        if not own:
+            continue
+        try:
+            return backbone.vectors_of(own), f"{own} {noun}"
+        except TokenError:
+            if asked:
+                raise
+    return backbone.word_vector(noun), f"{noun} {noun}"
+
+
+def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parcel, str]:
+    """The concept ``token`` of the world at ``place`` as it is there, to be called ``wanted``, and its noun. Raises TokenError, WorldError."""
+    other = Manifest.read(place)
+    if token not in other.concepts:
+        raise TokenError(f"token {token!r}: {place} has learnt {', '.join(other.concepts) or 'nothing yet'}")
+    if other.fingerprint != world.manifest.fingerprint:
+        raise WorldError(
+            f"{place}: it was made over another base than {world.path} (expected {world.manifest.fingerprint}, found {other.fingerprint}); concepts move "
+            "between worlds of one base"
+        )
+    files, noun, check = other.recorded(place, other.head), other.concepts[token], check_token(wanted)
+    state, prefix = read_weights(files), f"{token}/"
+    own = {f"{check}/{name.removeprefix(prefix)}": t for name, t in state.items() if name.startswith(prefix)}
+    theirs, ours = TUNERS[other.tuner], TUNERS[world.manifest.tuner]
+    if other.tuner not in SEPARABLE:
+        raise WorldError(
+            f"{place}: there concepts share their weights ({other.tuner}), so none moves alone; export it and import the file: "
+            f"l2dm export {place} '{token}' --format lora"
+        )
+    if own and not issubclass(ours, theirs):
+        raise WorldError(
+            f"{place}: it has learnt by {other.tuner}, {world.path} by {world.manifest.tuner}, which keeps a concept otherwise; move it to a fresh world"
+        )
+    long, version = read_long_term(files), next(v for v in reversed(other.lineage()) if v.token == token)
+    if token in long.prompts and other.clip_fingerprint == world.manifest.clip_fingerprint:
+        prompts = [_alone(prompt, token, check, other.concepts) for prompt in long.prompts[token]]
+        remembered = LongTerm({check: long.features[token]}, {check: prompts})
+    else:
+        remembered = LongTerm()
+    facts = {"kind": "world", "was": token, "base": other.fingerprint}
+    drawn = token in other.present.drawn
+    return Parcel(
+        files.tensors("tokens.safetensors")[token], own, facts, [], remembered, drawn, version.photos
+    ), noun
+
+
+def _alone(prompt: str, token: str, to: str, concepts: dict[str, str]) -> str:
+    """``prompt`` with ``to`` for ``token``, and the nouns of the other ``concepts`` for them."""
+    for other, noun in concepts.items():
+        if other != token:
+            prompt = prompt.replace(f"{other} {noun}", noun).replace(other, noun)
+    return prompt.replace(token, to)

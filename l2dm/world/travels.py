@@ -1,0 +1,66 @@
+"""How concepts leave a world, and how they come into one: the verbs of export and import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+from ..concept.words import check_noun
+from ..errors import os_errors
+from .bundle import read_bundle
+from .exporting import Export, export
+from .importing import Arrived, move, take
+from .lesson import OnProgress
+from .parcel import Wanted
+from .repository import Repository
+
+
+class Travels(Repository):
+    """What a world does with files of other programs, and with other worlds."""
+
+    def export(
+        self, *tokens: str, format: str = "lora", out: str | Path | None = None, dtype: str = "", strength: float = 1.0
+    ) -> Export:  # fmt: skip
+        """Write ``tokens``, or all concepts, for other programs into the new folder ``out``, whole or not at all, with a sidecar ``export.json``.
+
+        ``format``: "lora" (kohya's keys), "diffusers" (peft's), "embedding", "custom-diffusion", "pipeline" (a diffusers folder with them merged in),
+        or "world" (one zip of everything, for ``import_world``). ``dtype``: "float32", "float16", "bfloat16"; "" as they are kept. ``strength``: times
+        what was learnt, in [-10, 10]. Raises TokenError, SettingsError (with the formats that do), ExchangeError.
+        """
+        return export(self, list(tokens), format, out, dtype, strength)
+
+    def import_file(
+        self, file: str | Path, *, token: str, noun: str, trigger: str = "", embedding: str | Path | None = None, denoiser_only: bool = False,
+        photos: str | Path | None = None, discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any,
+    ) -> Arrived:  # fmt: skip
+        """Take in a LoRA, an embedding or Custom Diffusion's weights (safetensors) as a concept like any other, as a new version.
+
+        ``trigger``: the words that its prompts said, such as "ohwx dog": ``<token> noun`` is read as these; by default the token's name and the noun.
+        ``embedding``: a file with the token's vectors instead. ``denoiser_only``: leave a text encoder's part out. ``photos``: to remember it by; else
+        it is remembered by pictures that it draws. ``changes``: settings of its examination, as ``learn`` has them, e.g. ``previews=0``. Raises ExchangeError, TokenError, SettingsError, WorldError.
+        """
+        wanted = Wanted(
+            token,
+            check_noun(noun),
+            trigger,
+            None if embedding is None else Path(embedding).expanduser(),
+            denoiser_only,
+        )
+        return take(self, Path(file).expanduser(), wanted, photos, discard, on_progress, changes)
+
+    @classmethod
+    def import_world(cls, file: str | Path, path: str | Path) -> Self:
+        """The world that ``export(format="world")`` packed, as the new folder ``path``; every file is checked. Raises ExchangeError, WorldError."""
+        path = Path(path).expanduser()
+        with os_errors(path):
+            read_bundle(Path(file).expanduser(), path)
+        return cls.open(path)
+
+    def import_concept(
+        self, other: str | Path, token: str, *, to: str = "", discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any
+    ) -> Arrived:  # fmt: skip
+        """Take in the concept ``token`` of another world of the same base, a folder or an exported zip, bit for bit; ``to``: its token here.
+        ``changes``: as in ``import_file``.
+
+        Raises TokenError, WorldError."""
+        return move(self, Path(other).expanduser(), token, to or token, discard, on_progress, changes)

@@ -1,0 +1,291 @@
+"""In: a concept from elsewhere is drawn as stock diffusers draws its file, is one of the world's own, and leaves all other prompts alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from crash import kill_at_each_change
+from safetensors.torch import load_file, save_file
+from travel import FAMILIES, LESSON, PLAIN, another, copied, draw_stock, drawn, made, taught
+
+from benchmarks.stress.ground import say
+from l2dm import World
+from l2dm.backbone.sites import picture_layers
+from l2dm.errors import ExchangeError, PromptError, SettingsError, TokenError, WorldError
+from l2dm.report.card import card
+from l2dm.world.manifest import Manifest
+from l2dm.world.repair import examine
+
+LAMP = "a photo of lamp dog"
+#: No examination, and few steps for what it is remembered by.
+FEW = {"previews": 0, "prior_steps": 2}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def sent(request, tmp_path_factory) -> tuple[World, Path]:
+    """A taught world of each family, and <rex> of it as a LoRA file."""
+    world = taught(request.param, tmp_path_factory.mktemp(request.param))
+    return world, world.export(
+        "<rex>", out=world.path.parent / "lora", strength=0.5
+    ).folder / "rex.safetensors"
+
+
+@pytest.fixture(scope="module")
+def sd(tmp_path_factory) -> tuple[World, Path]:
+    world = taught("sd", tmp_path_factory.mktemp("sd"))
+    return world, world.export("<rex>", out=world.path.parent / "lora").folder
+
+
+# ---------------------------------------------------------------- LoRA
+
+
+def test_an_imported_lora_is_drawn_as_stock_diffusers_draws_it_and_changes_no_other_prompt(sent, tmp_path):
+    source, file = sent
+    world = copied(source, tmp_path / "world")
+    before = drawn(world, "a photo of <rex> dog")
+    arrived = world.import_file(file, token="<max>", noun="dog", trigger="lamp dog", **FEW)
+    assert arrived.notes == ["<max> dog is read as 'lamp dog'"] and arrived.version.concepts["<max>"] == "dog"
+    theirs = draw_stock(world, LAMP, file)
+    assert np.array_equal(drawn(world, "a photo of <max> dog"), theirs)
+    assert not np.array_equal(theirs, draw_stock(world, LAMP))
+    assert np.array_equal(drawn(world, PLAIN), draw_stock(world, PLAIN))
+    assert np.array_equal(drawn(world, "a photo of <rex> dog"), before)
+
+
+def test_a_lora_that_is_imported_and_exported_is_the_same_file_of_weights(sent, tmp_path):
+    source, file = sent
+    world = another(source, tmp_path / "world")
+    for given in (
+        file,
+        source.export("<rex>", format="diffusers", out=tmp_path / "peft", strength=0.5).folder,
+    ):
+        token = "<max>" if given == file else "<ada>"
+        world.import_file(given, token=token, noun="dog", trigger="lamp", **FEW)
+        out = world.export(token, out=tmp_path / token[1:-1]).folder / f"{token[1:-1]}.safetensors"
+        before, after = load_file(file), load_file(out)
+        assert before.keys() == after.keys()
+        assert all(
+            torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before
+        )
+
+
+def test_an_imported_concept_is_one_like_any_other(sd, tmp_path):
+    source, folder = sd
+    world = copied(source, tmp_path / "world")
+    done = world.import_file(folder, token="<max>", noun="dog", **FEW)
+    assert done.notes == [] and done.version.drawn == ["<max>"]
+    version = done.version
+    assert torch.equal(
+        world._files.tensors("tokens.safetensors")["<max>"],
+        world._files.tensors("tokens.safetensors")["<rex>"],
+    )
+    line = world.history()[-1]
+    assert (line["action"], line["kind"], line["token"]) == ("import", "lora", "<max>") and len(
+        line["sha256"]
+    ) == 64
+    assert examine(world.path, deep=True).faults == []
+    world.learn(
+        source.path.parent / "photos",
+        token="<ada>",
+        noun="cat",
+        **LESSON | {"mixes": 2, "method": "l2dm", "previews": 1},
+    )
+    assert {row["token"] for row in card(world.manifest)["concepts"]} == {"<rex>", "<tom>", "<max>", "<ada>"}
+    together = drawn(world, "a <max> dog and a <ada> cat", guidance="none")
+    assert not np.array_equal(together, drawn(world, "a <max> dog and a cat", guidance="none"))
+    world.forget("<max>")
+    with pytest.raises(PromptError, match="not in this world"):
+        drawn(world, "a <max> dog")
+    world.undo(), world.undo(), world.undo()
+    assert world.version == version.parent and "<max>" not in world.concepts
+    assert np.array_equal(drawn(world, "a <rex> dog"), drawn(source, "a <rex> dog"))
+
+
+def test_it_is_remembered_by_photos_where_there_are_some(sd, tmp_path):
+    source, folder = sd
+    world = copied(source, tmp_path / "world")
+    done = world.import_file(folder, token="<max>", noun="dog", photos=source.path.parent / "photos", **FEW)
+    assert done.version.photos == 2 and done.version.drawn == []
+    assert len(world._files.tensors("memory.safetensors")["<max>"]) == 2
+
+
+@pytest.mark.slow
+def test_a_locon_of_uneven_ranks_and_convolutions_outside_of_blocks(sd, tmp_path):
+    """Samplers' convolutions too, which no lesson of ours changes; alone, and with another while a third is learnt."""
+    source, _ = sd
+    unet = source.backbone("float32").denoiser
+    layers = {name.removesuffix(".layer"): layer for name, layer in picture_layers(unet).items()}
+    layers |= {name: layer for name, layer in unet.named_modules() if name.endswith(("samplers.0.conv",))}
+    tensors, generator = {}, torch.Generator().manual_seed(5)
+    for i, (name, layer) in enumerate(layers.items()):
+        (out, *into), rank, stem = layer.weight.shape, 1 + i % 3, f"lora_unet_{name.replace('.', '_')}"
+        tensors[f"{stem}.lora_down.weight"] = torch.randn(rank, *into, generator=generator)
+        tensors[f"{stem}.lora_up.weight"] = 0.05 * torch.randn(
+            out, rank, *[1] * (len(into) - 1), generator=generator
+        )
+    save_file(tensors, tmp_path / "locon.safetensors")
+    world = another(source, tmp_path / "world")
+    world.import_file(tmp_path / "locon.safetensors", token="<max>", noun="dog", trigger="lamp", **FEW)
+    theirs = draw_stock(world, LAMP, tmp_path / "locon.safetensors")
+    assert np.array_equal(drawn(world, "a photo of <max> dog"), theirs)
+    assert np.array_equal(drawn(World.open(world.path), "a photo of <max> dog"), theirs)
+    assert np.array_equal(drawn(world, PLAIN), draw_stock(world, PLAIN))
+    four = drawn(world, "a photo of <max> dog", n=4, batch=4).astype(int)
+    assert abs(four - theirs).max() <= 1, "added to the weights"
+    world.learn(
+        source.path.parent / "photos", token="<ada>", noun="cat", **LESSON | {"mixes": 2, "method": "l2dm"}
+    )
+    assert np.array_equal(drawn(world, "a photo of <max> dog"), theirs)
+
+
+def test_a_text_encoders_part_is_left_out_only_where_that_is_asked_for(sd, tmp_path):
+    source, folder = sd
+    tensors = load_file(folder / "rex.safetensors")
+    stem = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+    tensors |= {f"{stem}.lora_down.weight": torch.ones(1, 16), f"{stem}.lora_up.weight": torch.ones(16, 1)}
+    save_file(tensors, tmp_path / "text.safetensors")
+    world = another(source, tmp_path / "world")
+    with pytest.raises(ExchangeError, match="add --denoiser-only"):
+        world.import_file(tmp_path / "text.safetensors", token="<max>", noun="dog", **FEW)
+    done = world.import_file(
+        tmp_path / "text.safetensors", token="<max>", noun="dog", denoiser_only=True, **FEW
+    )
+    assert done.notes[0].startswith("left out: the text encoder's part, 1 layers")
+
+
+# ---------------------------------------------------------------- embeddings
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_embedding_of_one_or_several_vectors_is_read_as_stock_diffusers_reads_it(sd, tmp_path, count):
+    source, _ = sd
+    vectors = torch.randn(count, 16, generator=torch.Generator().manual_seed(1))
+    save_file({"<gem>": vectors}, tmp_path / "gem.safetensors")
+    world = copied(source, tmp_path / "world")
+    world.import_file(tmp_path / "gem.safetensors", token="<gem>", noun="cat", **FEW)
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(world.manifest.base, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_textual_inversion(tmp_path / "gem.safetensors")
+    theirs = draw_stock(world, "a photo of <gem> cat", pipe=pipe)
+    assert np.array_equal(drawn(world, "a photo of <gem> cat"), theirs)
+    assert np.array_equal(drawn(World.open(world.path), "a photo of <gem> cat"), theirs)
+    out = world.export("<gem>", format="embedding", out=tmp_path / "out").folder / "gem-embedding.safetensors"
+    assert torch.equal(load_file(out)["<gem>"], vectors)
+    with pytest.raises(SettingsError, match="export with --format embedding"):
+        world.export("<gem>", out=tmp_path / "lora")
+
+
+@pytest.mark.slow
+def test_an_embedding_comes_into_worlds_of_every_tuner(tmp_path):
+    world = taught("sd", tmp_path, "<rex>", method="custom-diffusion", prior_weight=0.0)
+    save_file({"emb_params": torch.ones(16)}, tmp_path / "gem.safetensors")
+    world.import_file(tmp_path / "gem.safetensors", token="<gem>", noun="cat", **FEW)
+    assert not np.array_equal(drawn(world, "a <gem> cat"), drawn(world, "a <rex> cat"))
+    save_file({"unet.x.lora_A.weight": torch.ones(1, 1)}, tmp_path / "lora.safetensors")
+    with pytest.raises(SettingsError, match="learnt by key_value, which has no place for an adapter"):
+        world.import_file(tmp_path / "lora.safetensors", token="<max>", noun="dog", **FEW)
+
+
+# ---------------------------------------------------------------- other worlds
+
+
+def own(world: World, token: str) -> dict[str, torch.Tensor]:
+    """All that is a concept's own in the present version, under names without its token."""
+    files = world._files
+    found = {
+        "vector": files.tensors("tokens.safetensors")[token],
+        "memory": files.tensors("memory.safetensors")[token],
+    }
+    return found | {
+        name.partition("/")[2]: t for name, t in files.tensors(f"adapter-{token[1:-1]}.safetensors").items()
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_concept_moved_to_another_world_is_bit_identical_there(sd, tmp_path, packed):
+    source, _ = sd
+    place = source.export(format="world", out=tmp_path / "w.zip").folder if packed else source.path
+    world = another(source, tmp_path / "world")
+    done = world.import_concept(place, "<tom>", to="<max>", **FEW)
+    assert done.version.concepts == {"<max>": "cat"} and done.version.photos == 2 and done.version.drawn == []
+    before, after = own(source, "<tom>"), own(world, "<max>")
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert np.array_equal(drawn(world, "a photo of <max> cat"), drawn(source, "a photo of <tom> cat"))
+    with pytest.raises(TokenError, match="give it another name here: --as '<max-2>'"):
+        world.import_concept(place, "<rex>", to="<max>", **FEW)
+    with pytest.raises(TokenError, match="has learnt <rex>, <tom>"):
+        world.import_concept(place, "<ada>", **FEW)
+
+
+def test_concepts_of_another_base_or_of_shared_weights_do_not_move(sd, tmp_path):
+    source, _ = sd
+    other = taught("sd", tmp_path / "kv", "<ada>", method="custom-diffusion", prior_weight=0.0)
+    world = another(other, tmp_path / "world")
+    with pytest.raises(WorldError, match="export it and import the file"):
+        world.import_concept(other.path, "<ada>", **FEW)
+    with pytest.raises(WorldError, match="over another base"):
+        made("sdxl", tmp_path / "xl").import_concept(source.path, "<rex>")
+    assert world.version == 0 and World.open(world.path).manifest == Manifest.read(world.path)
+
+
+def test_a_world_in_a_zip_is_the_world(sd, tmp_path):
+    source, _ = sd
+    file = source.export(format="world", out=tmp_path / "w.zip").folder
+    world = World.import_world(file, tmp_path / "again")
+    assert world.manifest.versions == source.manifest.versions and examine(world.path, deep=True).faults == []
+    assert np.array_equal(drawn(world, "a <rex> dog"), drawn(source, "a <rex> dog"))
+    with pytest.raises(WorldError, match="already exists"):
+        World.import_world(file, tmp_path / "again")
+
+
+# ---------------------------------------------------------------- the command line, kills
+
+
+def test_the_command_line_takes_files_and_worlds_in(sd, tmp_path):
+    source, folder = sd
+    world, few = another(source, tmp_path / "world").path, ["--settings", str(tmp_path / "few.toml")]
+    (tmp_path / "few.toml").write_text("previews = 0\nprior_steps = 2\n")
+    code, said = say(["import", str(world), str(folder), "--token", "<max>", "--noun", "dog", "--json", *few])
+    assert code == 0 and json.loads(said)["version"] == 1, said
+    code, said = say(["import", str(world), "--from", str(source.path), "--token", "<tom>", "--json", *few])
+    assert code == 0 and json.loads(said)["noun"] == "cat", said
+    file = tmp_path / "w.zip"
+    assert say(["export", str(world), "--format", "world", "--out", str(file)])[0] == 0
+    code, said = say(["import", str(tmp_path / "again"), str(file)])
+    assert code == 0 and "that has learnt <max> dog, <tom> cat" in said, said
+    for wrong, message in {
+        (): "give a file, or --from", (str(folder),): "--token is missing", (str(folder), "--token", "<x>"): "--noun is missing",
+        ("--from", str(world), "--token", "<max>", "--trigger", "x"): "--trigger does nothing with --from",
+        (str(folder), "--token", "<x>", "--noun", "dog", "--as", "<y>"): "--as does nothing without --from",
+    }.items():  # fmt: skip
+        code, said = say(["import", str(world), *wrong])
+        assert code == 2 and message in said and len(said.splitlines()) == 1, said
+
+
+@pytest.mark.slow
+def test_an_import_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
+    source, _ = sd
+    save_file({"<gem>": torch.ones(16)}, tmp_path / "gem.safetensors")
+    place, opened = tmp_path / "world", []
+
+    def fresh():
+        shutil.rmtree(place, ignore_errors=True)
+        opened[:] = [copied(source, place)]
+        opened[0]._backbone, opened[0].tuner, opened[0]._loaded = source.backbone("float32"), source.tuner, 2
+
+    def take():
+        opened[0].import_file(tmp_path / "gem.safetensors", token="<gem>", noun="cat", **FEW)
+
+    for _ in kill_at_each_change(place, fresh, take):
+        after = World.open(place)
+        assert list(after.concepts) in (["<rex>", "<tom>"], ["<rex>", "<tom>", "<gem>"])
+        assert examine(place).faults == []
+        source.unload_unless("")
+    assert "<gem>" in World.open(place).concepts
