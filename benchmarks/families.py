@@ -153,7 +153,7 @@ def photo(place: str) -> Path:
 
 def lesson(folder: Path) -> dict[str, Any]:
     """A world's whole lesson."""
-    past.COMPANIONS, loop.mixes = ("cat",), functools.partial(loop.mixes, count=8)
+    past.COMPANIONS, loop.mixes = ("cat",), functools.partial(loop.mixes, count=2)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as photos:
         world = World.create(Path(place) / "world", folder)

@@ -106,6 +106,18 @@ def test_a_large_base_is_learnt_and_drawn_in_half_and_what_is_trained_in_whole_p
     assert backbone.vae.use_slicing
 
 
+@pytest.mark.parametrize("large", [True, False])
+def test_a_large_base_has_no_clip_beside_it_while_it_learns(folder, photos, tmp_path, monkeypatch, large):
+    monkeypatch.setattr(precision, "LARGE", 0 if large else 1 << 40)
+    world = World.create(tmp_path / "world", folder, clip=tiny_clip(tmp_path / "clip"))
+    _ = world.backbone().features
+    there = []
+    told = lambda progress: progress.step and there.append("features" in vars(world.backbone()))  # noqa: E731
+    few = QUICK | {"steps": 1, "previews": 1}
+    version = world.learn(photos, token="<rex>", noun="dog", **few, on_progress=told)
+    assert there == [not large] and version.scores["<rex>"]["own"] is not None
+
+
 def test_who_changes_the_weights_themselves_learns_in_float32_and_draws_in_what_is_asked_for(
     folder, photos, tmp_path, monkeypatch
 ):

@@ -112,6 +112,11 @@ class Backbone(Text):
         """The CLIP pair that pictures are remembered and compared by, if there is one."""
         return ImageFeatures(self.clip, self.device) if self.clip else None
 
+    def release_features(self) -> None:
+        """Free the memory of a large base's CLIP pair, which may be as much as its own; it is loaded again when it is asked."""
+        if is_large(self.source):
+            vars(self).pop("features", None)
+
     def hold_in(self, dtype: torch.dtype) -> None:
         """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps would come to nothing in half."""
         for name in self.family.networks:

@@ -68,9 +68,10 @@ class Engine:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around all steps, within ``training``: frozen weights as the steps read them. An autoencoder has nothing to do there, and leaves an
-        accelerator's memory."""
+        """Around all steps, within ``training``: frozen weights as the steps read them. A CLIP pair and an autoencoder have nothing to do there,
+        and leave the memory (the latter an accelerator's)."""
         backbone = self.backbone
+        backbone.release_features()
         halved = frozen_in_bfloat16(backbone.denoiser) if self.fast else nullcontext()
         with (
             backbone.in_main_memory("vae"),

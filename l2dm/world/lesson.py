@@ -156,7 +156,7 @@ class Lesson:
                 f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} change from block to block; choose "
                 "another method, such as l2dm"
             )
-        if backbone.features is None and (memory or s.keep_if_forgetting_below):
+        if backbone.clip is None and (memory or s.keep_if_forgetting_below):
             what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
             raise SettingsError(
                 f"{what} compares pictures by a CLIP model, and {self.world.path} has none; give it one: "
@@ -219,7 +219,7 @@ class Lesson:
     def due(self, backbone: Backbone, long: LongTerm) -> list[str]:
         """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares with what is remembered."""
         last = {token: score.version for token, score in self.world.manifest.scores.items()}
-        most = self.settings.report_concepts if backbone.features else 0
+        most = self.settings.report_concepts if backbone.clip else 0
         return due([*self.world.concepts, self.concept.token], last, most)
 
     def draw(self, backbone: Backbone, prompt: str, n: int = 0) -> list[Image.Image]:
@@ -265,7 +265,7 @@ class Lesson:
         world = self.world
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
         tokens = self.due(backbone, long) if self.settings.previews else []
-        asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.features else []
+        asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.clip else []
         nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)
         done = 0
@@ -278,7 +278,7 @@ class Lesson:
             return images
 
         pictures = {token: drawn(f"a photo of {token} {concepts[token]}") for token in tokens}
-        if backbone.features is None:
+        if backbone.clip is None:
             return {}, {}, {}, pictures
         scores, drifts = self.score(backbone, long, pictures, number), {}
         for noun in asked:

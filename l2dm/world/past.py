@@ -176,7 +176,7 @@ def _renewed(
 
 def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
     """Add to long-term memory the CLIP feature and prompt of each photo of ``concept``; nothing without a CLIP pair."""
-    if backbone.features is not None:
+    if backbone.clip is not None:
         long.features[concept.token] = backbone.features.images([photo.image for photo in concept.photos])
         long.prompts[concept.token] = [concept.prompts(photo)[0] for photo in concept.photos]
 

@@ -28,7 +28,7 @@ def recollect(
     """Add to ``long`` every concept of the world that it lacks, as the present model draws it; returns their tokens. Nothing without a
     CLIP pair. Kept beside the checkpoints, so that a stopped learning finds it."""
     missing = [token for token in manifest.concepts if token not in long.features]
-    if backbone.features is None or not missing:
+    if backbone.clip is None or not missing:
         return []
     facts = [manifest.head, missing, settings.prior_steps, guidance_scale, manifest.clip_fingerprint]
     identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
