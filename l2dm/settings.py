@@ -229,6 +229,10 @@ class GenerateSettings(Checked):
     device: str = setting(
         "auto", choices=DEVICES, text="what draws; auto: CUDA where there is one, else the CPU"
     )
+    offload: bool = setting(
+        False,
+        text="keep in an accelerator's memory only the part of the base that works: slower, for small cards",
+    )
     guidance: str = setting(
         "auto",
         choices=GUIDANCES,

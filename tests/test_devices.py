@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
+from accelerate.hooks import remove_hook_from_module
 from conftest import QUICK
 from diffusers import DiffusionPipeline
 from families.folders import tiny_folder
@@ -17,7 +20,7 @@ from l2dm import World
 from l2dm.backbone import Backbone, find_base, precision
 from l2dm.backbone.devices import find_device
 from l2dm.backbone.precision import held_dtype, upcast
-from l2dm.errors import LearningDiverged, SettingsError
+from l2dm.errors import BaseModelError, LearningDiverged, SettingsError
 
 PLAIN = "a photo of a cat at night"
 DRAW = {"n": 1, "steps": 2, "seed": 3, "guidance_scale": 4.0}
@@ -197,6 +200,54 @@ def test_a_device_that_is_not_there_is_one_line(world, folder, photos):
     with pytest.raises(SettingsError, match="device = 'tpu': expected one of auto, cuda, mps, cpu"):
         world.generate(PLAIN, **DRAW, device="tpu")
     assert world.version == 1 and drawn(world).std() > 0
+
+
+def test_to_offload_from_a_cpu_is_refused(world):
+    with pytest.raises(
+        SettingsError, match="offload = true spares an accelerator's memory, and device = cpu"
+    ):
+        world.generate(PLAIN, **DRAW, offload=True)
+    assert drawn(world).std() > 0
+
+
+def test_offloaded_parts_draw_the_same_bits(world, folder, monkeypatch):
+    """diffusers' own offloading refuses a CPU: here accelerate's hooks, by which it works, move the parts from CPU to CPU."""
+    moved = []
+
+    def offloaded(pipe, device):
+        hook = None
+        for part in ("text_encoder", "unet", "vae"):
+            network = getattr(pipe, part)
+            remove_hook_from_module(network, recurse=True)
+            network, hook = cpu_offload_with_hook(network, device, prev_module_hook=hook)
+            monkeypatch.setattr(
+                hook.hook,
+                "pre_forward",
+                lambda *a, part=part, own=hook.hook.pre_forward, **k: moved.append(part) or own(*a, **k),
+            )
+
+    monkeypatch.setattr(DiffusionPipeline, "enable_model_cpu_offload", offloaded)
+    prompt = {"prompt": "a <rex> dog and a cat", **DRAW, "guidance": "l2dm"}
+    whole, plain = world.generate(**prompt)[0].image, drawn(world)
+    world.backbone().offload = True
+    found = world.generate(**prompt, offload=True)[0].image
+    assert np.array_equal(np.asarray(found), np.asarray(whole)) and set(moved) == {
+        "text_encoder",
+        "unet",
+        "vae",
+    }
+    assert np.array_equal(drawn(world, offload=True), plain)
+    assert np.array_equal(drawn(world), plain) and not world.backbone().offload
+
+
+def test_a_quantized_base_is_refused_by_its_configurations(tmp_path):
+    place = tiny_folder("sd", tmp_path / "sd") / "unet" / "config.json"
+    config = json.loads(place.read_text())
+    place.write_text(json.dumps(config | {"quantization_config": {"quant_method": "bitsandbytes"}}))
+    with pytest.raises(
+        BaseModelError, match=r"its unet is quantized \(bitsandbytes\), and l2dm learns and draws beside"
+    ):
+        Backbone.load(tmp_path / "sd")
 
 
 # ---------------------------------------------------------------- optimizers

@@ -45,6 +45,7 @@ class Backbone(Text):
     clip: Path | None = None
     dtype: torch.dtype = torch.float32
     device: torch.device = torch.device("cpu")  # noqa: RUF009
+    offload: bool = False
     changes: list[Callable[[Conditioning], Conditioning]] = field(default_factory=list, repr=False)
     conditioning: Conditioning | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -56,24 +57,30 @@ class Backbone(Text):
 
     @classmethod
     def load(
-        cls, base: str | Path | Source = MINI, device: str | torch.device = "auto", clip: str = OWN, precision: str = "auto"
+        cls, base: str | Path | Source = MINI, device: str | torch.device = "auto", clip: str = OWN, precision: str = "auto",
+        offload: bool = False,
     ) -> Backbone:  # fmt: skip
         """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a model of any of the families,
         or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded. ``device``: see
-        ``find_device``; on "meta" no weights are read; ``precision``: of the frozen weights, see ``held_dtype``.
+        ``find_device``; on "meta" no weights are read; ``precision``: of the frozen weights, see ``held_dtype``. ``offload``: to draw alone, with
+        all weights in main memory but those of the part that works; see diffusers' ``enable_model_cpu_offload``.
 
         Raises BaseModelError when it is missing, incomplete, or of another kind, SettingsError where there is no such device.
         """
         source = find_base(base)
         device = find_device(device)
+        if offload and device.type == "cpu":
+            raise SettingsError(
+                "offload = true spares an accelerator's memory, and device = cpu has its parts in main memory anyway: leave it out"
+            )
         dtype = held_dtype(source, device, precision)
         parts, notes = load(source, dtype, weights=device.type != "meta")
         clip_folder = find_clip(clip, source, download=False)
-        backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device)
+        backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device, offload)
         if is_large(source) and hasattr(parts.get("vae"), "enable_slicing"):
             parts["vae"].enable_slicing()  # of one picture after another
         for name in backbone.family.networks:
-            parts[name].to(device).eval().requires_grad_(False)
+            parts[name].to("cpu" if offload else device).eval().requires_grad_(False)
         vectors, first = torch.nn.ParameterList(), 0
         for reader in backbone.readers:
             tokens = PersonalTokens(reader.encoder.get_input_embeddings(), vectors, first)
@@ -279,4 +286,6 @@ class Backbone(Text):
             **self.family.options(self.source),
         )
         pipe.set_progress_bar_config(disable=True)
+        if self.offload:
+            pipe.enable_model_cpu_offload(device=self.device)
         return pipe

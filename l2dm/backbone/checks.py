@@ -22,6 +22,12 @@ _OTHER_SAMPLER = (
 def check(source: Source) -> None:
     """Raises BaseModelError when ``source`` is no model that can be learnt from."""
     source.family.check(source)
+    for part in source.family.networks:
+        if how := source.settings_of(part).get("quantization_config"):
+            raise BaseModelError(
+                f"{source.said}: its {part} is quantized ({how.get('quant_method', 'unnamed')}), and l2dm learns and draws beside weights in "
+                "float32, bfloat16 or float16: give the base in one of these"
+            )
     kind, settings = scheduler_class(source), source.settings_of("scheduler")
     if source.family.flow:
         if kind is not FlowMatchEulerDiscreteScheduler:

@@ -53,6 +53,12 @@ def generate(
     threads: ThreadCount = None,
     precision: Precision = None,
     device: Device = None,
+    offload: Annotated[
+        bool | None,
+        typer.Option(
+            "--offload", help="On a small GPU: keep in its memory only the part of the base that works."
+        ),
+    ] = None,
     show_attention: Annotated[
         bool,
         typer.Option(
@@ -78,7 +84,7 @@ def generate(
     opened = World.open(world, whole=False, base=base)
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
                    subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
-                   threads=threads, precision=precision, device=device)  # fmt: skip
+                   threads=threads, precision=precision, device=device, offload=offload)  # fmt: skip
     chosen = settings_from(opened, "generate", settings, options)
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")

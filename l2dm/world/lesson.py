@@ -98,7 +98,7 @@ class Lesson:
         world, concept, settings = self.world, self.concept, self.settings
         began = time.monotonic()
         changed = TUNERS[METHODS[settings.method].tuner].changes_weights
-        backbone = world.backbone("float32" if changed else settings.precision, settings.device)
+        backbone = world.backbone("float32" if changed else settings.precision, settings.device, False)
         self.check(backbone)
         check_captions(concept, settings.captions_only, backbone)
         own = backbone.own_vector(concept.token)

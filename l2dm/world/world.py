@@ -122,7 +122,9 @@ class World(Travels):
             self._source = source_of(self.path, self.manifest)
         return self._source
 
-    def backbone(self, precision: str | None = None, device: str | None = None) -> Backbone:
+    def backbone(
+        self, precision: str | None = None, device: str | None = None, offload: bool | None = None
+    ) -> Backbone:
         """The base with this world's weights and tokens in place, as ``Backbone.load`` holds it; loaded when first needed so.
 
         None: as it is loaded by now, else as for "auto", which is float32 where the world changes the base's own weights."""
@@ -132,13 +134,13 @@ class World(Travels):
         if (
             self._backbone is None
             or self._loaded not in (-1, self.version)
-            or not self._held(precision, device)
+            or not self._held(precision, device, offload)
         ):
             check_base(self.path, self.manifest, self.source)
             clip = str(clip_of(self.path, self.manifest, self.source) or NONE)
             self._unload()
             loaded = "float32" if kind.changes_weights else precision or "auto"
-            self._backbone = Backbone.load(self.source, device or "auto", clip, loaded)
+            self._backbone = Backbone.load(self.source, device or "auto", clip, loaded, bool(offload))
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
@@ -153,11 +155,12 @@ class World(Travels):
         self._loaded = self.version
         return backbone
 
-    def _held(self, precision: str | None, device: str | None) -> bool:
+    def _held(self, precision: str | None, device: str | None, offload: bool | None) -> bool:
         """Whether what is loaded is so."""
-        there = find_device(device) if device else self._backbone.device
-        wanted = held_dtype(self.source, there, precision) if precision else self._backbone.dtype
-        return (self._backbone.device, self._backbone.dtype) == (there, wanted)
+        now = self._backbone
+        there = find_device(device) if device else now.device
+        wanted = held_dtype(self.source, there, precision) if precision else now.dtype
+        return (now.device, now.dtype) == (there, wanted) and offload in (None, now.offload)
 
     def _read_present(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """The present version's token vectors and weights. Where another process took it away since it was opened, the world
