@@ -277,7 +277,7 @@ def test_a_benchmarks_worlds_remember_by_the_clip_model_it_is_given(tmp_path, ba
 
 
 def test_long_work_is_told_in_minutes_by_one_step_that_was_measured(base):
-    backbone, clock = Backbone.load(base, clip="none"), iter([100.0, 120.0])
+    backbone, clock = Backbone.load(base, clip="none"), iter([100.0, 130.0, 150.0])
     line = long_work(backbone, GenerateSettings(n=2, steps=10, height=48, width=48), lambda: next(clock))
     assert line.startswith("2 pictures of 48 x 48 pixels in 10 steps: at least 60 minutes, "), (
         "2 * 10 * 20 s * 9"

@@ -40,14 +40,17 @@ def long_work(
 ) -> str:
     """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; "" where they have not.
 
-    How long they take at least is told from one step at the base's own size, measured now: a denoiser's work grows with the pixels or faster."""
+    How long they take at least is told from one step at the base's own size, measured now, the second one, as the first also sets things up:
+    a denoiser's work grows with the pixels or faster."""
     own, (height, width) = backbone.side, size_of(backbone, settings).values()
     times, steps = height * width / own**2, backbone.family.fewest_steps
     if times <= _MANY:
         return ""
-    began = clock()
-    backbone.draw_latents([""], steps, settings.guidance_scale)
-    step = (clock() - began) / steps
+    moments = [clock()]
+    for _ in range(2):
+        backbone.draw_latents([""], steps, settings.guidance_scale).cpu()  # waits for what a GPU still does
+        moments.append(clock())
+    step = (moments[2] - moments[1]) / steps
     return (
         f"{counted(settings.n, 'picture')} of {width} x {height} pixels in {counted(settings.steps, 'step')}: at least "
         f"{spoken_time(settings.n * settings.steps * step * times)}, as a step at this base's own {own} x {own} took {spoken_time(step)} and "
