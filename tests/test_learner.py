@@ -68,7 +68,7 @@ def test_the_objective_is_its_literal_twin(backbone, kind):
     ]
     with torch.no_grad():
         fast, values = objective(other, parts, torch.Generator().manual_seed(9))
-        slow = literal_objective(other, parts, 9)
+        slow = literal_objective(other, parts, torch.Generator().manual_seed(9))
     assert fast.item() == pytest.approx(slow, rel=1e-4)
     assert fast.item() == pytest.approx(values["concept"] + 0.7 * values["prior"], rel=1e-5)
 

@@ -103,6 +103,14 @@ def test_a_move_is_kept(name, config, changed):
     )
 
 
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscrete", "DPMSolverMultistep"])
+def test_flows_tell_their_signal_by_the_time_whatever_the_solver(name):
+    flows = {"prediction_type": "flow_prediction", "use_flow_sigmas": True} if name[0] == "D" else {}
+    scheduler = getattr(diffusers, f"{name}Scheduler")(**flows)
+    assert signal_share(scheduler, torch.tensor(500)) == pytest.approx(0.5**0.5)
+    assert signal_share(scheduler, torch.tensor(900)) == pytest.approx(0.1 / (0.1**2 + 0.9**2) ** 0.5)
+
+
 def test_regions_are_chosen_where_there_is_signal(backbone):
     things = mentions(PROMPT, {}, backbone, ("dog", "cat"))
     scheduler = backbone.pipeline().scheduler

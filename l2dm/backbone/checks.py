@@ -30,10 +30,11 @@ def check(source: Source) -> None:
             )
     kind, settings = scheduler_class(source), source.settings_of("scheduler")
     if source.family.flow:
-        if kind is not FlowMatchEulerDiscreteScheduler:
+        flows = settings.get("prediction_type") == "flow_prediction" and settings.get("use_flow_sigmas")
+        if kind is not FlowMatchEulerDiscreteScheduler and not flows:
             raise BaseModelError(
-                f"{source.said}: its sampler is a {kind.__name__}; l2dm learns flow matching of FlowMatchEulerDiscreteScheduler: put that in "
-                "its folder scheduler"
+                f"{source.said}: its sampler is a {kind.__name__} without flows; l2dm learns flow matching of FlowMatchEulerDiscreteScheduler and "
+                "of solvers with use_flow_sigmas and prediction_type flow_prediction: put one of these in its folder scheduler"
             )
         return
     prediction = settings.get("prediction_type", "epsilon")

@@ -14,7 +14,7 @@ _SINGLE_STREAM = ("single_transformer_blocks", "layers")
 #: Blocks of a denoiser's own work on picture and text; what is outside of them is its way in and out, and its reading of time.
 _BLOCKS = (".attentions.", ".resnets.", *(f".{name}." for name in ("transformer_blocks", "noise_refiner", "context_refiner", *_SINGLE_STREAM)))  # fmt: skip
 #: What text features go through before all blocks.
-_EMBEDDERS = ("caption_projection", "context_embedder", "encoder_hid_proj", "cap_embedder")
+_EMBEDDERS = ("caption_projection", "context_embedder", "encoder_hid_proj", "cap_embedder", "caption_norm")
 #: Blocks in whose rows the picture comes before the text, and the multiple to which it is padded.
 PICTURE_FIRST = {"JointTransformerBlock": 1, "ZImageTransformerBlock": 32}
 #: Layers within blocks that work on text alone.
@@ -66,12 +66,14 @@ def text_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def picture_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Linear layers and convolutions of all attention, feed-forward and residual blocks; keys and values of the text are among them."""
+    """Linear layers and convolutions of all attention, feed-forward and residual blocks; keys and values of the text are among them,
+    convolutions of each channel by itself (Sana) are not: they have no rank to speak of."""
     kinds = torch.nn.Linear, torch.nn.Conv2d
     return {
         name: module
         for name, module in denoiser.named_modules()
         if isinstance(module, kinds)
+        and getattr(module, "groups", 1) == 1
         and any(block in f".{name}" for block in _BLOCKS)
         and not any(part in name for part in _TIME)
     }
@@ -104,8 +106,10 @@ def text_width(denoiser: torch.nn.Module) -> int:
 def entering(denoiser: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
     """(B, length, width') of text ``features`` (B, length, width) as they come to the first block: what all of ``key_value_layers`` read where
     ``reads_features``, else what the blocks then work on."""
-    embedders = (getattr(denoiser, name, None) for name in _EMBEDDERS)
-    return next((embed(features) for embed in embedders if embed is not None), features)
+    for name in _EMBEDDERS:
+        if (embed := getattr(denoiser, name, None)) is not None:
+            features = embed(features)
+    return features
 
 
 def reads_features(denoiser: torch.nn.Module) -> bool:

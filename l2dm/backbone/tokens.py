@@ -17,9 +17,9 @@ from ..errors import TokenError
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> None:
-    """Make each of ``tokens`` one. Where a space is a token by itself (byte pairs of Qwen), the one before it belongs to it, as to any word."""
+    """Make each of ``tokens`` one. Where a space is a token by itself (Qwen, Gemma), the one before it belongs to it, as to any word."""
     spaced = bool(tokenizer(" ", add_special_tokens=False).input_ids)
-    tokenizer.add_tokens([AddedToken(token, lstrip=spaced) for token in tokens])
+    tokenizer.add_tokens([AddedToken(token, lstrip=spaced, normalized=not spaced) for token in tokens])
 
 
 def further_ids(tokenizer: PreTrainedTokenizerBase, token: str) -> list[int]:

@@ -46,8 +46,8 @@ def model_input(scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> tor
 def signal_share(scheduler, timestep: torch.Tensor) -> float:
     """sqrt(alpha_bar), in [0, 1]: the share of the picture itself in what the denoiser is given at ``timestep``; in flow matching
     (1 - s) / sqrt((1 - s)^2 + s^2), which is the same of latents whose variance is 1."""
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if alphas is None:
+    alphas = getattr(scheduler, "alphas_cumprod", None)  # solvers that were taught flows have them too
+    if alphas is None or scheduler.config.get("use_flow_sigmas"):
         s = float(timestep) / scheduler.config.num_train_timesteps
         return (1 - s) / math.hypot(1 - s, s)
     return float(alphas[min(len(alphas) - 1, max(0, round(float(timestep))))]) ** 0.5

@@ -60,10 +60,10 @@ class AttentionMaps:
         """Keep one cross-attention layer's probabilities, mean over heads: (B, pixels, tokens). ``mask`` (B, 1, tokens) is added."""
         if attn.norm_cross:
             context = attn.norm_encoder_hidden_states(context)
-        query, key = (
-            to(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for to, x in ((attn.to_q, hidden), (attn.to_k, context))
-        )
+        query, key = attn.to_q(hidden), attn.to_k(context)
+        if attn.norm_q is not None:  # Sana 1.5, over all heads together
+            query, key = attn.norm_q(query), attn.norm_k(key)
+        query, key = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key))
         scores = query @ key.mT * attn.scale
         self.keep((scores if mask is None else scores + mask[:, None]).float().softmax(-1).mean(1))
 

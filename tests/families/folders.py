@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     AutoencoderKLFlux2,
     DDPMScheduler,
@@ -27,6 +28,8 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     PNDMScheduler,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -40,6 +43,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
     Qwen2Tokenizer,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -49,7 +54,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from .tokenizers import clip_tokenizer, qwen_tokenizer, t5_tokenizer
+from .tokenizers import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
 
 #: Numbers in the features of one token, of every text encoder.
 WIDTH = 16
@@ -248,14 +253,39 @@ def deepfloyd_if() -> DiffusionPipeline:
     )  # fmt: skip
 
 
+def sana() -> DiffusionPipeline:
+    """Sana 1.5: linear attention, norms of queries and keys, Gemma, a strong autoencoder, a solver for betas that was taught flows; 32 px."""
+    tokenizer = gemma_tokenizer()
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=512,
+    )  # fmt: skip
+    transformer = SanaTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=WIDTH,
+        sample_size=8, qk_norm="rms_norm_across_heads",
+    )  # fmt: skip
+    blocks = {f"{part}_block_out_channels": (8, 8, 16) for part in ("encoder", "decoder")}
+    layers = {f"{part}_layers_per_block": (1, 1, 1) for part in ("encoder", "decoder")}
+    scales = {f"{part}_qkv_multiscales": ((),) * 3 for part in ("encoder", "decoder")}
+    flows = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    return SanaPipeline(
+        tokenizer=tokenizer, text_encoder=Gemma2Model(config), transformer=transformer,
+        vae=AutoencoderDC(latent_channels=4, scaling_factor=0.41407, **blocks, **layers, **scales),
+        scheduler=DPMSolverMultistepScheduler(**flows),
+    )  # fmt: skip
+
+
 FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
     make.__name__: make
     for make in (
-        sd, sdxl, pixart, pixart_1024, pixart_sigma, sd3, flux, flux2, z_image, deepfloyd_if
+        sd, sdxl, pixart, pixart_1024, pixart_sigma, sd3, flux, flux2, z_image, deepfloyd_if, sana
     )
 }  # fmt: skip
 #: What their pipelines have to be told to draw pictures as small as these.
-DRAWING = {name: {"use_resolution_binning": False} for name in FAMILIES if name.startswith("pixart")}
+DRAWING = {
+    name: {"use_resolution_binning": False} for name in FAMILIES if name.startswith(("pixart", "sana"))
+}
 
 
 def tiny_folder(family: str, folder: Path, seed: int = 0) -> Path:

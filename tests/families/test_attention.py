@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from reference.cross_attention import literal_cross_attention
 from reference.joint_attention import literal_text_attention
 
 from families.folders import DRAWING, FAMILIES
@@ -34,7 +35,14 @@ def made(family) -> tuple[DiffusionPipeline, torch.nn.Module]:
 
 
 def draw(pipe, family):
-    settings = {"num_inference_steps": 2, "height": 16, "width": 16, "output_type": "np", "guidance_scale": 0}
+    side = 32 if family == "sana" else 16
+    settings = {
+        "num_inference_steps": 2,
+        "height": side,
+        "width": side,
+        "output_type": "np",
+        "guidance_scale": 0,
+    }
     if "max_sequence_length" in inspect.signature(pipe.__call__).parameters:
         settings["max_sequence_length"] = 40
     prompts = ["a dog", "a photo of a red car at night in the city, on a road with grass and trees"]
@@ -73,6 +81,29 @@ def test_maps_are_an_explicit_softmax_and_watching_changes_no_bit(family):
         assert ours.shape == slow.shape and torch.allclose(ours, slow, atol=1e-5)
         assert torch.allclose(ours.sum(-1), torch.ones(2, pixels), atol=1e-5)
     assert not any("forward" in vars(module) for module in denoiser.modules()), "put back"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["sd", "sdxl", "pixart", "sana"])
+def test_maps_of_cross_attention_are_an_explicit_softmax(family):
+    pipe, denoiser = made(family)
+    cells, calls = 8, []
+    maps = AttentionMaps(map_size(denoiser, cells, cells))
+
+    def keep(layer, args, kwargs):
+        given = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs).arguments
+        if given["hidden_states"].shape[1] == maps.height * maps.width:
+            calls.append(
+                (layer, *map(given.get, ("hidden_states", "encoder_hidden_states", "attention_mask")))
+            )
+
+    for layer in text_attention(denoiser).values():
+        layer.register_forward_pre_hook(keep, with_kwargs=True)
+    with watched(denoiser, maps):
+        draw(pipe, family)
+        assert len(maps.layers) == len(calls) > 0
+        for ours, call in zip(maps.layers, calls):
+            assert torch.allclose(ours, literal_cross_attention(*call), atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["pixart", "pixart_sigma"])

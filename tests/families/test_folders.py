@@ -16,12 +16,12 @@ def test_a_tiny_folder_draws_in_diffusers_own_pipeline(family, tmp_path):
     pipe.set_progress_bar_config(disable=True)
 
     def draw(prompt, seed=0):
-        settings = {"num_inference_steps": 2, "height": 16, "width": 16, "output_type": "np"}
+        settings = {"num_inference_steps": 2, "height": 32, "width": 32, "output_type": "np"}
         generator = torch.Generator().manual_seed(seed)
         return pipe(prompt=prompt, generator=generator, **settings, **DRAWING.get(family, {})).images[0]
 
     picture = draw("a photo of a dog")
-    assert picture.shape == (16, 16, 3) and np.isfinite(picture).all() and picture.std() > 0
+    assert picture.shape == (32, 32, 3) and np.isfinite(picture).all() and picture.std() > 0
     assert np.array_equal(picture, draw("a photo of a dog"))
     assert not np.array_equal(picture, draw("a photo of a cat at night")), "the text has to be read"
 

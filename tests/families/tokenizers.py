@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer, Qwen2Tokenizer, T5Tokenizer
+from transformers import CLIPTokenizer, GemmaTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 _SENTENCE = (
     "a an and at beach bird blue boat car cat city dog drawing flower forest grass hill house in lamp night "
@@ -41,6 +41,15 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(
         [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -100.0), *scored], extra_ids=0, model_max_length=512
     )
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Byte pairs whose words end in ``▁``, and which begins every prompt with a mark."""
+    merges = [(f"▁{word[:i]}", word[i]) for word in WORDS for i in range(len(word))]
+    merges = list(dict.fromkeys(merges))
+    letters = ["▁", *map(chr, range(33, 127))]
+    vocabulary = _numbered(["<pad>", "<eos>", "<bos>", "<unk>", *letters, *map("".join, merges)])
+    return GemmaTokenizer(vocabulary, merges, model_max_length=512, add_bos_token=True)
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:

@@ -24,6 +24,7 @@ from .family import Family, Reads, class_named, pictures
 from .flux import Flux
 from .flux2 import Flux2Klein
 from .pixart import PixArtAlpha, PixArtSigma
+from .sana import Sana
 from .sd import StableDiffusion
 from .sd3 import StableDiffusion3
 from .sdxl import StableDiffusionXL
@@ -39,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     Flux2Klein(),
     ZImage(),
     DeepFloydIF(),
+    Sana(),
 )
 
 __all__ = ["FAMILIES", "Family", "Reads", "class_named", "family_of", "pictures"]

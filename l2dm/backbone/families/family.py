@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline, SchedulerMixin
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
@@ -187,7 +187,7 @@ class Family:
         """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
         with upcast(backbone.vae) as vae:
             encoded = vae.encode(pixels.to(backbone.device, vae.dtype))
-        latents = encoded.latent_dist.mode() if isinstance(vae, AutoencoderKL) else encoded.latents
+        latents = encoded.latent_dist.mode() if "latent_dist" in encoded else encoded[0]
         return (
             (latents - (getattr(vae.config, "shift_factor", None) or 0)) * vae.config.scaling_factor
         ).float()

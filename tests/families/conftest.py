@@ -1,0 +1,68 @@
+"""A tiny folder of every family, and a world that has learnt over it: made once for all that is held of families."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, paint
+from tiny import tiny_clip
+
+from families.contract import ROWS, loaded
+from families.folders import tiny_folder
+from l2dm import World
+from l2dm.backbone import Backbone
+from l2dm.backbone.families import FAMILIES
+
+
+@pytest.fixture(scope="package", autouse=True)
+def small():
+    """Families whose configurations do not tell how large pictures are draw them as small as the others, and none reads hundreds of tokens."""
+    with pytest.MonkeyPatch.context() as patch:
+        for family in FAMILIES:
+            if hasattr(family, "cells"):
+                patch.setattr(type(family), "cells", 8)
+            lengths = [64 if reads.length in (256, 512) else reads.length for reads in family.readers]
+            short = tuple(reads._replace(length=length) for reads, length in zip(family.readers, lengths))
+            patch.setattr(type(family), "readers", short)
+        yield
+
+
+@pytest.fixture(scope="package", params=ROWS)
+def folder(request, tmp_path_factory) -> Path:
+    return tiny_folder(request.param, tmp_path_factory.mktemp(request.param) / request.param)
+
+
+@pytest.fixture(scope="package")
+def photos(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("photos")
+    for i in range(2):
+        paint(i).save(place / f"{i}.png")
+    return place
+
+
+@pytest.fixture
+def backbone(folder) -> Backbone:
+    """A copy, to be changed."""
+    return copy.deepcopy(loaded(folder))
+
+
+@pytest.fixture(scope="package")
+def taught(folder, photos, tmp_path_factory) -> World:
+    """A world of two concepts, learnt by the method with all of the paper's parts."""
+    place = tmp_path_factory.mktemp("taught")
+    world = World.create(place / "world", folder, clip=tiny_clip(place / "clip"))
+    few = {
+        "steps": 2,
+        "batch": 1,
+        "mixes": 2,
+        "candidates": 1,
+        "budget": 1,
+        "prior_steps": 2,
+        "precision": "float32",
+    }
+    for token, noun in {"<rex>": "dog", "<tom>": "cat"}.items():
+        world.learn(photos, token=token, noun=noun, **QUICK | few | {"method": "l2dm", "learning_rate": 0.01})
+    world.backbone("auto")  # held as for drawing
+    return world

@@ -1,0 +1,58 @@
+"""What is held of every family: its rows, and what the tests of them share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from families.folders import DRAWING
+from l2dm import World
+from l2dm.backbone import Backbone, find_base
+
+ROWS = ("sd", "sdxl", "pixart", "sd3", "flux", "flux2", "z_image", "deepfloyd_if", "sana")
+PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
+DRAW = {"n": 1, "steps": 2, "seed": 3}
+
+
+@functools.cache
+def loaded(folder: Path) -> Backbone:
+    return Backbone.load(folder)
+
+
+def drawn(world: World, prompt: str, **changes) -> np.ndarray:
+    return np.asarray(world.generate(prompt, **DRAW | changes)[0].image)
+
+
+def bare(folder: Path, prompt: str, **options) -> np.ndarray:
+    """What diffusers' own pipeline over the folder draws."""
+    pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=loaded(folder).dtype, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    if "max_sequence_length" in inspect.signature(pipe.__call__).parameters:
+        options["max_sequence_length"] = find_base(folder).family.most_tokens
+    options |= DRAWING.get(folder.name, {}) | dict.fromkeys(("height", "width"), loaded(folder).side)
+    generator = torch.Generator().manual_seed(DRAW["seed"])
+    return np.asarray(
+        pipe(prompt=prompt, generator=generator, num_inference_steps=DRAW["steps"], **options).images[0]
+    )
+
+
+def weights(backbone: Backbone) -> dict[str, torch.nn.Parameter]:
+    """All that a base has, in whatever order adapters stand beside it."""
+    return {
+        f"{part}.{n}": p
+        for part in backbone.family.networks
+        for n, p in backbone.parts[part].named_parameters()
+    }
+
+
+@torch.no_grad()
+def predicted(backbone: Backbone, *prompts: str) -> torch.Tensor:
+    cells = backbone.side // backbone.factor
+    z = torch.randn(1, backbone.channels, cells, cells, generator=torch.Generator().manual_seed(1))
+    t = backbone.process.sample_t(1, torch.Generator().manual_seed(2)).expand(len(prompts))
+    return backbone.predict(z.expand(len(prompts), -1, -1, -1), t, backbone.read(list(prompts)))
