@@ -8,7 +8,7 @@ import torch
 
 from ..backbone import Backbone, Source, find_device, held_dtype
 from ..backbone.requirements import PROCESS, free_bytes, held_bytes, weight_bytes
-from ..backbone.sites import reads_features
+from ..backbone.sites import reads_features, text_layers
 from ..methods import METHODS
 from ..settings import GUIDANCES, GenerateSettings, LearnSettings
 from ..tuners.low_rank import LowRank
@@ -104,10 +104,14 @@ def _gib(size: int) -> str:
 
 def _refused(backbone: Backbone) -> dict[str, str]:
     """Methods and compositions that this family's mathematics forbids."""
-    if reads_features(backbone.denoiser):
-        return {}
-    why = "text changes from block to block"
-    return {name: why for name, row in METHODS.items() if row.directions} | {"structure": why}
+    refused = {}
+    if not reads_features(backbone.denoiser):
+        why = "text changes from block to block"
+        refused = {name: why for name, row in METHODS.items() if row.directions} | {"structure": why}
+    if not text_layers(backbone.denoiser):
+        why = "text and picture share their keys and values"
+        refused |= {name: why for name, row in METHODS.items() if row.tuner == "isolated"}
+    return refused
 
 
 def _noisy(backbone: Backbone, rows: int) -> torch.Tensor:

@@ -14,11 +14,14 @@ from families.folders import tiny_folder
 from l2dm import World
 from l2dm.backbone import Backbone
 from l2dm.backbone.families import FAMILIES
+from l2dm.learner.mixes import mixes
+from l2dm.world import past
 
 
 @pytest.fixture(scope="package", autouse=True)
 def small():
-    """Families whose configurations do not tell how large pictures are draw them as small as the others, and none reads hundreds of tokens."""
+    """Families whose configurations do not tell how large pictures are draw them as small as the others, none reads hundreds of tokens, and
+    few things are drawn to stand beside a concept."""
     with pytest.MonkeyPatch.context() as patch:
         for family in FAMILIES:
             if hasattr(family, "cells"):
@@ -26,6 +29,8 @@ def small():
             lengths = [64 if reads.length in (256, 512) else reads.length for reads in family.readers]
             short = tuple(reads._replace(length=length) for reads, length in zip(family.readers, lengths))
             patch.setattr(type(family), "readers", short)
+        patch.setattr(past, "COMPANIONS", past.COMPANIONS[:2])
+        patch.setattr(mixes, "__defaults__", (None, 4))
         yield
 
 

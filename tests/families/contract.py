@@ -28,10 +28,17 @@ def drawn(world: World, prompt: str, **changes) -> np.ndarray:
     return np.asarray(world.generate(prompt, **DRAW | changes)[0].image)
 
 
-def bare(folder: Path, prompt: str, **options) -> np.ndarray:
-    """What diffusers' own pipeline over the folder draws."""
+@functools.cache
+def stock(folder: Path) -> DiffusionPipeline:
+    """diffusers' own pipeline over the folder."""
     pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=loaded(folder).dtype, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def bare(folder: Path, prompt: str, **options) -> np.ndarray:
+    """What diffusers' own pipeline over the folder draws."""
+    pipe = stock(folder)
     if "max_sequence_length" in inspect.signature(pipe.__call__).parameters:
         options["max_sequence_length"] = find_base(folder).family.most_tokens
     options |= DRAWING.get(folder.name, {}) | dict.fromkeys(("height", "width"), loaded(folder).side)

@@ -22,7 +22,6 @@ def test_a_tiny_folder_draws_in_diffusers_own_pipeline(family, tmp_path):
 
     picture = draw("a photo of a dog")
     assert picture.shape == (32, 32, 3) and np.isfinite(picture).all() and picture.std() > 0
-    assert np.array_equal(picture, draw("a photo of a dog"))
     assert not np.array_equal(picture, draw("a photo of a cat at night")), "the text has to be read"
 
 

@@ -30,7 +30,7 @@ def test_every_tuner_learns_two_concepts_and_touches_nothing_else(backbone, phot
         return
     before = {p: p.detach().clone() for p in weights(backbone).values()}
     plain = predicted(backbone, PLAIN)
-    first = begin(photos, TUNERS[tuner], "<rex>", backbone=backbone, steps=2, prior_weight=0.0)
+    first = begin(photos, TUNERS[tuner], "<rex>", backbone=backbone, steps=1)
     start = first.named["token"].detach().clone()
     steps = first.run()
     next(steps)
@@ -75,7 +75,7 @@ def test_prior_pairs_memory_and_distillation_are_their_literal_twins(backbone, p
 
 def test_a_stopped_learning_goes_on_to_the_same_bits(folder, photos):
     whole, stopped, again = (
-        begin(photos, "switched", backbone=copy.deepcopy(loaded(folder)), steps=3, learning_rate=0.01)
+        begin(photos, "switched", backbone=copy.deepcopy(loaded(folder)), steps=2, learning_rate=0.01)
         for _ in range(3)
     )
     list(whole.run())
