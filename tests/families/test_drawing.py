@@ -35,7 +35,7 @@ def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taug
 
 def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
     assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
-    much = {"guidance_scale": 50.0}  # of what is said: untrained models heed little of it
+    much = {"guidance_scale": 50.0, "steps": 3}  # of what is said: untrained models heed little of it
     plain, backbone = drawn(taught, BOTH, guidance="none", **much), taught.backbone()
     cannot = {"structure": not reads_features(backbone.denoiser)}
     for guidance in set(GUIDANCES) - {"none"}:
