@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -133,20 +132,10 @@ def again(found: dict, once_more: dict) -> tuple[list[str], list[list[str]]]:
 
 def settings(kind: type) -> str:
     """Every setting with its default, its range or choices, and its line of help."""
-    rows = []
-    for field in dataclasses.fields(kind):
-        low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
-        span = (
-            ", ".join(choices)
-            if choices
-            else ""
-            if low is None
-            else f"{low:g} to {high:g}"
-            if high < 2**62
-            else f"from {low:g}"
-        )
-        default = json.dumps(field.default)
-        rows.append([f"`{field.name}`", f"`{default}`", span, field.metadata["text"]])
+    rows = [
+        [f"`{row['name']}`", f"`{json.dumps(row['default'])}`", row["range"], row["help"]]
+        for row in kind.described()
+    ]
     return markdown(["setting", "default", "values", "meaning"], rows)
 
 

@@ -81,8 +81,29 @@ class Checked:
         except SettingsError as error:
             raise SettingsError(f"{place}: {error}") from None
 
+    @classmethod
+    def described(cls) -> list[dict[str, Any]]:
+        """Of each setting its ``name``, ``default``, ``range`` as text ("" where any value will do) and ``help``."""
+        return [
+            {
+                "name": field.name,
+                "default": field.default,
+                "range": _span(field),
+                "help": field.metadata["text"],
+            }
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+
+def _span(field: dataclasses.Field) -> str:
+    """The values that a setting may have."""
+    low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
+    if choices:
+        return ", ".join(map(str, choices))
+    return "" if low is None else f"{low:g} to {high:g}" if high < 2**62 else f"from {low:g}"
 
 
 def read_toml(path: Path, section: str) -> dict[str, Any]:

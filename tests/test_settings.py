@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
+from benchmarks.stress.ground import say
 from l2dm import GenerateSettings, LearnSettings
 from l2dm.backbone import Backbone
 from l2dm.errors import SettingsError
@@ -69,3 +71,23 @@ def test_a_base_has_its_own_settings_for_a_tuner_and_what_is_given_wins(monkeypa
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbfsteps = 7\n")
     assert read_toml(tmp_path / "s.toml", "learn") == {"steps": 7}
+
+
+def test_every_setting_is_listed_with_what_it_may_be():
+    code, said = say(["settings", "--json"])
+    told = json.loads(said)
+    assert code == 0 and set(told) == {"learn", "generate"}
+    for kind, cls in {"learn": LearnSettings, "generate": GenerateSettings}.items():
+        assert [row["name"] for row in told[kind]] == list(cls().as_dict())
+        assert all(row["help"] and row["default"] == cls().as_dict()[row["name"]] for row in told[kind])
+    rows = {row["name"]: row for row in told["learn"]}
+    assert (
+        rows["steps"]["range"] == "1 to 100000"
+        and rows["lr_scheduler"]["range"] == "constant, linear, cosine"
+    )
+    here = {
+        row["name"]: row["here"]
+        for row in json.loads(say(["settings", "--base", "mini", "--json"])[1])["learn"]
+    }
+    assert here == settings_for("mini", "learn").as_dict()
+    assert "steps" in say(["settings"])[1]

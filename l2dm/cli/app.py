@@ -13,7 +13,7 @@ from .changing import forget, repair, undo
 from .drawing import generate
 from .founding import init, relocate
 from .learning import learn, report
-from .looking import check, history, show, verify
+from .looking import check, history, settings, show, verify
 from .studio import studio
 from .terminal import run
 from .travelling import export, import_
@@ -33,6 +33,7 @@ VERBS = (
     learn,
     report,
     generate,
+    settings,
     show,
     history,
     export,

@@ -180,3 +180,40 @@ def verify(
     )  # fmt: skip
     if found.faults:
         raise typer.Exit(2)
+
+
+def settings(
+    base: Annotated[
+        str | None,
+        typer.Option(help="Tell what this base, or a world's, sets otherwise, and how (as for init)."),
+    ] = None,
+    world: Annotated[
+        Path | None, typer.Option(help="Tell what is set in this world, by its base and its last lesson.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every setting of learn and generate with its default, its range and what it does; a TOML file of them goes to --settings."""
+    from ..settings import GenerateSettings, LearnSettings
+
+    if base is not None and world is not None:
+        raise SettingsError("settings: give --base or --world, not both")
+    record, tables = {}, []
+    for kind, cls in {"learn": LearnSettings, "generate": GenerateSettings}.items():
+        here = _here(kind, base, world)
+        rows = [row | ({"here": here[row["name"]]} if here else {}) for row in cls.described()]
+        record[kind] = rows
+        names = ("name", *(["here"] if here else []), "default", "range", "help")
+        cells = [["" if row[name] == "" else str(row[name]) for name in names] for row in rows]
+        tables.append(table(names, cells, f"[{kind}]"))
+    answer(as_json, record, *tables)
+
+
+def _here(kind: str, base: str | None, world: Path | None) -> dict[str, Any]:
+    """The settings of ``kind`` over a base or in a world; nothing where neither is given."""
+    if base is None and world is None:
+        return {}
+    from ..world.world import World, settings_for
+
+    if world is not None:
+        return World.open(world, whole=False).settings(kind).as_dict()
+    return settings_for(_base(base), kind).as_dict()
