@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -130,3 +133,24 @@ def test_a_newcomer_goes_through_the_page(desk, name):
         shutil.rmtree(desk / "pets")
         exec(compile(code, name, "exec"), {})
         assert sorted(path.name for path in desk.glob("*.png")) == ["1.png", "2.png", "3.png", "4.png"]
+
+
+def test_every_page_has_a_place_in_the_site():
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    folder = ROOT / "docs"
+    names = [page.relative_to(folder).as_posix() for page in folder.rglob("*.md")]
+    assert [name for name in names if f": {name}\n" not in site] == []
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_asks_nothing_of_other_hosts(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert built.returncode == 0 and not built.stderr, built.stderr
+    fetched = re.compile(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)="?(https?:)?//""")
+    assert [
+        page.name for page in tmp_path.rglob("*.html") if fetched.search(page.read_text(encoding="utf-8"))
+    ] == []

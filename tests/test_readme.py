@@ -32,6 +32,11 @@ def test_every_table_has_its_place():
     assert [name for name, table in once().items() if not any(table in text for text in texts)] == []
 
 
+def test_the_readme_stays_a_front_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(re.sub(r"<!-- (\w+) -->.*?<!-- /\1 -->", "", text, flags=re.S).split()) < 1000
+
+
 @each_page
 def test_what_it_shows_links_to_and_names_is_there(page):
     text = page.read_text(encoding="utf-8")
