@@ -27,6 +27,9 @@ def studio(
             help="Where it keeps uploads, jobs and pictures (default: WORLD.studio, beside the world)."
         ),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Open nothing: write the pages as this folder, to share, and end.")
+    ] = None,
 ) -> None:
     """Open a page in the browser: teach from photos, see what that did, draw. On this machine alone. Needs l2dm[studio]."""
     if missing := [
@@ -37,6 +40,12 @@ def studio(
         raise SettingsError(
             f"l2dm studio: the package {missing[0]} is not installed; pip install 'l2dm[studio]'"
         )
+    if report:
+        from ..studio.report import write_report
+
+        pages = write_report(world, report, folder)
+        say(f"{report}: {len(pages)} pages; open {report / pages[0]}")
+        return
     from ..studio.server import LOCAL, serve
 
     if host not in (LOCAL, "localhost", "::1"):

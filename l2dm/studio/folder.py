@@ -43,7 +43,8 @@ class StudioFolder:
 
 def new_id() -> str:
     """A name in the order of time that nothing else has."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%d-%H%M%S}-{now.microsecond:05x}{secrets.randbelow(16):x}"
 
 
 def inside(folder: Path, name: str, form: re.Pattern[str]) -> Path | None:

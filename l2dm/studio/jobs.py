@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ LANES = {"create": "learn", "learn": "learn", "draw": "draw", "compare": "draw"}
 #: What becomes of a job; the last three are final.
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
 FINAL = STATES[3:]
+MOST_DRAWN = 100  # finished jobs of drawing that are kept
 CONTROLS = ("", "pause", "resume", "cancel")
 
 
@@ -127,6 +129,12 @@ class Queue:
             with suppress(ValueError, TypeError, OSError):
                 if not kinds or found.job.kind in kinds:
                     yield found
+
+    def prune(self, most: int = MOST_DRAWN) -> None:
+        """Remove the oldest finished jobs of drawing beyond ``most``; their pictures stay in the gallery."""
+        drawn = [found for found in self.all("draw", "compare") if found.job.state in FINAL]
+        for found in drawn[most:]:
+            shutil.rmtree(found.path, ignore_errors=True)
 
     def waiting(self, lane: str) -> list[JobFolder]:
         """What is not done yet, in the order in which it will be; one that is paused holds back those behind it."""

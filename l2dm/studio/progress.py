@@ -99,15 +99,17 @@ def summary(queue: Queue) -> Progress | None:
 
 
 def duration(seconds: float | None) -> str:
-    """``75`` -> ``1 min 15 s``."""
+    """``75`` -> ``1 min 15 s``, on one line."""
     if seconds is None:
         return ""
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        said = f"{whole} s"
+    elif whole < 3600:
+        said = f"{whole // 60} min {whole % 60} s"
+    else:
+        said = f"{whole // 3600} h {whole % 3600 // 60} min"
+    return said.replace(" ", "\u00a0")
 
 
 def curve(points: list[tuple[int, float]], last: int, width: int = 640, height: int = 160) -> str:

@@ -16,6 +16,8 @@ from filelock import Timeout
 from ..errors import SettingsError, because
 from .app import studio_app
 from .folder import StudioFolder
+from .jobs import Queue
+from .photos import sweep
 from .security import Access
 from .worker import is_held, lane_lock
 
@@ -83,6 +85,8 @@ def serve(world: Path, host: str, port: int, root: Path | None, say: Callable[[s
         raise SettingsError(
             f"{folder.root}: a studio of this world is open already; use its address, or close it first"
         ) from None
+    sweep(folder)
+    Queue(folder).prune()
     with lock, listen(host, port) as sock:
         port, token = sock.getsockname()[1], secrets.token_urlsafe(32)
         app = studio_app(folder, access(host, port, token), Workers(folder).wake)

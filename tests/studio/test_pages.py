@@ -115,3 +115,14 @@ def test_pages_are_light(browser, folder, path, world):
     loaded = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
     assert len(loaded) == 4 and "http" not in page.text.replace(ORIGIN, "").replace("http-equiv", "")
     assert len(page.content) + sum(len(browser.get(place).content) for place in loaded) < 150_000
+
+
+def test_old_drawings_make_room_but_nothing_else_goes(folder):
+    folder.make()
+    queue = Queue(folder)
+    kinds = ["draw", "learn", "draw", "compare", "draw"]
+    made = [queue.add(kind, {"prompt": "a dog"}) for kind in kinds]
+    for found in made[:4]:
+        found.update(state="done")
+    queue.prune(1)
+    assert [found.path.exists() for found in made] == [False, True, False, True, True]

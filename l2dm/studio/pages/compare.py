@@ -68,8 +68,8 @@ def stream(request: Request) -> Response:
 
 def parts(studio: Studio, found: JobFolder) -> dict[str, str]:
     shown, asked = progress(found), found.job.asked
-    n = settings(studio.world, "generate", asked["settings"]).n
-    facts = {"p": shown, "duration": duration, "asked": asked, "n": n}
+    drawn = settings(studio.world, "generate", asked["settings"])
+    facts = {"p": shown, "duration": duration, "asked": asked, "n": drawn.n, "seed": drawn.seed}
     return {name: studio.render(f"compare-{name}.html", **facts) for name in ("stage", "grid")}
 
 
