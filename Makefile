@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow docs base results clean
+.PHONY: demo test test-slow test-browser docs base results clean
 
 INSTALL := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
@@ -34,6 +34,11 @@ test-slow: .venv/.tested .venv/.docs  ## the tests that take minutes
 
 docs: .venv/.docs  ## the pages of docs/ as a site, build/site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+test-browser: .venv/.ready  ## the studio in a headless browser (needs npm, and a chromium: apt-get install chromium)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt playwright
+	npm install --silent --no-save --prefix build/npm axe-core@4.14.1
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m browser -rP tests/studio/test_browser.py
 
 base: .venv/.ready  ## make the shipped base and the judge again, from the npm registry to the weights (hours on a CPU; resumes)
 	$(INSTALL) -e '.[base]'
