@@ -168,6 +168,9 @@ class LearnSettings(Checked):
         1024,
         text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's counts",
     )
+    vectors: int = setting(
+        1, 1, 16, text="of a new token: several hold more of a thing, and take as many of a prompt's words"
+    )
     candidates: int = setting(4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory")
     budget: int = setting(
         32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter"

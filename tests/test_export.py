@@ -11,13 +11,13 @@ import torch
 from crash import kill_at_each_change
 from diffusers import DiffusionPipeline, FluxPipeline, FluxTransformer2DModel, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from travel import FAMILIES, PLAIN, another, copied, draw_stock, drawn, made, stock, taught
+from travel import FAMILIES, LESSON, PLAIN, another, copied, draw_stock, drawn, made, stock, taught
 
 from benchmarks.malformed import call
 from benchmarks.stress.ground import say
 from l2dm import World
 from l2dm.backbone.sites import picture_layers
-from l2dm.errors import SettingsError, TokenError
+from l2dm.errors import PhotoError, SettingsError, TokenError
 from l2dm.exchange.lora import Denoiser, diffusers_file, lora_file, read_lora
 from l2dm.tuners.factors import Factors
 
@@ -357,3 +357,22 @@ def test_the_command_line_exports_and_says_what_is_lost(sd, tmp_path):
     assert code == 0 and json.loads(said)["loses"].startswith("its gates"), said
     code, said = call(["export", str(world.path), "<max>"])
     assert code == 2 and len(said.splitlines()) == 1, said
+
+
+def test_a_token_of_several_vectors_is_learnt_kept_and_exported(tmp_path):
+    """Drawn by stock diffusers from its embedding alone as by the world, and taken up again after a stop as any lesson is."""
+    world = taught("sd", tmp_path, "<rex>", method="textual-inversion", vectors=3)
+    vectors = world._files.tensors("tokens.safetensors")["<rex>"]
+    assert vectors.shape == (3, 16) and not torch.equal(vectors[0], vectors[1])
+    out = world.export("<rex>", format="embedding", out=tmp_path / "out").folder
+    assert torch.equal(load_file(out / "rex-embedding.safetensors")["<rex>"], vectors)
+    pipe = DiffusionPipeline.from_pretrained(world.manifest.base, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_textual_inversion(out / "rex-embedding.safetensors")
+    prompt = "a photo of <rex> dog"
+    theirs = draw_stock(world, prompt, pipe=pipe)
+    assert np.array_equal(drawn(World.open(world.path), prompt), theirs)
+    photos = tmp_path / "photos"
+    (photos / "0.txt").write_text("grass " * 72 + "<tom> cat")
+    with pytest.raises(PhotoError, match="names <tom> at number 76"):
+        world.learn(photos, token="<tom>", noun="cat", **LESSON, method="textual-inversion", vectors=3)

@@ -36,6 +36,7 @@ def learn(
         str | None,
         typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py)."),
     ] = None,
+    vectors: Annotated[int | None, typer.Option(help="Of the token; several hold more.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
     keep_if_forgetting_below: Annotated[
         float | None,
@@ -60,6 +61,7 @@ def learn(
     options = {
         "steps": steps,
         "method": method,
+        "vectors": vectors,
         "seed": seed,
         "threads": threads,
         "precision": precision,

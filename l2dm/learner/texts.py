@@ -9,17 +9,23 @@ from ..concept import Concept
 from ..errors import PhotoError
 
 
-def check_captions(concept: Concept, captions_only: bool, backbone: Backbone) -> None:
-    """A PhotoError that names a photo whose caption comes to the concept only after the words that the text encoder reads."""
+def check_captions(concept: Concept, captions_only: bool, backbone: Backbone, vectors: int = 1) -> None:
+    """A PhotoError that names a photo whose caption comes to the concept only after the words that the text encoder reads; ``vectors``: of its
+    token, which is not known yet."""
     most = backbone.longest_prompt
+
+    def count(prompt: str) -> int:
+        words = " ".join(["a"] * vectors) if vectors > 1 else concept.token
+        return backbone.count_tokens(prompt.replace(concept.token, words))
+
     for photo in concept.photos:
         for prompt in concept.prompts(photo, captions_only):
-            if (length := backbone.count_tokens(prompt)) <= most:
+            if (length := count(prompt)) <= most:
                 continue
             named = prompt[: prompt.index(concept.token)] + (
                 concept.name if concept.name in prompt else concept.token
             )
-            if (place := backbone.count_tokens(named)) > most:
+            if (place := count(named)) > most:
                 raise PhotoError(
                     f"{photo.path}: its caption has {length} tokens and names {concept.token} at number {place}; this base reads at most "
                     f"{most}, so shorten the caption or name the concept earlier"

@@ -100,7 +100,7 @@ class Lesson:
         changed = TUNERS[METHODS[settings.method].tuner].changes_weights
         backbone = world.backbone("float32" if changed else settings.precision, settings.device, False)
         self.check(backbone)
-        check_captions(concept, settings.captions_only, backbone)
+        check_captions(concept, settings.captions_only, backbone, settings.vectors)
         own = backbone.own_vector(concept.token)
         scale = world.settings("generate").guidance_scale
 
@@ -115,9 +115,9 @@ class Lesson:
             world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier
         )  # fmt: skip
         try:
-            vector = backbone.add_token(
-                concept.token, backbone.word_vector(concept.noun) if own is None else own
-            )
+            new = backbone.word_vector(concept.noun)
+            new = new.expand(settings.vectors, -1) if settings.vectors > 1 else new
+            vector = backbone.add_token(concept.token, new if own is None else own)
             learning = Learning(backbone, world.tuner, vector, concept, past, settings)
             before = draft.resume(learning)
             self.threads.go_on(draft.history, learning.done)
@@ -155,6 +155,10 @@ class Lesson:
             raise SettingsError(
                 f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} change from block to block; choose "
                 "another method, such as l2dm"
+            )
+        if s.vectors > 1 and not backbone.reads_several:
+            raise SettingsError(
+                f"vectors = {s.vectors}: diffusers' pipeline of {backbone.family.name} reads one a token; leave it out"
             )
         if backbone.clip is None and (memory or s.keep_if_forgetting_below):
             what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
