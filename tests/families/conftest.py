@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK, paint
+from learning import SMALL
 from tiny import tiny_clip
 
-from families.contract import ROWS, loaded
+from families.contract import PLACE, ROWS, loaded
 from families.folders import tiny_folder
 from l2dm import World
 from l2dm.backbone import Backbone
@@ -65,9 +66,10 @@ def taught(folder, photos, tmp_path_factory) -> World:
         "candidates": 1,
         "budget": 1,
         "prior_steps": 2,
-        "precision": "float32",
+        "precision": SMALL["precision"],
+        "device": PLACE["device"],
     }
     for token, noun in {"<rex>": "dog", "<tom>": "cat"}.items():
         world.learn(photos, token=token, noun=noun, **QUICK | few | {"method": "l2dm", "learning_rate": 0.01})
-    world.backbone("auto")  # held as for drawing
+    world.backbone(PLACE["precision"])  # held as for drawing
     return world

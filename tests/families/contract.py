@@ -16,12 +16,14 @@ from l2dm.backbone import Backbone, find_base
 
 ROWS = ("sd", "sdxl", "pixart", "sd3", "flux", "flux2", "z_image", "deepfloyd_if", "sana")
 PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
-DRAW = {"n": 1, "steps": 2, "seed": 3}
+#: Where all of it runs and in which precision; ``test_on_gpu`` has others.
+PLACE = {"device": "cpu", "precision": "auto"}
+DRAW = {"n": 1, "steps": 2, "seed": 3, **PLACE}
 
 
 @functools.cache
 def loaded(folder: Path) -> Backbone:
-    return Backbone.load(folder)
+    return Backbone.load(folder, **PLACE)
 
 
 def drawn(world: World, prompt: str, **changes) -> np.ndarray:
@@ -33,7 +35,7 @@ def stock(folder: Path) -> DiffusionPipeline:
     """diffusers' own pipeline over the folder."""
     pipe = DiffusionPipeline.from_pretrained(folder, torch_dtype=loaded(folder).dtype, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipe.to(PLACE["device"])
 
 
 def bare(folder: Path, prompt: str, **options) -> np.ndarray:
@@ -61,5 +63,6 @@ def weights(backbone: Backbone) -> dict[str, torch.nn.Parameter]:
 def predicted(backbone: Backbone, *prompts: str) -> torch.Tensor:
     cells = backbone.side // backbone.factor
     z = torch.randn(1, backbone.channels, cells, cells, generator=torch.Generator().manual_seed(1))
-    t = backbone.process.sample_t(1, torch.Generator().manual_seed(2)).expand(len(prompts))
-    return backbone.predict(z.expand(len(prompts), -1, -1, -1), t, backbone.read(list(prompts)))
+    t = backbone.process.sample_t(1, torch.Generator().manual_seed(2))
+    z, t = (of.to(backbone.device).expand(len(prompts), *of.shape[1:]) for of in (z, t))
+    return backbone.predict(z, t, backbone.read(list(prompts)))

@@ -103,7 +103,7 @@ def test_what_is_shown_is_what_the_prompt_looked_for_and_not_its_negative(taught
     seen = without_start(maps.of(backbone, z, t[None], backbone.read([BOTH])), backbone.start)
     for shot, thing in zip(picture.attention, ("<rex> dog", "<tom> cat")):
         at = backbone.places(BOTH, (BOTH.index(thing), BOTH.index(thing) + len(thing)))
-        assert np.allclose(shot.map, of_words(seen, [at])[0, 0].numpy(), atol=1e-4)
+        assert np.allclose(shot.map, of_words(seen, [at])[0, 0].cpu().numpy(), atol=1e-4)
 
 
 def test_a_concept_is_forgotten_and_a_change_undone(taught, folder, tmp_path):

@@ -76,7 +76,7 @@ def check_predicting(backbone: Backbone) -> None:
     pipe, family, side = backbone.pipeline(), backbone.family, 32
     cells = side // backbone.factor
     z = torch.randn(1, backbone.channels, cells, cells, generator=torch.Generator().manual_seed(1))
-    z = z.to(backbone.dtype)
+    z = z.to(backbone.device, backbone.dtype)
     given = {
         "num_inference_steps": 2,
         "height": side,
