@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from crash import kill_at_each_change
-from diffusers import DiffusionPipeline, FluxPipeline, FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import (
+    DiffusionPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from travel import FAMILIES, LESSON, PLAIN, another, copied, draw_stock, drawn, made, stock, taught
 
@@ -17,7 +23,7 @@ from benchmarks.malformed import call
 from benchmarks.stress.ground import say
 from l2dm import World
 from l2dm.backbone.sites import picture_layers
-from l2dm.errors import PhotoError, SettingsError, TokenError
+from l2dm.errors import ExchangeError, PhotoError, SettingsError, TokenError
 from l2dm.exchange.lora import Denoiser, diffusers_file, lora_file, read_lora
 from l2dm.tuners.factors import Factors
 
@@ -376,3 +382,13 @@ def test_a_token_of_several_vectors_is_learnt_kept_and_exported(tmp_path):
     (photos / "0.txt").write_text("grass " * 72 + "<tom> cat")
     with pytest.raises(PhotoError, match="names <tom> at number 76"):
         world.learn(photos, token="<tom>", noun="cat", **LESSON, method="textual-inversion", vectors=3)
+
+
+def test_a_worlds_pipeline_is_diffusers_own_with_gates_and_writes_no_broken_folder(sd, tmp_path):
+    pipe, prompt = sd.pipeline(precision="float32"), "a photo of <rex> dog"
+    assert isinstance(pipe, StableDiffusionPipeline)
+    assert np.array_equal(np.asarray(pipe(prompt, **options()).images[0]), drawn(sd, prompt))
+    assert np.array_equal(np.asarray(pipe(PLAIN, **options()).images[0]), draw_stock(sd, PLAIN))
+    with pytest.raises(ExchangeError, match="merge them: World"):
+        pipe.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

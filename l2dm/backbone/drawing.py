@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import DiffusionPipeline
 
-from ..errors import SettingsError
+from ..errors import ExchangeError, SettingsError
 from .conditioning import Conditioning
 
 if TYPE_CHECKING:
@@ -95,6 +95,13 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             if len(self.readings) > 1 and any(backbone.conditioning is one for one in self.readings):
                 handed = {id(given) for given in (*args, *kwargs.values())}
                 backbone.conditioning = next(one for one in self.readings if id(one.features) in handed)
+
+        def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+            """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load such a folder."""
+            raise ExchangeError(
+                f"{backbone.name}: a pipeline that concepts are gated into cannot be saved as it is; merge them: World.export(..., format='pipeline'), or "
+                "l2dm export WORLD --format pipeline"
+            )
 
     Telling.__name__ = Telling.__qualname__ = kind.__name__
     return Telling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..concept.words import check_noun
 from ..errors import os_errors
@@ -13,6 +13,9 @@ from .importing import Arrived, move, take
 from .lesson import OnProgress
 from .parcel import Wanted
 from .repository import Repository
+
+if TYPE_CHECKING:
+    from ..backbone.backbone import DiffusionPipeline
 
 
 class Travels(Repository):
@@ -28,6 +31,18 @@ class Travels(Repository):
         what was learnt, in [-10, 10]. Raises TokenError, SettingsError (with the formats that do), ExchangeError.
         """
         return export(self, list(tokens), format, out, dtype, strength)
+
+    def pipeline(
+        self, sampler: str = "base", precision: str | None = None, device: str | None = None
+    ) -> DiffusionPipeline:
+        """diffusers' own pipeline of the base's family, with this world's concepts gated in: prompts that name a token, as ``pipe("a <rex> dog")``, are
+        read with its vectors and drawn with its adapter, all others as by the bare base, to the last bit. Everything that the pipeline's
+        call takes may be given; what keeps several concepts apart is ``generate``'s alone.
+
+        ``sampler``: "base" or "dpm-solver". It shares its parts with the world: learning and importing change what it draws. ``save_pretrained``
+        raises ExchangeError, since gates have no place in a folder; ``export(format="pipeline")`` merges them.
+        """
+        return self.backbone(precision, device).pipeline(sampler)
 
     def import_file(
         self, file: str | Path, *, token: str, noun: str, trigger: str = "", embedding: str | Path | None = None, denoiser_only: bool = False,
