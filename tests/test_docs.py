@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -53,9 +54,12 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
+whole = functools.cache(lambda: get_command(app))
+
+
 def parsed(words: list[str]) -> None:
     """Raises what the command line raises for what it does not understand."""
-    command = get_command(app)
+    command = whole()
     context = command.make_context("l2dm", list(words), resilient_parsing=True)
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
