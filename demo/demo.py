@@ -2,7 +2,7 @@
 
     make demo        (or: python demo/demo.py [--out FOLDER])
 
-Leaves sheet.png, index.html and the world itself in the output folder.
+Leaves sheet.png, front.png, index.html and the world itself in the output folder. docs/demo.png and docs/front.png are the first two of these.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def main() -> None:
     )
     page.save(out / "index.html")
     sheet(rows).save(out / "sheet.png", optimize=True)
+    front(rows).save(out / "front.png", optimize=True)
     console.print(
         f"done in {time.monotonic() - began:.0f} s: {out / 'sheet.png'} and {out / 'index.html'}",
         highlight=False,
@@ -139,6 +140,23 @@ def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
             canvas.paste(
                 image.resize((CELL, CELL), Image.BICUBIC), (MARGIN + c * (CELL + GAP), r * (CELL + GAP))
             )
+    return canvas
+
+
+def front(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """The first pictures of what matters: a photo of each concept, two of it at the end, two of concepts together. ``rows`` as of ``sheet``."""
+    photos, ended, together = rows[0:6:2], rows[6:9], rows[10:15:2]
+    head, wide = 34, CELL + GAP
+    canvas = Image.new("RGB", (5 * wide + 4 * GAP, head + 3 * wide), "white")
+    pen = ImageDraw.Draw(canvas)
+    for row, each in enumerate(zip(photos, ended, together)):
+        pictures = [each[0][1][0], *each[1][1][:2], *each[2][1][:2]]
+        for column, picture in enumerate(pictures):
+            left = column * wide + 2 * GAP * ((column > 0) + (column > 2))
+            canvas.paste(picture.resize((CELL, CELL), Image.BICUBIC), (left, head + row * wide))
+    titles = ("one of the photos", "after all three were learnt", "together in one prompt")
+    for title, column, gaps in zip(titles, (0, 1, 3), (0, 1, 2)):
+        pen.text((column * wide + 2 * GAP * gaps + 2, 10), title, fill="black", font_size=14)
     return canvas
 
 

@@ -154,7 +154,7 @@ class LearnSettings(Checked):
         0.99,
         0.0,
         1.0,
-        text="of what earlier prompts look at, how much keys and values keep, in squares; 0: nothing",
+        text="share of the earlier prompts' feature energy that key and value updates must not touch; 0: none",
     )
     penalty_weight: float = setting(
         1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's"

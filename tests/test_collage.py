@@ -52,7 +52,7 @@ def test_places():
     ]
     assert spots(["left", "left"]).allclose(row, atol=1e-6), "there is no room for both"
     assert [grid(count) for count in (2, 3, 4, 5, 7)] == [[2], [2, 1], [2, 2], [3, 2], [3, 2, 2]]
-    assert spots([None] * 3).tolist() == [[-0.5, -0.5], [0.5, -0.5], [0.0, 0.5]], "as one writes"
+    assert spots([None] * 3).tolist() == [[-0.5, -0.5], [0.5, -0.5], [0.0, 0.5]], "in reading order"
     for count in (3, 4, 5, 7):
         points = spots([None] * count)
         assert points.shape == (count, 2) and torch.pdist(points).min() > 0.5

@@ -63,6 +63,7 @@ def parsed(words: list[str]) -> None:
     context = command.make_context("l2dm", list(words), resilient_parsing=True)
     while hasattr(command, "resolve_command"):
         name, command, words = command.resolve_command(context, words)
+        assert command, f"no command {name}"
         context = command.make_context(
             name, list(words), parent=context, resilient_parsing=hasattr(command, "resolve_command")
         )

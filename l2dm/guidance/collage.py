@@ -38,7 +38,7 @@ def grid(count: int) -> list[int]:
 
 
 def spots(sides: list[str | None]) -> torch.Tensor:
-    """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order, as one writes, unless
+    """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order, laid out in reading order, unless
     ``sides`` (left, right, top, bottom) say otherwise; sides that leave two things on one spot say nothing."""
     rows = grid(len(sides))
     places = [
