@@ -19,7 +19,14 @@ from ..files import write_whole
 from .folder import ID, StudioFolder, inside, new_id
 
 #: Which worker does what: drawing goes on while a concept is learnt.
-LANES = {"create": "learn", "learn": "learn", "draw": "draw", "compare": "draw"}
+LANES = {
+    "create": "learn",
+    "learn": "learn",
+    "import": "learn",
+    "draw": "draw",
+    "compare": "draw",
+    "export": "draw",
+}
 #: What becomes of a job; the last three are final.
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled")
 FINAL = STATES[3:]

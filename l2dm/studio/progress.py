@@ -16,6 +16,7 @@ STAGES = {
     "learn": "Learning {token}",
     "report": "Looking at what it did to the others",
     "draw": "Drawing",
+    "export": "Writing files for other programs",
 }
 POINTS = 120
 

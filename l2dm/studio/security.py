@@ -18,8 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+#: Bytes of a request: of photos, of files of other programs, of anything else.
 MOST_FORM, MOST_UPLOAD = 1 << 20, 256 << 20
-UPLOAD = "/photos"
+UPLOADS = {"/photos": MOST_UPLOAD, "/exchange/in": 4 << 30}
 ENTER = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0;url=/"><link rel="icon" href="/static/icon.svg"><title>L2DM studio</title>'
 
 HEADERS = {
@@ -65,7 +66,7 @@ class Guard:
 
         if answer := self.refusal(scope):
             return await answer(scope, receive, guarded)
-        most = MOST_UPLOAD if scope["path"] == UPLOAD else MOST_FORM
+        most = UPLOADS.get(scope["path"], MOST_FORM)
         await self.app(scope, _limited(receive, most), guarded)
 
     def refusal(self, scope: Scope) -> Response | None:
@@ -108,7 +109,7 @@ def _wrong_body(scope: Scope, headers: Headers) -> Response | None:
     kind = headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         return _say(415, "The studio reads forms alone.")
-    most, length = MOST_UPLOAD if scope["path"] == UPLOAD else MOST_FORM, headers.get("content-length", "0")
+    most, length = UPLOADS.get(scope["path"], MOST_FORM), headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit():
         return _say(400, "Its length is no number.")
     return _say(413, _too_large(most)) if int(length) > most else None
@@ -130,11 +131,7 @@ def _limited(receive: Receive, most: int) -> Receive:
 
 
 def _too_large(most: int) -> str:
-    return (
-        f"Larger than {most >> 20} MiB; send fewer or smaller photos."
-        if most > MOST_FORM
-        else "This form is too large."
-    )
+    return f"Larger than {most >> 20} MiB; send less." if most > MOST_FORM else "This form is too large."
 
 
 def _cookie(headers: Headers, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import signal
 import time
 import traceback
 import warnings
@@ -28,17 +27,14 @@ from ..files import write_new
 from ..generation.picture import contact_sheet, save_png
 from ..report.attention import sheet
 from ..settings import LearnSettings
-from ..world.lesson import Progress
+from .exchange import bring_in, take_out
 from .folder import StudioFolder
 from .jobs import JobFolder
+from .told import Interrupted, Told, committed, listen
 
 MOST_TRIES = 3
-#: Pictures of a concept while it is learnt; the file of what its noun looked like before.
-SAMPLES, BEFORE = 8, "0000.png"
-
-
-class Interrupted(Exception):
-    """The user wants a job paused or cancelled."""
+#: The file of what a concept's noun looked like before it was learnt.
+BEFORE = "0000.png"
 
 
 class Opened:
@@ -76,7 +72,7 @@ def run(
                     came = KINDS[before.kind](found, folder, opened)
                 break
             except WorldLocked as busy:
-                _listen(found)
+                listen(found)
                 if found.job.message != str(busy):
                     found.update(message=str(busy))
                 pause(1.0)
@@ -122,7 +118,7 @@ def draw(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, An
     drawn = [event["picture"] for event in found.events() if "picture" in event]
     found.tell(stage="draw", done=len(drawn), total=settings.n)
     for i in range(len(drawn), settings.n):
-        _listen(found)
+        listen(found)
         one = dataclasses.replace(settings, n=1, seed=settings.seed + i)
         [picture] = world.generate(asked["prompt"], one, show_attention=steps)
         path = write_new(free_names(folder.pictures), picture.png())
@@ -144,7 +140,7 @@ def compare(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str,
         here = world.at(int(which)) if asked["over"] == "versions" else world
         chosen = settings if asked["over"] == "versions" else dataclasses.replace(settings, guidance=which)
         for column in (column for column in range(settings.n) if (row, column) not in done):
-            _listen(found)
+            listen(found)
             try:
                 [picture] = here.generate(
                     asked["prompt"], dataclasses.replace(chosen, n=1, seed=settings.seed + column)
@@ -166,14 +162,11 @@ def compare(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str,
 
 def learn(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
     """Learn a concept, from where a killed or paused process left it."""
-    asked, job = found.job.asked, found.job
+    asked = found.job.asked
     token, noun = asked["token"], asked["noun"]
     world = World.open(folder.world)
-    began = job.found.get("counter", world.manifest.counter)
-    for number, version in world.manifest.versions.items():
-        if number > began and version.token == token and token in world.concepts:
-            return {"version": number}  # a kill came between its commit and our noting it
-    found.update(found={**job.found, "counter": began})
+    if number := committed(found, world, token):
+        return {"version": number}
     settings = world.settings("learn", asked["settings"], place="the form")
     if settings.previews and not (found.path / BEFORE).exists():
         _draw_before(found, world, noun, settings)
@@ -199,38 +192,13 @@ def _draw_before(found: JobFolder, world: World, noun: str, settings: LearnSetti
     found.tell(stage="before", done=1, total=1)
 
 
-class Told:
-    """Progress of a learning as events: some of the steps, a sample at each tenth; and the user's wishes obeyed between two steps."""
-
-    def __init__(self, found: JobFolder, previews: int):
-        self.found, self.previews = found, previews
-        self._stage, self._last, self._began = "", 0.0, time.monotonic()
-
-    def __call__(self, p: Progress) -> None:
-        now = time.monotonic()
-        pause = max(
-            0.25, (now - self._began) / 1000
-        )  # a week's learning has a few thousand events, not a million
-        if p.stage != self._stage or p.done == p.total or now - self._last >= pause:
-            self._stage, self._last = p.stage, now
-            details = {"loss": round(p.step.loss, 5), "left": round(p.step.seconds_left, 1)} if p.step else {}
-            self.found.tell(stage=p.stage, done=p.done, total=p.total, **details)
-        if p.sample and self.previews and (p.done % max(1, p.total // SAMPLES) == 0):
-            name = f"{p.done:06d}.png"
-            if not (self.found.path / name).exists():
-                save_png(p.sample(1)[0], self.found.path / name)
-                self.found.tell(sample=name, step=p.done)
-        if self.found.control in ("pause", "cancel"):
-            if p.stage != "learn":
-                raise Interrupted
-            signal.raise_signal(signal.SIGINT)  # the learning stops after a checkpoint, as by Ctrl-C
-
-
 KINDS: dict[str, Callable[[JobFolder, StudioFolder, Opened], dict[str, Any]]] = {
     "create": create,
     "learn": learn,
     "draw": draw,
     "compare": compare,
+    "export": take_out,
+    "import": bring_in,
 }
 
 
@@ -238,12 +206,6 @@ def free_names(folder: Path) -> Any:
     """Names for pictures in ``folder``, from the first that nothing has used yet."""
     numbers = [int(path.stem) for path in folder.glob("*.png") if re.fullmatch("[0-9]{4,12}", path.stem)]
     return (folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
-
-
-def _listen(found: JobFolder) -> None:
-    """Raise Interrupted when the user wants it."""
-    if found.control in ("pause", "cancel"):
-        raise Interrupted
 
 
 def _cancel(found: JobFolder, folder: StudioFolder) -> None:

@@ -146,7 +146,7 @@ def test_a_world_is_made(page, server):
     page.wait_for_selector("text=The world is made.")
     page.click("text=To the world")
     page.wait_for_selector("text=Nothing taught yet")
-    for place in ("/", "/teach", "/draw", "/compare", "/gallery"):
+    for place in ("/", "/teach", "/draw", "/compare", "/gallery", "/exchange"):
         is_accessible(page_at(page, server, place))
 
 
@@ -257,6 +257,17 @@ def test_two_concepts_are_drawn(page, server):
         page.input_value("#prompt") == "a <rex> dog and a <max> dog"
         and page.input_value("[name=seed]") == "1"
     )
+
+
+def test_a_concept_goes_out(page, server):
+    page_at(page, server, "/exchange")
+    page.check("[value=embedding]")
+    page.click("text=Write the files")
+    page.wait_for_selector("text=Written:")
+    is_accessible(page)
+    with page.expect_download() as arrived:
+        page.click("text=Download")
+    assert arrived.value.suggested_filename == "pets-max-embedding.zip"
 
 
 def test_versions_are_compared(page, server):

@@ -75,7 +75,7 @@ def words(request: Request) -> Response:
     name = "token" if "token" in asked else "noun"
     if typed := text(asked, name):
         try:
-            _free(world, typed) if name == "token" else check_noun(typed)
+            free_token(world, typed) if name == "token" else check_noun(typed)
         except L2DMError as error:
             said = str(error)
     return studio.page("word.html", said=said)
@@ -89,7 +89,7 @@ def teach(request: Request, form: Mapping[str, Any]) -> Response:
     shown = settings(studio.world, "learn")
     changed, typed = given(form, shown), {name: text(form, name) for name in ("token", "noun")}
     try:
-        token, noun = _free(world, typed["token"]), check_noun(typed["noun"])
+        token, noun = free_token(world, typed["token"]), check_noun(typed["noun"])
         settings(studio.world, "learn", changed)
         if photos is None:
             raise PhotoError(f"no photos yet; give 1 to {MOST} photos of one thing (3 to 5 are best)")
@@ -153,7 +153,7 @@ def _keep_captions(photos: PhotoSet, form: Mapping[str, Any]) -> None:
             photos.caption(file, text(form, f"caption-{file}"))
 
 
-def _free(world: Repository, token: str) -> str:
+def free_token(world: Repository, token: str) -> str:
     """``token``, or the library's sentence of why not."""
     if check_token(token) in world.concepts:
         raise TokenError(
