@@ -289,3 +289,56 @@ def test_an_import_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
         assert examine(place).faults == []
         source.unload_unless("")
     assert "<gem>" in World.open(place).concepts
+
+
+def test_a_renamed_concept_draws_the_same_pictures_and_undo_takes_its_name_back(sd, tmp_path):
+    source, _ = sd
+    world = copied(source, tmp_path / "world")
+    rex, both = drawn(world, "a <rex> dog"), drawn(world, "a <rex> dog and a <tom> cat", guidance="none")
+    before = own(world, "<rex>")
+    version = world.rename("<rex>", "<max>")
+    assert list(version.concepts) == ["<max>", "<tom>"] and (version.photos, version.settings) == (2, {})
+    assert examine(world.path, deep=True).faults == []
+    for opened in (world, World.open(world.path)):
+        assert np.array_equal(drawn(opened, "a <max> dog"), rex)
+        assert np.array_equal(drawn(opened, "a <max> dog and a <tom> cat", guidance="none"), both)
+    after = own(world, "<max>")
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    prompts = json.loads((world._files.folder / "memory.json").read_text())
+    assert set(prompts) == {"<max>", "<tom>"} and all("<max>" in prompt for prompt in prompts["<max>"])
+    with pytest.raises(PromptError, match="not in this world"):
+        drawn(world, "a <rex> dog")
+    with pytest.raises(WorldError, match="versions hold it under two names"):
+        world.purge("<max>")
+    for taken in ("<tom>", "<max>"):
+        with pytest.raises(TokenError, match="has one of this name already"):
+            world.rename("<max>", taken)
+    with pytest.raises(TokenError, match="has learnt <max>, <tom>"):
+        world.rename("<rex>", "<ada>")
+    world.undo()
+    assert world.manifest.versions == source.manifest.versions and world.purge("<rex>", dry=True).removed
+    assert np.array_equal(drawn(world, "a <rex> dog"), rex)
+    assert (
+        say(["rename", str(world.path), "<rex>", "<max>"])[0] == 0
+        and "<max>" in World.open(world.path).concepts
+    )
+
+
+@pytest.mark.slow
+def test_a_renaming_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
+    source, _ = sd
+    place = tmp_path / "world"
+
+    def fresh():
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(source.path, place)
+
+    def work():
+        opened = World.open(place)
+        opened._backbone, opened.tuner, opened._loaded = source.backbone("float32"), source.tuner, 2
+        opened.rename("<rex>", "<max>")
+
+    for _ in kill_at_each_change(place, fresh, work):
+        assert list(World.open(place).concepts) in (["<rex>", "<tom>"], ["<max>", "<tom>"])
+        assert examine(place).faults == []
+    assert "<max>" in World.open(place).concepts

@@ -64,6 +64,23 @@ def _purge(world: Repository, token: str, yes: bool, as_json: bool) -> None:
     )  # fmt: skip
 
 
+def rename(
+    world: WorldPath,
+    token: Annotated[str, typer.Argument(help="The concept's token, such as '<rex>'.")],
+    to: Annotated[str, typer.Argument(help="What it is to be called, such as '<max>'.")],
+    as_json: AsJson = False,
+) -> None:
+    """Call a concept otherwise; its pictures stay, bit for bit."""
+    from ..world.world import World
+
+    version = World.open(world).rename(token, to)
+    answer(
+        as_json,
+        {"world": str(world), "was": token, "token": to, "version": version.version},
+        f"{world}: {token} is called {to} now (version {version.version})",
+    )
+
+
 def undo(world: WorldPath, as_json: AsJson = False) -> None:
     """Take the last change back: a concept learnt, or one forgotten."""
     from ..world.repository import Repository

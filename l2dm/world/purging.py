@@ -60,6 +60,12 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     """What purging ``token`` would do. Raises TokenError for a token that the world has nothing of, and WorldError where others' weights
     hold it, so that it cannot be purged."""
     versions, draft = manifest.versions, unfinished(world / "learning")
+    lines = [line for line in manifest.journal if line["action"] == "rename" and line["version"] in versions]
+    if renamed := [line for line in lines if _names(line, token)]:
+        raise WorldError(
+            f"{world}: {token} was renamed ({renamed[0]['was']} to {renamed[0]['token']}), so versions hold it under two names, and it cannot be purged; "
+            f"undo the renaming, or take the other concepts to a new world: l2dm import OTHER_WORLD --from {world} --token TOKEN"
+        )
     own = {n for n, v in versions.items() if v.token == token}
     holding = {n for n, v in versions.items() if token in v.concepts}
     told = [line for line in manifest.journal if _names(line, token)]

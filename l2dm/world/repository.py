@@ -67,7 +67,9 @@ class Repository:
     def _check_before(self, dropped: Version) -> None:
         """Refuse to go back to a version that is broken, or that more than the last change lies between."""
         before = self.manifest.versions[dropped.parent].concepts if dropped.parent else {}
-        if set(before) ^ set(dropped.concepts) != {dropped.token}:
+        renamed = (line for line in self.manifest.journal if line["action"] == "rename")
+        was = {line["was"] for line in renamed if line["version"] == dropped.version}
+        if set(before) ^ set(dropped.concepts) != {dropped.token, *was}:
             raise WorldError(
                 f"{self.path}: the version before the last one was put aside by a repair, so undo would take back more than "
                 f"{dropped.token}; to take back one concept use: l2dm forget"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ..concept.words import check_noun
-from ..errors import os_errors
+from ..concept.words import check_noun, check_token
+from ..errors import TokenError, os_errors
 from .bundle import read_bundle
 from .exporting import Export, export
 from .importing import Arrived, move, take
 from .lesson import OnProgress
+from .manifest import Version, entry
 from .parcel import Wanted
+from .renaming import version_renamed
 from .repository import Repository
 
 if TYPE_CHECKING:
@@ -43,6 +45,24 @@ class Travels(Repository):
         raises ExchangeError, since gates have no place in a folder; ``export(format="pipeline")`` merges them.
         """
         return self.backbone(precision, device).pipeline(sampler)
+
+    def rename(self, token: str, to: str) -> Version:
+        """Call a concept otherwise, as a new version: its weights, what is remembered of it and its place among the others stay, and so do
+        all pictures, bit for bit. ``undo`` takes it back. Raises TokenError for a token that is taken, here or in the base itself.
+        """
+        check_token(to)
+        with self._writing():
+            if token not in self.concepts:
+                raise TokenError(
+                    f"token {token!r}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}"
+                )
+            if to in self.concepts or self.backbone().own_vector(to) is not None:
+                place = self.path if to in self.concepts else "the base"
+                raise TokenError(f"token {to!r}: {place} has one of this name already; choose another token")
+            version = version_renamed(self.path, self.manifest, token, to, self._files)
+            self.commit(entry("rename", version=version.version, token=to, was=token), version)
+            self._unload()
+        return version
 
     def import_file(
         self, file: str | Path, *, token: str, noun: str, trigger: str = "", embedding: str | Path | None = None, denoiser_only: bool = False,
