@@ -30,6 +30,11 @@ def test_every_lesson_is_examined(world, photos):
     assert card(world.manifest)["token"] == "<rex>"
 
 
+@pytest.mark.parametrize("method", ["isolated", "switched", "dytox", "cidm", "den", "custom-diffusion"])
+def test_the_pretrained_model_is_drawn_beside_every_tuner(world, photos, method):
+    assert set(teach(world, photos, **REPORT, method=method).drift) == {"dog"}
+
+
 def test_a_pretrained_noun_has_no_drift(world, photos):
     version = teach(world, photos, **{**REPORT, "learning_rate": 1e-8, "token_learning_rate": 0.0})
     assert version.drift["dog"] == pytest.approx(0, abs=1e-4)

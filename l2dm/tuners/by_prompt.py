@@ -82,6 +82,8 @@ class ByPrompt(LowRank):
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """Each alone, so that no other adapter can change the order in which an adapter's products are added up. Where text and picture share
         keys and values, each as at the first of its words: only gates that are alike for all of them are for such layers."""
+        if not self.on:  # at rest there are no gates either
+            return []
         gates = self.at_words[:, 0] if gates is None else gates
         return [
             (*self.factors(name, layer), gates[..., i, None]) for i, name in self.on if self.has(name, layer)
