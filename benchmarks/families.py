@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import multiprocessing
 import resource
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from l2dm.retention import Past
 from l2dm.settings import GenerateSettings
 from l2dm.tuners import TUNERS
 from l2dm.world import past
+from l2dm.world.requirements import requirements
 from tests.families import folders
 
 RESULTS = Path(__file__).parent.parent / "results" / "families.json"
@@ -170,7 +172,7 @@ def picture(folder: Path) -> dict[str, Any]:
 
 
 def tuners(folder: Path) -> dict[str, Any]:
-    """Which tuners take a step, and why others do not."""
+    """Which tuners take a step, why others do not, and what `l2dm check --base` refuses."""
     found: dict[str, str] = {}
     for name, method in {row.tuner: name for name, row in METHODS.items()}.items():
         try:
@@ -178,27 +180,30 @@ def tuners(folder: Path) -> dict[str, Any]:
             found[name] = "learns"
         except L2DMError as error:
             found[name] = str(error)
-    return {"tuners": found}
+    told = requirements(find_base(folder), LearnSettings(), GenerateSettings())
+    return {"tuners": found, "refused": told.refused}
 
 
 def measured(folder: Path, jobs: list[str]) -> dict[str, Any]:
-    """What ``jobs`` say, each in a process of its own."""
+    """What ``jobs`` say."""
     found: dict[str, Any] = {}
     for job in jobs:
-        command = [sys.executable, "-m", "benchmarks.families", "--job", job, "--work", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-        found |= json.loads(done.stdout.splitlines()[-1])
+        found |= apart(JOBS[job], folder)
     return found
 
 
-JOBS = {
-    "learn": lambda folder: learn(folder, {"method": "switched", "gradient_checkpointing": True}),
-    "lesson": lesson,
-    "draw": picture,
-    "tuners": tuners,
-}
+def apart(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``work`` returns, in a process of its own that has done nothing yet but import."""
+    with multiprocessing.get_context("fork").Pool(1) as one:
+        return one.apply(work, arguments)
+
+
+def switched(folder: Path) -> dict[str, Any]:
+    """A step of the default method's adapters."""
+    return learn(folder, {"method": "switched", "gradient_checkpointing": True})
+
+
+JOBS = {"learn": switched, "lesson": lesson, "draw": picture, "tuners": tuners}
 
 
 def main() -> None:
@@ -208,23 +213,17 @@ def main() -> None:
     parser.add_argument("families", nargs="*", help="of tests/families/folders.py; all where none is named")
     parser.add_argument("--real", action="store_true", help=f"in the published size: {', '.join(_UNET)}")
     parser.add_argument("--work", type=Path, help="where real folders are kept")
-    parser.add_argument("--job", choices=list(JOBS), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.job:
-        print(json.dumps(JOBS[given.job](given.work)))
-        return
     for name in given.families or (list(_UNET) if given.real else list(folders.FAMILIES)):
         with tempfile.TemporaryDirectory() as place:
             if given.real:
-                folder = real_folder(name, (given.work or Path(place)) / name)
+                folder = apart(real_folder, name, (given.work or Path(place)) / name)
                 entry = {"real": measured(folder, ["learn", "draw", "lesson"])}
             else:
-                folder = folders.tiny_folder(name, Path(place) / name)
-                try:
-                    known = find_base(folder).family
-                except L2DMError as error:
-                    print(f"{name}: {error}")
-                    continue
+                folder = apart(folders.tiny_folder, name, Path(place) / name)
+                known = find_base(folder).family
+                if hasattr(known, "cells"):
+                    type(known).cells = 8  # no configuration tells it: pictures as small as the others'
                 module = sys.modules[type(known).__module__]
                 lines = len(Path(str(module.__file__)).read_text().splitlines())
                 entry = {"name": known.name, "file": Path(str(module.__file__)).name, "lines": lines}

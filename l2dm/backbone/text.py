@@ -49,7 +49,12 @@ class Text:
 
     def own_vector(self, token: str) -> torch.Tensor | None:
         """``(width,)`` of ``token`` in the base itself, in one encoder after another, ``(n, width)`` of several vectors; None for a new one. Raises
-        TokenError as ``own_ids``, and where the tokenizers have it in different numbers."""
+        TokenError as ``own_ids``, where the tokenizers have it in different numbers, and where the family never reads it so."""
+        for reader in self.readers:
+            if token not in (text := reader.worded(token, reader.tokenizer)[0]):
+                raise TokenError(
+                    f"token {token!r}: {self.family.name} reads every prompt in small letters, as {text!r}; choose that"
+                )
         known = [reader.own_ids(token) for reader in self.readers]
         if not any(known):
             return None

@@ -12,7 +12,7 @@ from families.folders import tiny_folder
 from l2dm.backbone import Backbone
 from l2dm.backbone.families import Family
 from l2dm.backbone.sites import entering, reads_features, text_layers
-from l2dm.errors import SettingsError
+from l2dm.errors import SettingsError, TokenError
 
 
 def test_what_is_learnt_from_is_what_the_pipeline_reads(backbone):
@@ -29,6 +29,16 @@ def test_a_token_with_a_words_vectors_reads_as_that_word(backbone):
     ours, word = (backbone.read([f"a photo of a {thing} on grass"]) for thing in ("<rex>", "dog"))
     assert torch.equal(ours.features, word.features)
     assert ours.pooled is None or torch.equal(ours.pooled, word.pooled)
+
+
+def test_a_token_that_is_never_read_as_it_is_written_is_refused(backbone):
+    if backbone.family.worded("A", backbone.tokenizer)[0] == "a":
+        with pytest.raises(TokenError, match="in small letters, as '<rex>'; choose that"):
+            backbone.own_vector("<Rex>")
+        return
+    assert backbone.own_vector("<Rex>") is None
+    backbone.add_token("<Rex>", backbone.word_vector("dog"))
+    assert backbone.read(["a <Rex> dog"]).named.all()
 
 
 def test_places_are_those_of_the_words(backbone):
