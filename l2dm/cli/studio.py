@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from ..errors import SettingsError
 from .shared import WorldPath
-from .terminal import say
+from .terminal import plain, say
 
 
 def studio(
@@ -49,6 +50,9 @@ def studio(
     from ..studio.server import LOCAL, serve
 
     if host not in (LOCAL, "localhost", "::1"):
-        say(f"WARNING: --host {host}: other machines can reach this studio, over a connection that is not encrypted. Whoever has its "
-            "address and token can teach, draw, and take concepts back.")  # fmt: skip
+        warning = (
+            f"WARNING: --host {host}: other machines can reach this studio, over a connection that is not encrypted. Whoever has its "
+            "address and token can teach, draw, and take concepts back."
+        )
+        print(plain(warning), file=sys.stderr)
     serve(world, host, port, folder, say)
