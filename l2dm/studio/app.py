@@ -74,11 +74,15 @@ def studio_app(folder: StudioFolder, access: Access, wake: Callable[[str], None]
     folder.make()
     studio = Studio(folder, Queue(folder), wake, environment())
 
+    def look() -> None:
+        for lane in ("learn", "draw"):
+            if studio.queue.next(lane):
+                wake(lane)
+
     async def supervise() -> None:
         while True:
-            for lane in ("learn", "draw"):
-                if await run_in_threadpool(studio.queue.next, lane):
-                    await run_in_threadpool(wake, lane)
+            with suppress(OSError):  # a full disk, too many processes: it may be better in a moment
+                await run_in_threadpool(look)
             await asyncio.sleep(SUPERVISE)
 
     @asynccontextmanager

@@ -131,11 +131,11 @@ class Queue:
     def all(self, *kinds: str) -> Iterator[JobFolder]:
         """Newest first; a folder that is no whole job is left out."""
         for path in sorted(self.folder.jobs.glob("[0-9]*"), reverse=True):
-            if (found := self.get(path.name)) is None:
-                continue
+            found, kind = self.get(path.name), ""
             with suppress(ValueError, TypeError, OSError):
-                if not kinds or found.job.kind in kinds:
-                    yield found
+                kind = found.job.kind if found else ""
+            if kind and (not kinds or kind in kinds):
+                yield found
 
     def prune(self, most: int = MOST_DRAWN) -> None:
         """Remove the oldest finished jobs of drawing beyond ``most``; their pictures stay in the gallery."""

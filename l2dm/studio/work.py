@@ -59,7 +59,7 @@ def run(
     tries = 1 if reached > before.found.get("reached", 0) else before.tries + 1
     found.update(state="running", tries=tries, message="", found={**before.found, "reached": reached})
     if found.control == "cancel":
-        _cancel(found, folder)
+        _cancel(found, folder, begun=before.state != "queued")
         return True
     if tries > MOST_TRIES:
         found.update(state="failed", message=f"its process ended {MOST_TRIES} times without a word, as when memory ends; see the "
@@ -81,19 +81,16 @@ def run(
         if found.control == "cancel":
             _cancel(found, folder)
         elif found.control == "pause":
-            found.update(state="paused", message="")
+            found.update(state="paused", message="", tries=0)
         else:
+            found.update(tries=0)
             return False
     except L2DMError as error:
         found.update(state="failed", message=str(error))
-    except (
-        Exception
-    ) as error:  # a fault of ours: the log has it whole, the page one line, and the queue goes on
+    except Exception as error:  # ours: the log has it whole, the page one line, and the queue goes on
         traceback.print_exc()
-        found.update(
-            state="failed",
-            message=f"unexpected: {type(error).__name__}: {first_line(error)}; see the logs in {folder.root}",
-        )
+        said = f"unexpected: {type(error).__name__}: {first_line(error)}; see the logs in {folder.root}"
+        found.update(state="failed", message=said)
     return True
 
 
@@ -208,9 +205,9 @@ def free_names(folder: Path) -> Any:
     return (folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
 
 
-def _cancel(found: JobFolder, folder: StudioFolder) -> None:
+def _cancel(found: JobFolder, folder: StudioFolder, begun: bool = True) -> None:
     """End a job for good, and drop what it had learnt so far. While another process writes to the world, wait."""
-    if found.job.kind == "learn" and found.job.tries:
+    if found.job.kind == "learn" and begun:
         world = World.open(folder.world, whole=False)
         while True:
             try:

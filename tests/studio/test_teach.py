@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from l2dm import World
-from l2dm.errors import PhotoError, WorldLocked
+from l2dm.errors import LearningStopped, PhotoError, WorldLocked
 from l2dm.studio.jobs import Queue
 from l2dm.studio.photos import PhotoSet, sweep
-from l2dm.studio.work import Opened, run
+from l2dm.studio.work import MOST_TRIES, Opened, run
 from l2dm.studio.worker import work_through
 
 SET = re.compile(r'name="photos" value="([^"]+)"')
@@ -237,3 +237,27 @@ def test_photos_that_nobody_used_go(browser, folder, world):
         PhotoSet.get(folder, photos) is None
         and "give them once more" in browser.post("/photos/remove", data={"photos": photos}).text
     )
+
+
+def test_pausing_often_is_no_failure(folder, world, begun, monkeypatch):
+    def stop(*given, **named):
+        begun.ask("pause")
+        raise LearningStopped(0, 3)
+
+    monkeypatch.setattr(World, "learn", stop)
+    for _ in range(MOST_TRIES + 2):
+        begun.ask("resume")
+        assert run(begun, folder, Opened(world)) and begun.job.state == "paused"
+    monkeypatch.setattr(
+        World, "learn", lambda *given, **named: begun.ask("") or (_ for _ in ()).throw(LearningStopped(0, 3))
+    )
+    for _ in range(MOST_TRIES + 2):
+        assert not run(begun, folder, Opened(world)) and begun.job.state == "running", (
+            "its process was asked to end: another goes on"
+        )
+
+
+def test_a_job_that_is_damaged_hides_no_other(folder, world, begun):
+    begun_later = Queue(folder).add("draw", {"prompt": "a dog"})
+    (begun_later.path / "job.json").write_text("{")
+    assert [found.path for found in Queue(folder).all()] == [begun.path]
