@@ -147,7 +147,10 @@ def sizes_of(families: list[dict]) -> tuple[list[str], list[list[str]]]:
             row["name"],
             f"{row['real']['parameters'] / 1e9:.2f} G",
             row["real"]["dtype"],
-            *(f"{row['real'][key]}" for key in ("loaded_gib", "learn_gib", "learn_seconds", "draw_gib")),
+            *(
+                f"{row['real'].get(key, 'not measured')}"
+                for key in ("loaded_gib", "learn_gib", "learn_seconds", "draw_gib")
+            ),
         ]
         for row in families
     ]
