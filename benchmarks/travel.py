@@ -1,6 +1,6 @@
 """What a concept keeps outside of a world: results/travel.json
 
-python -m benchmarks.travel [--concept dog1] [--pictures 100]
+python -m benchmarks.travel [--concept dog1] [--pictures 100] [--world FOLDER]      (one that has learnt it already; else it is taught)
 
 A concept of the benchmark is learnt by the shipped base, exported as a LoRA and an embedding, and drawn by stock diffusers from the same
 seeds and prompts as by the world. The judge tells of each picture whether it is that concept or another: one of the nine others, or
@@ -22,26 +22,26 @@ from PIL import Image
 from benchmarks.main import ROOT
 from l2dm import World
 from l2dm.backbone import MINI, find_base
-from l2dm.bench.subjects import Subject, Subjects, pictures
+from l2dm.bench.subjects import Subjects, pictures
 from l2dm.evaluation.judge import Judge
 from l2dm.world import store
 
+SEED = 1000  # of each prompt's first picture
 
-def stock(
-    world: World, folder: Path, subject: Subject, prompts: list[str], seeds: list[int]
-) -> list[Image.Image]:
-    """What diffusers' own pipeline draws with the exported files loaded, and nothing of l2dm's."""
+
+def stock(world: World, folder: Path, token: str, prompts: list[str], each: int) -> list[Image.Image]:
+    """What diffusers' own pipeline draws with the exported files loaded, and nothing of l2dm's; ``each`` of every prompt."""
     pipe = DiffusionPipeline.from_pretrained(find_base(MINI).folder, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    name = subject.token[1:-1]
+    name, chosen = token[1:-1], world.settings("generate")
     pipe.load_lora_weights(folder, weight_name=f"{name}.safetensors")
     pipe.load_textual_inversion(folder / f"{name}-embedding.safetensors")
-    chosen = world.settings("generate")
     told = {"num_inference_steps": chosen.steps, "guidance_scale": chosen.guidance_scale}
-    return [
-        pipe(prompt, generator=torch.Generator().manual_seed(seed), **told).images[0]
-        for prompt, seed in zip(prompts, seeds)
-    ]
+    images = []
+    for prompt in prompts:
+        seeds = [torch.Generator().manual_seed(SEED + i) for i in range(each)]
+        images += pipe([prompt] * each, generator=seeds, **told).images
+    return images
 
 
 def main() -> None:
@@ -50,13 +50,14 @@ def main() -> None:
     )
     parser.add_argument("--concept", default="dog1")
     parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--world", type=Path)
     given = parser.parse_args()
     subjects, judge, began = Subjects.read("shipped"), Judge(), time.monotonic()
     (subject,) = [one for one in subjects.concepts if one.name == given.concept]
-    prompts = [
-        subjects.prompts[i % len(subjects.prompts)].format(subject.words) for i in range(given.pictures)
-    ]
-    seeds = [1000 + i for i in range(given.pictures)]
+    prompts, each = (
+        [text.format(subject.words) for text in subjects.prompts],
+        given.pictures // len(subjects.prompts),
+    )
     things = [one.unseen for one in subjects.concepts] + [
         place for group in subjects.like.values() for place in group
     ]
@@ -67,21 +68,23 @@ def main() -> None:
         return (judge.likeness(images, prototypes).argmax(1) == own).numpy()
 
     with tempfile.TemporaryDirectory() as place:
-        world = World.create(Path(place) / "world")
-        world.learn(subject.learn, token=subject.token, noun=subject.noun, previews=0)
+        if given.world:
+            world = World.open(given.world)
+        else:
+            world = World.create(Path(place) / "world")
+            world.learn(subject.learn, token=subject.token, noun=subject.noun, previews=0)
         out = world.export(subject.token, out=Path(place) / "lora")
         drawn = {
-            "world": [
-                world.generate(prompt, n=1, seed=seed)[0].image for prompt, seed in zip(prompts, seeds)
-            ],
-            "stock_diffusers": stock(world, out.folder, subject, prompts, seeds),
+            "world": [p.image for prompt in prompts for p in world.generate(prompt, n=each, seed=SEED)],
+            "stock_diffusers": stock(world, out.folder, subject.token, prompts, each),
         }
     rows = {name: round(float(identified(images).mean()), 4) for name, images in drawn.items()}
     differ = [
         float(np.abs(np.asarray(a, float) - np.asarray(b, float)).mean()) for a, b in zip(*drawn.values())
     ]
     record = {
-        "concept": subject.name, "pictures": given.pictures, "method": world.settings("learn").method, "format": "lora",
+        "concept": subject.name, "pictures": each * len(prompts), "method": world.settings("learn").method, "format": "lora",
+        "concepts_in_world": len(world.concepts), "base_fingerprint": world.manifest.fingerprint,
         "identification": rows, "kept": round(rows["stock_diffusers"] / rows["world"], 4), "lost": out.loses,
         "mean_pixel_difference": round(float(np.mean(differ)), 2), "judge_identity_top1": judge.card()["identity_top1"],
         "seconds": round(time.monotonic() - began),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import ExchangeError
-from ..tuners.factors import Factors, side_by_side
+from ..tuners.factors import Factors
 from . import names
 
 #: Ends of keys that hold D and U.
@@ -247,11 +247,3 @@ def _alpha_of(layer: str, settings: dict[str, Any], rank: int) -> float:
         if layer == own or (not name.startswith("^") and layer.endswith(f".{own}")):
             return alpha
     return settings["alpha"]
-
-
-def together(adapters: list[dict[str, Factors]]) -> dict[str, Factors]:
-    """The sum of several adapters as one."""
-    layers = dict.fromkeys(layer for adapter in adapters for layer in adapter)
-    return {
-        layer: side_by_side([adapter[layer] for adapter in adapters if layer in adapter]) for layer in layers
-    }
