@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from transformers import Qwen3Config, Qwen3Model
 
 from l2dm.backbone import allocator, fast_layers, frozen_in_bfloat16, layers, multiplies_bfloat16, precision
 
@@ -194,3 +195,15 @@ def test_freed_memory_is_kept_unless_the_environment_says_how(monkeypatch, said)
     monkeypatch.setattr(allocator.sys, "platform", "linux")
     allocator.keep_freed_memory()
     assert called == ([] if said else [(-3, 32 << 20), (-1, 1 << 30)])
+
+
+def test_what_a_network_works_out_for_itself_keeps_its_precision():
+    """Rotary frequencies, rounded, turn all that stands far from the beginning."""
+    sizes = {"vocab_size": 8, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    network = Qwen3Model(Qwen3Config(**sizes, **heads))
+    turns = network.rotary_emb.inv_freq.clone()
+    precision.cast(network, torch.bfloat16)
+    assert {p.dtype for p in network.parameters()} == {torch.bfloat16}
+    assert turns.dtype == torch.float32 and torch.equal(network.rotary_emb.inv_freq, turns)
+    assert not torch.equal(turns.bfloat16().float(), turns)

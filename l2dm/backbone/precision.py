@@ -53,7 +53,9 @@ def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
         for module in network.modules()
         for name in module._non_persistent_buffers_set
     ]
-    network.to(dtype)
+    torch.nn.Module.to(
+        network, dtype
+    )  # diffusers' own warns of parts to be kept in float32, of which there are none
     for module, name, buffer in own:
         module._buffers[name] = buffer
 
