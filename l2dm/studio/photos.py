@@ -12,13 +12,14 @@ from typing import BinaryIO
 
 from ..concept import check_photos
 from ..concept.captions import LONGEST
+from ..concept.captions import SUFFIXES as CAPTIONS
 from ..concept.decoding import SUFFIXES
+from ..concept.photos import MOST
 from ..errors import PhotoError
 from ..files import write_whole
 from .folder import FILE, ID, StudioFolder, inside, new_id
 
-MOST, CROP = 30, 256
-CAPTIONS = (".txt", ".caption")
+CROP = 256  # pixels a side of the square that is shown
 
 
 @dataclass(frozen=True)

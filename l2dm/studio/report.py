@@ -64,9 +64,7 @@ def write_report(world: Path, target: Path, root: Path | None = None) -> list[st
         raise SettingsError(f"--report {target}: already exists; choose another folder")
     shown, names = links.world, picture_names(studio)
     pages = {
-        "index.html": studio.render(
-            "world.html", here="world", **facts(shown), history=shown.history()[::-1], plan=None
-        )
+        "index.html": studio.render("world.html", here="world", **facts(shown), history=shown.history()[::-1])
     }
     for number in shown.manifest.versions:
         try:

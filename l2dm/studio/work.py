@@ -98,8 +98,9 @@ def create(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, 
     """Make the world."""
     found.tell(stage="create", done=0, total=1)
     asked = found.job.asked
-    made = World.create(folder.world, asked["base"], asked.get("clip") or None)
-    return {"notes": list(made.backbone().notes)}
+    for note in World.create(folder.world, asked["base"], asked["clip"] or None).backbone().notes:
+        found.tell(note=note)
+    return {}
 
 
 def draw(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from conftest import QUICK, paint
 from PIL import Image
 from safetensors.torch import load_file
+from tiny import mini
 
 from l2dm import World
 from l2dm.errors import LearningStopped, PhotoError, WorldLocked
@@ -261,3 +262,13 @@ def test_a_job_that_is_damaged_hides_no_other(folder, world, begun):
     begun_later = Queue(folder).add("draw", {"prompt": "a dog"})
     (begun_later.path / "job.json").write_text("{")
     assert [found.path for found in Queue(folder).all()] == [begun.path]
+
+
+def test_a_world_is_made_as_a_job(folder):
+    folder.make()
+    found = Queue(folder).add("create", {"base": mini(), "clip": ""})
+    assert run(found, folder, Opened(folder.world)) and found.job.state == "done", found.job.message
+    found = Queue(folder).add("create", {"base": mini(), "clip": ""})
+    assert (
+        run(found, folder, Opened(folder.world)) and "already exists and holds a world" in found.job.message
+    )

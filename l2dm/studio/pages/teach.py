@@ -13,12 +13,13 @@ from starlette.routing import Route
 
 from ...concept import check_noun, check_token
 from ...concept.captions import check_caption
+from ...concept.photos import MOST
 from ...errors import L2DMError, PhotoError, TokenError
 from ...world.repository import Repository
 from ..app import Studio
 from ..folder import FILE
 from ..forms import fields, given, text
-from ..photos import MOST, PhotoSet
+from ..photos import PhotoSet
 from ..views import exists, opened, settings
 from .common import go, job_of, posted, studio_of
 

@@ -27,7 +27,7 @@ def show(request: Request) -> Response:
             else studio.page("create.html", refused="", base="mini", clip="")
         )
     world = opened(studio.world)
-    return studio.page("world.html", here="world", **facts(world), history=world.history()[::-1], plan=None)
+    return studio.page("world.html", here="world", **facts(world), history=world.history()[::-1])
 
 
 def create(request: Request, form: Mapping[str, Any]) -> Response:
