@@ -175,7 +175,7 @@ def tuners(folder: Path) -> dict[str, Any]:
             learn(folder, {"method": method, "precision": "float32"})
             found[name] = "learns"
         except L2DMError as error:
-            found[name] = str(error)
+            found[name] = str(error).replace(str(folder), folder.name)
     told = requirements(find_base(folder), LearnSettings(), GenerateSettings())
     return {"tuners": found, "refused": told.refused}
 
