@@ -63,6 +63,7 @@ def several(folder: Path, tries: int = 5) -> dict:
 
 def measure(ground: Ground, count: int) -> dict:
     """Figures of a folder of ``count`` photos of 12 MP, of the most that are taken, and of a PNG that is small on the disk alone.
+    ``within``: refused in less than a second of one processor, all in no more than 300 MB; the clock's seconds depend on what else runs.
 
     The many are hard links to five JPEGs: ``check`` counts names, and refuses before it opens any file, so that it cannot tell, nor
     gain from it that they are few; the thirty are files of their own."""
@@ -84,4 +85,4 @@ def measure(ground: Ground, count: int) -> dict:
     }
     refused = found["many"]["exit_code"] == found["large_png"]["exit_code"] == 2
     small = max(found[name]["peak_mb"] for name in ("many", "thirty", "large_png")) <= MOST_MB
-    return {**found, "within": refused and small and found["many"]["seconds"] < MOST_SECONDS}
+    return {**found, "within": refused and small and found["many"]["processor_seconds"] < MOST_SECONDS}
