@@ -137,7 +137,7 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
             continue
         if not ended.trace and ended.value[0] == 0:
             got_over += 1
-            if not finished and contents(job.world) != job.end:
+            if not finished and not put_aside() and contents(job.world) != job.end:
                 note("claimed", "it said that it was done, and it was not")
         if fault := job.finish(finished):
             note("put aside" if put_aside() else "afterwards", fault)
