@@ -25,6 +25,7 @@ from l2dm import World
 from l2dm.backbone.sites import picture_layers
 from l2dm.errors import ExchangeError, PhotoError, SettingsError, TokenError
 from l2dm.exchange.lora import Denoiser, diffusers_file, lora_file, read_lora
+from l2dm.exchange.names import read, sgm_name, written
 from l2dm.tuners.factors import Factors
 
 
@@ -392,3 +393,11 @@ def test_a_worlds_pipeline_is_diffusers_own_with_gates_and_writes_no_broken_fold
     with pytest.raises(ExchangeError, match="merge them: World"):
         pipe.save_pretrained(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_layers_that_stabilitys_networks_have_not_are_called_as_diffusers_calls_them():
+    """Of bases such as the shipped one, whose UNet pools the text by attention."""
+    own = "add_embedding.pool.q_proj"
+    assert sgm_name(own, 1) == "" and sgm_name("mid_block.resnets.1.conv1", 1) == "middle_block.2.in_layers.2"
+    assert written("sgm", "unet", [own], 1) == {"lora_unet_add_embedding_pool_q_proj": (own,)}
+    assert read("kohya", "unet", [own], 1)["unet.add_embedding.pool.q_proj"] == (own,)

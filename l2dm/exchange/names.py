@@ -22,6 +22,9 @@ _UNET_ENDS = {
     "conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
 }  # fmt: skip
+_IN_BLOCKS = re.compile(
+    r"(?P<block>mid_block|(?:down|up)_blocks\.(?P<number>\d+))\.(?P<kind>resnets|attentions|downsamplers|upsamplers)\.(?P<place>\d+)\.(?P<inner>.+)"
+)
 #: FLUX's own names within its blocks -> diffusers'.
 _DOUBLE = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
@@ -51,19 +54,20 @@ _FLUX_ENDS = {
 
 
 def sgm_name(layer: str, depth: int) -> str:
-    """Stability's name of a UNet's ``layer``; ``depth``: residual blocks in one of its down blocks."""
+    """Stability's name of a UNet's ``layer``, "" where their networks have none such; ``depth``: residual blocks in one of its down blocks."""
     if layer in _UNET_ENDS:
         return _UNET_ENDS[layer]
-    block, *rest = layer.split(".")
-    number = int(rest.pop(0)) if block != "mid_block" else 0
-    kind, place, inner = rest[0], int(rest[1]), ".".join(rest[2:])
+    if not (match := _IN_BLOCKS.fullmatch(layer)):
+        return ""
+    block, kind, inner = match["block"], match["kind"], match["inner"]
+    number, place = int(match["number"] or 0), int(match["place"])
     column = {"resnets": 0, "attentions": 1}.get(kind, 2)
     inner = _RESNET.get(inner, inner) if kind == "resnets" else inner
     if block == "mid_block":
         return f"middle_block.{2 * place if kind == 'resnets' else 1}.{inner}"
     if kind == "downsamplers":
         return f"input_blocks.{(depth + 1) * (number + 1)}.0.op"
-    if block == "down_blocks":
+    if block.startswith("down"):
         return f"input_blocks.{(depth + 1) * number + place + 1}.{column}.{inner}"
     place = depth if kind == "upsamplers" else place
     return f"output_blocks.{(depth + 1) * number + place}.{column}.{inner}"
@@ -91,8 +95,8 @@ def written(convention: str, part: str, layers: Iterable[str], depth: int = 0) -
         return {stem: parts for stem, parts in told.items() if any(part in layers for part in parts)}
     if convention == "peft":
         return {f"{part}.{layer}": (layer,) for layer in layers}
-    own = (lambda layer: sgm_name(layer, depth)) if convention == "sgm" else str
-    return {f"lora_unet_{own(layer).replace('.', '_')}": (layer,) for layer in layers}
+    own = {layer: (sgm_name(layer, depth) if convention == "sgm" else "") or layer for layer in layers}
+    return {f"lora_unet_{name.replace('.', '_')}": (layer,) for layer, name in own.items()}
 
 
 def read(convention: str, part: str, layers: Iterable[str], depth: int = 0) -> Stems:
@@ -102,8 +106,7 @@ def read(convention: str, part: str, layers: Iterable[str], depth: int = 0) -> S
         flat, old = layer.replace(".", "_"), layer.replace(".to_", ".processor.to_").removesuffix(".0")
         names = [layer, f"{part}.{layer}", f"base_model.model.{layer}", f"{part}.base_model.model.{layer}",
                  f"lora_unet_{flat}", f"lora_transformer_{flat}", f"{old}_lora", f"{part}.{old}_lora"]  # fmt: skip
-        if convention in ("kohya", "sgm") and not re.search("class_embed|encoder_hid", layer):
-            own = sgm_name(layer, depth)
+        if convention in ("kohya", "sgm") and (own := sgm_name(layer, depth)):
             names += [f"lora_unet_{own.replace('.', '_')}", f"diffusion_model.{own}"]
         found |= dict.fromkeys(names, (layer,))
     if convention == "flux":
