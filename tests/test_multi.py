@@ -12,6 +12,7 @@ from tiny import mini
 
 from l2dm import World
 from l2dm.bench import comparison, lifelong, multi
+from l2dm.bench.multi_summary import with_each
 from l2dm.bench.subjects import Subjects
 from l2dm.errors import SettingsError
 from l2dm.evaluation.verdict import Verdict, groups, verdict
@@ -148,7 +149,7 @@ def test_success_is_told_of_each_concept():
     ]
     one = {"verdicts": [{"prompt": f"a photo of {prompt}", "success": success} for prompt, success in said]}
     other = {"verdicts": [{"prompt": "a photo of <rex> dog and <tom> cat", "success": True}]}
-    rates = multi.with_each([one, other])
+    rates = with_each([one, other])
     assert {token: rate["mean"] for token, rate in rates.items()} == {
         "<ada>": 0.5,
         "<rex>": 0.75,

@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..concept.words import TOKEN_LIKE, article
+from ..concept.words import article
 from ..errors import SettingsError
 from ..evaluation.flat import shown
 from ..evaluation.judge import Judge
 from ..evaluation.judges import SHIPPED, find_judge
-from ..evaluation.summary import spread
-from ..evaluation.verdict import Verdict, verdict
+from ..evaluation.verdict import verdict
 from ..generation.picture import save_png
 from ..report import attention
 from ..world import store
 from ..world.world import World
 from .examiner import Examiner
+from .multi_summary import KINDS, TOGETHER, summary
 from .pool import each
 from .runs import begun, tell
 from .subjects import Subject, Subjects
@@ -48,9 +48,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "structure": {"guidance": "structure"}, "confined": {"guidance": "confined"}, "l2dm-confined": {"guidance": "l2dm", "confine": True},
 }  # fmt: skip
 
-#: kinds of prompts whose pictures get a verdict; the last is drawn by the pretrained base
-TOGETHER = ("two_concepts", "two_of_one_noun", "three_concepts", "two_plain_nouns")
-KINDS = (*TOGETHER, "one_concept", "time")
 SAMPLES = 3  # pictures of a part that are kept for the page
 
 
@@ -229,42 +226,6 @@ def _time(
         "plain_seconds": [round(s, 3) for s in seconds["plain"]],
         "threads": torch.get_num_threads(),
     }
-
-
-def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row's figures over its seeds. ``verdicts`` has every flag of ``Verdict`` by itself; rates are in [0, 1]. ``with_each``: see there."""
-    found: dict[str, Any] = {}
-    of = {kind: [p for p in parts if p["kind"] == kind and p["rates"]] for kind in KINDS}
-    for kind in TOGETHER:
-        if rows := of[kind]:
-            found[kind] = spread([r["rates"]["success"] for r in rows])
-    if (rows := of["two_concepts"]) and rows[0]["text_alignment"] is not None:
-        found["text_alignment"] = spread([r["text_alignment"] for r in rows])
-    if rows := of["time"]:
-        found["time_over_plain"] = round(float(np.median([ratio for r in rows for ratio in r["ratios"]])), 4)
-    if rows := of["one_concept"]:
-        found["one_concept"] = {name: spread([r["rates"][name] for r in rows]) for name in rows[0]["rates"]}
-    found["with_each"] = {kind: with_each(of[kind]) for kind in TOGETHER[:3] if of[kind]}
-    flags = [f.name for f in dataclasses.fields(Verdict)]
-    found["verdicts"] = {
-        kind: {f: spread([r["rates"][f] for r in of[kind]]) for f in flags}
-        for kind in TOGETHER[:3]
-        if of[kind]
-    }
-    return found
-
-
-def with_each(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Token -> how many of the pictures that were to hold it succeed, over the seeds: which concepts it is that fail."""
-    rates: dict[str, list[float]] = {}
-    for part in parts:
-        said: dict[str, list[bool]] = {}
-        for v in part["verdicts"]:
-            for token in TOKEN_LIKE.findall(v["prompt"]):
-                said.setdefault(token, []).append(v["success"])
-        for token, successes in said.items():
-            rates.setdefault(token, []).append(float(np.mean(successes)))
-    return {token: spread(values) for token, values in sorted(rates.items())}
 
 
 def result(plan: Plan, out: Path) -> dict[str, Any]:
