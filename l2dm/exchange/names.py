@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 
 Stems = dict[str, tuple[str, ...]]
 
+_KOHYA = "lora_unet_"  # before every layer of a denoiser, whatever it is
+
 _RESNET = {"conv1": "in_layers.2", "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}  # fmt: skip
 _UNET_ENDS = {
     "conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
@@ -91,12 +93,12 @@ def written(convention: str, part: str, layers: Iterable[str], depth: int = 0) -
     """The stems of a LoRA file in ``convention`` for ``layers`` of the denoiser ``part``; ``depth``: as in ``sgm_name``."""
     layers = list(layers)
     if convention == "flux":
-        told = {f"lora_unet_{own.replace('.', '_')}": parts for own, parts in _flux(layers)}
+        told = {f"{_KOHYA}{own.replace('.', '_')}": parts for own, parts in _flux(layers)}
         return {stem: parts for stem, parts in told.items() if any(part in layers for part in parts)}
     if convention == "peft":
         return {f"{part}.{layer}": (layer,) for layer in layers}
     own = {layer: (sgm_name(layer, depth) if convention == "sgm" else "") or layer for layer in layers}
-    return {f"lora_unet_{name.replace('.', '_')}": (layer,) for layer, name in own.items()}
+    return {f"{_KOHYA}{name.replace('.', '_')}": (layer,) for layer, name in own.items()}
 
 
 def read(convention: str, part: str, layers: Iterable[str], depth: int = 0) -> Stems:
@@ -105,15 +107,15 @@ def read(convention: str, part: str, layers: Iterable[str], depth: int = 0) -> S
     for layer in layers:
         flat, old = layer.replace(".", "_"), layer.replace(".to_", ".processor.to_").removesuffix(".0")
         names = [layer, f"{part}.{layer}", f"base_model.model.{layer}", f"{part}.base_model.model.{layer}",
-                 f"lora_unet_{flat}", f"lora_transformer_{flat}", f"{old}_lora", f"{part}.{old}_lora"]  # fmt: skip
+                 f"{_KOHYA}{flat}", f"lora_transformer_{flat}", f"{old}_lora", f"{part}.{old}_lora"]  # fmt: skip
         if convention in ("kohya", "sgm") and (own := sgm_name(layer, depth)):
-            names += [f"lora_unet_{own.replace('.', '_')}", f"diffusion_model.{own}"]
+            names += [f"{_KOHYA}{own.replace('.', '_')}", f"diffusion_model.{own}"]
         found |= dict.fromkeys(names, (layer,))
     if convention == "flux":
         known = set(layers)
         for own, parts in _flux(known):
             if known.issuperset(parts):
-                names = f"lora_unet_{own.replace('.', '_')}", f"diffusion_model.{own}", own
+                names = f"{_KOHYA}{own.replace('.', '_')}", f"diffusion_model.{own}", own
                 found |= dict.fromkeys(names, parts)
     return found
 

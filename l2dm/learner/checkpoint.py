@@ -6,6 +6,8 @@ import torch
 
 #: What torch's AdamW keeps in its parameter's shape.
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+#: All that optimizers keep of a parameter: AdamW, and bitsandbytes' in 8 bits.
+_KEYS = ("step", *_MOMENTS, "state1", "state2", "qmap1", "qmap2", "absmax1", "absmax2")
 
 
 def pack_optimizer(
@@ -22,10 +24,10 @@ def pack_optimizer(
 def unpack_optimizer(
     named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters; ``tensors`` may hold ``weight/<name>`` too."""
+    """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters; ``tensors`` may hold more than that."""
     for place, value in tensors.items():
         key, _, name = place.partition("/")
-        if name in named and key != "weight":
+        if name in named and key in _KEYS:
             optimizer.state[named[name]][key] = _kept(optimizer, key, value, named[name].device)
 
 
