@@ -16,10 +16,10 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 	$(INSTALL) -e '.[test]'
 	touch $@
 
-demo: .venv/.ready  ## learn three personal concepts, draw them alone and together (at most ten minutes)
+demo: .venv/.ready  ## learn three personal concepts, draw them alone and together (minutes)
 	$(BIN)/python demo/demo.py
 
-test: .venv/.tested  ## lint, architecture, the default tests (under two minutes)
+test: .venv/.tested  ## lint, architecture, the default tests (minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports --no-cache
