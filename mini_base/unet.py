@@ -25,7 +25,9 @@ from .training import DEVICE, Training, averaging, side_by_side, swift
 CELLS, WIDTHS, HEAD = 16, (64, 128, 192), 32
 PICTURES = 4_000_000  # that are learnt from in all
 BATCH = 512 if DEVICE == "cuda" else 64
-SHARD, PASSES = (16_384, 4) if DEVICE == "cuda" else (4096, 4)
+SHARD, PASSES = (
+    (16_384, 4) if DEVICE == "cuda" else (4096, 12)
+)  # on a core a shard takes as long as four passes
 MUON, ADAM = 2e-3, 1e-3  # learning rates of hidden weights and of all others
 DRAWING = {"steps": 16, "guidance_scale": 3.0}  # what suits it
 LENGTHS = (0.03, 0.05, 0.07, 0.1, 0.14)  # of averages that are tried when training is over
