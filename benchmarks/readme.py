@@ -156,14 +156,17 @@ def sizes_of(families: list[dict]) -> tuple[list[str], list[list[str]]]:
     ]
 
 
+def _peak(real: dict) -> float:
+    """GiB of a whole lesson, or where that was not measured of one step."""
+    return real.get("lesson_gib", real["learn_gib"])
+
+
 def hardware(families: list[dict]) -> tuple[list[str], list[list[str]]]:
     """For each size of memory the families that were measured to learn within it."""
     rows = [["two CPU cores", "the shipped base"]]
     for size in SIZES:
         fitting = [
-            f"{row['name']} ({row['real']['learn_gib']} GiB)"
-            for row in families
-            if row["real"]["learn_gib"] <= size
+            f"{row['name']} ({_peak(row['real'])} GiB)" for row in families if _peak(row["real"]) <= size
         ]
         rows.append([f"{size} GB", ", ".join(fitting)])
     return ["memory", "what learns within it"], rows

@@ -97,11 +97,13 @@ def _told(
 
 
 def joint_maps(
-    denoiser: torch.nn.Module, names: list[str], pixels: int, take: Callable[[torch.Tensor], None]
-) -> AbstractContextManager[None]:
-    """Within the block every forward of the joint attention layers ``names`` hands ``take`` its ``text_probabilities``."""
+    denoiser: torch.nn.Module, names: list[str], pixels: int, take: Callable[[torch.Tensor], None], wanted: Callable[[], bool]
+) -> AbstractContextManager[None]:  # fmt: skip
+    """Within the block every forward of the joint attention layers ``names`` hands ``take`` its ``text_probabilities``, while they are ``wanted``."""
 
     def tell(first: int, query, key, value, attn_mask=None, scale=None, **others: Any) -> None:
+        if not wanted():
+            return
         found = text_probabilities(query, key, pixels, first, attn_mask, scale)
         if found is not None:
             take(found)

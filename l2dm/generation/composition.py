@@ -63,12 +63,17 @@ def provenance(
     """What a picture's text chunks say of its composition. ``subjects`` and ``parts`` are JSON lists: the things found, and of a
     collage the prompt that each was drawn from."""
     said = str(composition)
-    if composition.name in KINDS and KINDS[composition.name].moves:
+    moves = composition.name in KINDS and KINDS[composition.name].moves
+    if moves:
         _, changed = deterministic(backbone.pipeline(settings.sampler).scheduler)
         said += f"; sampler: {changed}" if changed else ""
-        said += "; confined" if settings.confine and len(mentions) > 1 else ""
         if not settings.guidance_step * settings.guidance_until:
             said += "; guidance_step or guidance_until is 0, so nothing is moved"
+    confines = composition.name == "confined" or (moves and settings.confine and len(mentions) > 1)
+    if confines and settings.steps < 2:
+        said += "; one step, so nothing is confined"
+    elif confines and moves:
+        said += "; confined"
     parts = single_subject_prompts(prompt, mentions) if composition.name == "collage" else []
     return {
         "guidance": composition.name,

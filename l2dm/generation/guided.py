@@ -239,7 +239,8 @@ def guided(
     if not (settings.confine and len(mentions) > 1):
         yield changes
         return
-    found = (lambda: guide.regions) if guide.wants_regions else None
+    finds = guide.wants_regions and guide.guided_steps(scheduler)
+    found = (lambda: guide.regions) if finds else None
     with confined(backbone, mentions, latent_size, changes, found) as changes:
         yield changes
 

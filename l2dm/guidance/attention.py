@@ -142,7 +142,7 @@ def watched(denoiser: torch.nn.Module, maps: AttentionMaps) -> Iterator[Attentio
     try:
         for layer, processor in zip(layers, own):
             layer.processor = _Watching(processor, maps)
-        with joint_maps(denoiser, joint, maps.height * maps.width, maps.keep):
+        with joint_maps(denoiser, joint, maps.height * maps.width, maps.keep, lambda: not maps.idle):
             yield maps
     finally:
         for layer, processor in zip(layers, own):

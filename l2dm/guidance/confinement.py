@@ -34,7 +34,9 @@ class Confinement:
     def __init__(self, backbone: Backbone, words: Sequence[tuple[int, ...]], concepts: Sequence[str | None]):
         self.backbone, self.words, self.concepts = backbone, list(words), list(concepts)
         self.regions: torch.Tensor | None = None
-        self._biases: dict[tuple[int, int], torch.Tensor] = {}
+        self._biases: dict[
+            tuple[int, int, int], torch.Tensor
+        ] = {}  # of a batch's readings, which live as long
 
     def put(self, regions: torch.Tensor, reading: Conditioning) -> Conditioning:
         """``reading`` with where each concept acts, of ``regions`` (B, things, h, w) of zeros and ones: everywhere, if it is no thing of
@@ -49,14 +51,16 @@ class Confinement:
 
     def bias(self, reading: Conditioning, pixels: int, length: int) -> torch.Tensor:
         """(rows, pixels, length), added to the scores of what ``pixels`` attend to in ``length`` tokens; 0 in the rows of negatives."""
-        if (pixels, length) not in self._biases:
+        if (known := (id(reading), pixels, length)) not in self._biases:
             own = resized(self.regions, pixels).flatten(2) > 0.5
             bias = torch.zeros(len(own), pixels, length, device=own.device)
             for i, places in enumerate(self.words):
                 bias[:, :, list(places)] = torch.where(own[:, i], 0.0, _UNSEEN)[:, :, None]
-            self._biases[pixels, length] = bias
-        bias = self._biases[pixels, length].repeat(len(reading) // len(self.regions), 1, 1)
-        return bias if reading.negative is None else bias * ~reading.negative[:, None, None]
+            bias = bias.repeat(len(reading) // len(self.regions), 1, 1)
+            if reading.negative is not None:
+                bias[reading.negative] = 0
+            self._biases[known] = bias.to(reading.features)
+        return self._biases[known]
 
     def now(self, pixels: int, length: int) -> torch.Tensor | None:
         """The ``bias`` of the forward that runs; None while nothing is confined in what it reads."""

@@ -74,8 +74,9 @@ def objective(
     """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
 
     With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
-    ``share`` (i, n): share i of n of the rows alone; the mean over all shares is what one forward over all rows gives. ``read`` gives the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from
-    ``generator``, so they are the same on every device.
+    ``share`` (i, n): share i of n of the rows alone; the mean over all shares is what one forward over all rows gives. ``read`` gives
+    the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from ``generator``, so they are
+    the same on every device.
     """
     counts = [len(part.latents) for part in parts]
     timesteps = backbone.process.sample_t(sum(counts), generator)
