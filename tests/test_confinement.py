@@ -11,7 +11,7 @@ from learning import learn
 
 from l2dm.backbone.conditioning import resized
 from l2dm.backbone.sites import text_attention
-from l2dm.generation import draw, mentions
+from l2dm.generation import draw, mentions, provenance, resolve_composition
 from l2dm.guidance.confinement import Confinement
 from l2dm.settings import GenerateSettings
 
@@ -133,3 +133,26 @@ def test_sizes_that_are_no_grid_of_a_part_are_named():
     assert torch.equal(resized(regions, 16)[0, 0], halves()[0, 0][::2, ::2])
     with pytest.raises(ValueError, match="15 cells are no picture of 8 x 8"):
         resized(regions, 15)
+
+
+def test_provenance_tells_of_what_was_confined(taught):
+    backbone, things = taught.backbone, mentions(BOTH, {"<rex>": "dog", "<tom>": "cat"}, taught.backbone)
+
+    def told(**changes) -> str:
+        settings = GenerateSettings(**{"steps": 4, "confine": True, **changes})
+        composition = resolve_composition(settings.guidance, things)
+        return provenance(backbone, BOTH, things, composition, settings)["composition"]
+
+    assert "; confined" in told(guidance="l2dm") and "confined" not in told(guidance="l2dm", confine=False)
+    for guidance in ("confined", "l2dm"):
+        assert "one step, so nothing is confined" in told(guidance=guidance, steps=1)
+    assert "confined" not in told(guidance="none")
+
+
+def test_parts_are_found_also_where_no_step_is_guided(taught):
+    def drawn(**changes) -> np.ndarray:
+        settings = GenerateSettings(steps=4, n=1, guidance="l2dm", guidance_until=0.0, **changes)
+        things = mentions(BOTH, {"<rex>": "dog", "<tom>": "cat"}, taught.backbone)
+        return np.stack(draw(taught.backbone, BOTH, settings, mentions=things))
+
+    assert not np.array_equal(drawn(confine=True), drawn(confine=False))
