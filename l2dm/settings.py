@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from .methods import METHODS
 
 GUIDANCES = ["none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "confined", "collage", "auto"]
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+#: What ``masks`` may be beside a folder.
+OWN_MASKS = ("beside", "alpha")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 _S = TypeVar("_S", bound="Checked")
@@ -39,6 +42,9 @@ class Checked:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value, wanted = getattr(self, field.name), type(field.default)
+            if wanted is str and isinstance(value, os.PathLike):
+                value = os.fspath(value)
+                object.__setattr__(self, field.name, value)
             if wanted is float and type(value) is int:
                 object.__setattr__(self, field.name, float(value))
                 value = float(value)
@@ -179,6 +185,16 @@ class LearnSettings(Checked):
     mixes: int = setting(
         2, 0, 256, text="rows a step of the concept beside another thing, with methods that mix; 0: none"
     )
+    masks: str = setting(
+        "",
+        text="white is the subject: a folder with the photos' names, or beside (photo-masklabel.png), or alpha",
+    )
+    mask_background: float = setting(
+        0.1, 0.0, 1.0, text="weight of the error where a mask is black; it is 1 where it is white"
+    )
+    buckets: bool = setting(
+        False, text="learn each photo in its own aspect ratio, up to 9:4, not its centre square"
+    )
     flip: bool = setting(
         False, text="mirror photos by chance; not for what has a left and a right, or letters"
     )
@@ -225,6 +241,11 @@ class LearnSettings(Checked):
     keep_if_forgetting_below: float = setting(
         0.0, 0.0, 200.0, text="points of likeness an earlier concept may lose; 0: any"
     )
+
+    def kept(self) -> dict[str, Any]:
+        """As it is kept with what was learnt: of a folder of the user's, that there was one."""
+        folders = {name: "folder" for name in ("masks",) if getattr(self, name) not in ("", *OWN_MASKS)}
+        return {**self.as_dict(), **folders}
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def test_heic_is_read(tmp_path):
 
 def test_wide_photos_say_what_share_is_learnt(tmp_path):
     photo = one(tmp_path, "a.png", encoded(paint(size=(300, 1200)), "PNG")).photos[0]
-    assert photo.notes == ("the middle 25% is learnt, the centre square",)
+    assert photo.notes == ("the middle 25% is learnt, the centre square; more of it with buckets",)
     assert not one(tmp_path, "b.png", encoded(paint(1, (400, 300)), "PNG")).photos[1].notes
 
 

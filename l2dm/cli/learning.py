@@ -37,6 +37,17 @@ def learn(
         typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py)."),
     ] = None,
     vectors: Annotated[int | None, typer.Option(help="Of the token; several hold more.")] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|beside|alpha",
+            help="White is the subject: masks with the photos' names in a folder, photo-masklabel.png beside them, or their transparency.",
+        ),
+    ] = None,
+    buckets: Annotated[
+        bool | None,
+        typer.Option("--buckets", help="Learn each photo in its own aspect ratio, not its centre square."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
     keep_if_forgetting_below: Annotated[
         float | None,
@@ -62,6 +73,8 @@ def learn(
         "steps": steps,
         "method": method,
         "vectors": vectors,
+        "masks": masks,
+        "buckets": buckets,
         "seed": seed,
         "threads": threads,
         "precision": precision,

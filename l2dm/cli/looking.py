@@ -21,6 +21,9 @@ def check(
     photos: Annotated[
         Path | None, typer.Argument(metavar="[PHOTOS]", help="Folder of 1 to 30 photos.", show_default=False)
     ] = None,
+    masks: Annotated[
+        str, typer.Option(metavar="FOLDER|beside|alpha", help="Say of their masks too, as for learn.")
+    ] = "",
     base: Annotated[
         str | None,
         typer.Option(
@@ -42,18 +45,20 @@ def check(
         return
     from ..concept.folder import files_of
 
+    photos = photos.expanduser()
     files_of(photos)  # too many are refused before what reads pictures is imported
     from ..concept import check_photos
 
-    report = check_photos(photos)
+    report = check_photos(photos, masks)
     cut = _cut_captions(report.photos, base, world) if base or world else {}
     shown = table(
-        ("photo", "pixels", "caption", "notes"),
+        ("photo", "pixels", "caption", *(["mask"] if masks else []), "notes"),
         [
             (
                 p.path.name,
                 f"{p.size[0]} x {p.size[1]}",
                 p.caption or "-",
+                *([p.masked_by or "-"] if masks else []),
                 "; ".join([*p.notes, *cut.get(p.path, [])]),
             )
             for p in report.photos
@@ -65,6 +70,7 @@ def check(
             "width": p.size[0],
             "height": p.size[1],
             "caption": p.caption,
+            "mask": p.masked_by or None,
             "notes": [*p.notes, *cut.get(p.path, [])],
         }
         for p in report.photos

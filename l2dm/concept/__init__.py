@@ -5,11 +5,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Concept", "Photo", "PhotoReport", "check_noun", "check_photos", "check_token", "shrunken"]
+__all__ = [
+    "Concept",
+    "Photo",
+    "PhotoReport",
+    "Photos",
+    "check_noun",
+    "check_photos",
+    "check_token",
+    "shrunken",
+]
 
 if TYPE_CHECKING:
     from .concept import Concept
-    from .photos import Photo, PhotoReport, check_photos, shrunken
+    from .photos import Photo, PhotoReport, Photos, check_photos, shrunken
     from .words import check_noun, check_token
 
 _HOMES = {"Concept": "concept", "check_noun": "words", "check_token": "words"}

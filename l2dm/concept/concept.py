@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
+from PIL import Image
+
+from ..errors import PhotoError
 from .captions import check_caption
-from .photos import Photo, check_photos
+from .photos import Photo, Photos, check_photos, no_masks
 from .words import TEMPLATES, caption_for, check_noun, check_token
 
 
@@ -22,11 +24,14 @@ class Concept:
 
     @classmethod
     def read(
-        cls, folder: str | Path, token: str, noun: str, skip_bad: bool = False, known: Collection[str] = ()
-    ) -> Concept:
-        """Check everything and read the photos; raises PhotoError or TokenError. ``known``: other tokens that captions may name."""
+        cls, given: Photos, token: str, noun: str, skip_bad: bool = False, known: Collection[str] = (), masks: str = ""
+    ) -> Concept:  # fmt: skip
+        """Check everything and read the photos, with their ``masks`` as ``check_photos`` has them; raises PhotoError or TokenError. ``known``: other
+        tokens that captions may name."""
         token, noun = check_token(token), check_noun(noun)
-        photos = check_photos(folder).usable(skip_bad)
+        photos = check_photos(given, masks).usable(skip_bad)
+        if masks and not any(photo.mask for photo in photos):
+            raise PhotoError(no_masks(masks))
         for photo in photos:
             check_caption(photo.path, photo.caption or "", token, noun, known)
         return cls(token, noun, photos)
@@ -48,4 +53,9 @@ class Concept:
     def digest(self) -> str:
         """Identifies photos, captions, token and noun; a stopped learning goes on only with the same."""
         parts = [self.token, self.noun, *(f"{p.digest} {p.caption}" for p in self.photos)]
+        parts += [f"{p.digest} masked by {_digest(p.mask)}" for p in self.photos if p.mask]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _digest(mask: Image.Image) -> str:
+    return hashlib.sha256(mask.tobytes()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -21,9 +22,18 @@ _BYTES = {"1": 1, "L": 1, "P": 1, "LA": 4, "F": 13, "I": 13}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
-def decoded(path: Path) -> tuple[Image.Image, tuple[int, int], list[str]]:
-    """The picture, the width and height it has in its file (upright), and notes; a PhotoError for what cannot be read."""
-    notes: list[str] = []
+class Decoded(NamedTuple):
+    """A picture in sRGB, laid on white; of the same size what it had of opacity, if anything; the width and height it has in its file (upright);
+    and notes."""
+
+    image: Image.Image
+    alpha: Image.Image | None
+    size: tuple[int, int]
+    notes: list[str]
+
+
+def decoded(path: Path) -> Decoded:
+    """What is in a file; a PhotoError for what cannot be read."""
     try:
         if not (bytes_ := path.stat().st_size):
             raise PhotoError(f"{path}: the file is empty; remove it")
@@ -32,7 +42,7 @@ def decoded(path: Path) -> tuple[Image.Image, tuple[int, int], list[str]]:
             _know_heif(path)
             with Image.open(path) as image:
                 _check_header(path, image)
-                return *_pixels(image, notes), notes
+                return _pixels(image)
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -45,6 +55,18 @@ def decoded(path: Path) -> tuple[Image.Image, tuple[int, int], list[str]]:
         raise PhotoError(
             f"{path}: broken after {bytes_:,} bytes ({str(error).strip() or type(error).__name__})"
         ) from None
+
+
+def decoded_picture(path: Path, picture: Image.Image) -> Decoded:
+    """As ``decoded``, of a ``picture`` that is open in Pillow already, and stays as it is; ``path`` is what errors call it."""
+    if picture.width * picture.height > MOST_PIXELS:
+        raise PhotoError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels; make it smaller")
+    try:
+        copy = picture.copy()
+        copy.full_size = copy.size  # type: ignore[attr-defined]
+        return _pixels(copy)
+    except Exception as error:  # Pillow's plugins raise nearly anything on broken data
+        raise PhotoError(f"{path}: cannot be read ({str(error).strip() or type(error).__name__})") from None
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
@@ -66,7 +88,8 @@ def _check_header(path: Path, image: Image.Image) -> None:
     image.full_size = width, height  # type: ignore[attr-defined]
 
 
-def _pixels(image: Image.Image, notes: list[str]) -> tuple[Image.Image, tuple[int, int]]:
+def _pixels(image: Image.Image) -> Decoded:
+    notes: list[str] = []
     size = image.full_size  # type: ignore[attr-defined]
     if getattr(image, "n_frames", 1) > 1 and image.format in ("GIF", "WEBP", "TIFF", "AVIF"):
         notes.append(f"first of {image.n_frames} frames")
@@ -79,10 +102,10 @@ def _pixels(image: Image.Image, notes: list[str]) -> tuple[Image.Image, tuple[in
     upright = ImageOps.exif_transpose(image)
     if turned in (5, 6, 7, 8):
         size = size[::-1]
-    rgb = _to_rgb(_shrunk(_eight_bits(upright, bits, notes)), profile, notes)
+    rgb, alpha = _to_rgb(_shrunk(_eight_bits(upright, bits, notes)), profile, notes)
     if mode != "RGB":
         notes.append(f"{mode} converted to RGB")
-    return rgb, size
+    return Decoded(rgb, alpha, size, notes)
 
 
 def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
@@ -111,7 +134,9 @@ def _shrunk(image: Image.Image) -> Image.Image:
     return image.resize([round(s * share) for s in image.size], Image.LANCZOS, reducing_gap=2.0)
 
 
-def _to_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+def _to_rgb(
+    image: Image.Image, profile: bytes | None, notes: list[str]
+) -> tuple[Image.Image, Image.Image | None]:
     """Any mode to sRGB: palettes resolved, colours converted by the picture's own profile, transparency laid on white."""
     alpha = None
     if "A" in image.getbands() or "transparency" in image.info:
@@ -122,11 +147,11 @@ def _to_rgb(image: Image.Image, profile: bytes | None, notes: list[str]) -> Imag
         image = image.convert("RGB")
     if image.mode == "LAB":
         lab, srgb = (ImageCms.createProfile(space) for space in ("LAB", "sRGB"))
-        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"), alpha
     rgb = _by_profile(image, profile, notes) if profile else image.convert("RGB")
     if alpha:
         rgb.paste((255, 255, 255), mask=ImageOps.invert(alpha))
-    return rgb
+    return rgb, alpha
 
 
 def _by_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:

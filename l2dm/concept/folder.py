@@ -11,6 +11,12 @@ MOST = 30
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo", ".avif", ".heic", ".heif",
 }  # fmt: skip
+#: What OneTrainer calls the mask of a photo: that of ``rex.jpg`` is ``rex-masklabel.png``.
+MASK = "-masklabel.png"
+
+
+def is_mask(path: Path) -> bool:
+    return path.name.lower().endswith(MASK)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -25,7 +31,8 @@ def files_of(folder: Path) -> list[Path]:
             names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
     except OSError as error:
         raise PhotoError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from None
-    if (count := sum(os.path.splitext(name)[1].lower() in SUFFIXES for name in names)) > MOST:
+    photos = (name for name in names if not name.lower().endswith(MASK))
+    if (count := sum(os.path.splitext(name)[1].lower() in SUFFIXES for name in photos)) > MOST:
         raise PhotoError(too_many(folder, f"{count:,}"))
     return [folder / name for name in names]
 

@@ -10,11 +10,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import PhotoError
-from .captions import Captions, is_caption
-from .decoding import decoded
-from .folder import MOST, files_of, too_many
+from .captions import Captions
+from .decoding import Decoded, decoded, decoded_picture
+from .folder import MOST, is_mask, too_many
+from .given import Photos, given
+from .masks import Masks
 
 SMALLEST = 32
+WAYS = "give a folder of masks with the photos' names, beside (photo-masklabel.png) or alpha (transparency), or leave it out"
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,24 @@ class Photo:
     notes: tuple[str, ...] = ()
     digest: str = ""
     size: tuple[int, int] = (0, 0)  # width and height of the file's own picture, upright
+    mask: Image.Image | None = field(
+        default=None, repr=False, compare=False
+    )  # of the image's size, white: subject
+    masked_by: str = ""  # what the mask is called
 
     def square(self, side: int) -> Image.Image:
         """The centre square, ``side`` pixels."""
-        return ImageOps.fit(self.image, (side, side), Image.LANCZOS)
+        return self.fit((side, side))
+
+    def fit(self, size: tuple[int, int]) -> Image.Image:
+        """The largest part about the centre that has the shape of ``size``, in pixels (width, height), scaled to it."""
+        return ImageOps.fit(self.image, size, Image.LANCZOS)
+
+    def fit_mask(self, size: tuple[int, int]) -> Image.Image:
+        """The mask of what ``fit`` gives, all white where there is none."""
+        if self.mask is None:
+            return Image.new("L", size, 255)
+        return ImageOps.fit(self.mask, size, Image.BOX)
 
 
 @dataclass(frozen=True)
@@ -54,19 +71,24 @@ class PhotoReport:
         return self.photos
 
 
-def check_photos(folder: str | Path) -> PhotoReport:
-    """Read every photo of ``folder`` (not of its subfolders), one after another.
+def check_photos(photos: Photos, masks: str = "") -> PhotoReport:
+    """Read photos one after another: those of a folder (not of its subfolders), or of a list of paths and of pictures open in Pillow. ``masks``: "" for none,
+    "beside" (``photo-masklabel.png``), "alpha" (their transparency), or a folder.
 
-    Raises PhotoError if there is no such folder, and, before any is read, if it holds more than MOST photos."""
-    folder = Path(folder)
-    files = files_of(folder)
-    captions = Captions(files)
-    photos: list[Photo] = []
+    Raises PhotoError where there are none of that name, and, before any is read, if they are more than MOST."""
+    told = given(photos)
+    captions = {
+        folder: Captions([path for path in told.beside if path.parent == folder])
+        for folder in dict.fromkeys(path.parent for path, _ in told.photos)
+    }
+    masked = Masks(masks, [path for path in told.beside if is_mask(path)])
+    found: list[Photo] = []
     problems: list[str] = []
     seen: dict[str, Path] = {}
-    for path in (path for path in files if not is_caption(path)):
+    for path, picture in told.photos:
         try:
-            photo = _read(path, captions)
+            read = decoded(path) if picture is None else decoded_picture(path, picture)
+            photo = _photo(path, read, captions[path.parent], masked)
         except PhotoError as error:
             problems.append(str(error))
             continue
@@ -74,24 +96,31 @@ def check_photos(folder: str | Path) -> PhotoReport:
             problems.append(f"{path}: the same picture as {seen[photo.digest].name}")
             continue
         seen[photo.digest] = path
-        photos.append(photo)
-        if len(photos) > MOST:
-            raise PhotoError(too_many(folder, f"more than {MOST}"))
-    return PhotoReport(
-        folder, tuple(photos), tuple(problems + captions.problems), tuple(captions.without_photo())
-    )
+        found.append(photo)
+        if len(found) > MOST:
+            raise PhotoError(too_many(told.place, f"more than {MOST}"))
+    if masks and found and not any(photo.mask for photo in found):
+        problems.append(no_masks(masks))
+    notes = [note for of in captions.values() for note in of.without_photo()] if told.whole else []
+    problems += [problem for of in captions.values() for problem in of.problems]
+    return PhotoReport(told.place, tuple(found), tuple(problems), (*notes, *masked.without_photo()))
 
 
-def _read(path: Path, captions: Captions) -> Photo:
+def no_masks(masks: str) -> str:
+    return f"masks = {masks}: none of the photos has one; {WAYS}"
+
+
+def _photo(path: Path, read: Decoded, captions: Captions, masks: Masks) -> Photo:
     caption, told = captions.of(path)
-    image, size, notes = decoded(path)
+    image, size = read.image, read.size
     if min(size) < SMALLEST:
         raise PhotoError(f"{path}: {size[0]} x {size[1]} pixels; at least {SMALLEST} a side are needed")
+    mask, name, of_mask = masks.of(path, read)
     short, long = sorted(size)
     if 3 * long > 4 * short:
-        told = [f"the middle {short / long:.0%} is learnt, the centre square", *told]
+        told = [f"the middle {short / long:.0%} is learnt, the centre square; more of it with buckets", *told]
     digest = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
-    return Photo(path, image, caption, (*notes, *told), digest, size)
+    return Photo(path, image, caption, (*read.notes, *told, *of_mask), digest, size, mask, name)
 
 
 def shrunken(

@@ -3,7 +3,7 @@
 from .checkpoint import pack_optimizer, unpack_optimizer
 from .loop import Learning, Step
 from .objective import Rows, objective
-from .photos import photo_latents
+from .photos import check_masks, photo_latents
 from .stop import stop_signals
 from .texts import check_captions
 
@@ -12,6 +12,7 @@ __all__ = [
     "Rows",
     "Step",
     "check_captions",
+    "check_masks",
     "objective",
     "pack_optimizer",
     "photo_latents",

@@ -30,7 +30,7 @@ from .checkpoint import match_layout, pack_optimizer, unpack_optimizer
 from .engine import Engine
 from .mixes import mixes
 from .objective import Rows, objective
-from .photos import photo_latents
+from .photos import buckets
 from .texts import Texts
 
 
@@ -96,25 +96,28 @@ class Learning:
             self.optimizer.register_step_post_hook(lambda *_: self.directions.hold())
         self.texts = Texts(backbone, concept.token)
         self.done = 0
-        self._latents = photo_latents(backbone, concept.photos, settings.flip)
-        self._mixes = (
-            mixes(backbone, concept, past.companions, settings.flip, settings.seed)
-            if past.companions
-            else None
-        )
-        meets = self._mixes is not None and bool(past.memory)
-        self._meetings = (
-            mixes(backbone, concept, past.memory, settings.flip, settings.seed + 1, past.names)
-            if meets
-            else None
-        )
+        self._buckets = buckets(backbone, concept.photos, settings)
+        flip, seed, black = settings.flip, settings.seed, settings.mask_background
+        self._mixes = self._meetings = None
+        if past.companions:
+            self._mixes = mixes(backbone, concept, past.companions, flip, seed, background=black)
+        if past.companions and past.memory:
+            self._meetings = mixes(
+                backbone, concept, past.memory, flip, seed + 1, past.names, background=black
+            )
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
-        """``size`` photos of the new concept, each with one of its prompts."""
-        photo, view = draw(len(self._latents), size), draw(self._latents.shape[1], size)
-        prompts = [self._prompts[p][int(draw(len(self._prompts[p]), 1))] for p in photo.tolist()]
-        return Rows("concept", 1.0, self._latents[photo, view], prompts)
+        """``size`` photos of the new concept, all of one bucket, each with one of its prompts."""
+        bucket = self._buckets[0]
+        if len(self._buckets) > 1:  # every photo is as likely as with one
+            lot = int(draw(len(self._prompts), 1))
+            bucket = next(bucket for bucket in self._buckets if lot in bucket.photos)
+        photo, view = draw(len(bucket.photos), size), draw(bucket.latents.shape[1], size)
+        own = [self._prompts[bucket.photos[p]] for p in photo.tolist()]
+        prompts = [sentences[int(draw(len(sentences), 1))] for sentences in own]
+        masks = None if bucket.masks is None else bucket.masks[photo, view]
+        return Rows("concept", 1.0, bucket.latents[photo, view], prompts, masks=masks)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
         """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled; of each as many as settings

@@ -30,7 +30,7 @@ SMALLEST, LARGEST = 0.55, 0.75  # a shrunken picture's side, as a share of the w
 @dataclass(frozen=True)
 class Mixes:
     """Latents (n, C, h, w), and for each: a prompt, the same with a plain noun for the concept, the companion, where the error counts, and
-    which part of that is the companion ((n, 1, h, w) of 0 and 1). ``earlier``: whether the companions are concepts."""
+    which part of that is the companion ((n, 1, h, w) in [0, 1]; less than 1 where a photo's mask says so). ``earlier``: whether the companions are concepts."""
 
     latents: torch.Tensor
     prompts: list[str]
@@ -52,41 +52,43 @@ class Mixes:
 
 def mixes(
     backbone: Backbone, concept: Concept, companions: dict[str, torch.Tensor], flip: bool, seed: int, names: dict[str, str] | None = None,
-    count: int = COUNT,
+    count: int = COUNT, background: float = 0.0,
 ) -> Mixes:  # fmt: skip
     """``count`` mixes of the photos of ``concept`` with ``companions``: their words -> latents (n, C, h, w). Or, with ``names``, the
-    tokens of earlier concepts, whose words these are."""
+    tokens of earlier concepts, whose words these are. ``background``: how much the error counts where a photo's mask is black."""
     rng, side, half = np.random.default_rng(seed), backbone.side, backbone.side // 2
-    photos = [photo.square(side) for photo in concept.photos]
+    photos = [(photo.square(side), photo.fit_mask((side, side))) for photo in concept.photos]
     drawn = {words: backbone.decode_latents(latents) for words, latents in companions.items()}
     pixels, inside = np.empty((count, side, side, 3), np.uint8), np.zeros((count, 1, side, side), np.float32)
-    prompts, chosen, theirs = [], [], np.zeros_like(inside)
+    prompts, chosen, theirs, masks = [], [], np.zeros_like(inside), np.ones_like(inside)
     for k in range(count):
         beside = list(drawn)[rng.integers(len(drawn))]
         words = names[beside] if names else beside
-        things = [
-            (concept.name, photos[rng.integers(len(photos))]),
-            (words, drawn[beside][rng.integers(len(drawn[beside]))]),
-        ]
+        shown = photos[rng.integers(len(photos))]
+        things = [(words, drawn[beside][rng.integers(len(drawn[beside]))], None)]
         if flip and rng.random() < 0.5:
-            things[0] = (things[0][0], things[0][1].transpose(Image.FLIP_LEFT_RIGHT))
-        things = things[:: rng.choice([1, -1])]
-        for left, (name, image) in zip((0, half), things):
+            shown = tuple(image.transpose(Image.FLIP_LEFT_RIGHT) for image in shown)
+        things = [(concept.name, *shown), *things][:: rng.choice([1, -1])]
+        for left, (name, image, mask) in zip((0, half), things):
             size = round(side * rng.uniform(SMALLEST, LARGEST))
             middle = half * (0.5 + rng.uniform(-0.06, 0.06)), side * (0.5 + rng.uniform(-0.12, 0.12))
             part, counts = shrunken(image, size, (half, side), middle)
             pixels[k, :, left : left + half], inside[k, 0, :, left : left + half] = part, counts
             theirs[k, 0, :, left : left + half] = counts & (name == words)
+            if mask is not None:
+                weights = shrunken(mask, size, (half, side), middle)[0][..., 0] / 255
+                masks[k, 0, :, left : left + half] = weights
         chosen.append(beside)
-        prompts.append(_sentence([name for name, _ in things], rng))
+        prompts.append(_sentence([name for name, *_ in things], rng))
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = torch.cat([backbone.encode_pictures(part) for part in x.split(8)]).cpu()
     known = [prompt.replace(concept.name, article(concept.noun)) for prompt in prompts]
-    whole = [
-        torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:]) > 0.999
-        for where in (inside, theirs)
-    ]
-    return Mixes(latents, prompts, known, chosen, *(where.float() for where in whole), names is not None)
+    inside, theirs, masks = (
+        torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:])
+        for where in (inside, theirs, masks)
+    )
+    counted = (inside > 0.999).float() * masks.clamp(min=background)
+    return Mixes(latents, prompts, known, chosen, counted, (theirs > 0.999).float(), names is not None)
 
 
 def _sentence(names: list[str], rng: np.random.Generator) -> str:

@@ -29,8 +29,8 @@ ReadText = Callable[[list[str]], Conditioning]
 class Rows:
     """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose concept each is.
 
-    A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w): where the error and where the
-    distillation count, if not everywhere. ``known``: prompts for the teacher, where ``prompts`` have words that it does not know.
+    A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w), in [0, 1]: how much the error and the
+    distillation count where, if not everywhere alike; a row counts the same however much of it does. ``known``: prompts for the teacher, where ``prompts`` have words that it does not know.
     """
 
     term: str
@@ -71,13 +71,32 @@ def objective(
     penalty: Penalty | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss over all rows of ``parts`` in one forward, and each term's unweighted value.
+    """The loss over all rows of ``parts``, and each term's unweighted value: in one forward, or one for each shape of latents.
 
     With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
     ``share`` (i, n): share i of n of the rows alone; the mean over all shares is what one forward over all rows gives. ``read`` gives
     the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from ``generator``, so they are
     the same on every device.
     """
+    shapes: dict[torch.Size, list[Rows]] = {}
+    for part in parts:
+        shapes.setdefault(part.latents.shape[1:], []).append(part)
+    total, values = torch.zeros((), device=backbone.device), {}
+    for alike in shapes.values():
+        taught = distillation if alike[-1] is parts[-1] else None
+        loss, told = _of_one_shape(backbone, alike, generator, taught, read or backbone.read, share)
+        total, values = total + loss, values | told
+    if penalty is not None:
+        value = penalty()
+        total = total + penalty.weight * value
+        values["penalty"] = float(value.detach())
+    return total, values
+
+
+def _of_one_shape(
+    backbone: Backbone, parts: list[Rows], generator: torch.Generator, distillation: Distillation | None, read: ReadText, share: tuple[int, int],
+) -> tuple[torch.Tensor, dict[str, float]]:  # fmt: skip
+    """As ``objective``, of rows that go through one forward."""
     counts = [len(part.latents) for part in parts]
     timesteps = backbone.process.sample_t(sum(counts), generator)
     noise = torch.randn((sum(counts), *parts[0].latents.shape[1:]), generator=generator)
@@ -86,7 +105,6 @@ def objective(
     timesteps = torch.cat([_share(of, *share) for of in timesteps.split(counts)]).to(latents.device)
     noise = torch.cat([_share(of, *share) for of in noise.split(counts)]).to(latents)
     noisy = backbone.process.add_noise(latents, noise, timesteps)
-    read = read or backbone.read
     context = read([prompt for part in parts for prompt in part.prompts])
     tasks = list(parts[-1].tasks)
     teacher = None
@@ -113,8 +131,4 @@ def objective(
         value = distillation.loss(tasks, teacher, student, parts[-1].held)
         total = total + distillation.weight * value
         values["distillation"] = float(value.detach())
-    if penalty is not None:
-        value = penalty()
-        total = total + penalty.weight * value
-        values["penalty"] = float(value.detach())
     return total, values

@@ -14,11 +14,13 @@ from ..concept import check_photos
 from ..concept.captions import LONGEST
 from ..concept.captions import SUFFIXES as CAPTIONS
 from ..concept.decoding import SUFFIXES
+from ..concept.folder import MASK, is_mask
 from ..concept.photos import MOST
 from ..errors import PhotoError
 from ..files import write_whole
 from .folder import FILE, ID, StudioFolder, inside, new_id
 
+MASKED = "it has a mask, which is used where the setting masks says beside"
 CROP = 256  # pixels a side of the square that is shown
 
 
@@ -77,9 +79,14 @@ class PhotoSet:
         return {}
 
     def add(self, uploads: Iterable[tuple[str, BinaryIO]]) -> None:
-        """Keep files, and the captions among them with the photo of the same name. Raises PhotoError when they are too many."""
+        """Keep files, and the captions and masks among them with the photo of the same name. Raises PhotoError when they are too many."""
         uploads, names = list(uploads), self.names
-        photos = [(name, file) for name, file in uploads if Path(name).suffix.lower() not in CAPTIONS]
+        masks = [(name, file) for name, file in uploads if is_mask(Path(name))]
+        photos = [
+            (name, file)
+            for name, file in uploads
+            if Path(name).suffix.lower() not in CAPTIONS and (name, file) not in masks
+        ]
         if len(self.files) + len(photos) > MOST:
             raise PhotoError(
                 f"{len(self.files) + len(photos)} photos; a concept takes at most {MOST} (3 to 5 are best): choose the best"
@@ -92,6 +99,10 @@ class PhotoSet:
                 shutil.copyfileobj(file, target)
             names[own] = name[-200:] or own
         stems = {Path(name).stem: own for own, name in names.items()}
+        for name, file in masks:
+            if own := stems.get(Path(name).name[: -len(MASK)]):
+                with self.mask_path(own).open("wb") as target:
+                    shutil.copyfileobj(file, target)
         for name, file in uploads:
             if Path(name).suffix.lower() in CAPTIONS and (own := stems.get(Path(name).stem)):
                 self.caption(own, file.read(4 * LONGEST).decode("utf-8", errors="replace"))
@@ -108,8 +119,16 @@ class PhotoSet:
 
     def remove(self, file: str) -> None:
         if file in self.files:
-            for path in (self.path / file, (self.path / file).with_suffix(".txt"), self.crop_path(file)):
+            for path in (
+                self.path / file,
+                (self.path / file).with_suffix(".txt"),
+                self.mask_path(file),
+                self.crop_path(file),
+            ):
                 path.unlink(missing_ok=True)
+
+    def mask_path(self, file: str) -> Path:
+        return self.path / f"{Path(file).stem}{MASK}"
 
     def crop_path(self, file: str) -> Path:
         return self.path / "crops" / f"{file.split('.')[0]}.png"
@@ -138,7 +157,7 @@ class PhotoSet:
                         file,
                         names.get(file, file),
                         "",
-                        tuple(map(told, photo.notes)),
+                        (*map(told, photo.notes), *([MASKED] if self.mask_path(file).exists() else [])),
                         photo.caption or "",
                         photo.size,
                     )

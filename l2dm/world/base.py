@@ -23,11 +23,8 @@ from .manifest import Manifest
 
 def recorded(place: str | Path) -> str:
     """A path as it is to be recorded; names such as "mini" and hub ids stay."""
-    return (
-        str(place)
-        if str(place) in (MINI, OWN, NONE) or not Path(place).exists()
-        else str(Path(place).resolve())
-    )
+    here = Path(place).expanduser()
+    return str(place) if str(place) in (MINI, OWN, NONE) or not here.exists() else str(here.resolve())
 
 
 def source_of(world: Path, manifest: Manifest, base: str | Path | None = None) -> Source:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..concept import Concept
+from ..concept import Concept, Photos
 from ..concept.words import check_token
 from ..errors import ExchangeError, TokenError, WorldError, out_of_memory
 from .arrival import Arrival
@@ -35,7 +35,7 @@ class Arrived:
 
 
 def take(
-    world: World, file: Path, wanted: Wanted, photos: str | Path | None, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
+    world: World, file: Path, wanted: Wanted, photos: Photos | None, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
 ) -> Arrived:  # fmt: skip
     """See ``World.import_file``."""
     check_token(wanted.token)

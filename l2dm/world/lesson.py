@@ -22,7 +22,7 @@ from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
 from ..evaluation.examination import Score, drift, due, score, worst_loss
 from ..evaluation.flat import shown
 from ..generation import contact_sheet, draw
-from ..learner import Learning, Step, check_captions, stop_signals
+from ..learner import Learning, Step, check_captions, check_masks, stop_signals
 from ..memory import LongTerm, ShortTerm
 from ..methods import METHODS
 from ..settings import LearnSettings
@@ -84,7 +84,7 @@ class Lesson:
     def run(self, discard: bool) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
         lasting = {
-            name: value for name, value in settings.as_dict().items() if name not in ("threads", "device")
+            name: value for name, value in settings.kept().items() if name not in ("threads", "device")
         }
         identity = {"concept": concept.digest, "settings": lasting, "parent": world.version}
         identity["earlier"] = {token: other.digest for token, other in self.earlier.items()}
@@ -101,6 +101,7 @@ class Lesson:
         backbone = world.backbone("float32" if changed else settings.precision, settings.device, False)
         self.check(backbone)
         check_captions(concept, settings.captions_only, backbone, settings.vectors)
+        check_masks(backbone, concept.photos, settings)
         own = backbone.own_vector(concept.token)
         scale = world.settings("generate").guidance_scale
 
@@ -155,6 +156,10 @@ class Lesson:
             raise SettingsError(
                 f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} change from block to block; choose "
                 "another method, such as l2dm"
+            )
+        if METHODS[s.method].memory == "photos" and (s.masks or s.buckets):
+            raise SettingsError(
+                f"method {s.method!r} learns earlier concepts from their photos too, as whole centre squares; leave masks and buckets out"
             )
         if s.vectors > 1 and not backbone.reads_several:
             raise SettingsError(
@@ -213,7 +218,7 @@ class Lesson:
 
     def record_of(self) -> dict[str, Any]:
         """What the version says of how it was learnt."""
-        return {"photos": len(self.concept.photos), "settings": self.settings.as_dict()}
+        return {"photos": len(self.concept.photos), "settings": self.settings.kept()}
 
     def clip_fingerprint(self, backbone: Backbone) -> str:
         """As recorded; of the present CLIP model in a world that was made before it was."""

@@ -31,7 +31,8 @@ class Repository:
     @classmethod
     def open(cls, path: str | Path, whole: bool = True) -> Self:
         """Open a world's files. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look)."""
-        return cls(Path(path), Manifest.read(Path(path), whole))
+        path = Path(path).expanduser()
+        return cls(path, Manifest.read(path, whole))
 
     @property
     def concepts(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ..concept import Photos
 from ..concept.words import check_noun, check_token
 from ..errors import TokenError, os_errors
 from .bundle import read_bundle
@@ -66,7 +67,7 @@ class Travels(Repository):
 
     def import_file(
         self, file: str | Path, *, token: str, noun: str, trigger: str = "", embedding: str | Path | None = None, denoiser_only: bool = False,
-        photos: str | Path | None = None, discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any,
+        photos: Photos | None = None, discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any,
     ) -> Arrived:  # fmt: skip
         """Take in a LoRA, an embedding or Custom Diffusion's weights (safetensors) as a concept like any other, as a new version.
 

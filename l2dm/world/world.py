@@ -22,7 +22,7 @@ from ..backbone import (
     find_device,
     held_dtype,
 )
-from ..concept import Concept
+from ..concept import Concept, Photos
 from ..errors import SettingsError, TokenError, WorldDamaged, WorldError, os_errors, out_of_memory
 from ..generation import Picture
 from ..methods import METHODS
@@ -74,7 +74,7 @@ class World(Travels):
         ``clip``: the pair that pictures are remembered and compared by, a folder, a hub id, or "none"; by default the base's own, else its
         family's. ``config``: a diffusers folder or hub id for a checkpoint's configurations. Raises WorldError, BaseModelError.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         with os_errors(path):
             check_free(path)
             choose = default_clip if clip is None else (lambda source: recorded(clip))
@@ -104,7 +104,7 @@ class World(Travels):
         """Open a world. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look).
 
         ``base``: where its base lies, instead of the place that it has recorded; nothing is recorded (``relocate`` does that)."""
-        path = Path(path)
+        path = Path(path).expanduser()
         manifest = Manifest.read(path, whole)
         return cls(path, manifest, None if base is None else source_of(path, manifest, base))
 
@@ -205,10 +205,10 @@ class World(Travels):
 
     # ---------------------------------------------------------------- learning
 
-    def learn(self, photos: str | Path, *, token: str, noun: str, settings: LearnSettings | None = None, skip_bad: bool = False,
-              discard: bool = False, on_progress: OnProgress = lambda progress: None, earlier: dict[str, Path] | None = None,
+    def learn(self, photos: Photos, *, token: str, noun: str, settings: LearnSettings | None = None, skip_bad: bool = False,
+              discard: bool = False, on_progress: OnProgress = lambda progress: None, earlier: dict[str, Photos] | None = None,
               **changes: Any) -> Version:  # fmt: skip
-        """Learn one concept from a folder of photos and commit it as a new version.
+        """Learn one concept from a folder of photos, or a list of paths and of pictures open in Pillow, and commit it as a new version.
 
         Stopped by Ctrl-C it raises LearningStopped after a checkpoint; killed, it leaves the world as it was. Called
         again with the same photos and settings it goes on and ends with the very weights of an unbroken run;
@@ -216,7 +216,7 @@ class World(Travels):
         a method that learns from them; a world never keeps them. Raises ConceptError, SettingsError, WorldError.
         """
         settings = self._merge("learn", settings, changes)
-        concept = Concept.read(photos, token, noun, skip_bad, self.concepts)
+        concept = Concept.read(photos, token, noun, skip_bad, self.concepts, settings.masks)
         with self._writing():
             self._tune(settings.method)
             if token in self.concepts:

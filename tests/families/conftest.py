@@ -31,7 +31,7 @@ def small():
             short = tuple(reads._replace(length=length) for reads, length in zip(family.readers, lengths))
             patch.setattr(type(family), "readers", short)
         patch.setattr(past, "COMPANIONS", past.COMPANIONS[:2])
-        patch.setattr(mixes, "__defaults__", (None, 4))
+        patch.setattr(mixes, "__defaults__", (None, 4, 0.0))
         patch.setattr(past.companions, "__defaults__", (1,))
         yield
 

@@ -106,3 +106,14 @@ def test_what_is_worked_out_again_in_the_backward_is_the_same(folder, photos):
         states.append((learning.state(), len(calls)))
     (plain, once), (found, twice) = states
     assert all(torch.equal(plain[name], found[name]) for name in plain) and twice > once > 0
+
+
+def test_oblong_pictures_are_learnt(backbone):
+    """What buckets ask of a family: another shape than the square goes in and comes out."""
+    wide, high = 3 * backbone.grain, 2 * backbone.grain
+    latents = backbone.encode_pictures(torch.zeros(1, 3, high, wide, device=backbone.device))
+    assert latents.shape[2:] == (high // backbone.factor, wide // backbone.factor)
+    t = backbone.process.sample_t(1, torch.Generator().manual_seed(0)).to(latents.device)
+    with torch.no_grad():
+        told = backbone.predict(latents, t, backbone.read(["a dog"]))
+    assert told.shape == latents.shape and torch.isfinite(told).all()
