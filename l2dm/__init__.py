@@ -14,6 +14,7 @@ __all__ = [
     "L2DMError",
     "LearnSettings",
     "LearningStopped",
+    "Processes",
     "World",
     "check_photos",
 ]
@@ -21,11 +22,12 @@ __all__ = [
 if TYPE_CHECKING:
     from .concept import Concept, check_photos
     from .errors import L2DMError, LearningStopped
+    from .processes import Processes
     from .settings import GenerateSettings, LearnSettings
     from .world.world import World
 
 _HOMES = {"Concept": "concept", "check_photos": "concept", "L2DMError": "errors", "LearningStopped": "errors",
-          "GenerateSettings": "settings", "LearnSettings": "settings", "World": "world.world"}  # fmt: skip
+          "GenerateSettings": "settings", "LearnSettings": "settings", "Processes": "processes", "World": "world.world"}  # fmt: skip
 
 wait_asleep()  # torch reads the environment once, when it is first imported
 

@@ -9,6 +9,7 @@
     ├── LearningDiverged    a loss, a gradient or a weight is not finite
     ├── OutOfMemory         what was asked for does not fit the memory
     ├── NotKept             a concept was learnt and not kept: it cost the others too much
+    ├── ProcessLost         a process that worked beside this one ended
     ├── PromptError         a prompt that cannot be drawn
     ├── SettingsError       a setting out of its range, an unknown name, a broken settings file
     └── WorldError          a world on disk
@@ -72,6 +73,10 @@ class NotKept(L2DMError):
             "allowed; the world is as it was (try --method l2dm, fewer steps, or a larger --keep-if-forgetting-below)"
         )
         self.token, self.loss, self.most = token, loss, most
+
+
+class ProcessLost(L2DMError):
+    """Another of several processes that learn together ended or cannot be reached."""
 
 
 class PromptError(L2DMError):

@@ -7,6 +7,7 @@ import torch
 from learning import begin, fresh
 
 from l2dm.learner import Rows, objective
+from l2dm.learner.objective import shared
 from l2dm.methods import METHODS
 from l2dm.retention import ElasticWeights, Past
 
@@ -52,18 +53,40 @@ def test_two_shares_of_one_row_are_one_of_two(photos, method):
         )
 
 
-def test_a_share_holds_its_part_of_every_term(photos):
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_shares_hold_every_row_once_one_after_another(photos, count):
     learning = begin(photos, "switched", batch=1, mixes=0)
     seen, predict = [], learning.backbone.predict
     learning.backbone.predict = lambda noisy, t, read: seen.append((noisy, t)) or predict(noisy, t, read)
     z = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 4, 8, 8)
-    parts = [Rows("concept", 1.0, z, list("abcd")), Rows("prior", 1.0, 10 + z[:2], list("ef"))]
+    wide = torch.zeros(2, 4, 8, 12)
+    parts = [
+        Rows("concept", 1.0, z, list("abcd")),
+        Rows("mix", 2.0, wide, list("ef")),
+        Rows("prior", 0.5, 10 + z[:1], list("g")),
+    ]
+    losses = []
     with torch.no_grad():
-        for share in ((0, 1), (0, 2), (1, 2)):
-            objective(learning.backbone, parts, torch.Generator().manual_seed(1), share=share)
-    (whole, times), *halves = seen
-    for (half, own), rows in zip(halves, ([0, 1, 4], [2, 3, 5])):
-        assert torch.equal(half, whole[rows]) and torch.equal(own, times[rows])
+        for share in [(0, 1), *((i, count) for i in range(count))]:
+            losses.append(objective(learning.backbone, parts, torch.Generator().manual_seed(1), share=share))
+    for shape in (z.shape[1:], wide.shape[1:]):
+        (whole, times), *shares = [of for of in seen if of[0].shape[1:] == shape]
+        assert torch.equal(torch.cat([noisy for noisy, _ in shares]), whole)
+        assert torch.equal(torch.cat([t for _, t in shares]), times)
+    rows = [sum(own.stop - own.start for own in shared(parts, i, count)) for i in range(count)]
+    assert sum(rows) == 7 and max(rows) - min(rows) <= 1
+    (loss, terms), *others = losses
+    assert float(sum(own for own, _ in others)) / count == pytest.approx(float(loss), rel=1e-5)
+    for name in terms:
+        assert sum(own[name] for _, own in others) / count == pytest.approx(terms[name], rel=1e-5)
+
+
+def test_a_share_of_what_nothing_trained_acts_on_is_no_error(photos):
+    """Adapters of this method are on for prompts of their concept alone; in the last share are prior pictures."""
+    priors = {"a photo of a dog": past().priors["a photo of a dog"]}
+    learning = begin(photos, "switched", batch=1, mixes=0, accumulate=2, steps=2, past=Past(priors=priors))
+    assert [part.term for part in learning.rows(torch.Generator())] == ["concept", "prior"]
+    assert [step.step for step in learning.run()] == [1, 2]
 
 
 def test_elastic_weights_stay_while_they_are_held():

@@ -3,24 +3,18 @@ or on a Ray cluster. The results are the same."""
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from ..errors import SettingsError
-
-#: of a process whose jobs are done, with the others; longer than any benchmark
-_PATIENCE = timedelta(days=30)
+from ..processes import launched, meet
 
 
 def each(
@@ -60,29 +54,9 @@ def at_once(wanted: int) -> tuple[int, int]:
     return workers, max(1, min(cores // workers, torch.get_num_threads()))
 
 
-def launched() -> int:
-    """How many processes ``accelerate launch`` (or torchrun) started beside each other; 1 without."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def main_process() -> bool:
-    """Whether this is the one of them that speaks."""
-    return int(os.environ.get("RANK", 0)) == 0
-
-
-@cache
-def _beside() -> PartialState:
-    """The launched processes, met once; on a GPU of its own each."""
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
-    atexit.register(
-        state.destroy_process_group
-    )  # a process that ends with its connections open may be aborted
-    return state
-
-
 def _shared(work: Callable, jobs: list[tuple], threads: int, together: bool) -> Iterator[tuple[int, Any]]:
     """Every n-th job is this process's, or, unless ``together``, all are the first one's; in the end each process has the results of all."""
-    state = _beside()
+    state = meet()
     mine = (
         range(state.process_index, len(jobs), state.num_processes)
         if together

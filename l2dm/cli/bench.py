@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SettingsError
+from ..processes import main_process
 from . import terminal
 from .shared import AsJson, SettingsFile, answer, from_file, names, whole_numbers
 
@@ -169,7 +170,7 @@ def multi(
 ) -> None:
     """Several concepts in one prompt, with every guidance: the judge's verdicts, JSON, one page. Resumes."""
     from ..bench.multi import KINDS, ROWS, Plan, bench, samples
-    from ..bench.pool import at_once, main_process
+    from ..bench.pool import at_once
     from ..report.multi import table, write_page
 
     needs_plots()
@@ -229,7 +230,7 @@ def _measure(
 ) -> None:  # fmt: skip
     """Run, write JSON and page, and answer with the table."""
     from ..bench import runs
-    from ..bench.pool import at_once, main_process
+    from ..bench.pool import at_once
     from ..methods import METHODS
     from ..report.lifelong import BRIEF, table, write_page
 

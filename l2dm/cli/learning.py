@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from ..errors import SettingsError, os_errors
+from ..processes import Processes
 from .shared import (
     AsJson,
     Device,
@@ -65,9 +66,10 @@ def learn(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was."""
+    """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was. Several GPUs: accelerate launch -m l2dm learn."""
     from ..world.world import World
 
+    processes = Processes.together()
     opened = World.open(world)
     options = {
         "steps": steps,
@@ -82,7 +84,7 @@ def learn(
         "keep_if_forgetting_below": keep_if_forgetting_below,
     }
     chosen = settings_from(opened, "learn", settings, options)
-    with bar(as_json) as move, notes():
+    with bar(as_json or not processes.is_main) as move, notes():
 
         def show_progress(p: Any) -> None:
             note = f"loss {p.step.loss:.3f}  {p.step.pictures_per_second:.0f} images/s" if p.step else ""
@@ -96,7 +98,10 @@ def learn(
             skip_bad=skip_bad,
             discard=discard,
             on_progress=show_progress,
+            processes=processes,
         )
+    if not processes.is_main:
+        return
     from ..report.card import card
 
     report = card(opened.manifest)

@@ -7,6 +7,7 @@ writing and bytes that are not UTF-8 are shown as ``\\x1b`` and the like.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import warnings
@@ -20,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import L2DMError, LearningStopped, LongWorkWarning, WorldWarning, because
+from ..processes import ToldByMain, for_one, main_process
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 #: typer's own error of a wrong command line; BadParameter is the only public one of its kind.
@@ -79,11 +81,16 @@ def run(app: Callable[..., Any], arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if not {"learn", "bench"}.intersection(arguments[:1]):
+            for_one(" ".join(["l2dm", *arguments[:1]]))
         code = app(arguments or ["--help"], prog_name="l2dm", standalone_mode=False) or 0
     except L2DMError as error:
+        if isinstance(error.__cause__, ToldByMain):
+            return 2
         return _refuse(type(error).__name__, str(error), arguments)
     except LearningStopped as stopped:
-        print(plain(stopped), file=sys.stderr)
+        if main_process():
+            print(plain(stopped), file=sys.stderr)
         return 130
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -103,6 +110,8 @@ def run(app: Callable[..., Any], arguments: list[str]) -> int:
 
 def _refuse(kind: str, message: str, arguments: list[str]) -> int:
     asked = "--json" in arguments
+    if not main_process():
+        message = f"process {os.environ['RANK']}: {message}"
     print(
         as_json({"error": kind, "message": message}) if asked else f"error: {plain(message)}", file=sys.stderr
     )

@@ -81,7 +81,10 @@ class Engine:
             yield
 
     def backward(self, loss: torch.Tensor) -> None:
-        self.scaler.scale(loss).backward()
+        """Of a share of a step; one of prior pictures alone may depend on nothing that is trained."""
+        scaled = self.scaler.scale(loss)
+        if scaled.requires_grad:
+            scaled.backward()
 
     def step(self, named: dict[str, torch.nn.Parameter]) -> torch.Tensor:
         """The optimizer's step; the largest size of any gradient, NaN if one is: not yet read, so that nothing has to wait for it."""

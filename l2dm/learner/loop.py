@@ -12,8 +12,9 @@ import torch
 
 from ..backbone import Backbone, keep_freed_memory
 from ..concept import Concept
-from ..errors import LearningDiverged
+from ..errors import LearningDiverged, SettingsError
 from ..methods import METHODS
+from ..processes import Processes
 from ..retention import (
     PENALTIES,
     Distillation,
@@ -58,11 +59,12 @@ def falling(kind: str, at: float) -> float:
 class Learning:
     """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what ``past`` holds.
 
-    Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a checkpoint.
+    Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a checkpoint. Several ``processes`` work out
+    a part of each step's rows each, and take the same steps.
     """
 
     def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept, past: Past,
-                 settings: LearnSettings):  # fmt: skip
+                 settings: LearnSettings, processes: Processes | None = None):  # fmt: skip
         self.backbone, self.tuner, self.concept, self.past, self.settings = (
             backbone,
             tuner,
@@ -70,6 +72,7 @@ class Learning:
             past,
             settings,
         )
+        self.processes = processes or Processes()
         self.method = METHODS[settings.method]
         self.distillation = None
         if self.method.distil != "nothing" and past.prompts:
@@ -149,13 +152,18 @@ class Learning:
     def run(self) -> Iterator[Step]:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         keep_freed_memory()
+        self._check_rows()
         began, first, settings = time.monotonic(), self.done, self.settings
         with self._training(), self.engine.running():
             match_layout(self.optimizer)
             while self.done < settings.steps:
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
                     group["lr"] = rate * falling(settings.lr_scheduler, self.done / settings.steps)
-                pictures, value, terms = self._gradients()
+                if not self.processes.told(True):
+                    return
+                with self.processes.step():
+                    pictures, value, terms = self._gradients()
+                    self.processes.average_gradients(list(self.named.values()))
                 steepest = self.engine.step(self.named)
                 if not self.engine.is_finite(value, steepest):
                     raise LearningDiverged(
@@ -166,25 +174,42 @@ class Learning:
                 self.done += 1
                 pace = (self.done - first) / (time.monotonic() - began)
                 left = (settings.steps - self.done) / pace
-                yield Step(self.done, settings.steps, value, terms, pace * pictures, left)
+                try:
+                    yield Step(self.done, settings.steps, value, terms, pace * pictures, left)
+                except GeneratorExit:  # the others wait for another step
+                    if self.processes.is_main and self.done < settings.steps:
+                        self.processes.told(False)
+                    raise
 
     def _gradients(self) -> tuple[int, float, dict[str, float]]:
         """Put one step's gradients in place, worked out share by share; how many pictures it had, its loss, its terms."""
-        generator = self._generator(self.done)
-        parts, shares, losses, terms = self.rows(generator), self.settings.accumulate, [], []
+        generator, shares = self._generator(self.done), self.settings.accumulate
+        parts, losses, terms = self.rows(generator), [], []
+        count, first = shares * self.processes.count, shares * self.processes.number
         drawn = generator.get_state()
-        with self.distillation.elastic.held() if self.distillation else nullcontext():
-            for share in range(shares):
+        with self.distillation.elastic.held(self.processes.all_of) if self.distillation else nullcontext():
+            for share in range(first, first + shares):
                 with self.engine.autocast():
                     loss, values = objective(
                         self.backbone, parts, generator.set_state(drawn), self.distillation, self.texts, self.penalty,
-                        (share, shares),
+                        (share, count),
                     )  # fmt: skip
                 self.engine.backward(loss / shares)
                 losses.append(float(loss.detach()))
                 terms.append(values)
-        means = {name: sum(values[name] for values in terms) / shares for name in terms[0]}
-        return sum(len(part.latents) for part in parts), sum(losses) / shares, means
+        means = [sum(values[name] for values in terms) / shares for name in terms[0]]
+        loss, *means = self.processes.mean([sum(losses) / shares, *means])
+        return sum(len(part.latents) for part in parts), loss, dict(zip(terms[0], means))
+
+    def _check_rows(self) -> None:
+        """Raises SettingsError where processes would have nothing to work out."""
+        shares, count = self.settings.accumulate, self.processes.count
+        rows = sum(len(part.latents) for part in self.rows(self._generator(self.done)))
+        if rows < shares * count:
+            raise SettingsError(
+                f"batch = {self.settings.batch}: a step has {rows} rows, too few for {count} processes with {shares} shares each; choose a larger "
+                "batch, or fewer processes"
+            )
 
     def finish(self) -> dict[str, torch.Tensor]:
         """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""

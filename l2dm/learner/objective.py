@@ -14,14 +14,12 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 
 from ..backbone import Backbone, Conditioning
 from ..retention import Distillation, Penalty
 
-_Sliced = TypeVar("_Sliced", torch.Tensor, list[str], tuple[str, ...])
 ReadText = Callable[[list[str]], Conditioning]
 
 
@@ -42,24 +40,25 @@ class Rows:
     held: torch.Tensor | None = None
     known: list[str] | None = None
 
-    def share(self, number: int, count: int) -> Rows:
-        """Share ``number`` of ``count``, which divides the rows."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        rows = {
-            name: _share(of, number, count)
-            for name, of in values.items()
-            if name in _BY_ROW and of is not None
-        }
-        return dataclasses.replace(self, **rows)
+    def of(self, rows: slice) -> Rows:
+        """Some of the rows; there may be none."""
+        values = {name: getattr(self, name) for name in _BY_ROW}
+        return dataclasses.replace(self, **{name: of[rows] for name, of in values.items() if of is not None})
 
 
 #: What of ``Rows`` has an entry for each.
 _BY_ROW = ("latents", "prompts", "tasks", "masks", "held", "known")
 
 
-def _share(of: _Sliced, number: int, count: int) -> _Sliced:
-    size = len(of) // count
-    return of[number * size : (number + 1) * size]
+def shared(parts: list[Rows], number: int, count: int) -> list[slice]:
+    """Share ``number`` of ``count`` of all rows of ``parts``, one after another: which rows of each part are in it."""
+    found, first, rows = [], 0, sum(len(part.latents) for part in parts)
+    low, high = (rows * edge // count for edge in (number, number + 1))
+    for part in parts:
+        size = len(part.latents)
+        found.append(slice(*(min(max(edge - first, 0), size) for edge in (low, high))))
+        first += size
+    return found
 
 
 def objective(
@@ -74,17 +73,17 @@ def objective(
     """The loss over all rows of ``parts``, and each term's unweighted value: in one forward, or one for each shape of latents.
 
     With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
-    ``share`` (i, n): share i of n of the rows alone; the mean over all shares is what one forward over all rows gives. ``read`` gives
+    ``share`` (i, n): share i of n of the rows alone, see ``shared``; the mean over all shares is what one forward over all rows gives. ``read`` gives
     the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from ``generator``, so they are
     the same on every device.
     """
-    shapes: dict[torch.Size, list[Rows]] = {}
-    for part in parts:
-        shapes.setdefault(part.latents.shape[1:], []).append(part)
+    shapes: dict[torch.Size, list[tuple[Rows, slice]]] = {}
+    for part, own in zip(parts, shared(parts, *share)):
+        shapes.setdefault(part.latents.shape[1:], []).append((part, own))
     total, values = torch.zeros((), device=backbone.device), {}
     for alike in shapes.values():
-        taught = distillation if alike[-1] is parts[-1] else None
-        loss, told = _of_one_shape(backbone, alike, generator, taught, read or backbone.read, share)
+        taught = distillation if alike[-1][0] is parts[-1] else None
+        loss, told = _of_one_shape(backbone, alike, generator, taught, read or backbone.read, share[1])
         total, values = total + loss, values | told
     if penalty is not None:
         value = penalty()
@@ -94,16 +93,22 @@ def objective(
 
 
 def _of_one_shape(
-    backbone: Backbone, parts: list[Rows], generator: torch.Generator, distillation: Distillation | None, read: ReadText, share: tuple[int, int],
+    backbone: Backbone, alike: list[tuple[Rows, slice]], generator: torch.Generator, distillation: Distillation | None, read: ReadText, shares: int,
 ) -> tuple[torch.Tensor, dict[str, float]]:  # fmt: skip
-    """As ``objective``, of rows that go through one forward."""
-    counts = [len(part.latents) for part in parts]
+    """As ``objective``, of rows that go through one forward; of each part those of this share of so many."""
+    counts = [len(part.latents) for part, _ in alike]
     timesteps = backbone.process.sample_t(sum(counts), generator)
-    noise = torch.randn((sum(counts), *parts[0].latents.shape[1:]), generator=generator)
-    parts = [part.share(*share) for part in parts]
+    noise = torch.randn((sum(counts), *alike[0][0].latents.shape[1:]), generator=generator)
+    sizes, held = [count / shares for count in counts], len(alike[-1][0].tasks) / shares
+    parts, owns = [part.of(own) for part, own in alike], [own for _, own in alike]
+    values = dict.fromkeys((part.term for part in parts), 0.0)
+    if distillation is not None and held:
+        values["distillation"] = 0.0
     latents = torch.cat([part.latents for part in parts]).to(backbone.device)
-    timesteps = torch.cat([_share(of, *share) for of in timesteps.split(counts)]).to(latents.device)
-    noise = torch.cat([_share(of, *share) for of in noise.split(counts)]).to(latents)
+    if not len(latents):
+        return torch.zeros((), device=backbone.device), values
+    timesteps = torch.cat([of[own] for of, own in zip(timesteps.split(counts), owns)]).to(latents.device)
+    noise = torch.cat([of[own] for of, own in zip(noise.split(counts), owns)]).to(latents)
     noisy = backbone.process.add_noise(latents, noise, timesteps)
     context = read([prompt for part in parts for prompt in part.prompts])
     tasks = list(parts[-1].tasks)
@@ -120,15 +125,15 @@ def _of_one_shape(
         ).to(errors)
         errors = errors * counted / counted.mean((1, 2, 3), keepdim=True)
     errors = errors.mean((1, 2, 3))
-    total, values, first = errors.new_zeros(()), {}, 0
-    for part in parts:
-        value = errors[first : first + len(part.latents)].mean()
+    total, first = errors.new_zeros(()), 0
+    for part, size in zip(parts, sizes):
+        value = errors[first : first + len(part.latents)].sum() / size
         first += len(part.latents)
         total = total + part.weight * value
         values[part.term] = float(value.detach())
     if teacher:
         student = predicted[-len(tasks) :], [output[-len(tasks) :] for output in outputs]
-        value = distillation.loss(tasks, teacher, student, parts[-1].held)
+        value = distillation.loss(tasks, teacher, student, parts[-1].held) * (len(tasks) / held)
         total = total + distillation.weight * value
         values["distillation"] = float(value.detach())
     return total, values

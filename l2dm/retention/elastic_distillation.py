@@ -10,7 +10,7 @@ the tasks, so that concepts at risk are held and the others leave room for the n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -59,16 +59,18 @@ class ElasticWeights:
             self.drift[i] += max(self.pace, 1 / float(self.seen[i])) * (value - self.drift[i])
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Within the block the weights stay: what ``update`` is told counts from its end on, as if told at once."""
+    def held(self, all_of: Callable[[list], list] = list) -> Iterator[None]:
+        """Within the block the weights stay: what ``update`` is told counts from its end on, as if told at once. ``all_of``: what several processes
+        were told, of which each has but its own."""
         self._waiting = []
         try:
             yield
+            met = all_of(self._waiting)
         finally:
-            met, self._waiting = self._waiting, None
-            if met:
-                tasks, errors = zip(*met)
-                self.update(list(tasks), torch.tensor(errors))
+            self._waiting = None
+        if met:
+            tasks, errors = zip(*met)
+            self.update(list(tasks), torch.tensor(errors))
 
 
 def distillation_errors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -25,11 +26,13 @@ from ..generation import contact_sheet, draw
 from ..learner import Learning, Step, check_captions, check_masks, stop_signals
 from ..memory import LongTerm, ShortTerm
 from ..methods import METHODS
+from ..processes import Processes
 from ..settings import LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
 from . import store
 from .draft import Draft
+from .following import begin
 from .manifest import Version, entry, folder_of, now
 from .names import KEPT, NOUNS, VECTORS, picture_file
 from .past import gather, read_long_term, remember, write_long_term, write_short_term
@@ -55,6 +58,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+#: Seconds after which a launcher has passed a Ctrl-C on to its processes.
+ECHO = 2.0
 
 
 class Lesson:
@@ -71,6 +76,7 @@ class Lesson:
         settings: LearnSettings,
         on_progress: OnProgress,
         earlier: dict[str, Concept],
+        processes: Processes | None = None,
     ):
         self.world, self.concept, self.settings, self.tell, self.earlier = (
             world,
@@ -79,6 +85,7 @@ class Lesson:
             on_progress,
             earlier,
         )
+        self.processes = processes or Processes()
         self.head = world.manifest.recorded(world.path, world.version) if world.version else None
 
     def run(self, discard: bool) -> Version:
@@ -119,11 +126,14 @@ class Lesson:
             new = backbone.word_vector(concept.noun)
             new = new.expand(settings.vectors, -1) if settings.vectors > 1 else new
             vector = backbone.add_token(concept.token, new if own is None else own)
-            learning = Learning(backbone, world.tuner, vector, concept, past, settings)
+            start = vector.detach().clone()
+            learning = Learning(backbone, world.tuner, vector, concept, past, settings, self.processes)
             before = draft.resume(learning)
+            begin(world, learning, start)
             self.threads.go_on(draft.history, learning.done)
-            with stop_signals() as stop:
-                for step in learning.run():
+            echo = ECHO if self.processes.count > 1 else 0.0
+            with stop_signals(echo) as stop, contextlib.closing(learning.run()) as steps:
+                for step in steps:
                     self.tell(
                         Progress(
                             "learn", step.step, step.steps, step, functools.partial(self.sample, learning)

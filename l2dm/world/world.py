@@ -22,18 +22,21 @@ from ..backbone import (
     find_device,
     held_dtype,
 )
-from ..concept import Concept, Photos
-from ..errors import SettingsError, TokenError, WorldDamaged, WorldError, os_errors, out_of_memory
+from ..concept import Photos
+from ..errors import SettingsError, WorldDamaged, WorldError, os_errors
 from ..generation import Picture
 from ..methods import METHODS
+from ..processes import Processes
 from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
 from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
 from .drawing import generate
+from .following import follow
 from .founding import check_free, found
-from .lesson import Lesson, OnProgress
+from .lesson import OnProgress
 from .manifest import Manifest, Version, entry
 from .past import read_long_term
+from .teaching import teach
 from .travels import Travels
 from .weights import read_weights
 
@@ -207,51 +210,23 @@ class World(Travels):
 
     def learn(self, photos: Photos, *, token: str, noun: str, settings: LearnSettings | None = None, skip_bad: bool = False,
               discard: bool = False, on_progress: OnProgress = lambda progress: None, earlier: dict[str, Photos] | None = None,
-              **changes: Any) -> Version:  # fmt: skip
+              processes: Processes | None = None, **changes: Any) -> Version:  # fmt: skip
         """Learn one concept from a folder of photos, or a list of paths and of pictures open in Pillow, and commit it as a new version.
 
         Stopped by Ctrl-C it raises LearningStopped after a checkpoint; killed, it leaves the world as it was. Called
         again with the same photos and settings it goes on and ends with the very weights of an unbroken run;
         ``discard`` drops an unfinished learning of something else. ``earlier``: the photos of earlier concepts by token, for
-        a method that learns from them; a world never keeps them. Raises ConceptError, SettingsError, WorldError.
+        a method that learns from them; a world never keeps them. ``processes`` (``Processes.together()``) that all call this share the rows
+        of each step; the main one alone writes. Raises ConceptError, SettingsError, WorldError.
         """
-        settings = self._merge("learn", settings, changes)
-        concept = Concept.read(photos, token, noun, skip_bad, self.concepts, settings.masks)
-        with self._writing():
-            self._tune(settings.method)
-            if token in self.concepts:
-                raise TokenError(
-                    f"token {token!r}: {self.path} has learnt it already, as a {self.concepts[token]}; choose another token"
-                )
-            if METHODS[settings.method].apart and self.concepts:
-                raise SettingsError(
-                    f"method {settings.method!r} gives every concept a world of its own; {self.path} holds one already"
-                )
-            if unknown := set(earlier or {}) - set(self.concepts):
-                raise TokenError(
-                    f"earlier={sorted(unknown)}: {self.path} has learnt {', '.join(self.concepts) or 'nothing yet'}"
-                )
-            others = {
-                other: Concept.read(folder, other, self.concepts[other], skip_bad, self.concepts)
-                for other, folder in (earlier or {}).items()
-            }
-            work = f"{self.path}: learning {token} with batch = {settings.batch}, mixes = {settings.mixes}, precision = {settings.precision}"
-            way_out = "the world is as it was (choose a smaller batch or fewer mixes, or precision = bfloat16 where it is not yet)"
-            with out_of_memory(work, way_out):
-                return Lesson(self, concept, settings, on_progress, others).run(discard)
-
-    def _tune(self, method: str) -> None:
-        """The first concept decides what a world tunes; a ``method`` that tunes something else is refused from then on."""
-        tuner = METHODS[method].tuner
-        if tuner == self.manifest.tuner:
-            return
-        if self.manifest.versions:
-            same = [name for name, row in METHODS.items() if row.tuner == self.manifest.tuner]
-            raise SettingsError(
-                f"method {method!r} tunes {tuner}, but {self.path} has learnt by {self.manifest.tuner}; "
-                f"choose one that tunes it too ({', '.join(same)}), or make another world"
+        processes = processes or Processes()
+        if not processes.is_main:
+            return follow(self, processes)
+        with processes.leading():
+            settings = self._merge("learn", settings, changes)
+            return teach(
+                self, photos, token, noun, settings, skip_bad, discard, on_progress, earlier or {}, processes
             )
-        self.begin_with(tuner)
 
     def begin_with(self, tuner: str) -> None:
         """Choose what a world tunes that has learnt nothing yet; the next version records it."""
