@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -116,15 +117,21 @@ def _runs(process: int) -> bool:
     return True
 
 
-@contextmanager
-def _beside(folder: Path, content: bytes) -> Iterator[Path]:
-    """A file in ``folder`` with ``content``, on the disk; gone after the block unless it was renamed.
-
-    Such files of this machine's processes that have ended go too."""
+def scratch_in(folder: Path) -> Path:
+    """A name for work in progress in ``folder``, from which what this machine's ended processes have left under such names is removed."""
     for left in folder.glob(f"{PART}*"):
         if (whose := _LEFT.fullmatch(left.name)) and not _runs(int(whose[1])):
-            left.unlink(missing_ok=True)
-    scratch = folder / f"{PART}{_HERE}-{os.getpid()}-{secrets.token_hex(8)}"
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+    return folder / f"{PART}{_HERE}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+@contextmanager
+def _beside(folder: Path, content: bytes) -> Iterator[Path]:
+    """A file in ``folder`` with ``content``, on the disk; gone after the block unless it was renamed."""
+    scratch = scratch_in(folder)
     try:
         with scratch.open("xb") as file:
             file.write(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import random
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.stress import flips
-from benchmarks.stress.faults import answered, refusals, refusing, spread, stratum
-from benchmarks.stress.ground import Ground, contents, say
+from benchmarks.stress.faults import Log, answered, figures, name_of, refusals, refusing, spread, stratum
+from benchmarks.stress.ground import Ground, contents, say, state
 from benchmarks.stress.jobs import verbs
 from benchmarks.stress.kills import dying
 from benchmarks.stress.operations import CHANGES, watch
+from l2dm.world.recorded import record
+from l2dm.world.sealed import seal, unseal
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -35,7 +38,7 @@ def killed(job, at):
     return fault or job.finish(done)
 
 
-@pytest.mark.parametrize("verb", ["undo", "purge"])
+@pytest.mark.parametrize("verb", ["undo", "purge", "rename", "import a world", "export", "export a world"])
 def test_kills_at_operations(jobs, verb):
     job = jobs[verb]
     job.run_undisturbed()
@@ -137,6 +140,54 @@ def test_a_file_s_kind():
     assert flips.kind_of("versions/0002/adapter-rex.safetensors") == "versions/*/adapter-*.safetensors"
     assert flips.kind_of("learning/memory-5b1afe939d0244ca/short-term.json") == "learning/*/short-term.json"
     assert flips.kind_of("prior/cat-4x1/latents.safetensors") == "prior/*/latents.safetensors"
+
+
+@pytest.mark.parametrize("verb", ["export", "export a world", "import a world"])
+def test_half_of_a_folder_is_gone_after_the_next_try(jobs, verb):
+    """What is made outside of a world is nobody's to sweep but the next command's there."""
+    job = jobs[verb]
+    job.run_undisturbed()
+    job.set_up()
+    changes = [kind for kind in job.operations if kind in CHANGES]
+    at = len(changes) - changes[::-1].index("rename")  # whole by then, but for its name
+    assert job.ground.command(job.arguments, prepare=dying(job, at)).killed
+    assert [path.name for path in job.place.rglob(".part-*")]
+    assert job.finish(False) == "" and not list(job.place.rglob(".part-*"))
+
+
+def test_what_a_command_finds_is_the_same_at_another_time(jobs):
+    """``state`` leaves out times alone: what was found once is judged once."""
+    job, states = jobs["learn"], []
+    job.run_undisturbed()
+    for seconds in (1, 9):
+        job.set_up()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("l2dm.world.manifest.now", lambda seconds=seconds: f"2026-01-0{seconds}")
+            changes = sum(kind in CHANGES for kind in job.operations)
+            assert job.ground.command(job.arguments, prepare=dying(job, changes * 3 // 5)).killed
+        draft = next(job.world.glob("learning/*/draft.json"))
+        draft.write_bytes(seal({**json.loads(unseal(draft.read_bytes())[0]), "seconds": seconds}))
+        record(draft.parent)
+        states.append(state(job.place))
+        if seconds == 1:
+            draft.write_bytes(draft.read_bytes() + b" ")
+            assert state(job.place) != states[0]
+    assert states[0] == states[1]
+    (job.world / "versions/0001/tokens.safetensors").write_bytes(b"x")
+    assert state(job.place) != states[0]
+
+
+def test_a_stopped_measurement_of_refusals_goes_on(jobs, tmp_path):
+    job = dataclasses.replace(jobs["export"], operations=["open", "stat"])
+    plan, log = [(job, at, 5) for at in (1, 2)], Log(tmp_path / "log")
+    log.write(name_of(plan[0]))
+    log.write(name_of(plan[1]))
+    log.write(name_of(plan[1]), [["world", "is damaged"]], False, 0.5)
+    again = Log(tmp_path / "log")
+    assert again.begun == set() and set(again.found) == {name_of(plan[1])}
+    found = figures([job], plan, plan[1:], again)
+    assert (found["refusals"], found["of_possible"]) == (1, 2)
+    assert found["damaged_worlds"] == ["export, EIO at operation 2 (stat): is damaged"]
 
 
 def test_what_a_child_does_stays_in_it(jobs, tmp_path):

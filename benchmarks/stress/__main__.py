@@ -2,8 +2,7 @@
 
 python -m benchmarks.stress --photos 5000 --manifests 300 --flips 20 --kills 1000 --faults all [--minutes 30]
 
-What is left out of the command is not measured, and its figures stay. The base is a random one of four latent cells, lessons have two steps;
-verbs that change a world are all there are, so ``import`` and ``export`` join with their commands.
+What is left out of the command is not measured, and its figures stay. The base is a random one of four latent cells, lessons have two steps.
 """
 
 from __future__ import annotations
@@ -37,6 +36,9 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="at most, of each; what was done by then counts"
     )
+    parser.add_argument(
+        "--log", type=Path, help="file that faults are noted in: a run that was stopped goes on, and several may share it"
+    )  # fmt: skip
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     most = 60 * asked.minutes
@@ -46,7 +48,11 @@ def main() -> None:
         "flips": lambda g: flips.measure(g, asked.flips, asked.seed, most_seconds=most),
         "kills": lambda g: kills.measure(g, asked.kills, asked.seed, most_seconds=most),
         "faults": lambda g: faults.measure(
-            g, None if asked.faults == "all" else int(asked.faults), asked.seed, most_seconds=most
+            g,
+            None if asked.faults == "all" else int(asked.faults),
+            asked.seed,
+            most_seconds=most,
+            file=asked.log,
         ),
     }
     for name, measure in measures.items():

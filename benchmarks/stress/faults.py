@@ -16,10 +16,10 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from l2dm.world.repair import examine
-
-from .ground import Ground, contents
+from .ground import Ground
 from .jobs import Job, verbs
 from .operations import CHANGES, watch
 
@@ -91,10 +91,71 @@ def spread(plan: list[Refusal], rng: random.Random) -> list[Refusal]:
     return [refusal for number in sorted(rounds) for refusal in rounds[number]]
 
 
-def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_seconds: float = math.inf) -> dict:
-    """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over all kinds."""
-    rng, began = random.Random(seed), time.monotonic()
-    jobs = list(verbs(ground))
+#: Of a refusal: what went wrong with it, as kind and words, and whether the command did its work all the same.
+Outcome = tuple[list[list[str]], bool]
+
+
+def name_of(refusal: Refusal) -> str:
+    job, at, error = refusal
+    return f"{job.name}, {errno.errorcode[error]} at operation {at} ({job.operations[at - 1]})"
+
+
+def outcome(refusal: Refusal) -> Outcome:
+    """Refuse once, and judge what it left."""
+    job, at, error = refusal
+    job.set_up()
+    ended = job.ground.command(job.arguments, prepare=refusing(job, at, error))
+    found = [said.split(": ", 1)] if (said := answered(ended)) else []
+    done_its_work, verdict = not ended.trace and ended.value[0] == 0, job.verdict()
+    unreadable = error == errno.EIO and job.operations[at - 1] in ("read", "open", "stat")
+
+    def note(kind: str, what: str, aside: bool) -> None:
+        found.append(["put aside" if unreadable and aside else kind, what])
+
+    if verdict.fault:
+        note("world", verdict.fault, verdict.aside)
+        return found, False
+    if done_its_work and not (verdict.done or verdict.as_end or (unreadable and verdict.aside)):
+        found.append(["claimed", "it said that it was done, and it was not"])
+    if verdict.afterwards:
+        note("afterwards", verdict.afterwards, verdict.aside_afterwards)
+    return found, done_its_work
+
+
+class Log:
+    """Outcomes by the refusal's name, kept in ``file``, a line each: a measurement that was stopped goes on, and several may share one."""
+
+    def __init__(self, file: Path):
+        self.file, self.read, self.begun, self.found = file, 0, set(), {}
+        file.touch()
+        self.refresh()
+        self.begun.clear()  # by processes that have ended
+
+    def refresh(self) -> None:
+        """Read what others have written."""
+        with self.file.open() as file:
+            file.seek(self.read)
+            lines = file.read()
+        whole = lines[: lines.rfind("\n") + 1]
+        self.read += len(whole.encode())
+        for name, *done in map(json.loads, whole.splitlines()):
+            if done:
+                self.found[name] = done
+            else:
+                self.begun.add(name)
+
+    def write(self, *line: Any) -> None:
+        with self.file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def measure(
+    ground: Ground, tries: int | None = None, seed: int = 0, most_seconds: float = math.inf, file: Path | None = None
+) -> dict:  # fmt: skip
+    """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over all kinds. ``file``: of the
+    ``Log``; what is in it counts."""
+    began = time.monotonic()
+    jobs, log = list(verbs(ground)), Log(file or ground.place / "refusals")
     for job in jobs:
         job.run_undisturbed()
     plan = [
@@ -103,53 +164,39 @@ def measure(ground: Ground, tries: int | None = None, seed: int = 0, most_second
         for at, kind in enumerate(job.operations, 1)
         for error in refusals(kind)
     ]
-    possible = len(plan)
-    plan = spread(plan, rng)
-    wrong: dict[str, list[str]] = {
-        kind: [] for kind in ("traceback", "unclear", "claimed", "world", "afterwards", "put aside")
-    }
-    by_verb, by_error, got_over, met, strata = Counter(), Counter(), 0, set(), set()
-    for done, (job, at, error) in enumerate(plan[:tries], 1):
+    chosen = spread(plan, random.Random(seed))[:tries]
+    for refusal in chosen:
+        log.refresh()
         if time.monotonic() - began > most_seconds:
             break
-        job.set_up()
-        ended = ground.command(job.arguments, prepare=refusing(job, at, error))
-        by_verb[job.verb] += 1
-        by_error[errno.errorcode[error]] += 1
-        met.add((job.name, at))
-        strata.add(stratum((job, at, error)))
-        where = f"{job.name}, {errno.errorcode[error]} at operation {at} ({job.operations[at - 1]})"
-
-        def note(kind: str, what: str, where: str = where) -> None:
-            wrong[kind].append(f"{where}: {what}")
-            print(f"{kind}: {where}: {what}", flush=True)
-
-        unreadable = error == errno.EIO and job.operations[at - 1] in ("read", "open", "stat")
-
-        def put_aside(job: Job = job, unreadable: bool = unreadable) -> bool:
-            return unreadable and (job.world / "quarantine").exists() and not examine(job.world).faults
-
-        if said := answered(ended):
-            note(*said.split(": ", 1))
-        finished, fault = job.stands()
-        if fault:
-            note("put aside" if put_aside() else "world", fault)
+        if (name := name_of(refusal)) in log.found or name in log.begun:
             continue
-        if not ended.trace and ended.value[0] == 0:
-            got_over += 1
-            if not finished and not put_aside() and contents(job.world) != job.end:
-                note("claimed", "it said that it was done, and it was not")
-        if fault := job.finish(finished):
-            note("put aside" if put_aside() else "afterwards", fault)
-        if done % 50 == 0:
-            print(f"{done} refusals, {time.monotonic() - began:.0f} s", flush=True)
+        log.write(name)
+        start = time.monotonic()
+        found, got_over = outcome(refusal)
+        log.write(name, found, got_over, round(time.monotonic() - start, 2))
+        for kind, what in found:
+            print(f"{kind}: {name}: {what}", flush=True)
+    log.refresh()
+    return figures(jobs, plan, [refusal for refusal in chosen if name_of(refusal) in log.found], log)
+
+
+def figures(jobs: list[Job], plan: list[Refusal], done: list[Refusal], log: Log) -> dict:
+    """Of the refusals that were ``done``."""
+    outcomes = [(name, *log.found[name]) for name in map(name_of, done)]
+
+    def wrong(kind: str) -> list[str]:
+        return [f"{name}: {what}" for name, found, *_ in outcomes for of, what in found if of == kind]
+
     return {
-        "refusals": by_verb.total(), "of_possible": possible, "operations_met": len(met),
-        "verbs_kinds_and_errors": len(strata), "of_possible_ones": len({stratum(refusal) for refusal in plan}),
+        "refusals": len(done), "of_possible": len(plan), "operations_met": len({(job.name, at) for job, at, _ in done}),
+        "verbs_kinds_and_errors": len(set(map(stratum, done))), "of_possible_ones": len(set(map(stratum, plan))),
         "operations": {job.name: len(job.operations) for job in jobs},
         "changing_operations": {job.name: sum(kind in CHANGES for kind in job.operations) for job in jobs},
-        "by_verb": dict(by_verb), "by_error": dict(by_error), "got_over": got_over,
-        "tracebacks": wrong["traceback"], "unclear_answers": wrong["unclear"], "false_claims": wrong["claimed"],
-        "damaged_worlds": wrong["world"], "other_ends_or_leaks": wrong["afterwards"],
-        "put_aside_as_unreadable": wrong["put aside"], "seconds": round(time.monotonic() - began),
+        "by_verb": dict(Counter(job.verb for job, *_ in done)),
+        "by_error": dict(Counter(errno.errorcode[error] for *_, error in done)),
+        "got_over": sum(got_over for *_, got_over, _ in outcomes),
+        "tracebacks": wrong("traceback"), "unclear_answers": wrong("unclear"), "false_claims": wrong("claimed"),
+        "damaged_worlds": wrong("world"), "other_ends_or_leaks": wrong("afterwards"),
+        "put_aside_as_unreadable": wrong("put aside"), "seconds": round(sum(seconds for *_, seconds in outcomes)),
     }  # fmt: skip

@@ -8,12 +8,14 @@ import hashlib
 import io
 import json
 import os
+import re
 import select
 import shutil
 import signal
 import sys
 import time
 import traceback
+import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import typer
 
 from benchmarks.malformed import photo
 from benchmarks.tiny import tiny_base
@@ -30,6 +33,8 @@ from l2dm.cli import main
 from l2dm.learner import loop, mixes
 from l2dm.methods import METHODS
 from l2dm.world.manifest import NAME, Manifest
+from l2dm.world.recorded import RECORD
+from l2dm.world.sealed import unseal
 
 LESSON = {
     "steps": 2, "batch": 1, "prior_pictures": 1, "prior_steps": 1, "previews": 1, "report_concepts": 1, "candidates": 1, "budget": 3,
@@ -111,23 +116,20 @@ class Ground:
         return ["init", str(world), "--base", str(self.base)]
 
     def learn(self, world: Path, token: str = "<rex>", noun: str = "dog", method: str = "l2dm", precision: str = "float32") -> list[str]:  # fmt: skip
-        settings = self.place / f"{method}-{precision}.toml"
-        if not settings.exists():
-            lines = {**LESSON, "method": method, "precision": precision}.items()
-            settings.write_text(
-                "[learn]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in lines)
-            )
-        return [
-            "learn",
-            str(world),
-            str(self.photos),
-            "--token",
-            token,
-            "--noun",
-            noun,
-            "--settings",
-            str(settings),
-        ]
+        settings = self.settings(f"{method}-{precision}", method=method, precision=precision)
+        return ["learn", str(world), str(self.photos), "--token", token, "--noun", noun, *settings]
+
+    def bring(self, world: str, *given: Any) -> list[str]:
+        """An import of what is ``given``, examined as lessons are."""
+        return ["import", world, *map(str, given), *self.settings("import")]
+
+    def settings(self, name: str, **more: Any) -> list[str]:
+        """The option that names a file with settings of a short lesson, and ``more`` of them."""
+        file = self.place / f"{name}.toml"
+        if not file.exists():
+            lines = {**LESSON, **more}.items()
+            file.write_text("[learn]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines))
+        return ["--settings", str(file)]
 
     def taught(self, target: Path, method: str = "l2dm", tokens: tuple[str, ...] = ("<rex>",)) -> Path:
         """A world in ``target`` that has learnt ``tokens``: dogs, but for <tom>, a cat, and <ada>, a cup."""
@@ -143,10 +145,17 @@ def fewer_mixes() -> Any:
     return mock.patch.object(loop, "mixes", functools.partial(mixes.mixes, count=4))
 
 
+#: The command line, which typer builds from our functions: once, for it would take half of a short command's time.
+_parser = functools.cache(typer.main.get_command)
+
+
 def say(arguments: list[str]) -> tuple[int, str]:
     """Run a command of l2dm's in this process: exit code, and what it said on either stream."""
     said = io.StringIO()
-    with mock.patch.object(sys, "argv", ["l2dm", *arguments]), redirect_stdout(said), redirect_stderr(said):
+    with (
+        mock.patch.object(sys, "argv", ["l2dm", *arguments]), mock.patch.object(typer.main, "get_command", _parser),
+        redirect_stdout(said), redirect_stderr(said),
+    ):  # fmt: skip
         try:
             main()
         except SystemExit as end:
@@ -176,17 +185,52 @@ def contents(folder: Path) -> dict[str, str]:
 _OF_THE_MOMENT = ("at", "created", "seconds", "pending")
 
 
+def timeless(value: Any, names: tuple[str, ...] = _OF_THE_MOMENT) -> Any:
+    """``value`` without what tables in it have under ``names``."""
+    if isinstance(value, dict):
+        return {k: timeless(v, names) for k, v in value.items() if k not in names}
+    return [timeless(v, names) for v in value] if isinstance(value, list | tuple) else value
+
+
 def story(world: Path) -> Any:
     """A world's manifest without what tells of the moment: times, seconds, what is still to be removed; None where there is none."""
     if not (world / NAME).exists():
         return None
-
-    def timeless(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: timeless(v) for k, v in value.items() if k not in _OF_THE_MOMENT}
-        return [timeless(v) for v in value] if isinstance(value, list | tuple) else value
-
     return timeless(dataclasses.asdict(Manifest.read(world, whole=False)))
+
+
+_AT_WORK = re.compile(r"\.part-[^/]*")
+
+
+def state(folder: Path) -> str:
+    """A hash of all that is in ``folder`` but for what tells of the moment, and for the names of work in progress: what a command finds."""
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
+        data = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        if path.suffix == ".json":
+            data = _timeless_json(data, path)
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                data = repr([(name, packed.read(name)) for name in packed.namelist()]).encode()
+        found.append(
+            (_AT_WORK.sub("at work", str(path.relative_to(folder))), hashlib.sha256(data).hexdigest())
+        )
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
+
+
+def _timeless_json(data: bytes, path: Path) -> bytes:
+    """With whether its checksum is right, and those that it has of such files beside it, in their place."""
+    text, whole = unseal(data)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return data
+    told = {}
+    for name in list(value["files"]) if path.name == RECORD else ():
+        beside = path.with_name(name)
+        if beside.suffix == ".json" and beside.is_file():
+            told[name] = value["files"].pop(name) == hashlib.sha256(beside.read_bytes()).hexdigest()
+    return json.dumps([whole, told, timeless(value, ("at", "created", "seconds"))]).encode()
 
 
 def fresh_copy(source: Path, target: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +12,31 @@ from typing import Any
 
 from l2dm.errors import L2DMError
 from l2dm.methods import METHODS
+from l2dm.world.exporting import SIDECAR
+from l2dm.world.lock import LOCK
 from l2dm.world.manifest import folder_of
 from l2dm.world.names import own_file
+from l2dm.world.repair import examine
 
-from .ground import Ground, contents, fresh_copy, learns_from_one_world_only, say, story
+from .ground import Ground, contents, fresh_copy, learns_from_one_world_only, say, state, story
 from .operations import CHANGES, watch
 
 #: The method whose lesson is disturbed at every operation.
 WHOLE = "l2dm"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of a world after a command was disturbed: whether that is ``done``, what is wrong with the world (``fault``) or is so after the command was
+    run again or the next one was (``afterwards``); ``as_end``: as after an undisturbed run, but for the moment; ``aside``: whether what looked
+    damaged is in quarantine, and the world whole without it, and ``aside_afterwards``."""
+
+    done: bool
+    fault: str
+    afterwards: str
+    as_end: bool
+    aside: bool
+    aside_afterwards: bool
 
 
 @dataclass
@@ -33,8 +52,12 @@ class Job:
     end: dict[str, str] = field(default_factory=dict)
     start_story: Any = None
     end_story: Any = None
+    end_state: str = ""
+    judged: dict[str, Verdict] = field(default_factory=dict)
     broken: tuple[str, ...] = ()  # versions of ``start`` that are not whole
     in_steps: bool = False  # there are states between the first and the last that are whole too
+    makes: str = ""  # what an export makes in ``out``: it is done when that is there
+    made: dict[str, str] = field(default_factory=dict)  # what is in ``out`` at the end, of an export
     make: Callable[[], Any] = lambda: None  # of ``start``, where it is not there
 
     @property
@@ -79,9 +102,23 @@ class Job:
             raise RuntimeError(f"{self.name}, undisturbed: {ended.trace or ended.value[0]}")
         self.operations, self.seconds = ended.value[1], ended.seconds
         self.start_story = story(self.start / "world")
-        self.end, self.end_story = contents(self.world), story(self.world)
+        self.end, self.end_story, self.end_state = contents(self.world), story(self.world), state(self.place)
+        self.made = exported(self.out / self.makes) if self.makes else {}
 
     # ---------------------------------------------------------------- what must be true
+
+    def verdict(self) -> Verdict:
+        """Judge what is in ``place``, which is changed by that; the same once more is not judged again."""
+        found = state(self.place)
+        if found not in self.judged:
+            as_end, aside = found == self.end_state, self._aside()
+            done, fault = self.stands()
+            afterwards = "" if fault else self.finish(done)
+            self.judged[found] = Verdict(done, fault, afterwards, as_end, aside, self._aside())
+        return self.judged[found]
+
+    def _aside(self) -> bool:
+        return (self.world / "quarantine").exists() and not examine(self.world).faults
 
     def stands(self) -> tuple[bool, str]:
         """Whether the command's work is done, and what is wrong with the world just after the command was disturbed."""
@@ -100,7 +137,7 @@ class Job:
         if code and not self.broken:
             return False, f"does not open: {said}"
         if found == self.end_story:
-            return True, ""
+            return not self.makes or (self.out / self.makes).exists(), ""
         return (
             False,
             ""
@@ -121,22 +158,35 @@ class Job:
         if ended.trace or ended.value[0]:
             return f"other end: {again[0]} again: {ended.trace or ended.value[1]}"
         now = contents(self.world)
-        if extra := sorted(set(now) - set(self.end)):
+        if extra := sorted(set(now) - set(self.end) - {LOCK}):
             return f"leaked: {extra}"
-        if self.out.exists() and (rubbish := [p.name for p in self.out.iterdir() if p.name.startswith(".")]):
+        beside = [self.place, self.out] if self.out.exists() else [self.place]
+        if rubbish := [p.name for folder in beside for p in folder.iterdir() if p.name.startswith(".")]:
             return f"leaked: {rubbish}"
         timed = {
             name for name in self.end if "/" not in name and name in now
         }  # the manifest and what tells of it
         if other := sorted(n for n in self.end if n not in timed and now.get(n) != self.end[n]):
             return f"other end: {other}"
+        if self.makes and (found := exported(self.out / self.makes)) != self.made:
+            return f"other end: {sorted(set(found.items()) ^ set(self.made.items()))}"
         return "" if story(self.world) == self.end_story else "other end: the manifest differs"
+
+
+def exported(path: Path) -> dict[str, str]:
+    """Name -> hash of everything in what an export made, a folder or a world's zip, but of what tells of the moment."""
+    if path.is_dir():
+        return {name: data for name, data in contents(path).items() if name != SIDECAR}
+    with zipfile.ZipFile(path) as packed:
+        return {name: hashlib.sha256(packed.read(name)).hexdigest() for name in packed.namelist()}
 
 
 def verbs(ground: Ground) -> Iterator[Job]:
     """A job for each verb that writes, a lesson of ``WHOLE`` among them."""
     starts = ground.place / "starts"
-    one, two, broken, lame = (starts / name for name in ("one", "two", "broken", "lame"))
+    one, two, broken, lame, given, zipped = (
+        starts / name for name in ("one", "two", "broken", "lame", "given", "zipped")
+    )
     ground.taught(one / "world", WHOLE)
     fresh_copy(one, two)
     ground.do(ground.learn(two / "world", "<tom>", "cat"))
@@ -145,6 +195,12 @@ def verbs(ground: Ground) -> Iterator[Job]:
     (broken / "world/versions/0002/tokens.safetensors").write_bytes(b"x")
     for number in ("0001", "0002"):
         (lame / "world/versions" / number / own_file("<rex>")).write_bytes(b"x")
+    fresh_copy(two, given)
+    fresh_copy(two / "world", given / "other")
+    ground.do(["rename", str(given / "other"), "<tom>", "<ada>"])
+    ground.do(["export", str(two / "world"), "<tom>", "--out", str(given / "lora")])
+    zipped.mkdir()
+    ground.do(["export", str(two / "world"), "--format", "world", "--out", str(zipped / "world.zip")])
     (starts / "none").mkdir()
     place = ground.place / "place"
     world, out = str(place / "world"), place / "out"
@@ -156,14 +212,22 @@ def verbs(ground: Ground) -> Iterator[Job]:
         "purge": (two, ["forget", world, "<rex>", "--purge", "--yes"]),
         "repair": (broken, ["repair", world]),
         "repair without a concept": (lame, ["repair", world]),
+        "rename": (two, ["rename", world, "<rex>", "<max>"]),
+        "import": (given, [*ground.bring(world, place / "lora"), "--token", "<max>", "--noun", "cat"]),
+        "import from a world": (given, [*ground.bring(world, "--from", place / "other"), "--token", "<ada>"]),
+        "import a world": (zipped, ["import", world, str(place / "world.zip")]),
+        "export": (two, ["export", world, "<rex>", "--out", str(out / "lora")]),
+        "export a world": (two, ["export", world, "--format", "world", "--out", str(out / "world.zip")]),
         "report": (two, ["report", world, "--html", str(place / "out" / "report.html")]),
         "generate": (two, ["generate", world, "a <rex> dog", "-n", "2", "--steps", "1", "--out", str(out)]),
     }
+    made = {"export": "lora", "export a world": "world.zip"}
+    (two / "out").mkdir()
     for name, (start, arguments) in commands.items():
-        if name in ("report", "generate"):
-            (start / "out").mkdir(exist_ok=True)
         not_whole = {broken: ("0002",), lame: ("0001", "0002")}.get(start, ())
-        yield Job(ground, name, start, arguments, broken=not_whole, in_steps=start == lame)
+        yield Job(
+            ground, name, start, arguments, broken=not_whole, in_steps=start == lame, makes=made.get(name, "")
+        )  # fmt: skip
 
 
 def lessons(ground: Ground, methods: list[str]) -> Iterator[Job]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import zipfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ExchangeError, SettingsError, WorldDamaged, WorldError, first_line
-from ..files import PART, replace, sync
+from ..files import replace, scratch_in, sync
 from . import store
 from .founding import check_free
 from .manifest import COPY, NAME, Manifest, folder_of, steadily
@@ -25,7 +24,7 @@ def write_bundle(world: Path, target: Path) -> None:
     if target.exists():
         raise SettingsError(f"--out {target}: already exists; give a file that does not")
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f"{PART}{target.name}-{os.getpid()}")
+    scratch = scratch_in(target.parent)
     try:
         steadily(world, lambda manifest: _pack(world, manifest, scratch))
         sync(scratch)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..files import PART, replace, sync, write_whole
+from ..files import PART, replace, scratch_in, sync, write_whole
 
 #: Where damaged files are kept, out of the way.
 QUARANTINE = "quarantine"
@@ -27,10 +27,9 @@ def read(path: Path, most: int = -1) -> bytes:
 
 def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder."""
-    scratch = target.with_name(f"{PART}{target.name}-{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
     if new := not target.parent.exists():
         target.parent.mkdir(parents=True)
+    scratch = scratch_in(target.parent)
     scratch.mkdir()
     try:
         fill(scratch)
