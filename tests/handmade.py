@@ -15,6 +15,7 @@ from l2dm.world.manifest import Manifest, Version, entry, folder_of
 from l2dm.world.names import NOUNS, picture_file
 from l2dm.world.past import write_long_term, write_short_term
 from l2dm.world.recorded import digests, write_recorded
+from l2dm.world.renaming import version_renamed
 from l2dm.world.tensors import write_tensors
 from l2dm.world.weights import write_weights
 
@@ -87,11 +88,15 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
 
 
 def told(place: Path, *story: str, tuner: str = "switched", **how) -> World:
-    """A world after "+<rex>" (learnt), "-<rex>" (forgotten), "undo" ..."""
+    """A world after "+<rex>" (learnt), "-<rex>" (forgotten), "~<rex><max>" (renamed), "undo" ..."""
     world = fresh(place, tuner)
     for act in story:
         if act == "undo":
             world.undo()
+        elif act[0] == "~":
+            was, to = f"{act[1:].split('>')[0]}>", f"<{act.split('<')[2]}"
+            version = version_renamed(world.path, world.manifest, was, to, world._files)
+            world.commit(entry("rename", version=version.version, token=to, was=was), version)
         else:
             taught(world, act[1:], **how) if act[0] == "+" else world.forget(act[1:])
     return world

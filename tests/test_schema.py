@@ -28,6 +28,9 @@ def read(place, content):
     return Manifest.read(place, whole=False)
 
 
+LINE = {"at": "2026-01-01", "action": "undo"}
+
+
 def test_a_good_manifest_is_read_as_it_was_written(tmp_path):
     GOOD.write(tmp_path)
     assert Manifest.read(tmp_path, whole=False) == GOOD
@@ -37,7 +40,8 @@ def test_a_good_manifest_is_read_as_it_was_written(tmp_path):
     "changes",
     [
         {"base": 5}, {"base": "a\x1b[31mb"}, {"tuner": "nope"}, {"head": 7}, {"head": True}, {"versions": []},
-        {"journal": {}}, {"journal": [{}]}, {"journal": [5]}, {"counter": 0}, {"extra": 1}, {"format": "1"},
+        {"journal": {}}, {"journal": [{}]}, {"journal": [5]}, {"journal": [{**LINE, "version": [1]}]},
+        {"journal": [{**LINE, "action": "rename"}]}, {"journal": [{**LINE, "was": 5}]}, {"counter": 0}, {"extra": 1}, {"format": "1"},
         {"fingerprint": "/"}, {"versions": {"x": {}}}, {"versions": {"1": []}},
     ],
     ids=str,

@@ -17,6 +17,7 @@ from ..concept.words import COMPANIONS, file_stem
 from ..errors import TokenError, WorldError
 from ..methods import METHODS, SEPARABLE
 from . import names, store
+from .called import Called, without
 from .draft import unfinished
 from .lock import LOCK, MARKER
 from .manifest import COPY, NAME, Manifest, Version, entry, folder_of
@@ -39,15 +40,21 @@ _KNOWN = {
 
 @dataclass(frozen=True)
 class Purge:
-    """What purging ``token`` does to a world."""
+    """What purging a concept does to a world."""
 
-    token: str
+    called: Called
     nouns: frozenset[str]  # its own: no other concept has them
     removed: tuple[int, ...]  # versions that only taught or forgot it
     rewritten: dict[int, int]  # versions that held it beside others -> their new numbers
     folders: tuple[str, ...]  # of the world that go whole
     lost: tuple[str, ...]  # what else goes with it
     stays: tuple[str, ...]  # what cannot be taken out, or is not the world's
+
+    @property
+    def files(self) -> set[str]:
+        """Names of files that tell of it."""
+        tokens = self.called.ever
+        return {*map(names.own_file, tokens), *map(names.picture_file, (*tokens, *self.nouns))}
 
     @property
     def pending(self) -> list[str]:
@@ -57,28 +64,20 @@ class Purge:
 
 
 def plan(world: Path, manifest: Manifest, token: str) -> Purge:
-    """What purging ``token`` would do. Raises TokenError for a token that the world has nothing of, and WorldError where others' weights
-    hold it, so that it cannot be purged."""
-    versions, draft = manifest.versions, unfinished(world / "learning")
-    lines = [line for line in manifest.journal if line["action"] == "rename" and line["version"] in versions]
-    if renamed := [line for line in lines if _names(line, token)]:
-        raise WorldError(
-            f"{world}: {token} was renamed ({renamed[0]['was']} to {renamed[0]['token']}), so versions hold it under two names, and it cannot be purged; "
-            f"undo the renaming, or take the other concepts to a new world: l2dm import OTHER_WORLD --from {world} --token TOKEN"
-        )
-    own = {n for n, v in versions.items() if v.token == token}
-    holding = {n for n, v in versions.items() if token in v.concepts}
-    told = [line for line in manifest.journal if _names(line, token)]
+    """What purging ``token`` would do, under every token that it ever had. Raises TokenError for a token that the world has nothing of or that is
+    called otherwise now, and WorldError where others' weights hold it, so that it cannot be purged."""
+    versions, draft, called = manifest.versions, unfinished(world / "learning"), Called(manifest, token)
+    own = {n for n, v in versions.items() if called.is_meant(n, v.token)}
+    holding = set(called.names)
+    told = [line for line in manifest.journal if called.tells(line)]
     if not (own or holding or told or draft == token):
-        known = sorted({t for v in versions.values() for t in v.concepts})
-        near = difflib.get_close_matches(token, known, 1)
-        hint = f"did you mean {near[0]}?" if near else "see l2dm history"
-        raise TokenError(f"token {token!r}: {world} has nothing of it; {hint}")
+        raise TokenError(_nothing(world, called))
     later = [n for n in versions if n > min(own | holding, default=manifest.counter) and n not in own]
     _check_apart(world, manifest, token, later)
-    left = {noun for n, v in versions.items() if n not in own for t, noun in v.concepts.items() if t != token}
-    nouns = {v.concepts.get(token, v.noun) for n, v in versions.items() if n in own | holding}
-    nouns = {*nouns, *(str(line["noun"]) for line in told if "noun" in line)} - left
+    left = {noun for n, v in versions.items() if n not in own for noun in called.others(n, v).values()}
+    nouns = {versions[n].concepts[t] for n, tokens in called.names.items() for t in tokens}
+    nouns |= {versions[n].noun for n in own} | {line["noun"] for line in told if "noun" in line}
+    nouns -= left
     folders, lost = [], []
     if (world / "learning").exists() and (own or holding or draft == token):
         folders.append("learning")
@@ -92,14 +91,27 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
         noun = prior.name.rpartition("-")[0]
         if noun in map(file_stem, nouns) or (draft == token and noun not in used):
             folders.append(f"prior/{prior.name}")
-    stays = []
-    if beside := sorted({versions[n].token for n in later if _trained_beside(versions[n], token)}):
-        stays.append(f"the weights of {', '.join(beside)}, which were trained beside pictures of it")
+    stays: list[str] = []
+    beside = {versions[n].token for n in later if _trained_beside(versions[n], called.names.get(n))}
+    if beside:
+        stays.append(f"the weights of {', '.join(sorted(beside))}, which were trained beside pictures of it")
+    for now, found in called.elsewhere.items():
+        stays.append(f"the name {token} in versions {found}, where {now} was called so")
     stays += [f"{file}, which is not the world's own" for file in _foreign(world, manifest, folders)]
     numbers = range(manifest.counter + 1, manifest.counter + 1 + len(later))
     return Purge(
-        token, frozenset(nouns), tuple(sorted(own)), dict(zip(sorted(later), numbers)), tuple(folders), tuple(lost), tuple(stays)
+        called, frozenset(nouns), tuple(sorted(own)), dict(zip(sorted(later), numbers)), tuple(folders), tuple(lost), tuple(stays)
     )  # fmt: skip
+
+
+def _nothing(world: Path, called: Called) -> str:
+    if called.elsewhere:
+        now = next(iter(called.elsewhere))
+        return f"token {called.token!r}: in {world} it is called {now} now; purge that: l2dm forget {world} '{now}' --purge"
+    known = sorted({t for v in called.manifest.versions.values() for t in v.concepts})
+    near = difflib.get_close_matches(called.token, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "see l2dm history"
+    return f"token {called.token!r}: {world} has nothing of it; {hint}"
 
 
 def _check_apart(world: Path, manifest: Manifest, token: str, later: list[int]) -> None:
@@ -113,10 +125,10 @@ def _check_apart(world: Path, manifest: Manifest, token: str, later: list[int]) 
         )
 
 
-def _trained_beside(version: Version, token: str) -> bool:
-    """Whether a lesson may have used pictures of ``token``, an earlier concept."""
+def _trained_beside(version: Version, tokens: list[str] | None) -> bool:
+    """Whether a lesson may have used pictures of an earlier concept that has these ``tokens`` there."""
     method = METHODS.get(str(version.settings.get("method")))
-    if method is None or version.token not in version.concepts or token not in version.concepts:
+    if method is None or version.token not in version.concepts or not tokens:
         return False
     return method.memory != "nothing" or (method.mix and version.settings.get("mixes") != 0)
 
@@ -146,8 +158,7 @@ def purge(world: Repository, token: str) -> Purge:
         {**line, "version": done.rewritten.get(line["version"], line["version"])}
         if "version" in line
         else line
-        for line in manifest.journal
-        if not _names(line, token)
+        for line in without(manifest.journal, done.called, done.files)
     ]
     world.manifest = dataclasses.replace(manifest, journal=journal)
     world.record(
@@ -174,11 +185,6 @@ def finish(path: Path, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _names(line: dict, token: str) -> bool:
-    """Whether a line of the journal speaks of ``token``."""
-    return any(token == value or (isinstance(value, list) and token in value) for value in line.values())
-
-
 def _standing(manifest: Manifest, number: int, done: Purge) -> int:
     """What a version is called after the purge; of one that goes, the nearest before it that stays."""
     while number in done.removed:
@@ -188,29 +194,31 @@ def _standing(manifest: Manifest, number: int, done: Purge) -> int:
 
 def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Version:
     """Write a version's folder without the concept, under its new number."""
-    old, fresh, token = manifest.versions[number], done.rewritten[number], done.token
-    folder = folder_of(path, fresh)
+    old, fresh = manifest.versions[number], done.rewritten[number]
+    folder, gone = folder_of(path, fresh), done.called.left_out(number, old)
     noun = next(
-        v.concepts.get(token, v.noun) for v in manifest.versions.values() if token in (v.token, *v.concepts)
-    )
+        v.concepts[tokens[0]] if (tokens := done.called.names.get(n)) else v.noun
+        for n, v in manifest.versions.items() if n in done.removed or n in done.called.names
+    )  # fmt: skip
     source = manifest.recorded(path, number)
     for name in source.files:
         if name not in _KNOWN and not name.startswith(("adapter-", "concept-", "noun-")):
             raise WorldError(
-                f"{source.folder / name}: not known, so it may hold {token}; purge with the l2dm that made it"
+                f"{source.folder / name}: not known, so it may hold {done.called.token}; purge with the l2dm that made it"
             )
     store.write_folder(
-        folder, lambda place: copy_without(source, place, {token: noun}, done.nouns, pictures=True)
+        folder,
+        lambda place: copy_without(source, place, dict.fromkeys(gone, noun), done.nouns, pictures=True),
     )
     scores = {
         other: {**score, "version": done.rewritten.get(score["version"], score["version"])}
         for other, score in old.scores.items()
-        if other != token
+        if other not in gone
     }
     return dataclasses.replace(
         old, version=fresh, parent=_standing(manifest, old.parent, done), scores=scores,
-        concepts={t: noun for t, noun in old.concepts.items() if t != token},
+        concepts=done.called.others(number, old),
         files=digests(folder),
         drift={noun: d for noun, d in old.drift.items() if noun not in done.nouns},
-        drawn=[t for t in old.drawn if t != token],
+        drawn=[t for t in old.drawn if t not in gone],
     )  # fmt: skip

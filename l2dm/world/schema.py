@@ -121,9 +121,18 @@ class ScoreRecord(TypedDict):
 Scores = Annotated[dict[Token, ScoreRecord], Field(max_length=MOST_ENTRIES)]
 
 
+#: What lines of the journal have where they have it.
+_TOLD = {"version": int, "token": str, "was": str, "noun": str}
+
+
 def _entry(line: dict[str, Any]) -> dict[str, Any]:
     if not all(isinstance(line.get(key), str) for key in ("at", "action")):
         raise ValueError("a line of the journal needs 'at' and 'action'")
+    for key, kind in _TOLD.items():
+        if not isinstance(line.get(key, "" if kind is str else 0), kind):
+            raise ValueError(f"{key!r} in a line of the journal is of a wrong type")
+    if line["action"] == "rename" and not {"version", "token", "was"} <= set(line):
+        raise ValueError("a renaming in the journal needs 'version', 'token' and 'was'")
     return line
 
 
