@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -250,7 +250,12 @@ class LearnSettings(Checked):
 
 @dataclass(frozen=True)
 class GenerateSettings(Checked):
-    """How a prompt is drawn."""
+    """How a prompt is drawn. ``layout`` may be a mapping too: ``{"<rex>": "left", "<pip>": (0.5, 0.2, 0.9, 0.8)}``."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layout, Mapping):
+            object.__setattr__(self, "layout", ", ".join(map(_entry, self.layout.items())))
+        super().__post_init__()
 
     n: int = setting(4, 1, 1024, text="pictures")
     steps: int = setting(25, 1, 1000, text="sampling steps")
@@ -286,6 +291,10 @@ class GenerateSettings(Checked):
     subjects: str = setting(
         "", text="the prompt's plain nouns that guidance looks after, with commas; empty: those found in it"
     )
+    layout: str = setting(
+        "",
+        text="where each thing goes, by hand: <rex>: left, <pip>: 0.5,0.2,0.9,0.8 (a word or x0,y0,x1,y1 in shares of the picture)",
+    )
     confine: bool = setting(
         False, text="of what moves latents: each thing acts in its own part of the picture alone from then on"
     )
@@ -304,3 +313,8 @@ class GenerateSettings(Checked):
     unmix_weight: float = setting(1.0, 0.0, 1e6, text="lambda_u, of the concepts-level unmix loss")
     attend_weight: float = setting(1.0, 0.0, 1e6, text="lambda_d, of the dynamic attend loss")
     orthogonal_weight: float = setting(1.0, 0.0, 1e6, text="lambda_o, of the orthogonal attention artist")
+
+
+def _entry(place: tuple[str, Any]) -> str:
+    name, where = place
+    return f"{name}: {where if isinstance(where, str) else ','.join(map(str, where))}"

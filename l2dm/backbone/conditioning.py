@@ -47,11 +47,13 @@ class Conditioning:
 
 
 def resized(regions: torch.Tensor, pixels: int) -> torch.Tensor:
-    """``regions`` (B, n, h, w) as the ``pixels`` cells of another level have them: each cell is its nearest one's. ValueError where no grid
-    of that many cells has their shape."""
+    """``regions`` (B, n, h, w) as the ``pixels`` cells of another level have them: a finer cell is its nearest one's, a coarser one
+    belongs to all that its own belong to, so that no part is lost. ValueError where no grid of that many cells has their shape."""
     h, w = regions.shape[2:]
     height = round((pixels * h / w) ** 0.5)
     width = pixels // max(1, height)
     if height * width != pixels or height * w != width * h:
         raise ValueError(f"{pixels} cells are no picture of {h} x {w} in another size")
+    if height < h:
+        return F.adaptive_max_pool2d(regions, (height, width))
     return regions if height == h else F.interpolate(regions, (height, width), mode="nearest-exact")

@@ -51,6 +51,9 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
         return replace(told, named=named, negative=negative)
 
     class Telling(kind):
+        #: what is made of a reading, and of how many pictures it is, before the denoiser reads it
+        on_reading: Callable[[Conditioning, int], Conditioning] = staticmethod(lambda reading, count: reading)
+
         @functools.wraps(kind.__call__)
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             if (steps := kwargs.get("num_inference_steps", family.fewest_steps)) < family.fewest_steps:
@@ -86,7 +89,8 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             rows = [told] if beside is None else [beside, told] if family.negatives_first else [told, beside]
             if "num_images_per_prompt" not in given:  # the pipeline copies what was read
                 rows = [part[torch.arange(len(part)).repeat_interleave(self.copies)] for part in rows]
-            self.readings.append(rows[0] if beside is None else Conditioning.cat(rows))
+            reading = rows[0] if beside is None else Conditioning.cat(rows)
+            self.readings.append(self.on_reading(reading, len(rows[0])))
             backbone.conditioning = self.readings[0]
             return family.untold(output, told, beside)
 

@@ -144,5 +144,10 @@ def map_size(denoiser: torch.nn.Module, height: int, width: int, most: int = 16)
     return height >> level, width >> level
 
 
+def finest(denoiser: torch.nn.Module, height: int, width: int) -> tuple[int, int]:
+    """(height, width) in cells of a denoiser's finest work on latents that are ``height`` x ``width``."""
+    return (height, width) if _is_unet(denoiser) else map_size(denoiser, height, width)
+
+
 def _is_unet(denoiser: torch.nn.Module) -> bool:
     return hasattr(denoiser.config, "down_block_types")

@@ -47,6 +47,12 @@ def generate(
             help="Plain nouns of the prompt to look after, with commas (default: those found in it)."
         ),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Where each thing goes, by hand: '<rex>: left, <pip>: 0.5,0.2,0.9,0.8' (x0,y0,x1,y1 in shares of the picture)."
+        ),
+    ] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
@@ -83,7 +89,7 @@ def generate(
 
     opened = World.open(world, whole=False, base=base)
     options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
-                   subjects=subjects, negative_prompt=negative_prompt, height=height, width=width,
+                   subjects=subjects, layout=layout, negative_prompt=negative_prompt, height=height, width=width,
                    threads=threads, precision=precision, device=device, offload=offload)  # fmt: skip
     chosen = settings_from(opened, "generate", settings, options)
     if out_folder.exists() and not out_folder.is_dir():
@@ -120,6 +126,7 @@ def generate(
         "composition": told["composition"],
         "subjects": json.loads(told["subjects"]),
         "parts": json.loads(told["parts"]),
+        "layout": told["layout"],
         "notes": told["notes"],
         **extra,
     }

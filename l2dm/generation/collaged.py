@@ -11,7 +11,7 @@ from PIL import Image
 from ..backbone import Backbone
 from ..backbone.samplers import begin_later
 from ..guidance import collage as how
-from ..guidance.collage import collage, spots
+from ..guidance.collage import collage, middles, spots
 from ..settings import GenerateSettings
 from .attention_recorder import AttentionRecorder
 from .mentions import Mention, single_subject_prompts
@@ -39,10 +39,10 @@ def collaged(
         pipe(prompt=text, **own, **call(how.GUIDANCE if mention.personal else 1.0)).images
         for text, mention in zip(single_subject_prompts(prompt, mentions), mentions)
     ]
-    points = spots([mention.side for mention in mentions])
-    pixels, insides = zip(
-        *(collage(list(pictures), points, (size["width"], size["height"])) for pictures in zip(*each))
-    )
+    boxes = [mention.box for mention in mentions if mention.box] or None
+    points = middles(boxes) if boxes else spots([mention.side for mention in mentions])
+    room = size["width"], size["height"]
+    pixels, insides = zip(*(collage(list(pictures), points, room, boxes) for pictures in zip(*each)))
     x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = backbone.encode_pictures(x)
     cells = latents.shape[-2:]

@@ -1,4 +1,5 @@
-"""Confined sampling: where each thing of the prompt belongs is found in the first steps, and from there on it acts there alone."""
+"""Confined sampling: where each thing of the prompt belongs is found in the first steps, and from there on it acts there alone; from the
+first step on where a layout or the prompt itself says it."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from typing import Any
 import torch
 
 from ..backbone import Backbone
+from ..backbone.sites import finest
 from ..guidance.attention import PromptMaps, map_size, of_words, watched, without_start
 from ..guidance.confinement import Confinement
-from ..guidance.regions import all_said, masks
+from ..guidance.regions import masks, said
 from .mentions import Mention
 from .solver import REGION_SIGNAL, signal_share
 
@@ -20,30 +22,38 @@ LATEST = 0.5  # share of the steps after which regions are chosen however little
 
 @contextmanager
 def confined(
-    backbone: Backbone, mentions: list[Mention], latent_size: tuple[int, int], changes: dict[str, Any],
+    pipe, backbone: Backbone, mentions: list[Mention], latent_size: tuple[int, int], changes: dict[str, Any],
     found: Callable[[], torch.Tensor | None] | None = None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """``changes`` of the pipeline's call, with what confines ``mentions``.
+    """``changes`` of the call of ``pipe``, with what confines ``mentions``.
 
-    Regions are ``found()``'s, as soon as it has any; without it they are chosen from the sampling's own attention maps, once there is
-    signal to tell them by, or at once where the prompt says every side.
+    Regions are what is said, else ``found()``'s, as soon as it has any; without it they are chosen from the sampling's own attention maps,
+    once there is signal to tell them by.
     """
     words = [mention.all for mention in mentions]
     concepts = [mention.name if mention.personal else None for mention in mentions]
     sides = [mention.side for mention in mentions]
-    confinement, maps = (
-        Confinement(backbone, words, concepts),
-        PromptMaps(backbone, map_size(backbone.denoiser, *latent_size)),
-    )
-    maps.idle = found is not None
+    confinement, boxes = Confinement(backbone, words, concepts), [mention.box for mention in mentions]
+    if (known := said(boxes, sides, *finest(backbone.denoiser, *latent_size))) is not None:
+        pipe.on_reading = lambda reading, count: confinement.put(
+            known.to(backbone.device).expand(count, -1, -1, -1), reading
+        )
+        try:
+            with confinement.acting():
+                yield changes
+        finally:
+            del pipe.on_reading
+        return
+    maps = PromptMaps(backbone, map_size(backbone.denoiser, *latent_size))
     then = changes.get("callback_on_step_end")
+    maps.idle = found is not None
 
     def chosen(pipe, index: int, timestep) -> torch.Tensor | None:
         if found:
             return found()
         timesteps = pipe.scheduler.timesteps
         late = index + 1 >= LATEST * len(timesteps)
-        if not late and not all_said(sides) and signal_share(pipe.scheduler, timestep) < REGION_SIGNAL:
+        if not late and signal_share(pipe.scheduler, timestep) < REGION_SIGNAL:
             return None
         maps.idle = True
         return masks(of_words(without_start(maps.probabilities(), backbone.start), words), sides)

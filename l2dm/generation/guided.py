@@ -28,10 +28,10 @@ from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_size, of_words, without_start
 from ..guidance.concept_attention_artist import attend_loss, unmix_loss
 from ..guidance.orthogonal_attention_artist import orthogonal_loss
-from ..guidance.regions import all_said, masks
+from ..guidance.regions import all_said, masks, of_boxes
 from ..guidance.structure import Phrase, structured, values_from
 from ..settings import GenerateSettings
-from .composition import resolve_composition
+from .composition import confines, resolve_composition
 from .confined import confined
 from .mentions import Mention
 from .solver import REGION_SIGNAL, latents_scale, model_input, signal_share, step_starts
@@ -49,8 +49,11 @@ class Guide:
         latent_size: tuple[int, int],
     ):
         self.backbone, self.mentions, self.words, self.settings = backbone, mentions, words, settings
-        self.maps = AttentionMaps(map_size(backbone.denoiser, *latent_size))
-        self.regions: torch.Tensor | None = None
+        size = map_size(backbone.denoiser, *latent_size)
+        self.maps = AttentionMaps(size)
+        boxes = [mention.box for mention in mentions]
+        #: (pictures or 1, m, h, w), of zeros and ones, once they are known
+        self.regions = of_boxes(boxes, *size)[None].to(backbone.device) if any(boxes) else None
         self.choosing = False  # regions, from the maps of the move that is being made
         self.settled: set[int] = set()  # pictures that have enough: they cost nothing more
         self.history: list[list[float]] = []  # of each move the losses of the pictures that were looked at
@@ -173,7 +176,8 @@ def _concept_artist(guide: Guide, maps: torch.Tensor, rows: torch.Tensor) -> tor
         guide.regions = masks(maps.detach(), [mention.side for mention in guide.mentions])
     if guide.regions is None:
         return attending
-    return guide.settings.unmix_weight * unmix_loss(maps, guide.regions[rows]) + attending
+    own = guide.regions if len(guide.regions) == 1 else guide.regions[rows]
+    return guide.settings.unmix_weight * unmix_loss(maps, own) + attending
 
 
 #: Composition that moves latents -> its loss (B,) of (guide, probabilities (B, tokens, h, w), pictures (B,)), which the moves descend.
@@ -212,7 +216,7 @@ def guided(
         return
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
     if kind == "confined":
-        with confined(backbone, mentions, latent_size, {}) as changes:
+        with confined(pipe, backbone, mentions, latent_size, {}) as changes:
             yield changes
         return
     guide = Guide(
@@ -236,12 +240,12 @@ def guided(
         return tensors
 
     changes = {"latents": family.begun(latents), "callback_on_step_end": move}
-    if not (settings.confine and len(mentions) > 1):
+    if not confines(kind, mentions, settings):
         yield changes
         return
     finds = guide.wants_regions and guide.guided_steps(scheduler)
     found = (lambda: guide.regions) if finds else None
-    with confined(backbone, mentions, latent_size, changes, found) as changes:
+    with confined(pipe, backbone, mentions, latent_size, changes, found) as changes:
         yield changes
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..backbone import Backbone
 from ..errors import PromptError
+from ..guidance.regions import Box
 from .phrases import Phrase, phrases
 from .vocabulary import RELATIONS, SIDES, any_of
 
@@ -15,7 +16,8 @@ from .vocabulary import RELATIONS, SIDES, any_of
 class Mention:
     """One thing of a prompt. ``personal`` and ``noun`` are token positions (the start token is 0); a plain noun has no
     personal tokens, a token without its noun no noun tokens. ``side``: left, right, top, bottom, or None. ``span``: the
-    characters of the prompt that name it; ``phrase``: those that are about it alone, article and adjectives included."""
+    characters of the prompt that name it; ``phrase``: those that are about it alone, article and adjectives included; ``noun_span``: its
+    noun's. ``box``: its part of the picture, where a layout says one."""
 
     name: str
     personal: tuple[int, ...]
@@ -23,6 +25,8 @@ class Mention:
     side: str | None = None
     span: tuple[int, int] = (0, 0)
     phrase: tuple[int, int] = (0, 0)
+    noun_span: tuple[int, int] | None = None
+    box: Box | None = None
 
     @property
     def all(self) -> tuple[int, ...]:
@@ -57,7 +61,15 @@ def mentions(
         return found
 
     return [
-        Mention(one.name, positions(one.token), positions(one.noun), side, one.span, (one.start, one.end))
+        Mention(
+            one.name,
+            positions(one.token),
+            positions(one.noun),
+            side,
+            one.span,
+            (one.start, one.end),
+            one.noun,
+        )
         for one, side in zip(found, _sides(prompt, found))
     ]
 

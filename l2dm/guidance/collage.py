@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from ..concept import shrunken
-from .regions import anchors, territories
+from .regions import Box, anchors, of_boxes, territories
 
 ALONE = 0.5  # share of the steps
 GUIDANCE = (
@@ -51,19 +51,38 @@ def spots(sides: list[str | None]) -> torch.Tensor:
     )
 
 
+def middles(boxes: list[Box]) -> torch.Tensor:
+    """(m, 2): the middle of each box in [-1, 1], as ``spots`` has them."""
+    return torch.tensor([(x0 + x1 - 1, y0 + y1 - 1) for x0, y0, x1, y1 in boxes])
+
+
 def collage(
-    pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, int]
+    pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, int], boxes: list[Box] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``pictures``, shrunken, about ``points`` (m, 2) of a picture ``size`` = (width, height) pixels large.
+    """``pictures``, shrunken, about ``points`` (m, 2) of a picture ``size`` = (width, height) pixels large; of a layout each as large as its
+    box, and where boxes overlap the smaller one in front.
 
     The pixels (height, width, 3), uint8, and where they are a picture's own (height, width), bool: elsewhere its edges are drawn out."""
     width, height = size
-    middles, rows = (points.double() + 1) / 2 * torch.tensor(size), grid(len(points))
-    side = max(1, round(SIZE * math.sqrt(width * height / (len(rows) * rows[0]))))
+    centres, rows = ((points.double() + 1) / 2 * torch.tensor(size)).tolist(), grid(len(points))
+    parts = territories(points[None], height, width)[0].bool().numpy()
+    shares = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes or ()] or [1 / (len(rows) * rows[0])] * len(
+        points
+    )
+    order = sorted(range(len(points)), key=lambda i: -shares[i])
+    if boxes:
+        parts = in_front(parts, of_boxes(boxes, height, width).bool().numpy(), order)
     pixels, inside = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool)
-    for picture, middle, own in zip(
-        pictures, middles.tolist(), territories(points[None], height, width)[0].bool().numpy()
-    ):
-        part, counts = shrunken(picture, side, size, middle)
-        pixels[own], inside[own] = part[own], counts[own]
+    for i in order:
+        side = max(1, round(SIZE * math.sqrt(width * height * shares[i])))
+        part, counts = shrunken(pictures[i], side, size, centres[i])
+        pixels[parts[i]], inside[parts[i]] = part[parts[i]], counts[parts[i]]
     return pixels, inside
+
+
+def in_front(parts: np.ndarray, boxes: np.ndarray, order: list[int]) -> np.ndarray:
+    """Whose each pixel is, (m, h, w) of bool: of the last in ``order`` whose box it is in, and outside all boxes as in ``parts``."""
+    for i in order:
+        parts = parts & ~boxes[i]
+        parts[i] |= boxes[i]
+    return parts

@@ -1,16 +1,22 @@
 """Where each concept of a picture belongs: the masks of the unmix loss.
 
 Two concepts get halves, split along the axis on which their own attention lies furthest apart [given: halves; which half:
-reconstructed]. More get the cells around as many points on a circle. Words of the prompt ("on the left") decide where present.
+reconstructed]. More get the cells around as many points on a circle. Words of the prompt ("on the left") decide where present,
+and a layout by hand decides all: boxes, which may overlap, and what they leave for what has none.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
+from ..errors import SettingsError
 from .assignment import assign
+
+#: x0, y0, x1, y1 in [0, 1], shares of the picture's sides, x right and y down
+Box = tuple[float, float, float, float]
 
 #: side -> (x, y) of its centre, in a square from -1 to 1, y down
 SIDES = {"left": (-0.5, 0.0), "right": (0.5, 0.0), "top": (0.0, -0.5), "bottom": (0.0, 0.5)}
@@ -83,3 +89,39 @@ def territories(where: torch.Tensor, h: int, w: int) -> torch.Tensor:
     grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], -1)
     nearest = (grid[None, None] - where[:, :, None, None]).square().sum(-1).argmin(1)
     return torch.nn.functional.one_hot(nearest, where.shape[1]).permute(0, 3, 1, 2)
+
+
+def of_boxes(boxes: Sequence[Box | None], h: int, w: int) -> torch.Tensor:
+    """Zeros and ones (m, h, w): the cells whose middle is in each box, of a smaller box the one that its own middle is in; of None the
+    cells that are nobody's. SettingsError where none is left."""
+    x, y = (torch.arange(w) + 0.5) / w, (torch.arange(h) + 0.5) / h
+    found = torch.zeros(len(boxes), h, w)
+    for part, box in zip(found, boxes):
+        if box is None:
+            continue
+        (x0, y0, x1, y1), (column, row) = (
+            box,
+            (int(w * (box[0] + box[2]) / 2), int(h * (box[1] + box[3]) / 2)),
+        )
+        across, down = (x >= x0) & (x < x1), (y >= y0) & (y < y1)
+        across[column] |= not across.any()
+        down[row] |= not down.any()
+        part[down[:, None] & across] = 1
+    left = 1 - found.amax(0)
+    if None in boxes and not left.any():
+        raise SettingsError(
+            "layout: no part of the picture is left for what is not placed; place every thing, or make the boxes smaller"
+        )
+    for part, box in zip(found, boxes):
+        if box is None:
+            part.copy_(left)
+    return found
+
+
+def said(boxes: Sequence[Box | None], sides: list[str | None], h: int, w: int) -> torch.Tensor | None:
+    """Zeros and ones (m, h, w) where a layout or the prompt's own words say where everything goes; None where the maps are to tell."""
+    if any(boxes):
+        return of_boxes(boxes, h, w)
+    if any(sides) and all_said(sides):
+        return territories(anchors(torch.zeros(len(sides), 2), sides)[None], h, w)[0].float()
+    return None

@@ -13,10 +13,13 @@ from ..generation import (
     AttentionRecorder,
     Picture,
     bare_names,
+    check_layout,
     check_length,
     draw,
+    laid_out,
     long_work,
     mentions,
+    overlaps,
     personal_tokens,
     provenance,
     resolve_composition,
@@ -42,10 +45,12 @@ def generate(
         personal_tokens(text, world.concepts)  # once more: another process may have taken one back meanwhile
         check_length(text, backbone)
     named, recorder = [], None
-    if settings.guidance != "none" or settings.subjects or show_attention:
+    if settings.guidance != "none" or settings.subjects or settings.layout or show_attention:
         plain = tuple(backbone.defaults.get("nouns", ()))
         subjects = tuple(noun.strip() for noun in settings.subjects.split(",") if noun.strip())
         named = mentions(prompt, world.concepts, backbone, plain, subjects)
+        if settings.layout:
+            named = laid_out(named, settings.layout, prompt)
     if show_attention:
         if not named:
             raise PromptError(
@@ -57,7 +62,9 @@ def generate(
             )
         recorder = AttentionRecorder(show_attention)
     composition = resolve_composition(settings.guidance, named)
-    notes = bare_names(prompt, world.concepts)
+    notes = [*bare_names(prompt, world.concepts), *overlaps(named)]
+    if settings.layout:
+        check_layout(composition, named, settings)
     if composition.name == "none" != settings.guidance != world.settings("generate").guidance:
         notes.append(f"composition: {composition}")
     for note in notes:
