@@ -11,7 +11,7 @@ from learning import learn
 
 from l2dm.backbone.conditioning import resized
 from l2dm.backbone.sites import text_attention
-from l2dm.generation import draw, mentions, provenance, resolve_composition
+from l2dm.generation import AttentionRecorder, draw, mentions, provenance, resolve_composition
 from l2dm.guidance.confinement import Confinement
 from l2dm.settings import GenerateSettings
 
@@ -156,3 +156,20 @@ def test_parts_are_found_also_where_no_step_is_guided(taught):
         return np.stack(draw(taught.backbone, BOTH, settings, mentions=things))
 
     assert not np.array_equal(drawn(confine=True), drawn(confine=False))
+
+
+@pytest.mark.parametrize("guidance", ["confined", "l2dm", "collage", "none"])
+def test_each_step_shows_the_part_that_a_thing_is_held_to(taught, guidance):
+    backbone, prompt = taught.backbone, BOTH
+    things = mentions(prompt, {"<rex>": "dog", "<tom>": "cat"}, backbone)
+    settings = GenerateSettings(steps=8, n=3, batch=2, guidance=guidance, guidance_until=1.0)
+    recorder = AttentionRecorder((0, 7))
+    draw(backbone, prompt, settings, mentions=things, recorder=recorder)
+    for snapshots in recorder.pictures:
+        first, last = snapshots[:2], snapshots[2:]
+        if guidance == "none":
+            assert all(shot.region is None for shot in snapshots)
+            continue
+        assert guidance == "collage" or all(shot.region is None for shot in first), "not chosen yet"
+        rex, tom = (shot.region for shot in last)
+        assert rex.dtype == bool and rex.any() and tom.any() and (rex ^ tom).all()

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from handmade import told
 from hypothesis import given
@@ -14,7 +15,7 @@ from PIL import Image
 
 from l2dm.generation.picture import contact_sheet
 from l2dm.methods import METHODS
-from l2dm.report import Page
+from l2dm.report import Page, attention
 from l2dm.report.card import card, pictures, write_page
 from l2dm.report.plots import GREY, MARKED, apart, colours
 
@@ -81,3 +82,13 @@ def test_a_concept_learnt_anew_has_nothing_of_the_forgotten_one(tmp_path):
 
 def test_the_last_concept_forgotten_leaves_no_report(tmp_path):
     assert card(told(tmp_path / "w", "+<rex>", "-<rex>").manifest)["concepts"] == []
+
+
+def test_a_part_of_a_picture_is_outlined_along_its_inner_edge():
+    grey = Image.new("RGB", (8, 8), (9, 9, 9))
+    assert attention.outlined(grey, None) is grey
+    region = np.zeros((4, 4), bool)
+    region[:, :2] = True
+    line = (np.asarray(attention.outlined(grey, region)) == attention.EDGE).all(-1)
+    assert line[:, 0].all() and line[:, 3].all() and line[0, :4].all() and line[7, :4].all()
+    assert not line[1:7, 1:3].any() and not line[:, 4:].any()

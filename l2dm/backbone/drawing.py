@@ -51,6 +51,8 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
         return replace(told, named=named, negative=negative)
 
     class Telling(kind):
+        #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is held to, once there are any
+        regions: torch.Tensor | None = None
         #: what is made of a reading, and of how many pictures it is, before the denoiser reads it
         on_reading: Callable[[Conditioning, int], Conditioning] = staticmethod(lambda reading, count: reading)
 

@@ -1,4 +1,5 @@
-"""Where each thing of a prompt was looked for: its attention map at chosen steps, taken from the sampling itself.
+"""Where each thing of a prompt was looked for: its attention map at chosen steps, taken from the sampling itself, and the part of the
+picture that it was held to.
 
 The pipeline's own forwards are watched, so the maps are those of the noise that was taken away, with every guidance and without.
 """
@@ -19,11 +20,13 @@ from .mentions import Mention
 
 @dataclass(frozen=True)
 class AttentionSnapshot:
-    """``map`` ``(h, w)``, float32 in [0, 1]: the share of each cell's attention that ``name`` has before step ``step``."""
+    """``map`` ``(h, w)``, float32 in [0, 1]: the share of each cell's attention that ``name`` has before step ``step``. ``region``
+    ``(h', w')``, of bool: the part of the picture that it is held to in this step, where it is held to one."""
 
     step: int
     name: str
     map: np.ndarray
+    region: np.ndarray | None = None
 
 
 class AttentionRecorder:
@@ -50,9 +53,13 @@ class AttentionRecorder:
                     without_start(maps.probabilities(), backbone.start),
                     [mention.all for mention in mentions],
                 )
-                for row, picture in zip(shown.cpu().numpy(), found):
+                parts = [[None] * len(mentions)] * count
+                if pipe.regions is not None:
+                    parts = pipe.regions.expand(count, -1, -1, -1).cpu().numpy() > 0.5
+                for row, own, picture in zip(shown.cpu().numpy(), parts, found):
                     picture += [
-                        AttentionSnapshot(index, mention.name, map) for mention, map in zip(mentions, row)
+                        AttentionSnapshot(index, mention.name, map, part)
+                        for mention, map, part in zip(mentions, row, own)
                     ]
             tensors = then(pipe, index - first, timestep, tensors) if then else tensors
             maps.layers.clear()  # of steps that are not shown, and of the guidance's own forwards

@@ -11,7 +11,7 @@ from PIL import Image
 from ..backbone import Backbone
 from ..backbone.samplers import begin_later
 from ..guidance import collage as how
-from ..guidance.collage import collage, middles, spots
+from ..guidance.collage import collage, middles, parts_of, spots
 from ..settings import GenerateSettings
 from .attention_recorder import AttentionRecorder
 from .mentions import Mention, single_subject_prompts
@@ -65,6 +65,7 @@ def collaged(
         return tensors
 
     changes = {"callback_on_step_end": hold}
+    joint.regions = torch.from_numpy(parts_of(points, *cells, boxes))[None]
     with (
         recorder.during(backbone, mentions, changes, count, size, left_out)
         if recorder

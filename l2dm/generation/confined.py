@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, Conditioning
 from ..backbone.sites import finest
 from ..guidance.attention import PromptMaps, map_size, of_words, watched, without_start
 from ..guidance.confinement import Confinement
@@ -35,9 +35,12 @@ def confined(
     sides = [mention.side for mention in mentions]
     confinement, boxes = Confinement(backbone, words, concepts), [mention.box for mention in mentions]
     if (known := said(boxes, sides, *finest(backbone.denoiser, *latent_size))) is not None:
-        pipe.on_reading = lambda reading, count: confinement.put(
-            known.to(backbone.device).expand(count, -1, -1, -1), reading
-        )
+
+        def read(reading: Conditioning, count: int) -> Conditioning:
+            pipe.regions = known.to(backbone.device).expand(count, -1, -1, -1)
+            return confinement.put(pipe.regions, reading)
+
+        pipe.on_reading = read
         try:
             with confinement.acting():
                 yield changes
@@ -61,6 +64,7 @@ def confined(
     def place(pipe, index: int, timestep, tensors: dict) -> dict:
         tensors = then(pipe, index, timestep, tensors) if then else tensors
         if confinement.regions is None and (regions := chosen(pipe, index, timestep)) is not None:
+            pipe.regions = regions
             pipe.readings = [confinement.put(regions, reading) for reading in pipe.readings]
             backbone.conditioning = pipe.readings[0]
         maps.layers.clear()

@@ -191,7 +191,7 @@ def guided(
     pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named."""
-    kind = resolve_composition(settings.guidance, mentions).name
+    kind, pipe.regions = resolve_composition(settings.guidance, mentions).name, None
     if kind == "none" or not mentions:
         yield {}
         return
@@ -232,11 +232,13 @@ def guided(
     latents = family.noise(backbone, generators, *latent_size)
     scale = getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none
     latents = guide.move(scheduler, 0, latents * scale, context) / scale
+    pipe.regions = guide.regions
 
     def move(pipe, index: int, timestep, tensors: dict) -> dict:
         if index + 1 < len(pipe.scheduler.timesteps):
             latents = family.unpacked(tensors["latents"], *latent_size)
             tensors["latents"] = family.packed(guide.move(pipe.scheduler, index + 1, latents, context))
+            pipe.regions = guide.regions
         return tensors
 
     changes = {"latents": family.begun(latents), "callback_on_step_end": move}

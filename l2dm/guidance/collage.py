@@ -65,24 +65,23 @@ def collage(
     The pixels (height, width, 3), uint8, and where they are a picture's own (height, width), bool: elsewhere its edges are drawn out."""
     width, height = size
     centres, rows = ((points.double() + 1) / 2 * torch.tensor(size)).tolist(), grid(len(points))
-    parts = territories(points[None], height, width)[0].bool().numpy()
+    parts = parts_of(points, height, width, boxes)
     shares = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes or ()] or [1 / (len(rows) * rows[0])] * len(
         points
     )
-    order = sorted(range(len(points)), key=lambda i: -shares[i])
-    if boxes:
-        parts = in_front(parts, of_boxes(boxes, height, width).bool().numpy(), order)
     pixels, inside = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool)
-    for i in order:
+    for i in range(len(points)):
         side = max(1, round(SIZE * math.sqrt(width * height * shares[i])))
         part, counts = shrunken(pictures[i], side, size, centres[i])
         pixels[parts[i]], inside[parts[i]] = part[parts[i]], counts[parts[i]]
     return pixels, inside
 
 
-def in_front(parts: np.ndarray, boxes: np.ndarray, order: list[int]) -> np.ndarray:
-    """Whose each pixel is, (m, h, w) of bool: of the last in ``order`` whose box it is in, and outside all boxes as in ``parts``."""
-    for i in order:
-        parts = parts & ~boxes[i]
-        parts[i] |= boxes[i]
+def parts_of(points: torch.Tensor, h: int, w: int, boxes: list[Box] | None = None) -> np.ndarray:
+    """Whose each cell is, (m, h, w) of bool: its nearest point's of ``points`` (m, 2); of a layout the smallest box's that it is in."""
+    parts = territories(points[None], h, w)[0].bool().numpy()
+    inside = of_boxes(boxes, h, w).bool().numpy() if boxes else ()
+    for i in sorted(range(len(inside)), key=lambda i: -int(inside[i].sum())):
+        parts = parts & ~inside[i]
+        parts[i] |= inside[i]
     return parts

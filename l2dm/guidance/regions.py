@@ -99,13 +99,10 @@ def of_boxes(boxes: Sequence[Box | None], h: int, w: int) -> torch.Tensor:
     for part, box in zip(found, boxes):
         if box is None:
             continue
-        (x0, y0, x1, y1), (column, row) = (
-            box,
-            (int(w * (box[0] + box[2]) / 2), int(h * (box[1] + box[3]) / 2)),
-        )
+        x0, y0, x1, y1 = box
         across, down = (x >= x0) & (x < x1), (y >= y0) & (y < y1)
-        across[column] |= not across.any()
-        down[row] |= not down.any()
+        across[int(w * (x0 + x1) / 2)] |= not across.any()
+        down[int(h * (y0 + y1) / 2)] |= not down.any()
         part[down[:, None] & across] = 1
     left = 1 - found.amax(0)
     if None in boxes and not left.any():

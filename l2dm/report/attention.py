@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..generation import AttentionSnapshot, Picture
 
 LABEL = 16  # pixels above each overlay for its words
+EDGE = (0, 190, 255)  # of the part of the picture that a thing is held to
 
 
 def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 128) -> Image.Image:
@@ -31,6 +32,18 @@ def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 1
     )
 
 
+def outlined(image: Image.Image, region: np.ndarray | None) -> Image.Image:
+    """``image`` with a line along the inner edge of ``region`` (h, w), of bool; None: as it is."""
+    if region is None:
+        return image
+    inside = np.asarray(Image.fromarray(region).resize(image.size, Image.NEAREST))
+    beyond = np.pad(inside, 1)
+    within = beyond[:-2, 1:-1] & beyond[2:, 1:-1] & beyond[1:-1, :-2] & beyond[1:-1, 2:]
+    pixels = np.asarray(image).copy()
+    pixels[inside & ~within] = EDGE
+    return Image.fromarray(pixels)
+
+
 def overlays(
     image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: int = 128
 ) -> list[list[tuple[str, Image.Image]]]:
@@ -42,7 +55,8 @@ def overlays(
     ):  # of each step the things stand in one order; two may share a name
         own = [[g for g in snapshots if g.step == step][i] for step in steps]
         brightest = max(float(g.map.max()) for g in own)
-        rows.append([(f"{g.name} step {g.step}", overlay(image, g.map, brightest, side)) for g in own])
+        shown = [outlined(overlay(image, g.map, brightest, side), g.region) for g in own]
+        rows.append([(f"{g.name} step {g.step}", one) for g, one in zip(own, shown)])
     return rows
 
 
@@ -62,7 +76,7 @@ def sheet(image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: in
 def write_page(pictures: list[Picture], target: Path) -> Path:
     """The pictures of one prompt, each followed by its things' maps."""
     page = Page("Where it looked", "Cross-attention of each thing named, over the picture; from left to right the sampling's steps, white is "
-                "the thing's own brightest cell.")  # fmt: skip
+                "the thing's own brightest cell. A blue line goes round the part of the picture that it was held to in that step.")  # fmt: skip
     for picture in pictures:
         page.heading(f"seed {picture.seed}")
         page.pictures([picture.image], picture.prompt)
