@@ -14,7 +14,19 @@ from typing import Any, TypeVar
 from .errors import SettingsError, because, first_line
 from .methods import METHODS
 
-GUIDANCES = ["none", "caa", "oaa", "l2dm", "attend-and-excite", "structure", "confined", "collage", "auto"]
+GUIDANCES = [
+    "none",
+    "caa",
+    "oaa",
+    "l2dm",
+    "attend-and-excite",
+    "self-cross",
+    "structure",
+    "mudi",
+    "confined",
+    "collage",
+    "auto",
+]
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 #: What ``masks`` may be beside a folder.
 OWN_MASKS = ("beside", "alpha")
@@ -296,7 +308,8 @@ class GenerateSettings(Checked):
         text="where each thing goes, by hand: <rex>: left, <pip>: 0.5,0.2,0.9,0.8 (a word or x0,y0,x1,y1 in shares of the picture)",
     )
     confine: bool = setting(
-        False, text="of what moves latents: each thing acts in its own part of the picture alone from then on"
+        False,
+        text="of what moves latents, and of a collage's second half: each thing acts in its own part of the picture alone",
     )
     guidance_step: float = setting(
         10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps"

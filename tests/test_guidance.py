@@ -9,7 +9,9 @@ import pytest
 import torch
 from reference.artists import literal_attend, literal_centroid, literal_smooth, literal_unmix
 from reference.assignment import literal_assign
+from reference.self_cross import literal_aggregated, literal_otsu, literal_overlap
 
+from l2dm.guidance import self_cross
 from l2dm.guidance.assignment import assign
 from l2dm.guidance.attend_and_excite import most_neglected_loss
 from l2dm.guidance.attention import smooth
@@ -115,3 +117,31 @@ def test_forty_things_find_their_places():
     torch.manual_seed(0)
     points = torch.tensor(layouts(40)[1])[torch.randperm(40)]
     assert torch.equal(anchors(points, [None] * 40), points)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_self_cross_is_the_literal_one(seed, monkeypatch):
+    torch.manual_seed(seed)
+    maps, own = (
+        torch.rand(2, 3, 4, 4, dtype=torch.float64) ** 3,
+        torch.rand(2, 16, 16, dtype=torch.float64).softmax(-1),
+    )
+    monkeypatch.setattr(self_cross, "smooth", lambda x: x)
+    for row in range(2):
+        flat = maps[row].flatten(1).tolist()
+        assert self_cross.otsu(maps)[row].flatten(1).tolist() == [literal_otsu(a) for a in flat]
+        seen = [literal_aggregated(a, own[row].tolist()) for a in flat]
+        assert torch.allclose(
+            self_cross.aggregated(maps, own)[row].flatten(1), torch.tensor(seen, dtype=torch.float64)
+        )
+        assert self_cross.self_cross_loss(maps, own)[row].item() == pytest.approx(literal_overlap(flat, seen))
+
+
+def test_self_cross_waits_until_nothing_is_neglected():
+    apart = torch.zeros(1, 2, 4, 4)
+    apart[0, 0, :, :2] = apart[0, 1, :, 2:] = 0.9
+    own = torch.full((1, 16, 16), 1 / 16)  # everything looks everywhere
+    assert self_cross.joint_loss(apart, own).item() > 0.1 + 0.4
+    assert self_cross.joint_loss(apart * 0.4, own).item() == pytest.approx(1 - 0.36)
+    assert self_cross.self_cross_loss(apart[:, :1], own).tolist() == [0.0]
+    assert self_cross.otsu(torch.ones(1, 1, 2, 2)).all()

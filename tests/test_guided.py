@@ -328,7 +328,7 @@ def test_pictures_that_have_enough_are_left_alone(backbone):
 def test_guidance_says_what_it_cannot_do():
     with pytest.raises(
         SettingsError,
-        match="expected one of none, caa, oaa, l2dm, attend-and-excite, structure, confined, collage, auto",
+        match="expected one of none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage, auto",
     ):
         GenerateSettings(guidance="cca")
 

@@ -187,11 +187,11 @@ def test_a_world_draws_by_a_layout_and_says_so(tmp_path, photos):
     assert "overlap in 25 %" in picture.provenance["notes"]
     assert json.loads(picture.provenance["subjects"]) == ["<rex> dog", "<tom> cat"]
     for guidance in ("none", "structure", "attend-and-excite", "oaa"):
-        with pytest.raises(SettingsError, match="places nothing; choose one of collage, caa, l2dm, confined"):
+        with pytest.raises(
+            SettingsError, match="places nothing; choose one of collage, caa, l2dm, mudi, confined"
+        ):
             world.generate(BOTH, **common, guidance=guidance, layout=HALVES)
     (picture,) = world.generate(BOTH, **common, guidance="oaa", confine=True, layout=HALVES)
     assert picture.provenance["composition"].endswith("confined")
-    with pytest.raises(
-        SettingsError, match="a collage needs a place for every thing; say where to put <tom>"
-    ):
+    with pytest.raises(SettingsError, match="collage needs a place for every thing; say where to put <tom>"):
         world.generate(BOTH, **common, guidance="collage", layout="<rex>: left")

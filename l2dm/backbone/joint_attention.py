@@ -39,15 +39,16 @@ def _text_and_picture(rows: int, keys: int, pixels: int, picture_first: int) -> 
 
 def text_probabilities(
     query: torch.Tensor, key: torch.Tensor, pixels: int, picture_first: int = 0,
-    attn_mask: torch.Tensor | None = None, scale: float | None = None,
+    attn_mask: torch.Tensor | None = None, scale: float | None = None, of_picture: bool = False,
 ) -> torch.Tensor | None:  # fmt: skip
-    """(B, pixels, tokens) in [0, 1] of ``query`` (B, heads, rows, d) and ``key`` (B, heads, picture and text, d); None where the picture has
+    """(B, pixels, tokens), or ``of_picture`` (B, pixels, pixels), the shares among the picture's own keys, in [0, 1] of ``query`` (B, heads, rows, d) and ``key`` (B, heads, picture and text, d); None where the picture has
     not ``pixels``. ``picture_first`` as above. ``attn_mask``: of bool, or added, as ``scaled_dot_product_attention`` has it.
     """
     found = _text_and_picture(query.shape[2], key.shape[2], pixels, picture_first)
     if found is None:
         return None
     text, picture = found
+    text = picture if of_picture else text
     scores = query[:, :, picture] @ key[:, :, text].mT * (scale or query.shape[-1] ** -0.5)
     if attn_mask is not None:
         mask = attn_mask.expand(*query.shape[:3], key.shape[2])[:, :, picture, text]
@@ -97,15 +98,19 @@ def _told(
 
 
 def joint_maps(
-    denoiser: torch.nn.Module, names: list[str], pixels: int, take: Callable[[torch.Tensor], None], wanted: Callable[[], bool]
+    denoiser: torch.nn.Module, names: list[str], pixels: int, take: Callable[[torch.Tensor], None], wanted: Callable[[], bool],
+    take_own: Callable[[torch.Tensor], None] | None = None,
 ) -> AbstractContextManager[None]:  # fmt: skip
-    """Within the block every forward of the joint attention layers ``names`` hands ``take`` its ``text_probabilities``, while they are ``wanted``."""
+    """Within the block every forward of the joint attention layers ``names`` hands ``take`` its ``text_probabilities``, while they are ``wanted``, and
+    before that ``take_own`` those of the picture."""
 
     def tell(first: int, query, key, value, attn_mask=None, scale=None, **others: Any) -> None:
         if not wanted():
             return
         found = text_probabilities(query, key, pixels, first, attn_mask, scale)
         if found is not None:
+            if take_own:
+                take_own(text_probabilities(query, key, pixels, first, attn_mask, scale, of_picture=True))
             take(found)
 
     return _told(denoiser, names, tell)

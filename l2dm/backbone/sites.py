@@ -44,6 +44,26 @@ def text_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
     }
 
 
+def picture_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The layers in which the picture attends to itself alone, by a softmax: none in Sana, whose attention is linear."""
+    text = text_attention(denoiser)
+    return {
+        name: module
+        for name, module in denoiser.named_modules()
+        if hasattr(module, "to_q")
+        and hasattr(module, "processor")
+        and name not in text
+        and "Linear" not in type(module.processor).__name__
+        and not any(part in name for part in _OF_TEXT)
+    }
+
+
+def looks_at_itself(denoiser: torch.nn.Module) -> bool:
+    """Whether there are maps of what the picture attends to in itself: in layers of its own, or where text stands beside it."""
+    joint = any(is_joint(name, module) for name, module in text_attention(denoiser).items())
+    return joint or bool(picture_attention(denoiser))
+
+
 def key_value_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """W_K and W_V by which text comes to the picture: those that it has to itself, and where it has none (Z-Image) those of both."""
     shared = {f"{name}.{end}": getattr(module, end) for name, module in text_attention(denoiser).items() for end in ("to_k", "to_v")

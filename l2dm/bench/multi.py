@@ -45,7 +45,9 @@ ROWS: dict[str, dict[str, Any]] = {
         "guidance": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
         "guidance_refinements": 20, "guidance_enough": 0.0,
     },
-    "structure": {"guidance": "structure"}, "confined": {"guidance": "confined"}, "l2dm-confined": {"guidance": "l2dm", "confine": True},
+    "self-cross": {"guidance": "self-cross", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1, "guidance_enough": 0.0},
+    "structure": {"guidance": "structure"}, "mudi": {"guidance": "mudi"}, "collage-confined": {"guidance": "collage", "confine": True},
+    "confined": {"guidance": "confined"}, "l2dm-confined": {"guidance": "l2dm", "confine": True},
 }  # fmt: skip
 
 SAMPLES = 3  # pictures of a part that are kept for the page

@@ -38,7 +38,7 @@ def generate(
     guidance: Annotated[
         str | None,
         typer.Option(
-            help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, structure, confined, collage or auto."
+            help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage or auto."
         ),
     ] = None,
     subjects: Annotated[

@@ -1,20 +1,25 @@
-"""A collage drawn with diffusers' own pipeline: each thing alone, then all of them from the step where their pictures are put together."""
+"""A collage drawn with diffusers' own pipeline: each thing alone, then all of them from the step where their pictures are put together.
+
+With ``confine`` that second phase holds no picture to what was drawn alone: it is guided as ever, so that the whole may become one picture, and
+each thing acts in its own place alone.
+"""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 
-import numpy as np
 import torch
 from PIL import Image
 
 from ..backbone import Backbone
 from ..backbone.samplers import begin_later
+from ..backbone.sites import finest
 from ..guidance import collage as how
-from ..guidance.collage import collage, middles, parts_of, spots
 from ..settings import GenerateSettings
+from .alone import Places, drawn_alone, encoded, shared
 from .attention_recorder import AttentionRecorder
-from .mentions import Mention, single_subject_prompts
+from .confined import confined
+from .mentions import Mention
 
 
 def collaged(
@@ -27,29 +32,15 @@ def collaged(
     left_out = settings.steps - max(1, settings.steps - apart)
     common = {"num_images_per_prompt": count, "generator": generators}
 
-    def call(times: float) -> dict:
-        return common | backbone.family.call(
-            settings.guidance_scale * times, settings.negative_prompt or None
-        )
-
-    joint = backbone.pipeline(settings.sampler)
+    joint, places = backbone.pipeline(settings.sampler), Places.of(mentions)
     begin_later(joint.scheduler, left_out)
-    own = {"num_inference_steps": apart, "height": backbone.side, "width": backbone.side}
-    each = [
-        pipe(prompt=text, **own, **call(how.GUIDANCE if mention.personal else 1.0)).images
-        for text, mention in zip(single_subject_prompts(prompt, mentions), mentions)
-    ]
-    boxes = [mention.box for mention in mentions if mention.box] or None
-    points = middles(boxes) if boxes else spots([mention.side for mention in mentions])
-    room = size["width"], size["height"]
-    pixels, insides = zip(*(collage(list(pictures), points, room, boxes) for pictures in zip(*each)))
-    x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    latents = backbone.encode_pictures(x)
+    each = drawn_alone(pipe, backbone, prompt, mentions, settings, apart, common)
+    pixels, insides = places.together(each.pictures, size)
+    latents = encoded(backbone, pixels)
     cells = latents.shape[-2:]
     noise = family.noise(backbone, generators, *cells)
     latents = latents.to(noise)
-    shares = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(insides[0])[None, None].float(), cells)
-    inside = (shares > 0.999).to(latents.device)
+    inside = (shared(insides[:1], cells) > 0.999).to(latents.device)
 
     family.set_timesteps(backbone, joint.scheduler, settings.steps, *cells)
     noisier = backbone.process if family.flow else joint.scheduler
@@ -64,14 +55,15 @@ def collaged(
         tensors["latents"] = family.packed(torch.where(inside, held, drawn))
         return tensors
 
-    changes = {"callback_on_step_end": hold}
-    joint.regions = torch.from_numpy(parts_of(points, *cells, boxes))[None]
+    joint.regions = places.parts(cells)[None]
+    scale = settings.guidance_scale * (1.0 if settings.confine else how.TOGETHER)
+    parts = places.parts(finest(backbone.denoiser, *cells))
+    holding = {"callback_on_step_end": hold}
     with (
-        recorder.during(backbone, mentions, changes, count, size, left_out)
-        if recorder
-        else nullcontext(changes) as changes
-    ):
+        confined(joint, backbone, mentions, cells, {}, known=parts) if settings.confine else nullcontext(holding) as changes,
+        recorder.during(backbone, mentions, changes, count, size, left_out) if recorder else nullcontext(changes) as changes,
+    ):  # fmt: skip
         return joint(
             prompt=prompt, latents=family.begun(begun / getattr(joint.scheduler, "init_noise_sigma", 1.0)),
-            num_inference_steps=settings.steps, **call(how.TOGETHER), **size, **changes,
+            num_inference_steps=settings.steps, **common, **family.call(scale, settings.negative_prompt or None), **size, **changes,
         ).images  # fmt: skip

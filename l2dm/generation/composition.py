@@ -27,8 +27,12 @@ class Kind:
 #: Compositions by the name that settings use; the losses of those that move stand in ``guided.LOSSES``.
 KINDS = {
     "collage": Kind(2, places=True), "structure": Kind(1), "oaa": Kind(2, moves=True), "caa": Kind(1, moves=True, places=True),
-    "l2dm": Kind(1, moves=True, places=True), "attend-and-excite": Kind(1, moves=True), "confined": Kind(2, places=True),
+    "l2dm": Kind(1, moves=True, places=True), "attend-and-excite": Kind(1, moves=True),
+    "self-cross": Kind(2, moves=True), "mudi": Kind(2, places=True), "confined": Kind(2, places=True),
 }  # fmt: skip
+
+
+ALONE = ("collage", "mudi")  # that draw each thing by itself before
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,18 @@ def check_layout(composition: Composition, mentions: list[Mention], settings: Ge
     if not kind or not (kind.places or (kind.moves and settings.confine)):
         able = ", ".join(name for name, kind in KINDS.items() if kind.places)
         raise SettingsError(f"layout: guidance = {composition.name} places nothing; choose one of {able}")
-    if composition.name == "collage" and not all(mention.box for mention in mentions):
+    if composition.name in ALONE and not all(mention.box for mention in mentions):
         left = ", ".join(mention.name for mention in mentions if not mention.box)
-        raise SettingsError(f"layout: a collage needs a place for every thing; say where to put {left} too")
+        raise SettingsError(
+            f"layout: {composition.name} needs a place for every thing; say where to put {left} too"
+        )
 
 
 def confines(composition: str, mentions: list[Mention], settings: GenerateSettings) -> bool:
     """Whether each of ``mentions`` is held to its part of the picture."""
     several = len(mentions) > 1 or any(mention.box for mention in mentions)
-    moves = composition in KINDS and KINDS[composition].moves
-    return composition == "confined" or (moves and settings.confine and several)
+    able = composition in KINDS and (KINDS[composition].moves or composition == "collage")
+    return composition == "confined" or (able and settings.confine and several)
 
 
 def provenance(
@@ -97,11 +103,11 @@ def provenance(
     sides = [mention.side for mention in mentions]
     placed = any(mention.box for mention in mentions) or (any(sides) and all_said(sides))
     confined = confines(composition.name, mentions, settings)
-    if confined and settings.steps < 2 and not placed:
+    if confined and settings.steps < 2 and not placed and composition.name != "collage":
         said += "; one step, so nothing is confined"
-    elif confined and moves:
+    elif confined and composition.name != "confined":
         said += "; confined"
-    parts = single_subject_prompts(prompt, mentions) if composition.name == "collage" else []
+    parts = single_subject_prompts(prompt, mentions) if composition.name in ALONE else []
     return {
         "guidance": composition.name,
         "composition": said,

@@ -23,18 +23,20 @@ LATEST = 0.5  # share of the steps after which regions are chosen however little
 @contextmanager
 def confined(
     pipe, backbone: Backbone, mentions: list[Mention], latent_size: tuple[int, int], changes: dict[str, Any],
-    found: Callable[[], torch.Tensor | None] | None = None,
+    found: Callable[[], torch.Tensor | None] | None = None, known: torch.Tensor | None = None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """``changes`` of the call of ``pipe``, with what confines ``mentions``.
 
-    Regions are what is said, else ``found()``'s, as soon as it has any; without it they are chosen from the sampling's own attention maps,
+    Regions are ``known`` (m, h, w), or what is said, else ``found()``'s, as soon as it has any; without it they are chosen from the sampling's own attention maps,
     once there is signal to tell them by.
     """
     words = [mention.all for mention in mentions]
     concepts = [mention.name if mention.personal else None for mention in mentions]
     sides = [mention.side for mention in mentions]
     confinement, boxes = Confinement(backbone, words, concepts), [mention.box for mention in mentions]
-    if (known := said(boxes, sides, *finest(backbone.denoiser, *latent_size))) is not None:
+    if known is None:
+        known = said(boxes, sides, *finest(backbone.denoiser, *latent_size))
+    if known is not None:
 
         def read(reading: Conditioning, count: int) -> Conditioning:
             pipe.regions = known.to(backbone.device).expand(count, -1, -1, -1)

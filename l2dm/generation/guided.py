@@ -22,13 +22,14 @@ import torch
 
 from ..backbone import Backbone, Conditioning
 from ..backbone.samplers import deterministic
-from ..backbone.sites import entering, reads_features
+from ..backbone.sites import entering, looks_at_itself, reads_features
 from ..errors import SettingsError
 from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_size, of_words, without_start
 from ..guidance.concept_attention_artist import attend_loss, unmix_loss
 from ..guidance.orthogonal_attention_artist import orthogonal_loss
 from ..guidance.regions import all_said, masks, of_boxes
+from ..guidance.self_cross import joint_loss
 from ..guidance.structure import Phrase, structured, values_from
 from ..settings import GenerateSettings
 from .composition import confines, resolve_composition
@@ -50,7 +51,7 @@ class Guide:
     ):
         self.backbone, self.mentions, self.words, self.settings = backbone, mentions, words, settings
         size = map_size(backbone.denoiser, *latent_size)
-        self.maps = AttentionMaps(size)
+        self.maps = AttentionMaps(size, own=settings.guidance == "self-cross")
         boxes = [mention.box for mention in mentions]
         #: (pictures or 1, m, h, w), of zeros and ones, once they are known
         self.regions = of_boxes(boxes, *size)[None].to(backbone.device) if any(boxes) else None
@@ -155,6 +156,10 @@ def _neglect(guide: Guide, probabilities: torch.Tensor, rows: torch.Tensor) -> t
     return most_neglected_loss(guide.mention_maps(sharpened(probabilities, guide.words)))
 
 
+def _self_cross(guide: Guide, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    return joint_loss(guide.mention_maps(sharpened(probabilities, guide.words)), guide.maps.own)
+
+
 def _artists(concept: bool, orthogonal: bool) -> Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]:
     def loss(guide: Guide, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         words, total = guide.word_maps(probabilities), probabilities.new_zeros(len(probabilities))
@@ -182,7 +187,7 @@ def _concept_artist(guide: Guide, maps: torch.Tensor, rows: torch.Tensor) -> tor
 
 #: Composition that moves latents -> its loss (B,) of (guide, probabilities (B, tokens, h, w), pictures (B,)), which the moves descend.
 LOSSES: dict[str, Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "attend-and-excite": _neglect, "caa": _artists(True, False), "oaa": _artists(False, True), "l2dm": _artists(True, True),
+    "attend-and-excite": _neglect, "self-cross": _self_cross, "caa": _artists(True, False), "oaa": _artists(False, True), "l2dm": _artists(True, True),
 }  # fmt: skip
 
 
@@ -214,6 +219,11 @@ def guided(
         with values_from(backbone.denoiser, values):
             yield {}
         return
+    if kind == "self-cross" and not looks_at_itself(backbone.denoiser):
+        raise SettingsError(
+            f"guidance = self-cross: in {backbone.family.name} the picture attends to itself without a softmax, so that there are no maps of it; "
+            "choose another guidance"
+        )
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
     if kind == "confined":
         with confined(pipe, backbone, mentions, latent_size, {}) as changes:

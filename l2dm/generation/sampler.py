@@ -16,8 +16,11 @@ from .attention_recorder import AttentionRecorder
 from .collaged import collaged
 from .composition import resolve_composition
 from .guided import guided
+from .mean_shifted import from_mean_shifted_noise
 from .mentions import Mention
 
+#: Compositions that draw each thing alone before.
+TOGETHER = {"collage": collaged, "mudi": from_mean_shifted_noise}
 #: Times a base's own pixels from which on a picture is said to take long.
 _MANY = 4
 
@@ -84,8 +87,8 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
-        if resolve_composition(settings.guidance, mentions).name == "collage":
-            images += collaged(pipe, backbone, prompt, mentions, settings, generators, size, recorder)
+        if together := TOGETHER.get(resolve_composition(settings.guidance, mentions).name):
+            images += together(pipe, backbone, prompt, mentions, settings, generators, size, recorder)
         else:
             with (
                 guided(pipe, backbone, prompt, mentions, settings, generators, size) as moving,

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from ..backbone import Backbone, Conditioning
 from ..backbone.joint_attention import joint_maps
-from ..backbone.sites import is_joint, map_size, text_attention
+from ..backbone.sites import is_joint, map_size, picture_attention, text_attention
 
 __all__ = ["AttentionMaps", "PromptMaps", "map_size", "of_words", "smooth", "watched", "without_start"]
 
@@ -34,21 +34,22 @@ class _Watching:
         self.processor, self.maps = processor, maps
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, *args, **kwargs):
-        if (
-            encoder_hidden_states is not None
-            and not self.maps.idle
-            and hidden_states.ndim == 3
-            and hidden_states.shape[1] == self.maps.height * self.maps.width
-        ):
-            self.maps.take(attn, hidden_states, encoder_hidden_states, attention_mask)
+        fits = hidden_states.ndim == 3 and hidden_states.shape[1] == self.maps.height * self.maps.width
+        if fits and not self.maps.idle:
+            context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+            self.maps.take(attn, hidden_states, context, attention_mask)
         return self.processor(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs)
 
 
 class AttentionMaps:
-    """Collects what the attention layers with ``size`` = (height, width) pixels attend to in the text."""
+    """Collects what the attention layers with ``size`` = (height, width) pixels attend to in the text; with ``own`` also what they attend to in
+    the picture."""
 
-    def __init__(self, size: tuple[int, int]):
+    def __init__(self, size: tuple[int, int], own: bool = False):
         (self.height, self.width), self.layers = size, []
+        self.wants_own, self.own_layers = own, []
+        #: (B, pixels, pixels) in [0, 1], of the last ``of``: of each cell the shares of all cells in what it takes from the picture
+        self.own: torch.Tensor | None = None
         self.idle = False  # nothing is collected
         self.depth = self.enough = (
             0  # layers that a whole forward has, once one ran; after how many to end this one, or 0
@@ -57,15 +58,18 @@ class AttentionMaps:
     def take(
         self, attn, hidden: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
     ) -> None:
-        """Keep one cross-attention layer's probabilities, mean over heads: (B, pixels, tokens). ``mask`` (B, 1, tokens) is added."""
-        if attn.norm_cross:
+        """Keep one layer's probabilities, mean over heads: (B, pixels, tokens); of a ``context`` that is the picture itself (B, pixels, pixels).
+        ``mask`` (B, 1, tokens) is added."""
+        of_picture = context is hidden
+        if attn.norm_cross and not of_picture:
             context = attn.norm_encoder_hidden_states(context)
         query, key = attn.to_q(hidden), attn.to_k(context)
         if attn.norm_q is not None:  # Sana 1.5, over all heads together
             query, key = attn.norm_q(query), attn.norm_k(key)
         query, key = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key))
         scores = query @ key.mT * attn.scale
-        self.keep((scores if mask is None else scores + mask[:, None]).float().softmax(-1).mean(1))
+        found = (scores if mask is None else scores + mask[:, None]).float().softmax(-1).mean(1)
+        self.own_layers.append(found) if of_picture else self.keep(found)
 
     def keep(self, probabilities: torch.Tensor) -> None:
         """Keep one layer's (B, pixels, tokens)."""
@@ -86,6 +90,7 @@ class AttentionMaps:
             finally:
                 self.enough = 0
             self.depth = len(self.layers)
+            self.own = torch.stack(self.own_layers).mean(0) if self.own_layers else None
             return self.probabilities()
 
     def probabilities(self) -> torch.Tensor:
@@ -138,13 +143,18 @@ def watched(denoiser: torch.nn.Module, maps: AttentionMaps) -> Iterator[Attentio
     found = text_attention(denoiser)
     joint = [name for name, layer in found.items() if is_joint(name, layer)]
     layers = [layer for name, layer in found.items() if name not in joint]
+    layers += picture_attention(denoiser).values() if maps.wants_own else ()
     own = [layer.processor for layer in layers]
     try:
         for layer, processor in zip(layers, own):
             layer.processor = _Watching(processor, maps)
-        with joint_maps(denoiser, joint, maps.height * maps.width, maps.keep, lambda: not maps.idle):
+        own_taken = maps.own_layers.append if maps.wants_own else None
+        with joint_maps(
+            denoiser, joint, maps.height * maps.width, maps.keep, lambda: not maps.idle, own_taken
+        ):
             yield maps
     finally:
         for layer, processor in zip(layers, own):
             layer.processor = processor
         maps.layers.clear()
+        maps.own_layers.clear()

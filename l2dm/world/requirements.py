@@ -8,7 +8,7 @@ import torch
 
 from ..backbone import Backbone, Source, find_device, held_dtype
 from ..backbone.requirements import PROCESS, free_bytes, held_bytes, weight_bytes
-from ..backbone.sites import reads_features, text_layers
+from ..backbone.sites import looks_at_itself, reads_features, text_layers
 from ..methods import METHODS
 from ..settings import GUIDANCES, GenerateSettings, LearnSettings
 from ..tuners.low_rank import LowRank
@@ -108,6 +108,8 @@ def _refused(backbone: Backbone) -> dict[str, str]:
     if not reads_features(backbone.denoiser):
         why = "text changes from block to block"
         refused = {name: why for name, row in METHODS.items() if row.directions} | {"structure": why}
+    if not looks_at_itself(backbone.denoiser):
+        refused["self-cross"] = "the picture attends to itself without a softmax"
     if not text_layers(backbone.denoiser):
         why = "text and picture share their keys and values"
         refused |= {name: why for name, row in METHODS.items() if row.tuner == "isolated"}

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from families.contract import BOTH, DRAW, PLAIN, bare, drawn
 from l2dm import World
 from l2dm.backbone import Conditioning
-from l2dm.backbone.sites import map_size, reads_features
+from l2dm.backbone.sites import looks_at_itself, map_size, reads_features
 from l2dm.errors import PromptError, SettingsError
 from l2dm.generation.solver import model_input
 from l2dm.guidance.attention import AttentionMaps, of_words, without_start
@@ -46,7 +46,10 @@ def last_predicted(world: World, **changes) -> torch.Tensor:
 def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
     assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
     plain, backbone = last_predicted(taught, guidance="none"), taught.backbone()
-    cannot = {"structure": not reads_features(backbone.denoiser)}
+    cannot = {
+        "structure": not reads_features(backbone.denoiser),
+        "self-cross": not looks_at_itself(backbone.denoiser),
+    }
     for guidance in set(GUIDANCES) - {"none"}:
         if cannot.get(guidance):
             with pytest.raises(SettingsError, match="choose another guidance"):

@@ -1,0 +1,37 @@
+"""MuDI's begun noise drawn with diffusers' own pipeline: each thing alone, cut out, put in its place, and the whole from noise that is shifted to it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from PIL import Image
+
+from ..backbone import Backbone
+from ..guidance.mean_shifted_noise import cut_out, mean_shifted
+from ..settings import GenerateSettings
+from .alone import Places, drawn_alone, encoded, shared
+from .attention_recorder import AttentionRecorder
+from .mentions import Mention
+
+
+def from_mean_shifted_noise(
+    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
+    recorder: AttentionRecorder | None,
+) -> list[Image.Image]:  # fmt: skip
+    """One picture of ``prompt`` for each of ``generators``; see ``guidance.mean_shifted_noise``."""
+    count, family, places = len(generators), backbone.family, Places.of(mentions)
+    common = {"num_images_per_prompt": count, "generator": generators}
+    each = drawn_alone(pipe, backbone, prompt, mentions, settings, settings.steps, common, looked=True)
+    pixels, _ = places.together(each.pictures, size)
+    masks = [cut_out(maps, backbone.side) for maps in each.maps]
+    white, own = places.together(masks, size)
+    latents = encoded(backbone, pixels)
+    cells = latents.shape[-2:]
+    noise = family.noise(backbone, generators, *cells)
+    inside = (shared((white[..., 0] > 127) & own, cells) > 0.5).to(noise)
+    begun = mean_shifted(noise, latents.to(noise), inside)
+    with recorder.during(backbone, mentions, {}, count, size) if recorder else nullcontext({}) as changes:
+        return pipe(
+            prompt=prompt, latents=family.begun(begun), num_inference_steps=settings.steps, **common,
+            **family.call(settings.guidance_scale, settings.negative_prompt or None), **size, **changes,
+        ).images  # fmt: skip
