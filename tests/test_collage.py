@@ -110,10 +110,10 @@ def test_each_picture_of_a_batch_is_its_own_and_recording_changes_nothing(backbo
 
 def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
     """Until the last step, and so very nearly to the end."""
-    from l2dm.generation import collaged
+    from l2dm.generation import alone
 
     made = []
-    monkeypatch.setattr(collaged, "collage", lambda *about: made.append(collage(*about)) or made[-1])
+    monkeypatch.setattr(alone, "collage", lambda *about: made.append(collage(*about)) or made[-1])
     prompt = "a photo of a dog and a cat"
     (drawn,) = draw(backbone, prompt, GenerateSettings(n=1, steps=8, guidance_scale=3.0, guidance="collage"),
                     mentions=mentions(prompt, {}, backbone, PLAIN))  # fmt: skip

@@ -20,14 +20,14 @@ def from_mean_shifted_noise(
 ) -> list[Image.Image]:  # fmt: skip
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.mean_shifted_noise``."""
     count, family, places = len(generators), backbone.family, Places.of(mentions)
+    cells = size["height"] // backbone.factor, size["width"] // backbone.factor
+    noise = family.noise(backbone, generators, *cells)  # the one that a plain picture of the seed begins from
     common = {"num_images_per_prompt": count, "generator": generators}
     each = drawn_alone(pipe, backbone, prompt, mentions, settings, settings.steps, common, looked=True)
     pixels, _ = places.together(each.pictures, size)
     masks = [cut_out(maps, backbone.side) for maps in each.maps]
     white, own = places.together(masks, size)
     latents = encoded(backbone, pixels)
-    cells = latents.shape[-2:]
-    noise = family.noise(backbone, generators, *cells)
     inside = (shared((white[..., 0] > 127) & own, cells) > 0.5).to(noise)
     begun = mean_shifted(noise, latents.to(noise), inside)
     with recorder.during(backbone, mentions, {}, count, size) if recorder else nullcontext({}) as changes:

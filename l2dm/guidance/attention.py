@@ -64,9 +64,15 @@ class AttentionMaps:
         if attn.norm_cross and not of_picture:
             context = attn.norm_encoder_hidden_states(context)
         query, key = attn.to_q(hidden), attn.to_k(context)
-        if attn.norm_q is not None:  # Sana 1.5, over all heads together
+        normed = attn.norm_q is not None
+        at_once = (
+            normed and attn.norm_q.weight.shape[-1] == query.shape[-1]
+        )  # Sana 1.5: over all heads together
+        if at_once:
             query, key = attn.norm_q(query), attn.norm_k(key)
         query, key = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (query, key))
+        if normed and not at_once:  # SD 3.5: each head by itself
+            query, key = attn.norm_q(query), attn.norm_k(key)
         scores = query @ key.mT * attn.scale
         found = (scores if mask is None else scores + mask[:, None]).float().softmax(-1).mean(1)
         self.own_layers.append(found) if of_picture else self.keep(found)
