@@ -40,6 +40,10 @@ class BaseMissing(BaseModelError):
     """A base or a CLIP model is not on this machine, or not where it was looked for."""
 
 
+class ConceptWarning(UserWarning):
+    """A concept can be learnt as described, but probably not well."""
+
+
 class ConceptError(L2DMError):
     """The concept cannot be learnt as described."""
 
@@ -105,6 +109,10 @@ class LongWorkWarning(UserWarning):
 
 class WorldWarning(UserWarning):
     """Something in a world was damaged, and has been put aside and made anew."""
+
+
+#: Warnings that interfaces show as a line of their own.
+TOLD = (ConceptWarning, LongWorkWarning, WorldWarning)
 
 
 class WorldLocked(WorldError):

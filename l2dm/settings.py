@@ -197,6 +197,9 @@ class LearnSettings(Checked):
     mixes: int = setting(
         2, 0, 256, text="rows a step of the concept beside another thing, with methods that mix; 0: none"
     )
+    class_pictures: str = setting(
+        "", text="a folder of pictures of the noun, captions beside them, instead of drawn prior pairs"
+    )
     masks: str = setting(
         "",
         text="white is the subject: a folder with the photos' names, or beside (photo-masklabel.png), or alpha",
@@ -256,7 +259,8 @@ class LearnSettings(Checked):
 
     def kept(self) -> dict[str, Any]:
         """As it is kept with what was learnt: of a folder of the user's, that there was one."""
-        folders = {name: "folder" for name in ("masks",) if getattr(self, name) not in ("", *OWN_MASKS)}
+        given = {"masks": self.masks, "class_pictures": self.class_pictures}
+        folders = {name: "folder" for name, place in given.items() if place not in ("", *OWN_MASKS)}
         return {**self.as_dict(), **folders}
 
 

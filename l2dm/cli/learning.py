@@ -45,6 +45,12 @@ def learn(
             help="White is the subject: masks with the photos' names in a folder, photo-masklabel.png beside them, or their transparency.",
         ),
     ] = None,
+    class_pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pictures of the noun, instead of drawn ones (methods with prior pairs)."
+        ),
+    ] = None,
     buckets: Annotated[
         bool | None,
         typer.Option("--buckets", help="Learn each photo in its own aspect ratio, not its centre square."),
@@ -76,6 +82,7 @@ def learn(
         "method": method,
         "vectors": vectors,
         "masks": masks,
+        "class_pictures": class_pictures,
         "buckets": buckets,
         "seed": seed,
         "threads": threads,

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import L2DMError, LearningStopped, LongWorkWarning, WorldWarning, because
+from ..errors import TOLD, L2DMError, LearningStopped, because
 from ..processes import ToldByMain, for_one, main_process
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -59,14 +59,15 @@ def say(*lines: str | Table) -> None:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Within the block, on standard error, one line each: what was damaged in a world and is made anew; work that will be long."""
+    """Within the block, on standard error, one line each: what was damaged in a world and is made anew; work that will be long; what is probably not
+    learnt well."""
     with warnings.catch_warnings():
-        for kind in (LongWorkWarning, WorldWarning):
+        for kind in TOLD:
             warnings.simplefilter("always", kind)
         others = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if issubclass(category, (LongWorkWarning, WorldWarning)):
+            if issubclass(category, TOLD):
                 print(f"note: {plain(message)}", file=sys.stderr)
             else:
                 others(message, category, *rest)

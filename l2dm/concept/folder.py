@@ -22,18 +22,23 @@ def is_mask(path: Path) -> bool:
 def files_of(folder: Path) -> list[Path]:
     """The files of ``folder`` (not of its subfolders) by name; a PhotoError where there is no such folder, or more than MOST have a
     photo's name."""
+    files = listed(folder, f"1 to {MOST} photos")
+    if (count := sum(path.suffix.lower() in SUFFIXES and not is_mask(path) for path in files)) > MOST:
+        raise PhotoError(too_many(folder, f"{count:,}"))
+    return files
+
+
+def listed(folder: Path, what: str) -> list[Path]:
+    """All files of ``folder`` (not of its subfolders) by name, hidden ones left out. Raises PhotoError where it is no folder with ``what``."""
     if not folder.exists():
-        raise PhotoError(f"{folder}: no such folder; give a folder with 1 to {MOST} photos")
+        raise PhotoError(f"{folder}: no such folder; give a folder with {what}")
     if not folder.is_dir():
-        raise PhotoError(f"{folder}: not a folder; put the photos into a folder and give its path")
+        raise PhotoError(f"{folder}: not a folder; put {what} into a folder and give its path")
     try:
         with os.scandir(folder) as entries:
             names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_file())
     except OSError as error:
         raise PhotoError(f"{folder}: cannot be read ({error.strerror}); mend its permissions") from None
-    photos = (name for name in names if not name.lower().endswith(MASK))
-    if (count := sum(os.path.splitext(name)[1].lower() in SUFFIXES for name in photos)) > MOST:
-        raise PhotoError(too_many(folder, f"{count:,}"))
     return [folder / name for name in names]
 
 

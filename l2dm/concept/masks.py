@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image, ImageChops
 
-from ..errors import PhotoError, because
+from ..errors import PhotoError
 from ..settings import OWN_MASKS
 from .decoding import Decoded, decoded
-from .folder import MASK, SUFFIXES
+from .folder import MASK, SUFFIXES, listed
 
 BESIDE, ALPHA = OWN_MASKS
 MOST_TOLD = 5
@@ -26,7 +26,11 @@ class Masks:
         if kind == BESIDE:
             self._keep(beside)
         elif kind not in ("", ALPHA):
-            self._keep(_listed(Path(kind).expanduser()))
+            self._keep(
+                listed(
+                    Path(kind).expanduser(), f"masks that have the photos' names, or say {BESIDE} or {ALPHA}"
+                )
+            )
 
     def _keep(self, files: list[Path]) -> None:
         for path in files:
@@ -81,17 +85,6 @@ class Masks:
         alone = [path for path in files if path not in self._used and path not in self._photos]
         more = [f"and {len(alone) - MOST_TOLD} more masks without a photo"] if len(alone) > MOST_TOLD else []
         return [f"{path}: a mask without a photo" for path in alone[:MOST_TOLD]] + more
-
-
-def _listed(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PhotoError(
-            f"masks = {folder}: no such folder; give a folder of masks with the photos' names, or {BESIDE}, or {ALPHA}"
-        )
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise PhotoError(f"{folder}: {because(error)}") from None
 
 
 def _checked(mask: Image.Image, place: Path) -> Image.Image:

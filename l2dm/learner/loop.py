@@ -133,7 +133,9 @@ class Learning:
             mixed = s.mixes * times - meetings if self.method.rehearse else s.mixes * times
             parts.append(self._mixes.rows("mix", mixed, 1 / batch, draw))
         if self.past.priors:
-            prompts, _, latents = past_rows(self.past.priors, batch, draw)
+            classes, entries, latents = past_rows(self.past.priors, batch, draw)
+            own = self.past.prior_prompts
+            prompts = [own[noun][entry] if noun in own else noun for noun, entry in zip(classes, entries)]
             parts.append(Rows("prior", s.prior_weight, latents, prompts))
         if meetings:
             weight = s.replay_weight * self.method.rehearse / batch

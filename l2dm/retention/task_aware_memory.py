@@ -21,7 +21,8 @@ DrawNumbers = Callable[[int, int], torch.Tensor]
 class Past:
     """What of the past a learning may use: prior latents (n, C, h, w) by class prompt; earlier concepts' pictures by token,
     and prompts (of the pictures one each; without pictures, of what is to be distilled); what a penalty ``kept``; latents of
-    ``companions`` by their words; earlier concepts' ``names``, "<rex> dog", by token."""
+    ``companions`` by their words; earlier concepts' ``names``, "<rex> dog", by token.
+    ``prior_prompts``: of a class prompt whose pictures have captions of their own, those, one each."""
 
     priors: dict[str, torch.Tensor] = field(default_factory=dict)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Past:
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
     companions: dict[str, torch.Tensor] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    prior_prompts: dict[str, list[str]] = field(default_factory=dict)
 
 
 def past_rows(

@@ -7,7 +7,7 @@ import time
 
 from .. import World
 from ..generation.picture import save_png
-from ..world.lesson import Progress
+from ..world.examining import Progress
 from .jobs import JobFolder
 
 #: Pictures of a concept while it is learnt.

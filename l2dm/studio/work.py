@@ -15,12 +15,11 @@ from typing import Any
 from .. import L2DMError, LearningStopped, World
 from ..concept.words import class_prompt
 from ..errors import (
-    LongWorkWarning,
+    TOLD,
     PromptError,
     PromptWarning,
     WorldError,
     WorldLocked,
-    WorldWarning,
     first_line,
 )
 from ..files import write_new
@@ -228,12 +227,12 @@ class _notes(warnings.catch_warnings):  # noqa: N801 - a context manager, used a
 
     def __enter__(self) -> None:
         super().__enter__()
-        for kind in (PromptWarning, LongWorkWarning, WorldWarning):
+        for kind in (PromptWarning, *TOLD):
             warnings.simplefilter("always", kind)
         others = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if not issubclass(category, (PromptWarning, LongWorkWarning, WorldWarning)):
+            if not issubclass(category, (PromptWarning, *TOLD)):
                 others(message, category, *rest)
             elif str(message) not in self.said:
                 self.said.add(str(message))

@@ -12,7 +12,8 @@ from ..memory import LongTerm, ShortTerm
 from ..settings import LearnSettings
 from ..threads import Threads
 from ..tuners.by_prompt import ByPrompt
-from .lesson import Lesson, OnProgress, Progress
+from .examining import OnProgress, Progress
+from .lesson import Lesson
 from .manifest import Version
 from .names import KEPT
 from .parcel import Parcel

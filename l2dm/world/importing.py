@@ -14,7 +14,7 @@ from ..errors import ExchangeError, TokenError, WorldError, out_of_memory
 from .arrival import Arrival
 from .bundle import opened
 from .draft import unfinished
-from .lesson import OnProgress
+from .examining import OnProgress
 from .manifest import Manifest, Version
 from .parcel import Parcel, Wanted, from_file, from_world
 from .store import remove_folder

@@ -6,24 +6,20 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from ..backbone import Backbone, clip_fingerprint
 from ..backbone.sites import reads_features
 from ..concept import Concept
-from ..concept.words import class_prompt
+from ..concept.class_pictures import ClassPictures
 from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
-from ..evaluation.examination import Score, drift, due, score, worst_loss
-from ..evaluation.flat import shown
-from ..generation import contact_sheet, draw
-from ..learner import Learning, Step, check_captions, check_masks, stop_signals
+from ..evaluation.examination import worst_loss
+from ..generation import contact_sheet
+from ..learner import Learning, check_captions, check_masks, stop_signals
 from ..memory import LongTerm, ShortTerm
 from ..methods import METHODS
 from ..processes import Processes
@@ -32,6 +28,7 @@ from ..threads import Threads
 from ..tuners import TUNERS
 from . import store
 from .draft import Draft
+from .examining import Examining, OnProgress, Progress
 from .following import begin
 from .manifest import Version, entry, folder_of, now
 from .names import KEPT, NOUNS, VECTORS, picture_file
@@ -45,24 +42,11 @@ if TYPE_CHECKING:
     from .world import World
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "report". While it learns ``step`` holds details, and
-    ``sample(n)`` draws n pictures of the concept as it is now, always from the same seeds; what is learnt stays the same to the last bit."""
-
-    stage: str
-    done: int
-    total: int
-    step: Step | None = None
-    sample: Callable[[int], list[Image.Image]] | None = None
-
-
-OnProgress = Callable[[Progress], None]
 #: Seconds after which a launcher has passed a Ctrl-C on to its processes.
 ECHO = 2.0
 
 
-class Lesson:
+class Lesson(Examining):
     """Teaches ``concept`` to a world whose lock is held."""
 
     #: What the journal calls it, and what that says beside token and noun.
@@ -94,6 +78,9 @@ class Lesson:
             name: value for name, value in settings.kept().items() if name not in ("threads", "device")
         }
         identity = {"concept": concept.digest, "settings": lasting, "parent": world.version}
+        self.own = ClassPictures.read(settings, concept.noun) if settings.class_pictures else None
+        if self.own:
+            identity["concept"] += f" {self.own.digest}"
         identity["earlier"] = {token: other.digest for token, other in self.earlier.items()}
         draft = Draft(world.path / "learning", identity)
         draft.check(discard)
@@ -120,7 +107,7 @@ class Lesson:
         self.drawn = sorted({*drawn, *(world.manifest.present.drawn if self.head else [])})
         self.before = {**self.baseline(backbone, long), **world.manifest.scores}
         past, short = gather(
-            world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier
+            world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier, self.own
         )  # fmt: skip
         try:
             new = backbone.word_vector(concept.noun)
@@ -235,76 +222,7 @@ class Lesson:
         known = self.world.manifest.clip_fingerprint
         return known or (clip_fingerprint(backbone.clip) if backbone.clip else "")
 
-    def due(self, backbone: Backbone, long: LongTerm) -> list[str]:
-        """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares with what is remembered."""
-        last = {token: score.version for token, score in self.world.manifest.scores.items()}
-        most = self.settings.report_concepts if backbone.clip else 0
-        return due([*self.world.concepts, self.concept.token], last, most)
-
-    def draw(self, backbone: Backbone, prompt: str, n: int = 0) -> list[Image.Image]:
-        """The examination's pictures of ``prompt``, or ``n`` of them, from the same seeds every time."""
-        s = self.settings
-        wanted = dataclasses.replace(
-            self.world.settings("generate"), n=n or max(1, s.previews), steps=s.prior_steps, seed=0
-        )
-        return draw(backbone, prompt, wanted)
-
     def sample(self, learning: Learning, n: int) -> list[Image.Image]:
         """Between two steps: pictures of what is being learnt, in the precision that it is learnt in."""
         with learning.engine.autocast():
             return self.draw(learning.backbone, f"a photo of {self.concept.name}", n)
-
-    def seen(self, backbone: Backbone, images: list[Image.Image]) -> np.ndarray:
-        """(images, d): their features, of which those of one colour have none."""
-        return shown(backbone.features.images(images), images).numpy()
-
-    def score(
-        self, backbone: Backbone, long: LongTerm, pictures: dict[str, list[Image.Image]], number: int
-    ) -> dict[str, Score]:
-        """Of the concepts in ``pictures``, against what is remembered of all."""
-        stored = {token: features.numpy() for token, features in long.features.items()}
-        return {
-            token: score(self.seen(backbone, images), token, stored, number)
-            for token, images in pictures.items()
-        }
-
-    def baseline(self, backbone: Backbone, long: LongTerm) -> dict[str, Score]:
-        """Where the gate is to compare an earlier concept that was never examined: its score before this lesson."""
-        if not self.settings.keep_if_forgetting_below:
-            return {}
-        known, concepts = self.world.manifest.scores, self.world.concepts
-        tokens = [token for token in self.due(backbone, long)[1:] if token not in known]
-        pictures = {token: self.draw(backbone, f"a photo of {token} {concepts[token]}") for token in tokens}
-        return self.score(backbone, long, pictures, self.world.version)
-
-    def examine(
-        self, backbone: Backbone, long: LongTerm, number: int
-    ) -> tuple[dict[str, Score], dict[str, float], dict[str, torch.Tensor], dict[str, list[Image.Image]]]:
-        """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
-        world = self.world
-        concepts = {**world.concepts, self.concept.token: self.concept.noun}
-        tokens = self.due(backbone, long) if self.settings.previews else []
-        asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.clip else []
-        nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
-        jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)
-        done = 0
-
-        def drawn(prompt: str) -> list[Image.Image]:
-            nonlocal done
-            images = self.draw(backbone, prompt)
-            done += 1
-            self.tell(Progress("report", done, jobs))
-            return images
-
-        pictures = {token: drawn(f"a photo of {token} {concepts[token]}") for token in tokens}
-        if backbone.clip is None:
-            return {}, {}, {}, pictures
-        scores, drifts = self.score(backbone, long, pictures, number), {}
-        for noun in asked:
-            if noun not in nouns:
-                with world.tuner.pretrained():
-                    nouns[noun] = torch.from_numpy(self.seen(backbone, drawn(class_prompt(noun))))
-            pictures[noun] = drawn(class_prompt(noun))
-            both = min(len(pictures[noun]), len(nouns[noun]))
-            drifts[noun] = drift(self.seen(backbone, pictures[noun])[:both], nouns[noun][:both].numpy())
-        return scores, drifts, nouns, pictures

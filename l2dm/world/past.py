@@ -8,10 +8,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..backbone import Backbone
 from ..concept import Concept
+from ..concept.class_pictures import ClassPictures
 from ..concept.words import COMPANIONS, article, class_prompt, file_stem
 from ..errors import SettingsError
 from ..learner import photo_latents
@@ -32,14 +34,20 @@ Tell = Callable[[str, int, int], None]
 def gather(
     world: Path, head: Recorded | None, long: LongTerm, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner,
     settings: LearnSettings, guidance_scale: float, tell: Tell, earlier: dict[str, Concept],
+    own: ClassPictures | None = None,
 ) -> tuple[Past, ShortTerm]:  # fmt: skip
     """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if any; ``long``
     holds an entry for each of ``concepts`` where there is a CLIP pair. ``earlier``:
-    the earlier concepts with their photos, for methods that learn from them; nothing of them is kept."""
+    the earlier concepts with their photos, for methods that learn from them; ``own``: pictures of the noun that are not to be drawn; nothing of
+    either is kept."""
     method, past = METHODS[settings.method], Past()
     if head is not None and names.KEPT in head:
         past.kept = head.tensors(names.KEPT)
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
+    if own is not None:
+        past.priors[class_prompt(concept.noun)] = _encoded(backbone, own, tell)
+        past.prior_prompts[class_prompt(concept.noun)] = list(own.prompts)
+        nouns = [noun for noun in nouns if noun != concept.noun]
     for noun in dict.fromkeys(nouns if settings.prior_weight else []):
         past.priors[class_prompt(noun)] = prior_latents(
             world, noun, backbone, tuner, settings, guidance_scale, tell
@@ -66,6 +74,16 @@ def gather(
         past.memory, past.prompts = short.latents, long.prompts
     past.names = {token: f"{token} {noun}" for token, noun in concepts.items()}
     return past, short
+
+
+def _encoded(backbone: Backbone, own: ClassPictures, tell: Tell) -> torch.Tensor:
+    """(n, C, h, w): latents of one's own pictures of a class, on the CPU."""
+    found = []
+    for picture in own.squares(backbone.side):
+        x = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        found.append(backbone.encode_pictures(x).cpu())
+        tell("prior", len(found), len(own.files))
+    return torch.cat(found)
 
 
 def companions(

@@ -9,7 +9,8 @@ from ..errors import SettingsError, TokenError, out_of_memory
 from ..methods import METHODS
 from ..processes import Processes
 from ..settings import LearnSettings
-from .lesson import Lesson, OnProgress
+from .examining import OnProgress
+from .lesson import Lesson
 from .manifest import Version
 
 if TYPE_CHECKING:

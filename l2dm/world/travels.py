@@ -9,9 +9,9 @@ from ..concept import Photos
 from ..concept.words import check_noun, check_token
 from ..errors import TokenError, os_errors
 from .bundle import read_bundle
+from .examining import OnProgress
 from .exporting import Export, export
 from .importing import Arrived, move, take
-from .lesson import OnProgress
 from .manifest import Version, entry
 from .parcel import Wanted
 from .renaming import version_renamed

@@ -31,9 +31,9 @@ from ..settings import GenerateSettings, LearnSettings
 from ..tuners import TUNERS
 from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
 from .drawing import generate
+from .examining import OnProgress
 from .following import follow
 from .founding import check_free, found
-from .lesson import OnProgress
 from .manifest import Manifest, Version, entry
 from .past import read_long_term
 from .teaching import teach
