@@ -224,6 +224,20 @@ def test_a_concept_moved_to_another_world_is_bit_identical_there(sd, tmp_path, p
         world.import_concept(place, "<ada>", **FEW)
 
 
+def test_a_concept_whose_lesson_a_repair_put_aside_moves_and_leaves_too(sd, tmp_path):
+    """How it was learnt is not known any more; what was learnt is."""
+    source, _ = sd
+    broken = copied(source, tmp_path / "broken")
+    (broken.path / "versions/0001/memory.json").write_text("x")
+    broken.repair()
+    assert list(broken.manifest.versions) == [2]
+    done = another(source, tmp_path / "world").import_concept(broken.path, "<rex>", **FEW)
+    assert (done.version.token, done.version.photos) == ("<rex>", 0)
+    told = json.loads((broken.export("<rex>", out=tmp_path / "out").folder / "export.json").read_text())
+    assert told["concepts"][0]["method"] == ""
+    assert broken.rename("<rex>", "<max>").photos == 0
+
+
 def test_concepts_of_another_base_or_of_shared_weights_do_not_move(sd, tmp_path):
     source, _ = sd
     other = taught("sd", tmp_path / "kv", "<ada>", method="custom-diffusion", prior_weight=0.0)
@@ -308,8 +322,8 @@ def test_a_renamed_concept_draws_the_same_pictures_and_undo_takes_its_name_back(
     assert set(prompts) == {"<max>", "<tom>"} and all("<max>" in prompt for prompt in prompts["<max>"])
     with pytest.raises(PromptError, match="not in this world"):
         drawn(world, "a <rex> dog")
-    with pytest.raises(WorldError, match="versions hold it under two names"):
-        world.purge("<max>")
+    plan = world.purge("<max>", dry=True)
+    assert (plan.removed, plan.rewritten) == ((1, 3), {2: 4})
     for taken in ("<tom>", "<max>"):
         with pytest.raises(TokenError, match="has one of this name already"):
             world.rename("<max>", taken)

@@ -250,6 +250,39 @@ def test_a_renaming_whose_version_is_put_aside_is_remembered(tmp_path):
     assert World.open(world.path).concepts == {"<tom>": "cat"}
 
 
+def test_a_version_that_alone_is_left_of_another_concept_stays(tmp_path):
+    """What taught <rex> was put aside; or all that had <rex>, so that a repair left it out of the rest."""
+    one = told(tmp_path / "one", "+<rex>", "+<tom>", "+<ada>")
+    (one.path / "versions/0001/memory.json").write_text("{}")
+    one.repair()
+    two = World.open(shutil.copytree(one.path, tmp_path / "two"))
+    one.purge("<tom>")
+    assert World.open(one.path).concepts == {"<rex>": "dog", "<ada>": "teddy bear"}
+    assert [v.token for v in one.manifest.versions.values()] == ["<rex>", "<ada>"]
+    assert leaks(one.path, "<tom>") == [] and not one.verify(deep=True).faults
+    two.purge("<rex>")
+    assert two.concepts == {"<tom>": "cat", "<ada>": "teddy bear"} and leaks(two.path, "<rex>") == []
+    three = told(tmp_path / "three", "+<rex>", "+<tom>")
+    for number in (1, 2):
+        (three.path / f"versions/{number:04d}/adapter-rex.safetensors").write_bytes(b"x")
+    assert three.repair().without == ["<rex>"]
+    three.purge("<rex>")
+    assert three.concepts == {"<tom>": "cat"} and leaks(three.path, "<rex>") == []
+    assert World.open(three.path).undo().token == "<tom>" and not three.verify().faults
+
+
+def test_a_name_taken_over_in_versions_that_are_put_aside(tmp_path):
+    """They are two concepts still, though the version left before them holds one of the two by the other's name."""
+    world = told(tmp_path / "w", "+<rex>", "~<rex><max>", "+<rex>", "+<tom>")
+    for number in (2, 3):
+        (world.path / f"versions/{number:04d}/memory.json").write_text("{}")
+    world.repair()
+    world.purge("<max>")
+    assert list(World.open(world.path).concepts) == ["<rex>", "<tom>"] and not world.verify().faults
+    world.purge("<tom>")
+    assert list(World.open(world.path).concepts) == ["<rex>"]
+
+
 def test_what_else_the_journal_says_of_it_goes(tmp_path):
     """What another was called where it came from; which of its files a repair put aside."""
     world = told(tmp_path / "w", "+<rex>", "+<tom>", "+<ada>")

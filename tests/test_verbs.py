@@ -27,8 +27,8 @@ TOKENS = st.sampled_from(list(NOUNS))
 
 
 class Verbs(RuleBasedStateMachine):
-    """``versions``: number -> parent, concepts and the concept that it learnt or forgot, as the world should have them; None before
-    ``init``. ``told``: concepts that its journal tells of."""
+    """``versions``: number -> parent, concepts, the concept that it learnt, renamed or forgot, and its tokens, as the world should have
+    them; None before ``init``. A concept is a number, so that one called otherwise is the same; ``concepts``: token -> it."""
 
     ground: Ground
 
@@ -37,7 +37,7 @@ class Verbs(RuleBasedStateMachine):
         self.place = self.ground.place / "machine"
         shutil.rmtree(self.place, ignore_errors=True)
         self.world, self.versions, self.head, self.counter, self.drawn = self.place / "world", None, 0, 0, 0
-        self.told = set()
+        self.concept = 0
         self.lesson = self.ground.place / "lesson.toml"
         lesson = {**LESSON, "method": "isolated-without-mixes", "steps": 1, "previews": 0}.items()
         self.lesson.write_text("[learn]\n" + "".join(f"{n} = {json.dumps(value)}\n" for n, value in lesson))
@@ -56,12 +56,19 @@ class Verbs(RuleBasedStateMachine):
         return answer.get("message", answer)
 
     def concepts_of(self, number):
-        return self.versions[number][1] if number else ()
+        return self.versions[number][1] if number else {}
 
-    def commit(self, concepts, token):
+    def commit(self, concepts, concept, *tokens):
         self.counter += 1
-        self.versions[self.counter] = self.head, concepts, token
+        self.versions[self.counter] = self.head, concepts, concept, tokens
         self.head = self.counter
+
+    def comes(self, token):
+        self.concept += 1
+        self.commit({**self.concepts, token: self.concept}, self.concept, token)
+
+    def without(self, *concepts):
+        return {t: c for t, c in self.concepts.items() if c not in concepts}
 
     def standing(self, number, gone):
         """The nearest version up to ``number`` that is not ``gone``."""
@@ -70,7 +77,9 @@ class Verbs(RuleBasedStateMachine):
         return number
 
     def put_aside(self, lost):
-        left = {n: (self.standing(p, lost), c, t) for n, (p, c, t) in self.versions.items() if n not in lost}
+        left = {
+            n: (self.standing(p, lost), *rest) for n, (p, *rest) in self.versions.items() if n not in lost
+        }
         self.head, self.versions = max(left, default=0) if self.head in lost else self.head, left
 
     @rule()
@@ -91,8 +100,7 @@ class Verbs(RuleBasedStateMachine):
         elif token in self.concepts:
             assert "learnt it already" in said
         else:
-            self.commit((*self.concepts, token), token)
-            self.told.add(token)
+            self.comes(token)
             assert said["version"] == self.head
 
     @precondition(lambda self: self.versions is not None)
@@ -100,7 +108,7 @@ class Verbs(RuleBasedStateMachine):
     def forget(self, token):
         said = self.run("forget", self.world, token)
         if token in self.concepts:
-            self.commit(tuple(t for t in self.concepts if t != token), token)
+            self.commit(self.without(self.concepts[token]), self.concepts[token], token)
             assert said["forgot"] == token
         else:
             assert "has not learnt it" in said
@@ -109,38 +117,95 @@ class Verbs(RuleBasedStateMachine):
     @rule()
     def undo(self):
         said = self.run("undo", self.world)
-        parent, concepts, token = self.versions.get(self.head, (0, (), ""))
+        parent, concepts, _, tokens = self.versions.get(self.head, (0, {}, 0, ()))
         if not self.head:
             assert "nothing to undo" in said
-        elif set(concepts) ^ set(self.concepts_of(parent)) != {token}:
-            assert f"more than {token}" in said
+        elif set(concepts) ^ set(self.concepts_of(parent)) != {*tokens}:
+            assert f"more than {tokens[-1]}" in said
         else:
             del self.versions[self.head]
             self.head = parent
             assert said["version"] == self.head
 
     @precondition(lambda self: self.versions is not None)
+    @rule(token=TOKENS, to=TOKENS)
+    def rename(self, token, to):
+        said = self.run("rename", self.world, token, to)
+        if token not in self.concepts:
+            assert "has learnt" in said
+        elif to in self.concepts:
+            assert "choose another token" in said
+        else:
+            concepts = {to if t == token else t: c for t, c in self.concepts.items()}
+            self.commit(concepts, self.concepts[token], token, to)
+            assert said["version"] == self.head
+
+    @precondition(lambda self: self.versions is not None)
+    @rule(token=TOKENS)
+    def export_and_import(self, token):
+        """Into the same world, in which it must have another name."""
+        file = self.place / "exported.zip"
+        file.unlink(missing_ok=True)
+        self.run("export", self.world, "--format", "world", "--out", file)
+        to = next((t for t in NOUNS if t not in self.concepts), token)
+        taken = ("--token", token, "--as", to, "--settings", self.lesson)
+        said = self.run("import", self.world, "--from", file, *taken)
+        if token not in self.concepts:
+            assert "has learnt" in said or "has a concept of this name" in said
+        elif to in self.concepts:
+            assert "has a concept of this name" in said
+        else:
+            self.comes(to)
+            assert said["version"] == self.head
+
+    @precondition(lambda self: self.versions is not None)
+    @rule()
+    def export_and_import_the_world(self):
+        file, copy = self.place / "world.zip", self.place / "copy"
+        file.unlink(missing_ok=True)
+        shutil.rmtree(copy, ignore_errors=True)
+        self.run("export", self.world, "--format", "world", "--out", file)
+        assert self.run("import", copy, file)["version"] == self.head
+        shutil.rmtree(self.world)
+        copy.rename(self.world)
+
+    @precondition(lambda self: self.versions is not None)
     @rule(token=TOKENS)
     def purge(self, token):
         said = self.run("forget", self.world, token, "--purge", "--yes")
-        if token not in self.told:
-            assert "has nothing of it" in said
+        last = {c: t for n in sorted(self.versions) for t, c in self.concepts_of(n).items()}
+        for _, _, concept, tokens in self.versions.values():
+            last.setdefault(concept, tokens[-1])
+        gone = {c for c, t in last.items() if t == token}
+        if "purged" not in said:
+            assert not gone and ("has nothing of it" in said or "now; purge that" in said)
             return
-        own = {n for n, version in self.versions.items() if version[2] == token}
-        first = min((n for n, (_, held, t) in self.versions.items() if token in (t, *held)), default=0)
-        later = [n for n in sorted(self.versions) if first and n > first and n not in own]
+
+        def left(number):
+            return {t: c for t, c in self.concepts_of(number).items() if c not in gone}
+
+        first = min(
+            (n for n in self.versions if gone & {*self.concepts_of(n).values(), self.versions[n][2]}),
+            default=10**6,
+        )
+        own = {n for n, (p, _, c, _) in self.versions.items() if c in gone and set(left(n)) <= set(left(p))}
+        later = [n for n in sorted(self.versions) if n >= first and n not in own]
         renamed = {n: number for number, n in enumerate(later, self.counter + 1)}
         self.counter += len(later)
-        self.versions, self.head = {
-            renamed.get(n, n): (
-                renamed.get(before := self.standing(p, own), before), tuple(t for t in c if t != token), learnt
-            )
-            for n, (p, c, learnt) in self.versions.items()
-            if n not in own
-        }, renamed.get(head := self.standing(self.head, own), head)  # fmt: skip
-        self.told.discard(token)
+        found = {}
+        for n, (p, _, concept, tokens) in self.versions.items():
+            if n in own:
+                continue
+            before = self.standing(p, own)
+            if concept in gone:
+                tokens = ([t for t in left(n) if t not in left(p)][-1],)
+                concept = left(n)[tokens[0]]
+            found[renamed.get(n, n)] = renamed.get(before, before), left(n), concept, tokens
+        head = self.standing(self.head, own)
+        self.versions, self.head = found, renamed.get(head, head)
         assert (said["purged"], said["version"]) == (token, self.head)
-        for file in self.world.rglob("*"):
+        names = [stay for stay in said["stays"] if f"the name {token}" in stay]
+        for file in self.world.rglob("*") if not names else ():
             assert f"-{token[1:-1]}." not in file.name and (
                 file.is_dir() or token.encode() not in file.read_bytes()
             )
@@ -175,14 +240,14 @@ class Verbs(RuleBasedStateMachine):
     @rule(data=st.data())
     def damage_a_concept_and_repair(self, data):
         """Of the present version the rest is kept, unless the newest whole version holds all of that."""
-        token = data.draw(st.sampled_from(self.concepts))
+        token = data.draw(st.sampled_from(list(self.concepts)))
         own = {n: self.world / f"versions/{n:04d}" / own_file(token) for n in self.versions}
         file = own[self.head]
         lost = {n for n, other in own.items() if other.exists() and other.samefile(file)}
         file.write_bytes(file.read_bytes()[:-1])
-        left = tuple(t for t in self.concepts if t != token)
+        left = self.without(self.concepts[token])
         if set(left) - set(self.concepts_of(max(set(self.versions) - lost, default=0))):
-            self.commit(left, token)
+            self.commit(left, self.concepts[token], token)
         self.put_aside(lost)
         assert self.run("repair", self.world)["version"] == self.head
 
@@ -197,7 +262,7 @@ class Verbs(RuleBasedStateMachine):
             assert not self.world.exists()
             return
         shown = self.run("show", self.world)
-        assert (shown["version"], tuple(c["token"] for c in shown["concepts"])) == (self.head, self.concepts)
+        assert (shown["version"], [c["token"] for c in shown["concepts"]]) == (self.head, list(self.concepts))
         assert say(["verify", str(self.world)])[0] == 0
         assert {int(p.name) for p in self.world.glob("versions/*")} == set(self.versions)
         assert not [*self.world.rglob(".part-*"), *self.world.glob("learning")]

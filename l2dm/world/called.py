@@ -27,8 +27,15 @@ class Called:
         return {line["version"]: (line["was"], line["token"]) for line in lines}
 
     @cached_property
-    def _undone(self) -> set[Any]:
-        return {line.get("version") for line in self.manifest.journal if line["action"] == "undo"}
+    def _changes(self) -> dict[int, list[tuple[str, str]]]:
+        """Version that was not taken back -> what came to be called otherwise in it, or came in ("" before)."""
+        found = {number: [pair] for number, pair in self._renames.items()}
+        for line in self.manifest.journal:
+            if line["action"] in ("learn", "import"):
+                found.setdefault(line.get("version", 0), []).append(("", line.get("token", "")))
+            elif line["action"] == "undo":
+                found.pop(line.get("version", 0), None)
+        return found
 
     @cached_property
     def _concepts(self) -> dict[tuple[int, str], _Concept]:
@@ -40,15 +47,13 @@ class Called:
         return found
 
     def _before(self, number: int, token: str) -> tuple[int, str]:
-        """The version before, and what the concept ``token`` of this one is called in it; versions between that a repair has put aside count."""
-        version = self.manifest.versions[number]
-        if version.token == token and number not in self._renames and token in version.concepts:
-            return 0, ""  # it is learnt here
-        for at in range(number, version.parent, -1):
-            old, new = self._renames.get(at, ("", ""))
-            if new == token and at not in self._undone:
-                token = old
-        return version.parent, token
+        """The version before, and what the concept ``token`` of this one is called in it, "" where it was learnt since. Versions between that
+        a repair has put aside are still in the journal."""
+        parent = self.manifest.versions[number].parent
+        for at in range(number, parent, -1):
+            for old, new in self._changes.get(at, ()):
+                token = old if new == token else token
+        return parent, token
 
     @cached_property
     def _last(self) -> dict[_Concept, str]:

@@ -137,7 +137,7 @@ class _Work:
 
     def told(self, kind: str) -> dict[str, Any]:
         manifest = self.world.manifest
-        lessons = {version.token: version for version in manifest.lineage()}
+        lessons = {token: manifest.teaching(token) for token in self.tokens}
         return {
             "format": kind, "created": now(), "software": f"l2dm {__version__}", "strength": self.strength, "loses": self.loses(kind),
             "base": {"name": manifest.base.rsplit("/", 1)[-1], "family": self.family.name, "sha256": manifest.fingerprint},
@@ -145,7 +145,7 @@ class _Work:
             "concepts": [
                 {"token": token, "noun": self.world.concepts[token], "trigger": f"{token} {self.world.concepts[token]}",
                  "prompt": self.triggers[token], "preview": f"{token[1:-1]}.png", "vectors": len(self.vectors[token].view(-1, self.vectors[token].shape[-1])),
-                 "method": lessons[token].settings.get("method", "")}
+                 "method": lesson.settings.get("method", "") if (lesson := lessons[token]) else ""}
                 for token in self.tokens
             ],
             "activation text": ", ".join(f"{token} {self.world.concepts[token]}" for token in self.tokens),

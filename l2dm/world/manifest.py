@@ -147,6 +147,10 @@ class Manifest:
             number = line[-1].parent
         return line[::-1]
 
+    def teaching(self, token: str) -> Version | None:
+        """The version that brought a present concept in, or gave it its token; None where a repair has put that aside."""
+        return next((v for v in reversed(self.lineage()) if v.token == token and token in v.concepts), None)
+
     def write(self, world: Path) -> None:
         """At one stroke; the copy first, so that it is never older than a damaged manifest."""
         try:

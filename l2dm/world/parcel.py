@@ -159,7 +159,7 @@ def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parc
         raise WorldError(
             f"{place}: it has learnt by {other.tuner}, {world.path} by {world.manifest.tuner}, which keeps a concept otherwise; move it to a fresh world"
         )
-    long, version = read_long_term(files), next(v for v in reversed(other.lineage()) if v.token == token)
+    long, version = read_long_term(files), other.teaching(token)
     if token in long.prompts and other.clip_fingerprint == world.manifest.clip_fingerprint:
         prompts = [_alone(prompt, token, check, other.concepts) for prompt in long.prompts[token]]
         remembered = LongTerm({check: long.features[token]}, {check: prompts})
@@ -168,8 +168,8 @@ def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parc
     facts = {"kind": "world", "was": token, "base": other.fingerprint}
     drawn = token in other.present.drawn
     return Parcel(
-        files.tensors("tokens.safetensors")[token], own, facts, [], remembered, drawn, version.photos
-    ), noun
+        files.tensors("tokens.safetensors")[token], own, facts, [], remembered, drawn, version.photos if version else 0
+    ), noun  # fmt: skip
 
 
 def _alone(prompt: str, token: str, to: str, concepts: dict[str, str]) -> str:

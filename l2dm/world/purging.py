@@ -43,8 +43,9 @@ class Purge:
     """What purging a concept does to a world."""
 
     called: Called
+    noun: str  # what others' prompts call it then
     nouns: frozenset[str]  # its own: no other concept has them
-    removed: tuple[int, ...]  # versions that only taught or forgot it
+    removed: tuple[int, ...]  # versions that did nothing but teach, rename or forget it
     rewritten: dict[int, int]  # versions that held it beside others -> their new numbers
     folders: tuple[str, ...]  # of the world that go whole
     lost: tuple[str, ...]  # what else goes with it
@@ -72,12 +73,14 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     told = [line for line in manifest.journal if called.tells(line)]
     if not (own or holding or told or draft == token):
         raise TokenError(_nothing(world, called))
-    later = [n for n in versions if n > min(own | holding, default=manifest.counter) and n not in own]
+    removed = {n for n in own if not _more(manifest, called, n)}
+    first = min(own | holding, default=manifest.counter + 1)
+    later = [n for n in versions if n >= first and n not in removed]
     _check_apart(world, manifest, token, later)
-    left = {noun for n, v in versions.items() if n not in own for noun in called.others(n, v).values()}
+    left = {noun for n, v in versions.items() if n not in removed for noun in called.others(n, v).values()}
     nouns = {versions[n].concepts[t] for n, tokens in called.names.items() for t in tokens}
     nouns |= {versions[n].noun for n in own} | {line["noun"] for line in told if "noun" in line}
-    nouns -= left
+    noun, nouns = min(nouns, default=""), nouns - left
     folders, lost = [], []
     if (world / "learning").exists() and (own or holding or draft == token):
         folders.append("learning")
@@ -92,7 +95,9 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
         if noun in map(file_stem, nouns) or (draft == token and noun not in used):
             folders.append(f"prior/{prior.name}")
     stays: list[str] = []
-    beside = {versions[n].token for n in later if _trained_beside(versions[n], called.names.get(n))}
+    beside = {
+        versions[n].token for n in later if n not in own and _trained_beside(versions[n], called.names.get(n))
+    }
     if beside:
         stays.append(f"the weights of {', '.join(sorted(beside))}, which were trained beside pictures of it")
     for now, found in called.elsewhere.items():
@@ -100,8 +105,15 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     stays += [f"{file}, which is not the world's own" for file in _foreign(world, manifest, folders)]
     numbers = range(manifest.counter + 1, manifest.counter + 1 + len(later))
     return Purge(
-        called, frozenset(nouns), tuple(sorted(own)), dict(zip(sorted(later), numbers)), tuple(folders), tuple(lost), tuple(stays)
+        called, noun, frozenset(nouns), tuple(sorted(removed)), dict(zip(sorted(later), numbers)), tuple(folders), tuple(lost), tuple(stays)
     )  # fmt: skip
+
+
+def _more(manifest: Manifest, called: Called, number: int) -> list[str]:
+    """Other concepts of a version that the one before it has not, as the versions that taught them were put aside."""
+    version = manifest.versions[number]
+    before = called.others(version.parent, manifest.versions[version.parent]) if version.parent else {}
+    return [token for token in called.others(number, version) if token not in before]
 
 
 def _nothing(world: Path, called: Called) -> str:
@@ -196,25 +208,23 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
     """Write a version's folder without the concept, under its new number."""
     old, fresh = manifest.versions[number], done.rewritten[number]
     folder, gone = folder_of(path, fresh), done.called.left_out(number, old)
-    noun = next(
-        v.concepts[tokens[0]] if (tokens := done.called.names.get(n)) else v.noun
-        for n, v in manifest.versions.items() if n in done.removed or n in done.called.names
-    )  # fmt: skip
+    nouns = {token: old.concepts.get(token, done.noun) for token in gone}
     source = manifest.recorded(path, number)
     for name in source.files:
         if name not in _KNOWN and not name.startswith(("adapter-", "concept-", "noun-")):
             raise WorldError(
                 f"{source.folder / name}: not known, so it may hold {done.called.token}; purge with the l2dm that made it"
             )
-    store.write_folder(
-        folder,
-        lambda place: copy_without(source, place, dict.fromkeys(gone, noun), done.nouns, pictures=True),
-    )
+    store.write_folder(folder, lambda place: copy_without(source, place, nouns, done.nouns, pictures=True))
     scores = {
         other: {**score, "version": done.rewritten.get(score["version"], score["version"])}
         for other, score in old.scores.items()
         if other not in gone
     }
+    if done.called.is_meant(number, old.token):
+        token = _more(manifest, done.called, number)[-1]
+        nothing = {"photos": 0, "seconds": 0.0, "settings": {}, "threads": [], "adopted": 0}
+        old = dataclasses.replace(old, token=token, noun=old.concepts[token], **nothing)
     return dataclasses.replace(
         old, version=fresh, parent=_standing(manifest, old.parent, done), scores=scores,
         concepts=done.called.others(number, old),

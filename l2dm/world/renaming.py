@@ -16,9 +16,9 @@ def version_renamed(world: Path, manifest: Manifest, old: str, new: str, head: R
     present, number = manifest.versions[manifest.head], manifest.counter + 1
     folder = folder_of(world, number)
     store.write_folder(folder, lambda place: _copy(head, place, old, new))
-    learnt = next((v for v in reversed(manifest.lineage()) if v.token == old), present)
+    learnt = manifest.teaching(old)
     return dataclasses.replace(
-        present, version=number, parent=manifest.head, created=now(), token=new, noun=present.concepts[old], photos=learnt.photos,
+        present, version=number, parent=manifest.head, created=now(), token=new, noun=present.concepts[old], photos=learnt.photos if learnt else 0,
         seconds=0.0, settings={}, threads=[], adopted=0, concepts={_called(t, old, new): noun for t, noun in present.concepts.items()},
         files=digests(folder), scores={_called(t, old, new): score for t, score in present.scores.items()},
         drawn=[_called(t, old, new) for t in present.drawn],
