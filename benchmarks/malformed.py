@@ -171,7 +171,7 @@ CASES = [
     Case("world: broken manifest", lambda p: _broken_world(p, lambda w: (w / "manifest.json").write_text("{")), ("manifest.json: not a readable manifest", "l2dm repair")),
     Case("world: from the future", lambda p: _broken_world(p, lambda w: _edit_manifest(w, format=99)), ("format 99",)),
     Case("world: weights missing", lambda p: _broken_world(p, lambda w: (w / "versions/0001/weights.safetensors").unlink()), ("missing", "l2dm verify")),
-    Case("world: weights changed", lambda p: _broken_world(p, lambda w: (w / "versions/0001/tokens.safetensors").write_bytes(b"x")), ("not what the manifest records", "l2dm verify")),
+    Case("world: weights changed", lambda p: _broken_world(p, lambda w: (w / "versions/0001/tokens.safetensors").write_bytes(b"x")), ("not what files.json records", "l2dm verify")),
     Case("base: no such folder", lambda p: ["init", str(p / "fresh"), "--base", str(p / "nobase")], ("nobase", "no such folder")),
     Case("base: no diffusers folder", lambda p: _bad_base(p, {"a.txt": ""}), ("model_index.json is missing", "give one, or a single")),
     Case("base: another pipeline", lambda p: _bad_base(p, {"model_index.json": '{"_class_name": "KandinskyPipeline"}'}), ("KandinskyPipeline", "l2dm knows Stable Diffusion")),

@@ -10,11 +10,11 @@ from PIL import Image
 
 from l2dm import World
 from l2dm.memory import LongTerm, ShortTerm
-from l2dm.world import store
+from l2dm.world.filling import Filling
 from l2dm.world.manifest import Manifest, Version, entry, folder_of
 from l2dm.world.names import NOUNS, picture_file
 from l2dm.world.past import write_long_term, write_short_term
-from l2dm.world.recorded import digests, write_recorded
+from l2dm.world.recorded import write_recorded
 from l2dm.world.renaming import version_renamed
 from l2dm.world.tensors import write_tensors
 from l2dm.world.weights import write_weights
@@ -58,17 +58,19 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
             short.features[name] = mark(f"{name} drawn in {number}", 2, 3)
             short.drawn_in[name] = number
 
-    def fill(place: Path) -> None:
-        write_weights(place, weights, head)
-        write_tensors(place / "tokens.safetensors", vectors)
-        write_tensors(place / NOUNS, {noun: mark(f"{noun} of the base") for noun in ever})
+    def fill(folder: Path) -> dict[str, str]:
+        place = Filling(folder, head)
+        write_weights(place, weights, concepts)
+        write_tensors(folder / "tokens.safetensors", vectors)
+        write_tensors(folder / NOUNS, {noun: mark(f"{noun} of the base") for noun in ever})
         write_long_term(place, long)
         write_short_term(place, short)
-        for name in (*concepts, *concepts.values()):
-            sheet(f"{name} at {number}").save(place / picture_file(name))
+        for name in shown:
+            sheet(f"{name} at {number}").save(folder / picture_file(name))
+        return place.linked
 
-    folder = folder_of(world.path, number)
-    store.write_folder(folder, fill)
+    shown = list(dict.fromkeys((*concepts, *concepts.values())))
+    record = write_recorded(folder_of(world.path, number), fill)
     for noun in dict.fromkeys(concepts.values()):
         prior = world.path / "prior" / f"{noun.replace(' ', '_')}-2x2"
         if not prior.exists():
@@ -79,8 +81,7 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
     score = {"likeness": 0.8 - 0.01 * number, "own": 1.0, "version": number}
     version = Version(
         number, manifest.head, "2026-01-01", token, NOUN[token], 2, 1.0, {"method": method}, concepts,
-        digests(folder), dict.fromkeys(concepts, score),
-        dict.fromkeys(concepts.values(), 0.01 * number),
+        scores=dict.fromkeys(concepts, score), drift=dict.fromkeys(concepts.values(), 0.01 * number), record=record, pictures=shown,
     )  # fmt: skip
     line = entry("learn", version=number, token=token, noun=NOUN[token])
     world.record(line, head=number, counter=number, versions={**manifest.versions, number: version})

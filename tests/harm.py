@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import functools
 import json
 import os
@@ -17,8 +18,10 @@ from families.folders import tiny_folder
 from tiny import tiny_clip
 
 from l2dm import LearningStopped, World
-from l2dm.world import recorded
-from l2dm.world.manifest import COPY, NAME
+from l2dm.world import recorded, store
+from l2dm.world.manifest import COPY, NAME, Manifest, Version, folder_of
+from l2dm.world.names import DRAWN, FEATURES, drawn_file, features_file
+from l2dm.world.tensors import write_tensors
 
 LESSON = {
     **QUICK,
@@ -59,8 +62,9 @@ def copied(target: Path) -> Path:
     """A copy of it."""
     shutil.copytree(taught(), target)
     versions = target / "world/versions"
-    (versions / "0002/adapter-rex.safetensors").unlink()  # copying made two of what was one
-    os.link(versions / "0001/adapter-rex.safetensors", versions / "0002/adapter-rex.safetensors")
+    for name in ("adapter-rex.safetensors", "memory-rex.safetensors"):
+        (versions / "0002" / name).unlink()  # copying made two of what was one
+        os.link(versions / "0001" / name, versions / "0002" / name)
     return target
 
 
@@ -85,7 +89,7 @@ def quarantined(world: Path) -> set[str]:
 
 
 def versions_hashes(world: Path) -> dict[str, str]:
-    return World.open(world).manifest.present.files
+    return World.open(world)._files.files
 
 
 def learning(place: Path) -> list[str]:
@@ -96,14 +100,41 @@ def learning(place: Path) -> list[str]:
     return ["learn", str(place / "world"), str(place / "photos"), *named]
 
 
-def older(world: Path) -> None:
-    """Make it a world of format 1: nothing but versions' files had checksums."""
+def older(world: Path, number: int = 1) -> None:
+    """Make it a world of an earlier format: what is remembered and what was drawn of all concepts in one file, and the manifest with all checksums of
+    versions' files. In format 1 nothing else had any."""
+    manifest = Manifest.read(world)
+    versions = {n: _older(world, manifest, n) for n in manifest.versions}
     for path in world.rglob(recorded.RECORD):
-        path.unlink()
-    (world / COPY).unlink()
-    known = json.loads((world / NAME).read_text())
-    del known["sha256"]
-    (world / NAME).write_text(json.dumps({**known, "format": 1}))
+        if number == 1 or path.parent.parent.name == "versions":
+            path.unlink()
+    dataclasses.replace(manifest, format=number, versions=versions).write(world)
+    if number == 1:
+        (world / COPY).unlink()
+        known = json.loads((world / NAME).read_text())
+        del known["sha256"]
+        (world / NAME).write_text(json.dumps(known))
+
+
+def _older(world: Path, manifest: Manifest, number: int) -> Version:
+    files, folder, version = (
+        manifest.recorded(world, number),
+        folder_of(world, number),
+        manifest.versions[number],
+    )
+    features = {t: files.tensors(features_file(t))["features"] for t in version.concepts}
+    drawn = {t: files.tensors(drawn_file(t)) for t in version.concepts if drawn_file(t) in files}
+    for name in files.files:
+        if name.startswith(("memory-", "short-term-")):
+            (folder / name).unlink()
+    write_tensors(folder / FEATURES, features)
+    if drawn:
+        write_tensors(
+            folder / DRAWN, {f"{kind}/{t}": x for t, own in drawn.items() for kind, x in own.items()}
+        )
+    (folder / recorded.RECORD).unlink()
+    digests = {path.name: store.digest(path) for path in sorted(folder.iterdir())}
+    return dataclasses.replace(version, files=digests, record="", pictures=[])
 
 
 def contents(folder: Path) -> set[bytes]:

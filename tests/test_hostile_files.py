@@ -111,7 +111,7 @@ def zips(whole: Path, place: Path):
     flipped[-1] ^= 1
     yield (
         written("flipped", files | {version: bytes(flipped)}),
-        "its content is not what the manifest records",
+        "its content is not what files.json records",
     )
     yield (
         written("fewer", {name: content for name, content in files.items() if name != version}),

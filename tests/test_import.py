@@ -19,6 +19,7 @@ from l2dm.backbone.sites import picture_layers
 from l2dm.errors import ExchangeError, PromptError, SettingsError, TokenError, WorldError
 from l2dm.report.card import card
 from l2dm.world.manifest import Manifest
+from l2dm.world.names import features_file
 from l2dm.world.repair import examine
 
 LAMP = "a photo of lamp dog"
@@ -111,7 +112,7 @@ def test_it_is_remembered_by_photos_where_there_are_some(sd, tmp_path):
     world = copied(source, tmp_path / "world")
     done = world.import_file(folder, token="<max>", noun="dog", photos=source.path.parent / "photos", **FEW)
     assert done.version.photos == 2 and done.version.drawn == []
-    assert len(world._files.tensors("memory.safetensors")["<max>"]) == 2
+    assert len(world._files.tensors("memory-max.safetensors")["features"]) == 2
 
 
 @pytest.mark.slow
@@ -201,7 +202,7 @@ def own(world: World, token: str) -> dict[str, torch.Tensor]:
     files = world._files
     found = {
         "vector": files.tensors("tokens.safetensors")[token],
-        "memory": files.tensors("memory.safetensors")[token],
+        "memory": files.tensors(features_file(token))["features"],
     }
     return found | {
         name.partition("/")[2]: t for name, t in files.tensors(f"adapter-{token[1:-1]}.safetensors").items()

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from harm import files_of, finish, flip, learning, older, quarantined, versions_hashes
 
 from benchmarks.malformed import call, state
@@ -27,6 +28,7 @@ def test_the_world_has_files_of_every_kind(place):
         NAME, COPY, "learning/000001/draft.json", "learning/000002/state.safetensors", "learning/000002/files.json",
         "prior/tree-4x1/latents.safetensors", "versions/0002/adapter-rex.safetensors", "versions/0002/memory.json",
         "versions/0002/nouns.safetensors", "versions/0002/short-term.json", "versions/0002/concept-tom.png",
+        "versions/0002/memory-rex.safetensors", "versions/0002/short-term-rex.safetensors", "versions/0002/files.json",
     }  # fmt: skip
     assert any(name.startswith("learning/memory-") for name in names)
 
@@ -34,10 +36,11 @@ def test_the_world_has_files_of_every_kind(place):
 def test_harm_to_any_file_is_named_with_a_way_out(place):
     world, rng = place / "world", random.Random(0)
     assert examine(world, deep=True).faults == []
-    shared = world / "versions/0002/adapter-rex.safetensors"
-    content = shared.read_bytes()
-    shared.unlink()
-    shared.write_bytes(content)
+    for name in ("adapter", "memory"):
+        shared = world / f"versions/0002/{name}-rex.safetensors"
+        content = shared.read_bytes()
+        shared.unlink()
+        shared.write_bytes(content)
     harms = [lambda path: flip(path, rng.randrange(8 * path.stat().st_size))] * 3
     for path in files_of(world):
         good = path.read_bytes()
@@ -65,21 +68,26 @@ def test_a_file_that_two_versions_share_is_said_to_ruin_both(place):
     assert len(found.faults) == 1 and "(one file of versions 1, 2)" in found.faults[0]
     assert (found.whole, found.lost, found.head, found.without) == ([], [1, 2], 3, ["<rex>"])
     with pytest.raises(WorldDamaged, match=r"0001/adapter-rex\.safetensors.*l2dm repair"):
-        World.open(place / "world", whole=False).undo()
+        World.open(place / "world").undo()
+    with pytest.raises(WorldDamaged, match=r"0002/adapter-rex\.safetensors.*l2dm repair"):
+        World.open(place / "world").generate("a <rex> dog", n=1, steps=1)
+    World.open(place / "world").generate("a <tom> dog", n=1, steps=1), "it reads none of that"
     assert Manifest.read(place / "world", whole=False).head == 2, "nothing is thrown away"
 
 
 def test_a_version_outlives_what_is_only_shown_or_drawn_again(place):
     world = place / "world"
-    for name in ("concept-tom.png", "short-term.safetensors", "nouns.safetensors"):
+    for name in ("concept-tom.png", "short-term-rex.safetensors", "nouns.safetensors"):
         flip(world / "versions/0002" / name, 999)
     with pytest.raises(WorldDamaged, match="l2dm repair"):
         World.open(world)
     World.open(world, whole=False).generate("a <rex> dog", n=1, steps=1), "it reads none of them"
     found = repair(world)
-    gone = ["concept-tom.png", "nouns.safetensors", "short-term.json", "short-term.safetensors"]
+    gone = ["concept-tom.png", "nouns.safetensors", "short-term-rex.safetensors"]
     assert (found.whole, found.spared, found.lost) == ([1], {2: gone}, [])
-    assert examine(world, deep=True).faults == [] and len(list((world / "quarantine").iterdir())) == 4
+    assert examine(world, deep=True).faults == [] and len(list((world / "quarantine").iterdir())) == 3
+    assert World.open(world).manifest.present.spared == gone
+    assert not World.open(world).manifest.present.shows("<tom>")
     assert finish(place, discard=True).version == 3 and list(World.open(world).concepts) == [
         "<rex>",
         "<tom>",
@@ -122,10 +130,10 @@ def test_damaged_priors_checkpoints_and_memories_are_made_anew(place, tmp_path):
     finish(tmp_path / "unbroken")
     memory = next((world / "learning").glob("memory-*"))
     flip(world / "prior/tree-4x1/latents.safetensors", 999)
-    flip(memory / "short-term.safetensors", 999)
+    flip(memory / "short-term-rex.safetensors", 999)
     flip(world / "learning/000002/state.safetensors", 9999)
     assert [f.split(": ")[0].removeprefix(str(world)) for f in examine(world).faults] == [
-        "/prior/tree-4x1/latents.safetensors", "/learning/000002/state.safetensors", f"/{memory.relative_to(world)}/short-term.safetensors",
+        "/prior/tree-4x1/latents.safetensors", "/learning/000002/state.safetensors", f"/{memory.relative_to(world)}/short-term-rex.safetensors",
     ]  # fmt: skip
     steps = []
     with pytest.warns(WorldWarning) as said:
@@ -154,9 +162,11 @@ def test_what_is_made_anew_is_said_in_one_line(place, monkeypatch, capsys):
     assert code == 0 and len(notes) == 1 and "tree-4x1/latents.safetensors" in notes[0], said
 
 
-def test_a_world_of_format_1_is_read_as_it_is_and_written_in_format_2(place):
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_world_of_an_earlier_format_is_read_as_it_is_and_written_in_this(place, number):
     world = place / "world"
-    older(world)
+    memory = World.open(world)._files.tensors("memory-rex.safetensors")["features"]
+    older(world, number)
     before = state(world)
     assert World.open(world).version == 2 and examine(world, deep=True).faults == []
     World.open(world).generate("a <rex> dog", n=1, steps=1)
@@ -164,7 +174,10 @@ def test_a_world_of_format_1_is_read_as_it_is_and_written_in_format_2(place):
     steps = []
     finish(place, on_progress=lambda p: steps.append(p.done) if p.step else None)
     assert steps == [3], "its checkpoint is taken up"
-    assert Manifest.read(world).format == 2 and examine(world).faults == []
+    assert Manifest.read(world).format == 3 and examine(world, deep=True).faults == []
+    assert torch.equal(World.open(world)._files.tensors("memory-rex.safetensors")["features"], memory)
+    assert World.open(world).undo().token == "<ada>"
+    assert World.open(world).undo().token == "<tom>" and list(World.open(world).concepts) == ["<rex>"]
     assert (world / "prior/tree-4x1" / recorded.RECORD).exists() and (world / COPY).exists()
 
 

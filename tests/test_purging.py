@@ -85,7 +85,7 @@ def same(one: World, other: World) -> bool:
         files = {
             (number[n], file): (world.path / f"versions/{n:04d}" / file).read_bytes()
             for n, v in world.manifest.versions.items()
-            for file in v.files
+            for file in world.manifest.recorded(world.path, n).files
             if not file.startswith(("short-term", "concept", "noun"))
         }
         line = [(v.token, v.concepts, number.get(v.parent)) for v in world.manifest.versions.values()]
@@ -347,7 +347,7 @@ def test_a_kill_at_any_file_operation(tmp_path, every):
             assert after.concepts == made.concepts and (place / "learning/000005").exists()
             assert all(
                 (place / "versions/0001" / f).read_bytes() == (made.path / "versions/0001" / f).read_bytes()
-                for f in made.manifest.versions[1].files
+                for f in made.manifest.recorded(made.path, 1).files
             )
             after.purge("<rex>")
         elif killed:

@@ -215,7 +215,7 @@ def test_a_stopped_lesson_recollects_once_and_ends_in_the_same_memory(late, phot
     late.learn(photos, token="<tom>", noun="cat", **settings, on_progress=lambda p: stages.append(p.stage))
     assert "memory" not in stages
     copy.learn(photos, token="<tom>", noun="cat", **settings)
-    assert late.manifest.present.files == copy.manifest.present.files
+    assert late._files.files == copy._files.files
 
 
 def test_the_gate_compares_with_what_was_never_examined(late, photos, monkeypatch):

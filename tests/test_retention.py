@@ -66,7 +66,7 @@ def test_what_ewc_keeps_lives_and_dies_with_its_version(photos, tmp_path):
     world.learn(photos, token="<rex>", noun="dog", **options)
     file = "kept.safetensors"
     first = load_file(world.path / "versions/0001" / file)
-    assert file in world.manifest.present.files
+    assert file in world._files
     terms = []
     world.learn(
         photos,
@@ -149,7 +149,7 @@ def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkey
     ) == len(past.memory["<rex>"])
     assert set(past.priors) == {"a photo of a dog", "a photo of a cat"}
     assert (
-        not any("short-term" in name for name in world.manifest.present.files)
+        not any("short-term" in name for name in world._files.files)
         and not (world.path / "learning").exists()
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from teaching import PROMPT, pixels, teach, weights
 
 from l2dm import World
 from l2dm.errors import PromptError, SettingsError, TokenError, WorldDamaged, WorldError
+from l2dm.world.manifest import Manifest
 
 
 def test_learning_commits_and_reopening_finds_the_same(world, photos):
@@ -132,13 +132,17 @@ def test_damage_is_named_and_undo_leads_out(world, photos):
 def test_the_manifest_tells_everything(world, photos):
     version = teach(world, photos)
     raw = json.loads((world.path / "manifest.json").read_text())
-    assert raw["format"] == 2 and raw["head"] == 1 and re.fullmatch("v2-[0-9a-f]{32}", raw["fingerprint"])
-    assert raw["versions"]["1"] == json.loads(json.dumps(dataclasses.asdict(version)))
-    assert set(version.files) == {
+    assert raw["format"] == 3 and raw["head"] == 1 and re.fullmatch("v2-[0-9a-f]{32}", raw["fingerprint"])
+    assert {"created", "token", "noun", "record", "settings", "concepts"} <= set(raw["versions"]["1"])
+    again = Manifest.read(world.path)
+    assert again.versions == {1: version} and again == world.manifest
+    files = again.recorded(world.path, 1).files
+    assert json.loads((world.path / "versions/0001/files.json").read_text())["files"] == files
+    assert set(files) == {
         "weights.safetensors",
         "adapter-rex.safetensors",
         "tokens.safetensors",
-        "memory.safetensors",
+        "memory-rex.safetensors",
         "memory.json",
     }
 
@@ -146,7 +150,7 @@ def test_the_manifest_tells_everything(world, photos):
 def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
     options = {"method": "l2dm", "candidates": 2, "budget": 6, "steps": 2}
     teach(world, photos, **options)
-    assert "short-term.json" not in world.manifest.present.files, "there is no past yet"
+    assert "short-term.json" not in world._files, "there is no past yet"
     stages = []
     world.learn(
         photos,
@@ -160,7 +164,7 @@ def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
     assert json.loads((files / "short-term.json").read_text()) == {"<rex>": 2, "<tom>": 2}, (
         "the budget buys an old task beside the new one"
     )
-    assert load_file(files / "short-term.safetensors")["latents/<rex>"].shape == (3, 4, 8, 8), (
+    assert load_file(files / "short-term-rex.safetensors")["latents"].shape == (3, 4, 8, 8), (
         "one entry for each photo"
     )
     assert "memory" in stages and not (world.path / "learning").exists()
@@ -214,7 +218,7 @@ def test_files_that_are_not_recorded_are_not_loaded(world, photos):
     teach(world, photos)
     version = world.path / "versions/0001"
     assert len({file.stat().st_mode for file in version.iterdir()}) == 1, "the umask's mode for all"
-    shutil.copy(version / "memory.safetensors", version / "adapter-rex.sync-conflict.safetensors")
+    shutil.copy(version / "memory-rex.safetensors", version / "adapter-rex.sync-conflict.safetensors")
     World.open(world.path).backbone()
-    shutil.copy(version / "memory.safetensors", version / "kept.safetensors")
+    shutil.copy(version / "memory-rex.safetensors", version / "kept.safetensors")
     assert "kept.safetensors" not in World.open(world.path).manifest.recorded(world.path, 1)

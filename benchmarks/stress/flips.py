@@ -32,7 +32,7 @@ EMPTY = (".lock",)
 def kind_of(name: str) -> str:
     """``versions/0002/adapter-rex.safetensors`` -> ``versions/*/adapter-*.safetensors``."""
     name = re.sub(r"/(\d{4,6}|memory-\w+|[\w-]+-\d+x\d+)/", "/*/", name)
-    return re.sub("(adapter|concept|noun)-[^/]+(?=[.])", r"\1-*", name)
+    return re.sub("(adapter|concept|noun|memory|short-term)-[^/]+(?=[.])", r"\1-*", name)
 
 
 def flip(path: Path, rng: random.Random) -> str:

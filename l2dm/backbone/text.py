@@ -66,6 +66,18 @@ class Text:
         vectors = torch.cat([reader.tokens(i)[0] for reader, i in zip(self.readers, ids)], -1).detach()
         return vectors if len(vectors) > 1 else vectors[0]
 
+    def add_tokens(self, vectors: dict[str, torch.Tensor]) -> None:
+        """``add_token`` each; new ones are made known to the tokenizers together, which for hundreds takes a hundredth of the time."""
+        for reader in self.readers:
+            new = [(token, v) for token, v in vectors.items() if not reader.own_ids(token)]
+            several = [
+                [token, *(f"{token}_{i}" for i in range(1, len(v) if v.dim() == 2 else 1))]
+                for token, v in new
+            ]
+            add_tokens(reader.tokenizer, [name for names in several for name in names])
+        for token, vector in vectors.items():
+            self.add_token(token, vector)
+
     def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
         """Give ``token`` ``vector``, of the shape that ``own_vector`` has, or a new one ``(width,)`` or ``(n, width)``; returns the (frozen)
         parameter. Raises BaseModelError where the base's pipeline reads no token of several vectors."""

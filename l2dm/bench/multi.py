@@ -90,7 +90,7 @@ def learnt(world: World, subjects: Subjects) -> list[Subject]:
 def described(world: World) -> dict[str, Any]:
     """Which world it is, and with which settings its last concept was learnt."""
     present = world.manifest.present if world.version else None
-    files, learn = (present.files, present.settings) if present else ({}, {})
+    files, learn = (world._files.files, present.settings) if present else ({}, {})
     return {"version": world.version, "concepts": world.concepts, "files": files, "learn": learn}
 
 

@@ -58,8 +58,8 @@ def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Imag
     for version in reversed(manifest.lineage()):
         if name.startswith("<") and name not in version.concepts:
             break
-        files = manifest.recorded(world, version.version)
-        if picture_file(name) in files and len(found) < 2:
+        if version.shows(name) and len(found) < 2:
+            files = manifest.recorded(world, version.version)
             found.append((version.version, files.picture(picture_file(name))))
     return found[::-1]
 

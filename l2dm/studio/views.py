@@ -60,7 +60,7 @@ def _card(token: str, noun: str, line: list[Version]) -> Card:
     for version in since:
         if score := version.scores.get(token):
             strength[score["version"]] = round(100 * score["likeness"], 1)
-    preview = next((v.version for v in reversed(since) if picture_file(token) in v.files), 0)
+    preview = next((v.version for v in reversed(since) if v.shows(token)), 0)
     own = line[learnt] if line and line[learnt].token == token else None
     return Card(token, noun, own, preview, sorted(strength.items()))
 
@@ -98,7 +98,7 @@ def versions(manifest: Manifest) -> list[Stop]:
 def sheet(world: Repository, number: int, name: str, cell: int | None = None) -> bytes:
     """The PNG of the examination's pictures of a token or noun at a version: all, or one. Raises WorldError where it has none."""
     manifest = world.manifest
-    if number not in manifest.versions or picture_file(name) not in manifest.versions[number].files:
+    if number not in manifest.versions or not manifest.versions[number].shows(name):
         raise WorldError(f"{world.path}: version {number} has no pictures of {name}")
     files = manifest.recorded(world.path, number)
     if cell is None:

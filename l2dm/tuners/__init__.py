@@ -11,7 +11,7 @@ from .spectral import Spectral
 from .stacked import Stacked
 from .switched import Switched
 from .task_token import TaskToken
-from .tuner import Tuner
+from .tuner import ReadAdapter, Tuner
 from .widening import Widening
 
 #: Tuners by the name that worlds and settings use.
@@ -20,4 +20,4 @@ TUNERS: dict[str, type[Tuner]] = {
     "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "isolated": Isolated, "switched": Switched,
 }  # fmt: skip
 
-__all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "Tuner"]
+__all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "ReadAdapter", "Tuner"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import torch
 
 from ..backbone import Backbone
-from .tuner import Tuner
+from .tuner import ReadAdapter, Tuner
 
 
 class Beside(Tuner):
@@ -45,7 +46,9 @@ class Beside(Tuner):
             for name, t in self.now.items()
         }
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load(
+        self, state: dict[str, torch.Tensor], later: Mapping[str, ReadAdapter] = MappingProxyType({})
+    ) -> None:
         device = self.backbone.device
         self.now, self.parameters = {name: t.to(device) for name, t in state.items()}, {}
 

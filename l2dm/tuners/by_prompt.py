@@ -44,7 +44,9 @@ class ByPrompt(LowRank):
         backbone.denoiser.register_forward_pre_hook(self._look)
 
     def teaching(self, tokens: Sequence[str]) -> list[str]:
-        return [name for name in self.adapters if name in tokens]
+        found = [name for name in self.adapters if name in tokens]
+        self.at_hand(found)
+        return found
 
     def age(self, adapter: str) -> int | str:
         return self.backbone.tokens.places([adapter])[0]
@@ -70,6 +72,8 @@ class ByPrompt(LowRank):
     def switch(self, reading: Conditioning) -> None:
         """Before a forward of the denoiser that reads ``reading``. ``at_words``: its gates (B, length, adapters). ``on``: the adapters
         that act in it, by number and name; found here, so that no layer asks all the others."""
+        if self.later:
+            self.at_hand(self.said(reading))
         self.at_words = self.gates(reading).to(reading.features)
         self.on = self.acting_in(self.at_words.flatten(0, 1))
 
@@ -100,13 +104,35 @@ class ByPrompt(LowRank):
             for part, reader in enumerate(self.backbone.row)
         }
 
+    def said(self, reading: Conditioning) -> list[str]:
+        """The adapters whose concepts the batch names, or reads the tokens of."""
+        known, named = self.backbone.tokens.places(self.adapters), set()
+        if reading.named is not None:
+            named = set(reading.named.any(0).nonzero().flatten().tolist())
+        read = self._read_in(reading.ids)
+        return [name for name, place in zip(self.adapters, known) if place in named or name in read]
+
+    def _read_in(self, ids: torch.Tensor) -> set[str]:
+        """The adapters whose tokens stand in ``ids`` (B, length)."""
+        row, found = self.backbone.row, set()
+        for reader, part in zip(row, ids.split([reader.length for reader in row], 1)):
+            there, known = set(part.unique().tolist()), reader.tokens.ids
+            found |= {name for name in self.adapters if known[name][0] in there}
+        return found
+
     def words(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B, length, adapters) of bool: each concept's own words."""
-        row, marks = self.backbone.row, []
-        for part, (reader, read) in enumerate(zip(row, ids.split([reader.length for reader in row], 1))):
-            nouns = {name: self.now[self._noun(name, part)].tolist() for name in self.adapters}
-            marks.append(torch.stack([own_words(read, reader.tokens.ids[n], nouns[n]) for n in nouns], -1))
-        return torch.cat(marks, 1)
+        """(B, length, adapters) of bool: each concept's own words. Only those are looked for that stand in ``ids`` at all."""
+        row, read = self.backbone.row, self._read_in(ids)
+        marks = torch.zeros(*ids.shape, len(self.adapters), dtype=torch.bool, device=ids.device)
+        spans = zip(
+            marks.split([reader.length for reader in row], 1), ids.split([reader.length for reader in row], 1)
+        )
+        for part, (reader, (mark, own)) in enumerate(zip(row, spans)):
+            for i, name in enumerate(self.adapters):
+                if name in read:
+                    noun = self.now[self._noun(name, part)].tolist()
+                    mark[..., i] = own_words(own, reader.tokens.ids[name], noun)
+        return marks
 
     @staticmethod
     def _noun(token: str, part: int) -> str:

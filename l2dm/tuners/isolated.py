@@ -10,16 +10,50 @@ likeness. Adapters are what grows with k, so they are kept in float16, in memory
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
 import torch
 
 from ..backbone import Conditioning
 from ..backbone.sites import text_layers
 from ..errors import SettingsError
 from .by_prompt import ByPrompt
+from .tuner import ReadAdapter
 
 
 class Isolated(ByPrompt):
-    """Each concept's adapter acts at its own words."""
+    """Each concept's adapter acts at its own words, and is read when a prompt first says them."""
+
+    by_need = True
+
+    def load(
+        self, state: dict[str, torch.Tensor], later: Mapping[str, ReadAdapter] = MappingProxyType({})
+    ) -> None:
+        self.later, self._read = dict(later), {}
+        super().load(state, later)
+
+    def at_hand(self, tokens: Iterable[str]) -> None:
+        """Into whatever ``now`` is, which may be a teacher's."""
+        for token in tokens:
+            if token not in self.later or f"{token}/noun" in self.now:
+                continue
+            if token not in self._read:
+                device = self.backbone.device
+                self._read[token] = {name: t.to(device) for name, t in self.later[token]().items()}
+                self._stand_beside_all(self._read[token])
+            self.now.update(self._read[token])
+
+    @contextmanager
+    def pretrained(self) -> Iterator[None]:
+        later, self.later = self.later, {}
+        try:
+            with self.holding({}):
+                yield
+        finally:
+            self.later = later
+            self.now = self.now
 
     def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         """Raises SettingsError where keys and values are no word's own."""

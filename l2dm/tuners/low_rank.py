@@ -10,8 +10,9 @@ row and word by word (``by_prompt``), which peft's named adapters, switched for 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from ..concept import Concept
 from ..settings import LearnSettings
 from .beside import Beside
 from .factors import Factors, side_by_side
+from .tuner import ReadAdapter
 
 
 class _Added(torch.nn.Module):
@@ -108,13 +110,19 @@ class LowRank(Beside):
         rows = rows_of(self.backbone.denoiser, name)
         setattr(holder, own, _Added(self.wrapped[name], name, self, name in self.readers, rows))
 
-    def load(self, state: dict[str, torch.Tensor]) -> None:
+    def load(
+        self, state: dict[str, torch.Tensor], later: Mapping[str, ReadAdapter] = MappingProxyType({})
+    ) -> None:
+        self._stand_beside_all(state)
+        super().load(state, later)
+
+    def _stand_beside_all(self, state: Iterable[str]) -> None:
+        """Beside every layer that an adapter of ``state`` changes; one that came from elsewhere may change any."""
         for name in [
             name.partition("/")[2].removesuffix(".down") for name in state if name.endswith(".down")
         ]:
             if name not in self.wrapped:
                 self._stand_beside(name)
-        super().load(state)
 
     def chosen(self, denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
         """The layers that adapters stand beside."""
@@ -128,7 +136,8 @@ class LowRank(Beside):
     def now(self, state: dict[str, torch.Tensor]) -> None:
         """``adapters``: their names in the order of learning, whatever the order in ``state``: sums depend on it in the last bit."""
         self._now = state
-        self.adapters = sorted({name.split("/")[0] for name in state if name.endswith(".down")}, key=self.age)
+        named = {name.split("/")[0] for name in state if name.endswith(".down")}
+        self.adapters = sorted(named.union(self.later), key=self.age)
 
     def age(self, adapter: str) -> int | str:
         """What grows from adapter to adapter."""

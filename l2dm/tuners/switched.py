@@ -74,6 +74,7 @@ class Switched(Isolated):
             acting = dict(self.on)
             idle = [(i, name) for i, name in enumerate(self.adapters) if i not in acting]
             self.on = sorted(self.on + idle[: max(0, self.most - len(acting))])
+            self.at_hand(name for _, name in self.on)
             self.whole = {i: self.whole.get(i, whole[:, i, None]) for i, _ in self.on}
         self.joined, self.together, self.pictures = training and len(self.on) > 1, {}, whole
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
 
 import torch
 
@@ -12,6 +13,9 @@ from ..concept import Concept
 from ..errors import SettingsError
 from ..settings import LearnSettings
 from .factors import Factors
+
+#: Reads a concept's own tensors.
+ReadAdapter = Callable[[], dict[str, torch.Tensor]]
 
 
 class Tuner:
@@ -24,8 +28,13 @@ class Tuner:
     parameters: dict[str, torch.nn.Parameter]
     #: Whether any of the backbone's own weights are changed.
     changes_weights = True
+    #: Whether a concept's own tensors are read only when they are to act.
+    by_need = False
     #: What a concept loses where this tuner does not read its prompts; "" where nothing.
     loses = ""
+
+    #: Of concepts whose own tensors were not read yet, what reads them.
+    later: Mapping[str, ReadAdapter] = MappingProxyType({})
 
     def __init__(self, backbone: Backbone):
         if self.changes_weights:
@@ -53,10 +62,16 @@ class Tuner:
         return {name: t.cpu() for name, t in self.values().items()}
 
     @torch.no_grad()
-    def load(self, state: dict[str, torch.Tensor]) -> None:
-        """Put ``state`` (from ``state()``) in place; an empty state means the pretrained values."""
+    def load(
+        self, state: dict[str, torch.Tensor], later: Mapping[str, ReadAdapter] = MappingProxyType({})
+    ) -> None:
+        """Put ``state`` (from ``state()``) in place; an empty state means the pretrained values. ``later``: of concepts whose own tensors
+        are not in it, what reads them, with a tuner that reads them ``by_need``."""
         for name, p in self.parameters.items():
             p.copy_(state[name] if state else self.pretrained_values[name])
+
+    def at_hand(self, tokens: Iterable[str]) -> None:
+        """Read what ``tokens`` have of their own, where it was not yet."""
 
     def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
         """What ``tokens`` teach the denoiser's layers, by name, as it acts where their prompts' own words are all that is read.

@@ -60,7 +60,7 @@ class Arrival(Lesson):
             backbone.add_token(concept.token, parcel.vectors)
             if parcel.weights:
                 nouns = world.tuner.nouns(concept) if isinstance(world.tuner, ByPrompt) else {}
-                world.tuner.load({**world.tuner.state(), **nouns, **parcel.weights})
+                world.tuner.load({**world.tuner.state(), **nouns, **parcel.weights}, world.tuner.later)
             self.remember(backbone, long, scale)
             return self.commit(backbone, long, short, kept, time.monotonic() - began, 0)
         finally:

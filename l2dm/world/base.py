@@ -17,8 +17,9 @@ from ..backbone import (
     find_clip,
     matches,
 )
-from ..errors import BaseMissing, WorldError
+from ..errors import BaseMissing, WorldDamaged, WorldError
 from .manifest import Manifest
+from .names import PROMPTS
 
 
 def recorded(place: str | Path) -> str:
@@ -93,13 +94,21 @@ def chosen_clip(source: Source, clip: str) -> str:
 def with_clip(world: Path, manifest: Manifest, clip: str, found: str) -> dict[str, Any]:
     """The manifest's changes for a CLIP model of fingerprint ``found``. Raises WorldError when the world's memory is of another."""
     known = manifest.clip_fingerprint
-    remembers = any("memory.json" in version.files for version in manifest.versions.values())
+    remembers = any(_remembers(world, manifest, number) for number in manifest.versions)
     if remembers and found and known and found != known:
         raise WorldError(
             f"{world}: its concepts are remembered by features of another CLIP model than {clip} (expected {known}, found {found}); "
             f"{_tell(world, 'clip')}"
         )
     return {"clip": clip, "clip_fingerprint": found or (known if remembers else "")}
+
+
+def _remembers(world: Path, manifest: Manifest, number: int) -> bool:
+    """Whether a version holds features of a CLIP model, or may hold them where it is damaged."""
+    try:
+        return PROMPTS in manifest.recorded(world, number)
+    except WorldDamaged:
+        return True
 
 
 def _tell(world: Path, what: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ..files import replace, scratch_in, sync
 from . import store
 from .founding import check_free
 from .manifest import COPY, NAME, Manifest, folder_of, steadily
+from .recorded import RECORD, Recorded
 from .schema import MOST_BYTES, MOST_ENTRIES
 
 _INSIDE = re.compile(r"versions/[0-9]{4,9}/[^/\\]{1,200}")
@@ -35,12 +36,17 @@ def write_bundle(world: Path, target: Path) -> None:
 
 
 def _pack(world: Path, manifest: Manifest, scratch: Path) -> None:
+    """A file that several versions have is packed with the first of them."""
+    done = set()
     with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as packed:
         packed.writestr(NAME, store.read(world / NAME))
-        for number, version in manifest.versions.items():
-            files = manifest.recorded(world, number)
-            for name in version.files:
-                packed.writestr(f"versions/{number:04d}/{name}", files.read(name))
+        for number in manifest.versions:
+            files, folder = manifest.recorded(world, number), f"versions/{number:04d}"
+            if files.by == RECORD:
+                packed.writestr(f"{folder}/{RECORD}", store.read(files.folder / RECORD))
+            for name in [name for name, digest in files.files.items() if (name, digest) not in done]:
+                packed.writestr(f"{folder}/{name}", files.read(name))
+            done |= files.files.items()
     with zipfile.ZipFile(scratch) as packed:
         if packed.read(NAME) != store.read(world / NAME):
             raise WorldDamaged(f"{world / NAME}: changed meanwhile; try again")
@@ -88,24 +94,38 @@ def _unpack(path: Path, packed: zipfile.ZipFile, entries: list[zipfile.ZipInfo],
     for name in (COPY, NAME):
         (folder / name).write_bytes(packed.read(NAME))
     manifest = Manifest.of(folder / NAME, f"{path} is not whole: fetch it again")
-    told = {
-        f"versions/{number:04d}/{name}"
-        for number, version in manifest.versions.items()
-        for name in version.files
-    }
-    found = {entry.filename for entry in entries} - {NAME}
-    if odd := sorted(told ^ found):
-        raise ExchangeError(
-            f"{path}: {odd[0][:80]!r} is {'missing' if odd[0] in told else 'not in its manifest'}; fetch it again"
-        )
-    for name in sorted(told):
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(packed.read(name))
+    left, first = {entry.filename for entry in entries} - {NAME}, {}
+
+    def take(number: int, name: str, before: Path | None = None) -> Path:
+        """Write a version's file, or link it to the one that a version ``before`` has."""
+        inner, place = f"versions/{number:04d}/{name}", folder_of(folder, number) / name
+        if inner in left:
+            left.remove(inner)
+            place.write_bytes(packed.read(inner))
+        elif before:
+            store.link(before, place)
+        else:
+            raise ExchangeError(f"{path}: {inner[:80]!r} is missing; fetch it again")
+        return place
+
     for number in manifest.versions:
-        for name, why in manifest.recorded(folder, number).broken():
-            place = folder_of(Path("."), number) / name
-            raise ExchangeError(f"{path}: {place.as_posix()}: {why}; fetch it again")
+        folder_of(folder, number).mkdir(parents=True)
+        if manifest.format > 2:
+            take(number, RECORD)
+        files = _sound(path, lambda n=number: manifest.recorded(folder, n))
+        for name, digest in files.files.items():
+            first[name, digest] = take(number, name, first.get((name, digest)))
+        for name, why in files.broken():
+            raise ExchangeError(f"{path}: versions/{number:04d}/{name}: {why}; fetch it again")
+    if left:
+        raise ExchangeError(f"{path}: {min(left)[:80]!r} is not in its manifest; fetch it again")
+
+
+def _sound(path: Path, work: Callable[[], Recorded]) -> Recorded:
+    try:
+        return work()
+    except WorldDamaged as damage:
+        raise ExchangeError(f"{path} is not whole ({damage}); fetch it again") from None
 
 
 @contextmanager

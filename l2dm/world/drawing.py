@@ -40,7 +40,8 @@ def generate(
         personal_tokens(text, world.concepts)
     prompt = without_escapes(asked)
     settings = dataclasses.replace(settings, negative_prompt=without_escapes(settings.negative_prompt))
-    backbone = world.backbone(settings.precision, settings.device, settings.offload)
+    said = [token for token in world.concepts if token in prompt or token in settings.negative_prompt]
+    backbone = world.backbone(settings.precision, settings.device, settings.offload, said)
     for text in (prompt, settings.negative_prompt):
         personal_tokens(text, world.concepts)  # once more: another process may have taken one back meanwhile
         check_length(text, backbone)

@@ -117,7 +117,7 @@ class _Work:
         """A PNG: the last examination's pictures, or one that is drawn for it."""
         for number in sorted(self.world.manifest.versions, reverse=True):
             version = self.world.manifest.versions[number]
-            if token in version.concepts and picture_file(token) in version.files:
+            if token in version.concepts and version.shows(token):
                 return self.world.manifest.recorded(self.world.path, number).read(picture_file(token))
         return self.world.generate(self.triggers[token], n=1)[0].png()
 

@@ -26,16 +26,16 @@ from ..processes import Processes
 from ..settings import LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
-from . import store
 from .draft import Draft
 from .examining import Examining, OnProgress, Progress
+from .filling import Filling
 from .following import begin
 from .manifest import Version, entry, folder_of, now
 from .names import KEPT, NOUNS, VECTORS, picture_file
 from .past import gather, read_long_term, remember, write_long_term, write_short_term
 from .recollection import recollect
-from .recorded import digests
-from .tensors import write_tensors
+from .recorded import write_recorded
+from .tensors import as_bytes, write_tensors
 from .weights import write_weights
 
 if TYPE_CHECKING:
@@ -185,24 +185,25 @@ class Lesson(Examining):
         if (most := self.settings.keep_if_forgetting_below) and loss > most:
             raise NotKept(concept.token, loss, most)
 
-        def fill(folder: Path) -> None:
-            write_weights(folder, world.tuner.state(), self.head)
+        def fill(folder: Path) -> dict[str, str]:
+            place = Filling(folder, self.head)
+            write_weights(place, world.tuner.state(), world.concepts)
             write_tensors(folder / VECTORS, vectors)
-            write_long_term(folder, long)
-            write_short_term(folder, short)
+            write_long_term(place, long)
+            write_short_term(place, short)
             if kept:
                 write_tensors(folder / KEPT, kept)
             if nouns:
-                write_tensors(folder / NOUNS, nouns)
+                place.put(NOUNS, as_bytes(nouns, NOUNS))
             for name, drawn in pictures.items():
                 contact_sheet(drawn).save(folder / picture_file(name))
+            return place.linked
 
-        folder = folder_of(world.path, number)
-        store.write_folder(folder, fill)
+        record = write_recorded(folder_of(world.path, number), fill)
         version = Version(
             version=number, parent=world.version, created=now(), token=concept.token, noun=concept.noun,
             seconds=round(seconds, 2), **self.record_of(), concepts={**world.concepts, concept.token: concept.noun},
-            files=digests(folder),
+            record=record, pictures=list(pictures),
             scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
             threads=self.threads.history, adopted=adopted, drawn=self.drawn,
         )  # fmt: skip

@@ -7,77 +7,43 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..errors import WorldDamaged, WorldError, os_errors
 from ..evaluation.examination import Score
 from ..files import write_whole
 from . import store
-from .links import check_links
+from .links import check_links, check_version
+from .packing import Packed, packed, unpacked
 from .recorded import Recorded
 from .schema import (
     MOST_BYTES,
+    MOST_ENTRIES,
     STRICT,
     BaseName,
     ClipFingerprint,
-    Concepts,
     Count,
-    Drift,
-    Files,
     Fingerprint,
     Journal,
-    Noun,
     Pending,
-    Scores,
-    Seconds,
-    Settings,
     Text,
-    ThreadCounts,
-    Token,
-    Tokens,
     Tuner,
     parse,
     read_bytes,
-)  # fmt: skip
+)
 from .sealed import seal, unseal
+from .version import Version
 
 #: What l2dm writes; earlier ones are read too (``upgrade.py``).
-FORMAT = 2
+FORMAT = 3
 NAME = "manifest.json"
 #: The same bytes once more, written first, for when the manifest itself is damaged.
 COPY = "manifest-copy.json"
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Version:
-    """One commit: a concept that was learnt, and the files that hold the whole world after it."""
-
-    __pydantic_config__ = STRICT
-
-    version: Count
-    parent: Count
-    created: Text
-    token: Token
-    noun: Noun
-    photos: Count
-    seconds: Seconds
-    settings: Settings
-    concepts: Concepts  # token -> noun, in the order of learning
-    files: Files  # name inside the version's folder -> SHA-256
-    scores: Scores = field(default_factory=dict)  # token -> its latest Score
-    drift: Drift = field(
-        default_factory=dict
-    )  # class noun -> how far its pictures have moved from the base's
-    threads: ThreadCounts = field(default_factory=list)
-    adopted: Count = 0  # vectors that the base itself had for the token, and that learning began with
-    drawn: Tokens = field(
-        default_factory=list
-    )  # concepts remembered by what the world drew of them, not by their photos
 
 
 @dataclass(frozen=True)
@@ -136,8 +102,13 @@ class Manifest:
         way_out = (
             f"see what can be saved with: l2dm verify {world}; put the rest aside with: l2dm repair {world}"
         )
-        files = self.versions[number].files if number else {}
-        return Recorded(folder_of(world, number), files, "the manifest", way_out)
+        folder, version = folder_of(world, number), self.versions.get(number)
+        if version is None:
+            return Recorded(folder, {}, "the manifest", way_out)
+        check_version(folder)
+        if self.format < 3:
+            return Recorded(folder, version.files, "the manifest", way_out)
+        return Recorded.by_itself(folder, way_out, version.record).missing(version.spared)
 
     def lineage(self) -> list[Version]:
         """The versions that led to the present one, oldest first."""
@@ -151,10 +122,17 @@ class Manifest:
         """The version that brought a present concept in, or gave it its token; None where a repair has put that aside."""
         return next((v for v in reversed(self.lineage()) if v.token == token and token in v.concepts), None)
 
+    def told(self) -> dict[str, Any]:
+        """What is written of it; of an earlier format as it was."""
+        if self.format < 3:
+            return dataclasses.asdict(self)
+        facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "versions"}
+        return {**facts, "versions": packed(self.versions)}
+
     def write(self, world: Path) -> None:
         """At one stroke; the copy first, so that it is never older than a damaged manifest."""
         try:
-            data = seal(dataclasses.asdict(self))
+            data = seal(self.told())
         except UnicodeEncodeError:
             raise WorldError(f"{world}: the base's name {self.base!r} is not UTF-8; rename it") from None
         if len(data) > MOST_BYTES:
@@ -173,13 +151,14 @@ class Manifest:
 
     @classmethod
     def read(cls, world: Path, whole: bool = True) -> Manifest:
-        """The manifest; with ``whole`` also the present version's files are checked against it.
+        """The manifest; with ``whole`` also the present version's files are checked against their record: of those that are one concept's
+        own, which are checked when they are read, only that they are there.
 
         Raises WorldError when there is no world, WorldDamaged when its manifest is broken or its files are not whole."""
         check_place(world)
         if whole:
             return steadily(
-                world, lambda manifest: manifest.recorded(world, manifest.head).check() or manifest
+                world, lambda manifest: manifest.recorded(world, manifest.head).glance() or manifest
             )
         copied = (world / COPY).is_file()
         way_out = f"go back to its copy with: l2dm repair {world}" if copied else "restore it from a backup"
@@ -198,18 +177,48 @@ class Manifest:
             raise WorldError(
                 f"{path}: format {number}, but this l2dm reads formats 1 to {FORMAT}; use the version that made it"
             )
-        manifest = parse(data, _MANIFEST, path, way_out)
+        if number < 3:
+            manifest = parse(data, _MANIFEST, path, way_out)
+        else:
+            manifest = cls._unpacked(parse(data, _PACKED, path, way_out), path, way_out)
         if number > 1 and not whole:
             raise WorldDamaged(f"{path}: its checksum is missing; {way_out}")
         if wrong := manifest._contradiction():
             raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); {way_out}")
         return manifest
 
+    @classmethod
+    def _unpacked(cls, told: _Packed, path: Path, way_out: str) -> Manifest:
+        try:
+            return cls(**{**told, "versions": unpacked(told["versions"])})
+        except ValueError as wrong:
+            raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); {way_out}") from None
+
+
+class _Packed(TypedDict):
+    """A manifest as it is written since format 3."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+    base: BaseName
+    fingerprint: Fingerprint
+    tuner: Tuner
+    head: Count
+    counter: Count
+    versions: Annotated[dict[int, Packed], Field(max_length=MOST_ENTRIES)]
+    journal: Journal
+    format: Count
+    clip: BaseName
+    revision: Text
+    variant: Text
+    config: Text
+    clip_fingerprint: ClipFingerprint
+    pending: Pending
+
 
 class _Formatted(TypedDict):
     """Any manifest, of this format or another."""
 
-    format: Count
+    format: Annotated[Count, Field(strict=True)]
 
 
 def check_place(world: Path) -> None:
@@ -233,7 +242,7 @@ def steadily(world: Path, work: Callable[[Manifest], _T]) -> _T:
                 raise
 
 
-_FORMATTED, _MANIFEST = TypeAdapter(_Formatted), TypeAdapter(Manifest)
+_FORMATTED, _MANIFEST, _PACKED = TypeAdapter(_Formatted), TypeAdapter(Manifest), TypeAdapter(_Packed)
 
 
 def now() -> str:

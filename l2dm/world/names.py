@@ -10,14 +10,36 @@ SHARED, VECTORS = "weights.safetensors", "tokens.safetensors"
 KEPT = "kept.safetensors"
 #: The pretrained model's features of each class noun, from the examination's seeds.
 NOUNS = "nouns.safetensors"
-#: The long-term memory: features and prompts. The short-term one: latents and features, and when they were drawn.
+#: The long-term memory: features, of each concept in a file of its own, and all prompts. The short-term one: latents and features, of each concept in
+#: a file of its own, and when they were drawn. Up to format 2 the features and the latents of all concepts were in one file.
 FEATURES, PROMPTS = "memory.safetensors", "memory.json"
 DRAWN, DRAWN_IN = "short-term.safetensors", "short-term.json"
+_OWN = ("adapter-", "memory-", "short-term-", "concept-", "noun-")
 
 
 def own_file(token: str) -> str:
     """Weights that are a concept's own."""
     return f"adapter-{token[1:-1]}.safetensors"
+
+
+def features_file(token: str) -> str:
+    """What is remembered of a concept's photos."""
+    return f"memory-{token[1:-1]}.safetensors"
+
+
+def drawn_file(token: str) -> str:
+    """What was drawn of a concept for the short-term memory."""
+    return f"short-term-{token[1:-1]}.safetensors"
+
+
+def own_files(token: str) -> list[str]:
+    """All files of a version that are one concept's own."""
+    return [own_file(token), features_file(token), drawn_file(token), picture_file(token)]
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of a version is one concept's own, or shows one noun."""
+    return name.startswith(_OWN)
 
 
 def picture_file(name: str) -> str:

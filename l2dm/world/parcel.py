@@ -23,8 +23,8 @@ from ..tuners import TUNERS
 from ..tuners.factors import Factors
 from ..tuners.switched import Switched
 from .manifest import Manifest
+from .names import own_file
 from .past import read_long_term
-from .weights import read_weights
 
 if TYPE_CHECKING:
     from .world import World
@@ -147,7 +147,8 @@ def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parc
             "between worlds of one base"
         )
     files, noun, check = other.recorded(place, other.head), other.concepts[token], check_token(wanted)
-    state, prefix = read_weights(files), f"{token}/"
+    state = files.tensors(own_file(token)) if own_file(token) in files else {}
+    prefix = f"{token}/"
     own = {f"{check}/{name.removeprefix(prefix)}": t for name, t in state.items() if name.startswith(prefix)}
     theirs, ours = TUNERS[other.tuner], TUNERS[world.manifest.tuner]
     if other.tuner not in SEPARABLE:

@@ -23,9 +23,10 @@ from ..retention import Past, draw_prior, old_prompts
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from . import names, store
+from .filling import Filling
 from .recorded import Recorded, made_once
 from .schema import DRAWN_IN, PROMPTS
-from .tensors import write_tensors
+from .tensors import as_bytes, write_tensors
 
 #: stage, done, total
 Tell = Callable[[str, int, int], None]
@@ -174,7 +175,7 @@ def _renewed(
     guidance_scale: float,
     tell: Tell,
 ) -> ShortTerm:
-    """The short-term memory redrawn by the present model; kept beside the checkpoints, so that a stopped learning finds it."""
+    """The short-term memory redrawn by the present model; what was drawn is kept beside the checkpoints, so that a stopped learning finds it."""
 
     identity = hashlib.sha256(json.dumps([turn, settings.as_dict()], sort_keys=True).encode()).hexdigest()[
         :16
@@ -187,9 +188,17 @@ def _renewed(
             long, short, drawing(backbone, settings, guidance_scale), turn, settings.candidates, settings.budget, settings.guide, selection, settings.seed,
             on_task=lambda done, total: tell("memory", done, total),
         )  # fmt: skip
-        write_short_term(place, fresh)
+        redrawn = {
+            token: drawn
+            for token, drawn in fresh.drawn_in.items()
+            if fresh.latents[token] is not short.latents.get(token)
+        }
+        write_short_term(Filling(place, None), dataclasses.replace(fresh, drawn_in=redrawn))
 
-    return made_once(world, folder, make, read_short_term)
+    redrawn = made_once(world, folder, make, read_short_term)
+    return ShortTerm(
+        short.latents | redrawn.latents, short.features | redrawn.features, short.drawn_in | redrawn.drawn_in
+    )
 
 
 def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
@@ -202,33 +211,40 @@ def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
 def read_long_term(files: Recorded | None) -> LongTerm:
     if files is None or names.PROMPTS not in files:
         return LongTerm()
-    return LongTerm(files.tensors(names.FEATURES), files.json(names.PROMPTS, PROMPTS))
+    prompts = files.json(names.PROMPTS, PROMPTS)
+    if names.FEATURES in files:
+        return LongTerm(files.tensors(names.FEATURES), prompts)
+    own = {token: files.tensors(names.features_file(token))["features"] for token in prompts}
+    return LongTerm(own, prompts)
 
 
-def write_long_term(folder: Path, long: LongTerm) -> None:
+def write_long_term(place: Filling, long: LongTerm) -> None:
     if long.prompts:
-        write_tensors(folder / names.FEATURES, long.features)
-        store.write_json(folder / names.PROMPTS, long.prompts)
+        place.put(names.PROMPTS, store.as_json(long.prompts))
+    for token, features in long.features.items():
+        place.put(names.features_file(token), as_bytes({"features": features}, token))
 
 
 def read_short_term(files: Recorded) -> ShortTerm:
     if names.DRAWN_IN not in files:
         return ShortTerm()
-    tensors = files.tensors(names.DRAWN)
-    drawn_in = files.json(names.DRAWN_IN, DRAWN_IN)
-    return ShortTerm(
-        {token: tensors[f"latents/{token}"] for token in drawn_in},
-        {token: tensors[f"features/{token}"] for token in drawn_in},
-        drawn_in,
-    )
+    drawn_in, short = files.json(names.DRAWN_IN, DRAWN_IN), ShortTerm()
+    together = files.tensors(names.DRAWN) if names.DRAWN in files else None
+    for token, turn in drawn_in.items():
+        if together is not None:
+            own = {kind: together[f"{kind}/{token}"] for kind in ("latents", "features")}
+        elif names.drawn_file(token) in files:
+            own = files.tensors(names.drawn_file(token))
+        else:  # put aside by a repair: it is drawn again
+            continue
+        short.latents[token], short.features[token] = own["latents"], own["features"]
+        short.drawn_in[token] = turn
+    return short
 
 
-def write_short_term(folder: Path, short: ShortTerm) -> None:
+def write_short_term(place: Filling, short: ShortTerm) -> None:
     if short.drawn_in:
-        named = {
-            f"{kind}/{token}": t
-            for kind in ("latents", "features")
-            for token, t in getattr(short, kind).items()
-        }
-        write_tensors(folder / names.DRAWN, named)
-        store.write_json(folder / names.DRAWN_IN, short.drawn_in)
+        place.put(names.DRAWN_IN, store.as_json(short.drawn_in))
+    for token in short.drawn_in:
+        own = {"latents": short.latents[token], "features": short.features[token]}
+        place.put(names.drawn_file(token), as_bytes(own, token))

@@ -21,7 +21,7 @@ from .called import Called, without
 from .draft import unfinished
 from .lock import LOCK, MARKER
 from .manifest import COPY, NAME, Manifest, Version, entry, folder_of
-from .recorded import digests
+from .recorded import write_recorded
 from .without import copy_without
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
         stays.append(f"the weights of {', '.join(sorted(beside))}, which were trained beside pictures of it")
     for now, found in called.elsewhere.items():
         stays.append(f"the name {token} in versions {found}, where {now} was called so")
-    stays += [f"{file}, which is not the world's own" for file in _foreign(world, manifest, folders)]
+    stays += [f"{file}, which is not the world's own" for file in _foreign(world, folders)]
     numbers = range(manifest.counter + 1, manifest.counter + 1 + len(later))
     return Purge(
         called, noun, frozenset(nouns), tuple(sorted(removed)), dict(zip(sorted(later), numbers)), tuple(folders), tuple(lost), tuple(stays)
@@ -128,13 +128,17 @@ def _nothing(world: Path, called: Called) -> str:
 
 def _check_apart(world: Path, manifest: Manifest, token: str, later: list[int]) -> None:
     """Raise WorldError where versions after the concept's hold it in weights that all concepts share."""
-    kept = any(names.KEPT in manifest.versions[n].files for n in later)
-    if later and (kept or manifest.tuner not in SEPARABLE):
+    if later and (manifest.tuner not in SEPARABLE or _kept(world, manifest, later)):
         learnt = ", ".join(dict.fromkeys(manifest.versions[n].token for n in later))
         raise WorldError(
             f"{world}: {token} cannot be purged: here concepts share their weights ({manifest.tuner}), and versions {later} ({learnt}) went on "
             f"from those that learnt it; take these back first with l2dm undo, or teach the others to a new world"
         )
+
+
+def _kept(world: Path, manifest: Manifest, numbers: list[int]) -> bool:
+    """Whether a penalty keeps anything of a version's from one concept to the next."""
+    return any(names.KEPT in manifest.recorded(world, n) for n in numbers)
 
 
 def _trained_beside(version: Version, tokens: list[str] | None) -> bool:
@@ -145,10 +149,9 @@ def _trained_beside(version: Version, tokens: list[str] | None) -> bool:
     return method.memory != "nothing" or (method.mix and version.settings.get("mixes") != 0)
 
 
-def _foreign(world: Path, manifest: Manifest, going: list[str]) -> list[Path]:
+def _foreign(world: Path, going: list[str]) -> list[Path]:
     """Files in a world's folder that l2dm did not make, such as a report; they are left alone."""
     own = {world / NAME, world / COPY, world / LOCK, world / MARKER}
-    own |= {folder_of(world, n) / file for n, v in manifest.versions.items() for file in v.files}
     places = [world / name for name in ("learning", "prior", "versions", *going)]
     files = [file for file in sorted(world.rglob("*")) if file.is_file() and file not in own]
     return [
@@ -211,11 +214,13 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
     nouns = {token: old.concepts.get(token, done.noun) for token in gone}
     source = manifest.recorded(path, number)
     for name in source.files:
-        if name not in _KNOWN and not name.startswith(("adapter-", "concept-", "noun-")):
+        if name not in _KNOWN and not names.is_own(name):
             raise WorldError(
                 f"{source.folder / name}: not known, so it may hold {done.called.token}; purge with the l2dm that made it"
             )
-    store.write_folder(folder, lambda place: copy_without(source, place, nouns, done.nouns, pictures=True))
+    record = write_recorded(
+        folder, lambda place: copy_without(source, place, nouns, done.nouns, pictures=True)
+    )
     scores = {
         other: {**score, "version": done.rewritten.get(score["version"], score["version"])}
         for other, score in old.scores.items()
@@ -228,7 +233,7 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
     return dataclasses.replace(
         old, version=fresh, parent=_standing(manifest, old.parent, done), scores=scores,
         concepts=done.called.others(number, old),
-        files=digests(folder),
+        files={}, record=record, pictures=[name for name in old.pictures if name not in {*gone, *done.nouns}], spared=[],
         drift={noun: d for noun, d in old.drift.items() if noun not in done.nouns},
         drawn=[t for t in old.drawn if t not in gone],
     )  # fmt: skip

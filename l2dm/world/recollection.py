@@ -14,6 +14,7 @@ from ..backbone import Backbone
 from ..concept.words import TEMPLATES
 from ..memory import LongTerm
 from ..settings import LearnSettings
+from .filling import Filling
 from .manifest import Manifest
 from .past import Tell, drawing, read_long_term, write_long_term
 from .recorded import made_once
@@ -42,7 +43,7 @@ def recollect(
             found.prompts[token] = [prompt] * photos.get(token, 1)
             found.features[token] = draw(found.prompts[token], FIRST_SEED)[1]
             tell("memory", done + 1, len(missing))
-        write_long_term(place, found)
+        write_long_term(Filling(place, None), found)
 
     found = made_once(world, folder, make, read_long_term)
     long.features |= found.features

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
+import os
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image
@@ -16,6 +19,7 @@ from pydantic import TypeAdapter
 from ..errors import WorldDamaged, WorldWarning, out_of_memory, reading
 from ..files import write_whole
 from . import store
+from .names import is_own
 from .schema import FILES, MOST_BYTES, parse
 from .sealed import seal, unseal
 from .tensors import check_tensors, cut, parse_tensors
@@ -50,14 +54,20 @@ class Recorded:
     way_out: str
 
     @classmethod
-    def by_itself(cls, folder: Path, way_out: str) -> Recorded:
-        """A folder that ``write_recorded`` made. Raises WorldDamaged where its record is not whole."""
+    def by_itself(cls, folder: Path, way_out: str, expected: str = "") -> Recorded:
+        """A folder that ``write_recorded`` made; ``expected``: the SHA-256 of its record, where one is known. Raises WorldDamaged where that is
+        not whole."""
         path = folder / RECORD
         with reading(path):
-            body, whole = unseal(store.read(path, MOST_BYTES))
-        if not whole:
+            data = store.read(path, MOST_BYTES)
+        body, whole = unseal(data)
+        if not whole or (expected and hashlib.sha256(data).hexdigest() != expected):
             raise WorldDamaged(f"{path}: its content is not what its checksum says; {way_out}")
         return cls(folder, parse(body, FILES, path, way_out)["files"], RECORD, way_out)
+
+    def missing(self, names: Collection[str]) -> Recorded:
+        """The same without the files ``names``."""
+        return dataclasses.replace(self, files={n: h for n, h in self.files.items() if n not in names})
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
@@ -114,29 +124,57 @@ class Recorded:
         for name, why in self.broken():
             raise WorldDamaged(f"{self.folder / name}: {why}; {self.way_out}")
 
+    def glance(self) -> None:
+        """``check`` of what concepts share; of what is one concept's own, which is checked when it is read, only that it is there."""
+        with reading(self.folder):
+            there = {entry.name for entry in os.scandir(self.folder)} if self.files else set()
+        for name in self.files:
+            if name not in there:
+                raise WorldDamaged(f"{self.folder / name}: missing; {self.way_out}")
+        own = [name for name in self.files if is_own(name)]
+        self.missing(own).check()
+
+    def link(self, name: str, target: Path) -> str:
+        """Link a file, unread, into a folder that ``store.write_folder`` fills; returns what is recorded of it."""
+        path = self.folder / name
+        with reading(path):
+            if not path.is_file():
+                raise WorldDamaged(f"{path}: missing; {self.way_out}")
+            store.link(path, target)
+        return self.files[name]
+
     @property
     def _changed(self) -> str:
         return f"its content is not what {self.by} records"
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """Name -> SHA-256 of every file of ``folder``."""
-    return {path.name: store.digest(path) for path in sorted(folder.iterdir()) if path.name != RECORD}
+def record(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Write a folder's own record of the files in it, of which the digests of some are ``known``; returns the record's SHA-256."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != RECORD)
+    return record_of(folder, {name: known.get(name) or store.digest(folder / name) for name in names})
 
 
-def record(folder: Path) -> None:
-    """Write a folder's own record of the files in it."""
-    write_whole(folder / RECORD, seal({"files": digests(folder)}))
+def record_of(folder: Path, files: dict[str, str]) -> str:
+    """Write ``files``, name -> SHA-256, as a folder's own record, if it is there; returns the record's SHA-256."""
+    content = seal({"files": files})
+    if folder.is_dir():
+        write_whole(folder / RECORD, content)
+    return hashlib.sha256(content).hexdigest()
 
 
-def write_recorded(target: Path, fill: Callable[[Path], None]) -> None:
-    """``store.write_folder`` with a record of its own in it."""
+def write_recorded(target: Path, fill: Callable[[Path], dict[str, str] | None]) -> str:
+    """``store.write_folder`` with a record of its own in it, whose SHA-256 is returned. ``fill`` may return the digests of files that it has carried
+    over from elsewhere."""
+    found = ""
 
-    def fill_and_record(place: Path) -> None:
-        fill(place)
-        record(place)
+    def fill_and_record(place: Path) -> Collection[str]:
+        nonlocal found
+        known = fill(place) or {}
+        found = record(place, known)
+        return known
 
     store.write_folder(target, fill_and_record)
+    return found
 
 
 def made_once(world: Path, folder: Path, make: Callable[[Path], None], read: Callable[[Recorded], _T]) -> _T:

@@ -13,15 +13,15 @@ from . import schema, store
 from .leftovers import clear
 from .lock import locked
 from .manifest import COPY, FORMAT, NAME, Manifest, check_place, entry, folder_of
-from .names import DRAWN, DRAWN_IN, NOUNS, PROMPTS, own_file
+from .names import DRAWN, DRAWN_IN, NOUNS, PROMPTS, own_file, picture_file
 from .purging import finish
 from .recorded import RECORD, Recorded
 from .tensors import check_tensors
 from .upgrade import kept_folders, upgrade
 from .without import version_without
 
-#: Files of a version that the next lesson makes anew, together; its pictures are for the report alone. It is whole without them.
-SPARE = ({DRAWN, DRAWN_IN}, {NOUNS})
+#: How the files of the short-term memory begin.
+_DRAWN = "short-term"
 _SCHEMAS: dict[str, Any] = {PROMPTS: schema.PROMPTS, DRAWN_IN: schema.DRAWN_IN, "draft.json": schema.DRAFT}
 
 
@@ -49,7 +49,7 @@ def examine(world: Path, deep: bool = False) -> Findings:
         manifest, faults, aside = _manifest(world)
         spared, lost, digest = {}, [], _digest_of_inodes()
         broken = {
-            number: _broken(manifest.recorded(world, number), deep, digest) for number in manifest.versions
+            number: _broken_version(world, manifest, number, deep, digest) for number in manifest.versions
         }
         faults += _lines(world, broken)
         for number, found in broken.items():
@@ -58,7 +58,7 @@ def examine(world: Path, deep: bool = False) -> Findings:
                 lost.append(number)
                 aside.append(folder)
             elif found:
-                spared[number] = sorted(_with_groups(found) & set(manifest.versions[number].files))
+                spared[number] = sorted(_with_groups(found, manifest.recorded(world, number).files))
                 aside += [folder / name for name in spared[number]]
         for folder in kept_folders(world):
             if wrong := _broken_folder(folder, manifest.format, deep, digest):
@@ -107,13 +107,12 @@ def repair(world: Path) -> Findings:
 
 def _leave_out(world: Path, found: Findings) -> None:
     """Commit the present version without some concepts, before it is put aside itself: a kill leaves one of the two."""
-    manifest = found.manifest
     for path in (*_unknown(world, found), world / "learning"):
         if path.exists():
             store.set_aside(world, path)
+    manifest = upgrade(world, found.manifest)
     head = manifest.recorded(world, manifest.head)
-    gone = _with_groups(name for name, _ in head.broken())
-    sound = dataclasses.replace(head, files={n: h for n, h in head.files.items() if n not in gone})
+    sound = head.missing(_with_groups((name for name, _ in head.broken()), head.files))
     version = version_without(world, manifest, found.without, sound)
     line = entry("repair", without=found.without, version=version.version)
     dataclasses.replace(
@@ -131,7 +130,7 @@ def _unknown(world: Path, found: Findings) -> list[Path]:
 
 
 def _repair(world: Path, found: Findings) -> Findings:
-    versions, aside = found.manifest.versions, [*found.aside, *_unknown(world, found)]
+    aside = [*found.aside, *_unknown(world, found)]
     if (
         found.head != found.manifest.head
     ):  # an unfinished lesson over the version that goes can't be taken up any more
@@ -140,6 +139,7 @@ def _repair(world: Path, found: Findings) -> Findings:
         if path.exists():
             store.set_aside(world, path)
     manifest = upgrade(world, found.manifest)
+    versions = manifest.versions
     if not found.faults:
         return found
 
@@ -152,7 +152,8 @@ def _repair(world: Path, found: Findings) -> Findings:
         number: dataclasses.replace(
             version,
             parent=nearest(version.parent),
-            files={n: h for n, h in version.files.items() if n not in found.spared.get(number, ())},
+            spared=sorted({*version.spared, *found.spared.get(number, ())}),
+            pictures=[n for n in version.pictures if picture_file(n) not in found.spared.get(number, ())],
         )
         for number, version in versions.items()
         if number not in found.lost
@@ -198,14 +199,27 @@ def _digest_of_inodes() -> Callable[[Path], str]:
     return digest
 
 
-def _with_groups(names: Iterable[str]) -> set[str]:
-    """``names``, with the files that are of no use without them."""
+def _with_groups(names: Iterable[str], there: Iterable[str]) -> set[str]:
+    """``names``, with the files of a version, which has those that are ``there``, that are of no use without them."""
     found = set(names)
-    return found.union(*(group for group in SPARE if group & found))
+    if found & {DRAWN, DRAWN_IN}:
+        found |= {name for name in there if name.startswith(_DRAWN)}
+    return found
 
 
 def _spare(name: str) -> bool:
-    return name.endswith(".png") or any(name in group for group in SPARE)
+    """Whether the next lesson makes the file anew; a version's pictures are for the report alone. It is whole without them."""
+    return name.endswith(".png") or name == NOUNS or name.startswith(_DRAWN)
+
+
+def _broken_version(
+    world: Path, manifest: Manifest, number: int, deep: bool, digest: Callable[[Path], str]
+) -> dict[str, str]:
+    try:
+        return _broken(manifest.recorded(world, number), deep, digest)
+    except WorldDamaged as damage:
+        path = folder_of(world, number) / RECORD
+        return {RECORD: str(damage).removeprefix(f"{path}: ")}
 
 
 def _broken(files: Recorded, deep: bool, digest: Callable[[Path], str]) -> dict[str, str]:

@@ -53,13 +53,13 @@ def _known_tuner(name: str) -> str:
     return name
 
 
+def as_tuple(found: Any) -> Any:
+    """JSON has lists for tuples."""
+    return tuple(found) if isinstance(found, list) else found
+
+
 def _pairs(found: Any) -> Any:
-    """JSON has lists for pairs."""
-    return (
-        [tuple(pair) if isinstance(pair, list) else pair for pair in found]
-        if isinstance(found, list)
-        else found
-    )
+    return [as_tuple(pair) for pair in found] if isinstance(found, list) else found
 
 
 Token = Annotated[str, _unchanged(check_token)]
@@ -80,7 +80,9 @@ def _apart(files: dict[str, str]) -> dict[str, str]:
 
 #: A plain name inside a version's folder: no separators, no leading dot, nothing that a system reads otherwise.
 FileName = Annotated[str, Field(pattern=r"^\w[\w' .-]{0,199}$"), AfterValidator(_portable)]
+FileNames = Annotated[list[FileName], Field(max_length=MOST_ENTRIES)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{1,200}$")]
 ClipFingerprint = Annotated[str, Field(pattern="^[0-9a-zA-Z:_-]{0,200}$")]
 Text = Annotated[str, Field(max_length=4096)]
@@ -96,6 +98,7 @@ Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES), AfterV
 Drift = Annotated[dict[Noun, FiniteFloat], Field(max_length=MOST_ENTRIES)]
 Settings = Annotated[dict[Text, Scalar], Field(max_length=1000)]
 Tokens = Annotated[list[Token], Field(max_length=MOST_ENTRIES)]
+Names = Annotated[list[Token | Noun], Field(max_length=MOST_ENTRIES)]
 #: From which step on how many threads.
 ThreadCounts = Annotated[list[tuple[Count, Count]], Field(max_length=10_000), BeforeValidator(_pairs)]
 

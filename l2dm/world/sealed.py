@@ -11,8 +11,8 @@ _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 
 def seal(value: dict[str, Any]) -> bytes:
-    """``value``, which must not be empty, as the bytes of such a file."""
-    body = (json.dumps(value, indent=1, ensure_ascii=False)[2:] + "\n").encode()
+    """``value``, which must not be empty, as the bytes of such a file: of each table and list in it every entry has a line of its own."""
+    body = (",\n".join(f" {_text(name)}: {_lines(held)}" for name, held in value.items()) + "\n}\n").encode()
     return b'{\n "sha256": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
 
 
@@ -22,3 +22,15 @@ def unseal(data: bytes) -> tuple[bytes, bool | None]:
         return data, None
     body = data[found.end() :]
     return b"{\n" + body, hashlib.sha256(body).hexdigest().encode() == found[1]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, dict) and value:
+        return "{\n  " + ",\n  ".join(f"{_text(str(k))}: {_text(v)}" for k, v in value.items()) + "\n }"
+    if isinstance(value, list) and value:
+        return "[\n  " + ",\n  ".join(map(_text, value)) + "\n ]"
+    return _text(value)

@@ -7,8 +7,7 @@ import itertools
 import json
 import os
 import shutil
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,18 @@ def read(path: Path, most: int = -1) -> bytes:
         return file.read(most)
 
 
-def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder."""
+def write_folder(target: Path, fill: Callable[[Path], Collection[str] | None]) -> None:
+    """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder; it may return names of files that
+    are on the disk already."""
     if new := not target.parent.exists():
         target.parent.mkdir(parents=True)
     scratch = scratch_in(target.parent)
     scratch.mkdir()
     try:
-        fill(scratch)
+        there = set(fill(scratch) or ())
         for path in sorted(scratch.rglob("*"), reverse=True):
-            sync(path)
+            if path.name not in there:
+                sync(path)
         sync(scratch)
         replace(scratch, target)
         sync(target.parent)
@@ -45,19 +46,21 @@ def write_folder(target: Path, fill: Callable[[Path], None]) -> None:
         raise
 
 
-def write_or_link(target: Path, content: bytes, before: Path | None) -> None:
-    """Write a file of a folder that ``write_folder`` fills, or link it to ``before`` where that has the same content."""
-    if before and before.is_file() and read(before) == content:
-        try:
-            os.link(before, target)
-            return
-        except OSError:  # no hard links here
-            pass
-    target.write_bytes(content)
+def link(source: Path, target: Path) -> None:
+    """Give the file ``source`` a second name; a copy, on the disk, where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        sync(target)
+
+
+def as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def write_json(target: Path, value: Any) -> None:
-    write_whole(target, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(target, as_json(value))
 
 
 def digest(path: Path) -> str:
@@ -78,8 +81,10 @@ def check_writable(world: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left half done."""
-    for path in [path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{PART}*")]:
+    """Remove what a killed writer left half done; a finished version has nothing of the kind in it."""
+    places = [folder, *(folder / name for name in ("versions", "prior", "learning", QUARANTINE))]
+    places += [inner for name in ("prior", "learning") for inner in (folder / name).glob("*/")]
+    for path in [path for place in places for path in place.glob(f"{PART}*")]:
         remove_folder(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
@@ -113,10 +118,17 @@ def set_aside(world: Path, path: Path) -> Path:
 
 def size(folder: Path) -> int:
     """Bytes that the files of ``folder`` take; one with several names counts once, one that goes meanwhile not at all."""
-    found: dict[tuple[int, int], int] = {}
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            facts = path.lstat()
-            if stat.S_ISREG(facts.st_mode):
-                found[facts.st_dev, facts.st_ino] = facts.st_size
+    found: dict[int, int] = {}
+    _weigh(str(folder), found)
     return sum(found.values())
+
+
+def _weigh(folder: str, found: dict[int, int]) -> None:
+    """Add each file's number and size; one that has several names is asked once."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _weigh(entry.path, found)
+            elif entry.is_file(follow_symlinks=False) and entry.inode() not in found:
+                with suppress(OSError):
+                    found[entry.inode()] = entry.stat(follow_symlinks=False).st_size

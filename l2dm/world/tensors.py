@@ -17,16 +17,28 @@ if TYPE_CHECKING:
     import torch
 
 
+def _check_finite(tensors: dict[str, torch.Tensor], where: str) -> None:
+    for name, t in tensors.items():
+        if t.is_floating_point() and not t.isfinite().all():
+            raise LearningDiverged(
+                f"{where}: {name} is no longer finite; nothing was kept and the world is as it was (a smaller learning_rate helps)"
+            )
+
+
+def as_bytes(tensors: dict[str, torch.Tensor], where: str) -> bytes:
+    """A safetensors file's content. Raises LearningDiverged, naming ``where``, where a number is not finite."""
+    from safetensors.torch import save
+
+    _check_finite(tensors, where)
+    return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
 def write_tensors(target: Path, tensors: dict[str, torch.Tensor]) -> None:
     """A safetensors file inside a folder that ``write_folder`` is filling. Raises LearningDiverged where a number is not finite,
     OSError where the system refuses."""
     from safetensors.torch import save_file
 
-    for name, t in tensors.items():
-        if t.is_floating_point() and not t.isfinite().all():
-            raise LearningDiverged(
-                f"{target.name}: {name} is no longer finite; nothing was kept and the world is as it was (a smaller learning_rate helps)"
-            )
+    _check_finite(tensors, target.name)
     target.touch()
     mode = target.stat().st_mode  # as the umask has it; save_file makes its own file for the owner alone
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,18 @@ from ..generation import Picture
 from ..methods import METHODS
 from ..processes import Processes
 from ..settings import GenerateSettings, LearnSettings
-from ..tuners import TUNERS
+from ..tuners import TUNERS, ReadAdapter
 from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
 from .drawing import generate
 from .examining import OnProgress
 from .following import follow
 from .founding import check_free, found
 from .manifest import Manifest, Version, entry
+from .names import SHARED, VECTORS
 from .past import read_long_term
 from .teaching import teach
 from .travels import Travels
-from .weights import read_weights
+from .weights import adapters, read_weights
 
 
 def settings_for(
@@ -126,11 +127,22 @@ class World(Travels):
         return self._source
 
     def backbone(
-        self, precision: str | None = None, device: str | None = None, offload: bool | None = None
-    ) -> Backbone:
+        self, precision: str | None = None, device: str | None = None, offload: bool | None = None, tokens: Collection[str] = ()
+    ) -> Backbone:  # fmt: skip
         """The base with this world's weights and tokens in place, as ``Backbone.load`` holds it; loaded when first needed so.
 
-        None: as it is loaded by now, else as for "auto", which is float32 where the world changes the base's own weights."""
+        None: as it is loaded by now, else as for "auto", which is float32 where the world changes the base's own weights. A concept's own weights are
+        read when a prompt first names it, those of ``tokens`` now."""
+        backbone = self._loaded_backbone(precision, device, offload)
+        try:
+            self.tuner.at_hand(tokens)
+        except WorldDamaged:
+            if not self._taken_back():
+                raise
+            return self.backbone(precision, device, offload, tokens)
+        return backbone
+
+    def _loaded_backbone(self, precision: str | None, device: str | None, offload: bool | None) -> Backbone:
         kind = TUNERS[self.manifest.tuner]
         if precision == "auto" and kind.changes_weights:
             precision = "float32"
@@ -147,12 +159,11 @@ class World(Travels):
         backbone = self._backbone
         if self._loaded == self.version:
             return backbone
-        vectors, weights = self._read_present()
+        vectors, weights, later = self._read_present(kind.by_need)
         self.tuner = kind(backbone)
-        for token in self.concepts:
-            backbone.add_token(token, vectors[token])
+        backbone.add_tokens({token: vectors[token] for token in self.concepts})
         if self.version:
-            self.tuner.load(weights)
+            self.tuner.load(weights, later)
         if precision and kind.changes_weights:
             backbone.hold_in(DTYPES[precision])
         self._loaded = self.version
@@ -165,18 +176,28 @@ class World(Travels):
         wanted = held_dtype(self.source, there, precision) if precision else now.dtype
         return (now.device, now.dtype) == (there, wanted) and offload in (None, now.offload)
 
-    def _read_present(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The present version's token vectors and weights. Where another process took it away since it was opened, the world
-        is opened again, at the version that it has now."""
+    def _read_present(
+        self, by_need: bool
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, ReadAdapter]]:
+        """The present version's token vectors and weights, and what reads the concepts' own weights where these are read ``by_need``. Where another
+        process took it away since it was opened, the world is opened again, at the version that it has now."""
         while self.version:
             try:
-                return self._files.tensors("tokens.safetensors"), read_weights(self._files)
+                files = self._files
+                if by_need:
+                    return files.tensors(VECTORS), files.tensors(SHARED), adapters(files, self.concepts)
+                return files.tensors(VECTORS), read_weights(files), {}
             except WorldDamaged:
-                found = Manifest.read(self.path, whole=False)
-                if self.version in found.versions:
+                if not self._taken_back():
                     raise
-                self.manifest = found
-        return {}, {}
+        return {}, {}, {}
+
+    def _taken_back(self) -> bool:
+        """Whether another process took the present version away since the world was opened: it is then opened again, at the version that it has now."""
+        found = Manifest.read(self.path, whole=False)
+        if gone := self.version not in found.versions:
+            self.manifest = found
+        return gone
 
     # ---------------------------------------------------------------- drawing
 

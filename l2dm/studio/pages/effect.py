@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from ...report.card import card
 from ...world.manifest import Manifest
-from ...world.names import picture_file
 from ..app import Studio
 from ..views import opened
 from .common import studio_of
@@ -71,11 +70,7 @@ def effect(studio: Studio, manifest: Manifest, number: int) -> Effect:
     found, first = card(at), _first_picture(studio, number, version.token)
 
     def sheets(name: str, before: str = "") -> tuple[str, str]:
-        held = [
-            v.version
-            for v in at.lineage()
-            if picture_file(name) in v.files and (name[0] != "<" or name in v.concepts)
-        ]
+        held = [v.version for v in at.lineage() if v.shows(name) and (name[0] != "<" or name in v.concepts)]
         after = held.pop() if held and held[-1] == number else 0
         place = "/versions/{}/picture?of=" + name.replace("<", "%3C").replace(">", "%3E").replace(" ", "%20")
         return (place.format(held[-1]) if held else before), (place.format(after) if after else "")
