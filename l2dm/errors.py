@@ -6,8 +6,9 @@
     │   ├── PhotoError      a photo or a folder of photos
     │   └── TokenError      a token or a class noun
     ├── ExchangeError       a file from another program, or for one
-    ├── LearningDiverged    a loss, a gradient or a weight is not finite
     ├── OutOfMemory         what was asked for does not fit the memory
+    ├── NotFinite           what is drawn is not finite
+    │   └── LearningDiverged  a loss, a gradient or a weight
     ├── NotKept             a concept was learnt and not kept: it cost the others too much
     ├── ProcessLost         a process that worked beside this one ended
     ├── PromptError         a prompt that cannot be drawn
@@ -60,7 +61,11 @@ class ExchangeError(L2DMError):
     """A file from another program cannot be taken in, or none can be made for one."""
 
 
-class LearningDiverged(L2DMError):
+class NotFinite(L2DMError):
+    """What was computed left the finite numbers; nothing of it is kept."""
+
+
+class LearningDiverged(NotFinite):
     """Learning left the finite numbers; nothing of it is kept."""
 
 

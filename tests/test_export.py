@@ -16,7 +16,7 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from travel import FAMILIES, LESSON, PLAIN, another, copied, draw_stock, drawn, made, stock, taught
 
 from benchmarks.malformed import call
@@ -24,9 +24,11 @@ from benchmarks.stress.ground import say
 from l2dm import World
 from l2dm.backbone.sites import picture_layers
 from l2dm.errors import ExchangeError, PhotoError, SettingsError, TokenError
+from l2dm.exchange.files import file_of
 from l2dm.exchange.lora import Denoiser, diffusers_file, lora_file, read_lora
 from l2dm.exchange.names import read, sgm_name, written
 from l2dm.tuners.factors import Factors
+from l2dm.world.repair import examine
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -329,6 +331,29 @@ def test_what_cannot_be_exported_is_told(sd, tmp_path, given, message):
     with pytest.raises(SettingsError, match=message):
         sd.export("<rex>", out=tmp_path / "out", **given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["versions", "versions/0009", "learning/x", "prior/a/b", "../w/quarantine"])
+def test_nothing_goes_where_a_world_clears_up(sd, tmp_path, place):
+    world = copied(sd, tmp_path / "w")
+    out = str(world.path / place)
+    for command in (
+        ["export", "<rex>", "--out", out], ["export", "--format", "world", "--out", f"{out}/w.zip"],
+        ["generate", "a <rex> dog", "--out", out], ["report", "--html", f"{out}/report.html"],
+    ):  # fmt: skip
+        code, said = say([command[0], str(world.path), *command[1:]])
+        assert code == 2 and "keeps for itself and clears" in said
+    assert not (world.path / "versions/0009").exists() and examine(world.path).faults == []
+    assert world.export("<rex>", out=world.path / "exported").files
+
+
+def test_a_file_is_the_same_every_time():
+    told = {name: name for name in "abcdefghijkl"}
+    made = [file_of({"x": torch.ones(2), "y": torch.zeros(3)}, told) for _ in range(5)]
+    assert len(set(made)) == 1 and load(made[0])["x"].tolist() == [1, 1]
+    assert list(json.loads(made[0][8 : 8 + int.from_bytes(made[0][:8], "little")])["__metadata__"]) == list(
+        told
+    )
 
 
 def test_unknown_tokens_taken_places_and_empty_worlds_are_told(sd, tmp_path):

@@ -30,6 +30,7 @@ def without(key: str) -> bytes:
 
 
 TI = "<x>"
+HUGE = torch.full((16, 2), 1e38)
 #: What is in the file -> what is said of it.
 FILES = {
     "empty": (b"", "cut off"),
@@ -45,6 +46,8 @@ FILES = {
     "text": (b"<!DOCTYPE html><html>not found</html>", "cut off"),
     "nothing": (save({}), "holds no tensors|cut off"),
     "nan": (save(GOOD | {UP: torch.full((16, 2), torch.nan)}), "not finite"),
+    "too-large": (save(GOOD | {DOWN: HUGE.T.contiguous(), UP: HUGE}), "what is drawn is no longer finite"),
+    "too-many-vectors": (save({"emb_params": torch.ones(9999, 16)}), "9,999 vectors, and a prompt of this base has room for"),
     "infinite-alpha": (save(GOOD | {ALPHA: torch.tensor(torch.inf)}), "not finite"),
     "integers": (save(GOOD | {UP: torch.ones(16, 2, dtype=torch.int8)}), "is of int8"),
     "rank": (save(GOOD | {DOWN: torch.ones(3, 16)}), "its factors are"),

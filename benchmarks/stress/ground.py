@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +197,18 @@ def story(world: Path) -> Any:
     if not (world / NAME).exists():
         return None
     return timeless(dataclasses.asdict(Manifest.read(world, whole=False)))
+
+
+def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Where two values of JSON are not the same, and what stands there."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {**one, **other}:
+            yield from differences(one.get(key), other.get(key), f"{place}.{key}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other)):
+            yield from differences(*pair, f"{place}.{number}")
+    elif one != other:
+        yield f"{place[1:]}: {one!r}, not {other!r}"
 
 
 _AT_WORK = re.compile(r"\.part-[^/]*")

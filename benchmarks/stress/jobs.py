@@ -18,7 +18,7 @@ from l2dm.world.manifest import folder_of
 from l2dm.world.names import own_file
 from l2dm.world.repair import examine
 
-from .ground import Ground, contents, fresh_copy, learns_from_one_world_only, say, state, story
+from .ground import Ground, contents, differences, fresh_copy, learns_from_one_world_only, say, state, story
 from .operations import CHANGES, watch
 
 #: The method whose lesson is disturbed at every operation.
@@ -170,7 +170,8 @@ class Job:
             return f"other end: {other}"
         if self.makes and (found := exported(self.out / self.makes)) != self.made:
             return f"other end: {sorted(set(found.items()) ^ set(self.made.items()))}"
-        return "" if story(self.world) == self.end_story else "other end: the manifest differs"
+        differing = ", ".join(differences(story(self.world), self.end_story))
+        return f"other end: the manifest: {differing}" if differing else ""
 
 
 def exported(path: Path) -> dict[str, str]:

@@ -97,7 +97,9 @@ def measure(ground: Ground, kills: int, seed: int = 0, methods: list[str] = ALL_
                 break
         else:
             ended = None
-        fault = fault or job.finish(job.stands()[0])
+        if not fault:
+            verdict = job.verdict()
+            fault = verdict.fault or verdict.afterwards
         if fault:
             kind = fault.split(":")[0]
             wrong[kind].append(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers import DiffusionPipeline
 
-from ..errors import ExchangeError, SettingsError
+from ..errors import ExchangeError, NotFinite, SettingsError
 from .conditioning import Conditioning
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
     class Telling(kind):
         #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is held to, once there are any
         regions: torch.Tensor | None = None
+        #: of the denoiser
+        last: Any = None
         #: what is made of a reading, and of how many pictures it is, before the denoiser reads it
         on_reading: Callable[[Conditioning, int], Conditioning] = staticmethod(lambda reading, count: reading)
 
@@ -69,11 +71,15 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             self.readings: list[Conditioning] = []
             self.copies = kwargs.get("num_images_per_prompt", 1)
             look = backbone.denoiser.register_forward_pre_hook(self.look, prepend=True, with_kwargs=True)
+            keep = backbone.denoiser.register_forward_hook(self.keep_last)
             try:
                 with backbone.reading(None):
-                    return super().__call__(*args, **kwargs)
+                    drawn = super().__call__(*args, **kwargs)
             finally:
                 look.remove()
+                keep.remove()
+            self.check_last()
+            return drawn
 
         def encode_prompt(self, *args: Any, **kwargs: Any) -> tuple:
             bound = asked.bind(self, *args, **kwargs)
@@ -101,6 +107,18 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             if len(self.readings) > 1 and any(backbone.conditioning is one for one in self.readings):
                 handed = {id(given) for given in (*args, *kwargs.values())}
                 backbone.conditioning = next(one for one in self.readings if id(one.features) in handed)
+
+        def keep_last(self, denoiser: torch.nn.Module, args: tuple, output: Any) -> None:
+            """The denoiser's last answer: what is not finite at one step is not at any that follows."""
+            self.last = output[0]
+
+        def check_last(self) -> None:
+            last, self.last = self.last, None
+            if last is not None and not all(part.isfinite().all() for part in last):
+                raise NotFinite(
+                    f"{backbone.name}: what is drawn is no longer finite (NaN or infinity): a concept's weights or vectors are too large, or the numbers "
+                    "of this precision too small (precision = float32 holds larger ones)"
+                )
 
         def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
             """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load such a folder."""

@@ -85,6 +85,7 @@ def generate(
 ) -> None:
     """Draw a prompt: PNG files that carry prompt, seed and world version, and a contact sheet."""
     from ..generation.picture import contact_sheet, save_png
+    from ..world.store import check_outside
     from ..world.world import World
 
     opened = World.open(world, whole=False, base=base)
@@ -94,6 +95,7 @@ def generate(
     chosen = settings_from(opened, "generate", settings, options)
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")
+    check_outside(world, out_folder, "--out")
     shown = ()
     if show_attention or attention_steps:
         spread = {round(i * (chosen.steps - 1) / 3) for i in range(4)}

@@ -151,6 +151,9 @@ def report(
     """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
     from ..report.card import card, write_page
     from ..world.manifest import Manifest, steadily
+    from ..world.store import check_outside
+
+    check_outside(world, html, "--html")
 
     def write(manifest: Manifest) -> dict[str, Any]:
         found = card(manifest)

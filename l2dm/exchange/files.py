@@ -61,9 +61,19 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def file_of(tensors: dict[str, torch.Tensor], told: dict[str, object]) -> bytes:
-    """A safetensors file's content; ``told`` beside the tensors, as text."""
+    """A safetensors file's content, the same bytes every time; ``told`` beside the tensors, as text."""
     texts = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in told.items()
     }
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, texts)
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, texts)
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:start])  # in which safetensors puts the texts in any order
+    return with_head({**head, "__metadata__": dict(sorted(texts.items()))}, data[start:])
+
+
+def with_head(head: dict[str, object], tensors: bytes) -> bytes:
+    """A safetensors file of a header and what it describes."""
+    text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + tensors

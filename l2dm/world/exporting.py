@@ -59,6 +59,7 @@ def export(
                 f"format world: {world.path} goes whole and as it is; leave tokens, dtype and strength out (importing can take one concept of it)"
             )
         target = Path(out or f"{world.path.resolve().name}.zip")
+        store.check_outside(world.path, target, "--out")
         with os_errors(target, ExchangeError):
             write_bundle(world.path, target)
         return Export(target, [target.name], {}, "")
@@ -72,6 +73,7 @@ def export(
     target = Path(
         out or f"{world.path.resolve().name}-{'-'.join(token[1:-1] for token in tokens)[:60]}-{kind}"
     )
+    store.check_outside(world.path, target, "--out")
     if target.exists():
         raise SettingsError(f"--out {target}: already exists; give a folder that does not")
     work = _Work(world, tokens, DTYPES.get(dtype), strength)

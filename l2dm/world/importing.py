@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..concept import Concept, Photos
-from ..concept.words import check_token
-from ..errors import ExchangeError, TokenError, WorldError, out_of_memory
+from ..concept.words import TEMPLATES, check_token
+from ..errors import ExchangeError, NotFinite, TokenError, WorldError, out_of_memory
 from .arrival import Arrival
 from .bundle import opened
 from .draft import unfinished
@@ -57,9 +57,8 @@ def take(
             )
         return from_file(world, file, wanted), concept
 
-    return _arrive(
-        world, wanted.token, f"give another --token than {wanted.token}", discard, on_progress, changes, read
-    )
+    way_out = f"give another --token than {wanted.token}"
+    return _arrive(world, file, wanted.token, way_out, discard, on_progress, changes, read)
 
 
 def _of_export(folder: Path) -> tuple[Path, Path | None]:
@@ -93,13 +92,22 @@ def move(
             parcel, noun = from_world(world, place, token, to)
         return parcel, Concept(to, noun, ())
 
-    return _arrive(
-        world, to, f"give it another name here: --as '<{to[1:-1]}-2>'", discard, on_progress, changes, read
-    )
+    way_out = f"give it another name here: --as '<{to[1:-1]}-2>'"
+    return _arrive(world, other, to, way_out, discard, on_progress, changes, read)
+
+
+def _check_length(world: World, file: Path, parcel: Parcel, concept: Concept) -> None:
+    """Refuse a token of more vectors than a prompt has room for."""
+    backbone, count = world.backbone(), len(parcel.vectors) if parcel.vectors.dim() > 1 else 1
+    room = backbone.longest_prompt - backbone.count_tokens(TEMPLATES[0].format(concept.noun))
+    if count > room:
+        raise ExchangeError(
+            f"{file}: {concept.token} comes with {count:,} vectors, and a prompt of this base has room for {room}; take a file with fewer"
+        )
 
 
 def _arrive(
-    world: World, token: str, way_out: str, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
+    world: World, file: Path, token: str, way_out: str, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
     read: Callable[[], tuple[Parcel, Concept]]
 ) -> Arrived:  # fmt: skip
     settings = dataclasses.replace(world.settings("learn", changes), keep_if_forgetting_below=0.0)
@@ -118,10 +126,13 @@ def _arrive(
             before = world.manifest
             try:
                 parcel, concept = read()
+                _check_length(world, file, parcel, concept)
                 version = Arrival(world, concept, settings, on_progress, parcel).take()
-            except BaseException:
+            except BaseException as error:
                 world.manifest = before
                 world.unload_unless(token)
+                if isinstance(error, NotFinite):
+                    raise NotFinite(f"{file}: as {token}: {error}") from None
                 raise
         remove_folder(world.path / "learning")
     return Arrived(version, parcel.notes)

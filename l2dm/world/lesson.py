@@ -16,7 +16,7 @@ from ..backbone import Backbone, clip_fingerprint
 from ..backbone.sites import reads_features
 from ..concept import Concept
 from ..concept.class_pictures import ClassPictures
-from ..errors import LearningDiverged, LearningStopped, NotKept, SettingsError
+from ..errors import LearningStopped, NotFinite, NotKept, SettingsError
 from ..evaluation.examination import worst_loss
 from ..generation import contact_sheet
 from ..learner import Learning, check_captions, check_masks, stop_signals
@@ -137,7 +137,7 @@ class Lesson(Examining):
             remember(long, concept, backbone)
             seconds = before + time.monotonic() - began
             version = self.commit(backbone, long, short, kept, seconds, adopted)
-        except (NotKept, LearningDiverged):
+        except (NotKept, NotFinite):
             draft.remove()
             raise
         finally:

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..errors import SettingsError
 from ..files import PART, replace, scratch_in, sync, write_whole
 
+FOLDERS = ("versions", "prior", "learning")
 #: Where damaged files are kept, out of the way.
 QUARANTINE = "quarantine"
 
@@ -70,7 +72,7 @@ def digest(path: Path) -> str:
 
 def check_writable(world: Path) -> None:
     """Raise the system's OSError unless files can be made in a world and in the folders that it has."""
-    for folder in (world, *(world / name for name in ("versions", "prior", "learning"))):
+    for folder in (world, *(world / name for name in FOLDERS)):
         if folder.is_dir():
             probe = folder / f"{PART}{os.getpid()}"
             try:
@@ -78,6 +80,15 @@ def check_writable(world: Path) -> None:
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(folder)) from None
             probe.unlink()
+
+
+def check_outside(world: Path, target: Path, option: str) -> None:
+    """Refuse a place for output in the folders of a world that its writers clear."""
+    place, own = target.resolve(), [world.resolve() / name for name in (*FOLDERS, QUARANTINE)]
+    if any(folder in (place, *place.parents) for folder in own):
+        raise SettingsError(
+            f"{option} {target}: inside a folder that {world} keeps for itself and clears; choose another place"
+        )
 
 
 def sweep(folder: Path) -> None:
