@@ -26,16 +26,34 @@ _VERSION = {
     "seconds": 1.5, "settings": {"method": "l2dm", "seed": 0}, "concepts": {"<rex>": "dog"}, "files": {},
     "scores": {"<rex>": {"likeness": 0.5, "own": 1.0, "version": 1}}, "drift": {"dog": 0.1},
 }  # fmt: skip
+_RENAMED = _VERSION | {
+    "version": 2,
+    "parent": 1,
+    "token": "<max>",
+    "concepts": {"<max>": "dog"},
+    "settings": {},
+    "scores": {},
+}
+_JOURNAL = [
+    {"at": "2026-01-01", "action": "init", "base": "mini"},
+    {"at": "2026-01-01", "action": "learn", "version": 1, "token": "<rex>", "noun": "dog"},
+    {"at": "2026-01-01", "action": "rename", "version": 2, "token": "<max>", "was": "<rex>"},
+]
 GOOD = {
-    "base": "owner/name", "fingerprint": "0" * 32, "tuner": "switched", "head": 1, "counter": 1,
-    "versions": {"1": _VERSION}, "journal": [{"at": "2026-01-01", "action": "init", "base": "mini"}], "format": 1,
+    "base": "owner/name", "fingerprint": "0" * 32, "tuner": "switched", "head": 2, "counter": 2,
+    "versions": {"1": _VERSION, "2": _RENAMED}, "journal": _JOURNAL, "format": 1,
 }  # fmt: skip
 HOSTILE = [
     None, True, -1, 0, 2, 10**30, 1.5, float("nan"), "", "nope", "/etc/passwd", "../../outside", "..", "a/b", "C:\\x", "\\\\host\\x",
     "file:///etc/passwd", "http://localhost/x", "other/name", "\x1b]0;x\x07", "[/b]", "con", "\x00", "\u202egnp", "\ud800",
     "x" * 300, "<rex>", "dog", [], {}, [[[[]]]], ["/etc"], {"../x": "dog"}, {"<rex>": "/etc/x"}, {"1": {}}, {"x": None},
 ]  # fmt: skip
-COMMANDS = ("show", "history", "report", "generate", "forget", "learn", "undo")
+#: What is said beside the world; ``{}``: a place outside of it, ``{world}``: itself.
+COMMANDS = {
+    "show": [], "history": [], "report": ["--html", "{}/r.html"], "generate": ["a dog", "--out", "{}"], "verify": ["--deep"],
+    "export": ["--format", "world", "--out", "{world}/w.zip"], "rename": ["<max>", "<tom>"], "import": ["--from", "{}", "--token", "<ada>"],
+    "forget": ["<max>"], "learn": [], "undo": [], "forget --purge": ["<max>", "--yes"], "repair": [],
+}  # fmt: skip
 
 
 def _places(value: Any, before: tuple = ()) -> Iterator[tuple]:
@@ -99,13 +117,12 @@ def verdict(manifest: bytes, place: Path, photos: Path) -> str:
     (world / "manifest.json").write_bytes(manifest)
     before = _around(place)
     with no_network() as asked:
-        for command in COMMANDS:
-            more = {
-                "report": ["--html", str(outside / "r.html")], "generate": ["a dog", "--out", str(outside)],
-                "forget": ["<rex>"], "learn": [str(photos), "--token", "<tom>", "--noun", "cat"],
-            }.get(command, [])  # fmt: skip
+        for command, rest in COMMANDS.items():
+            verb, *more = command.split()
+            more += [word.format(outside, world=world) for word in rest]
+            more += [str(photos), "--token", "<tom>", "--noun", "cat"] if verb == "learn" else []
             try:
-                code, said = call([command, str(world), *more])
+                code, said = call([verb, str(world), *more])
             except Exception as error:
                 return f"{command}: {error!r}"
             if code not in (0, 2) or (

@@ -7,9 +7,11 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import save
 
 from benchmarks.malformed import (
     CASES,
@@ -248,5 +250,44 @@ def bases() -> Iterator[Case]:
         yield Case(f"base: {kind}", lambda p, t=text: _bad_base(p, {"model_index.json": t}), (kind,))
 
 
-FAMILIES = (photos, captions, settings, names, worlds, bases)
+def travels() -> Iterator[Case]:
+    def takes(*given: str) -> Callable[[Path], list[str]]:
+        return lambda p: ["import", str(p / "world"), *(word.format(p) for word in given)]
+
+    def file(what: str, data: bytes, words: str) -> Case:
+        def prepare(p: Path) -> list[str]:
+            (p / "file.safetensors").write_bytes(data)
+            return takes("{}/file.safetensors", "--token", "<new>", "--noun", "dog")(p)
+
+        return Case(f"import: {what}", prepare, ("file.safetensors", words))
+
+    yield file("a file that is empty", b"", "cut off")
+    yield file("a pickle", b"\x80\x04]\x94.", "can run code")
+    yield file("a page instead of a file", b"<!DOCTYPE html>" * 9, "cut off")
+    yield file("vectors of another base", save({"emb": np.ones((1, 7), np.float32)}), "another base")
+    yield file("no numbers", save({"emb": np.full((1, 8), np.nan, np.float32)}), "not finite")
+    for given, word in {
+        ("{}/none.safetensors", "--token", "<new>", "--noun", "dog"): "no such file",
+        ("{}/world", "--token", "<new>", "--noun", "dog"): "weights",
+        ("--from", "{}/none", "--token", "<known>", "--as", "<new>"): "no world here",
+        ("--from", "{}/world", "--token", "<nope>"): "has learnt <known>",
+        ("--from", "{}/world", "--token", "<known>"): "--as",
+        ("--from", "{}/world", "--token", "<known>", "--as", "new"): "angle brackets",
+    }.items():
+        yield Case(f"import: {' '.join(given)}", takes(*given), (word,))
+    for verb, given, word in (
+        ("rename", ("<nope>", "<new>"), "has learnt <known>"), ("rename", ("<known>", "../x"), "angle brackets"),
+        ("rename", ("<known>", "<known>"), "choose another token"), ("export", ("<nope>",), "has learnt <known>"),
+        ("export", ("--strength", "nan"), "between -10 and 10"), ("export", ("--dtype", "int4"), "expected one of"),
+        ("export", ("--format", "pickle"), "expected one of"), ("export", ("--out", "{}/world/versions/0009"), "clears"),
+        ("export", ("--format", "world", "--out", "{}/world"), "already exists"), ("forget", ("<nope>", "--purge", "--yes"), "nothing of it"),
+    ):  # fmt: skip
+        yield Case(
+            f"{verb}: {' '.join(given)}",
+            lambda p, v=verb, g=given: [v, str(p / "world"), *(word.format(p) for word in g)],
+            (word,),
+        )
+
+
+FAMILIES = (travels, photos, captions, settings, names, worlds, bases)
 ALL = [*CASES, *(case for family in FAMILIES for case in family())]
