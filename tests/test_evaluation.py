@@ -58,6 +58,18 @@ def test_scores_tell_whose_pictures_are_whose():
     assert drift(drawn, drawn) == 0 and drift(drawn, np.eye(4)[[2, 2, 2, 2]]) == 1
 
 
+@pytest.mark.parametrize("less", [-1e-7, 0, 1e-7])
+def test_a_tie_is_not_for_rounding_to_decide(less):
+    """Two concepts of the same photos: which of the two is a hair nearer depends on where numbers lie in memory."""
+    drawn = np.float32([[1, 0]])
+    stored = {
+        "<a>": np.float32([[0.5, 0]]),
+        "<b>": np.float32([[0.5 - less, 0]]),
+        "<c>": np.float32([[0.4, 0]]),
+    }
+    assert [score(drawn, name, stored, 1).own for name in stored] == [1, 1, 0]
+
+
 DARK, BRIGHT = Image.new("RGB", (8, 8)), Image.linear_gradient("L")
 
 

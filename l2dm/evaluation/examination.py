@@ -22,14 +22,18 @@ class Score:
     version: int
 
 
+#: Cosines that differ by less are the same: a tie, as of two concepts of the same photos, is not for rounding to decide.
+_SAME = 1e-6
+
+
 def score(drawn: np.ndarray, name: str, stored: dict[str, np.ndarray], version: int) -> Score:
     """The score of pictures of ``name`` with unit features ``(n, d)``, or zeros, which are nearest to nobody (see ``flat``); ``stored``
-    holds everyone's features ``(m, d)``."""
+    holds everyone's features ``(m, d)``. As near to its own as to any other is its own."""
     means = {other: (drawn @ features.T).mean(1) for other, features in stored.items()}
-    nearest = np.stack(list(means.values())).argmax(0)
+    nearest = np.stack(list(means.values())).max(0)
     return Score(
         round(float(means[name].mean()), 6),
-        round(float(np.mean((nearest == list(means).index(name)) & drawn.any(1))), 6),
+        round(float(np.mean((means[name] >= nearest - _SAME) & drawn.any(1))), 6),
         version,
     )
 
