@@ -78,14 +78,24 @@ def _child(work) -> int:
         os._exit(code)
 
 
+def _weights(world: Path) -> dict:
+    """All that the first version has learnt."""
+    from safetensors.numpy import load_file
+
+    files = [
+        file
+        for name in ("weights", "adapter-*", "tokens")
+        for file in (world / "versions/0001").glob(f"{name}.safetensors")
+    ]
+    return {name: array for file in files for name, array in load_file(file).items()}
+
+
 def measure_kills(kills: int = 30, seed: int = 0) -> None:
     """Kill -9 at random moments of ``learn``, again and again until ``kills`` are spent; compare with unbroken runs.
 
     After every kill the world must open and be whole, at the version before or after. A learning that was killed is
     run again, and again, until it ends; its weights must be those of the unbroken run.
     """
-    from safetensors.numpy import load_file
-
     from l2dm import World
 
     rng = random.Random(seed)
@@ -94,18 +104,10 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
         "batch": 2,
         "prior_pictures": 4,
         "prior_steps": 3,
-        "previews": 1,
+        "report_pictures": 1,
         "checkpoint_every": 3,
     }
     learn = {"photos": ROOT / "demo" / "photos" / "rex", "token": "<rex>", "noun": "dog", **options}
-
-    def weights(world: Path) -> dict:
-        files = [
-            file
-            for name in ("weights", "adapter-*", "tokens")
-            for file in (world / "versions/0001").glob(f"{name}.safetensors")
-        ]
-        return {name: array for file in files for name, array in load_file(file).items()}
 
     with tempfile.TemporaryDirectory() as place:
         fresh, whole = Path(place) / "fresh", Path(place) / "whole"
@@ -114,7 +116,7 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
         began = time.monotonic()
         os.waitpid(_child(lambda: World.open(whole).learn(**learn)), 0)
         duration = time.monotonic() - began
-        reference, survived, spent, runs, worst, moments = weights(whole), 0, 0, 0, 0.0, []
+        reference, survived, spent, runs, worst, moments = _weights(whole), 0, 0, 0, 0.0, []
         while spent < kills:
             world = Path(place) / f"world-{runs}"
             shutil.copytree(fresh, world)
@@ -142,7 +144,7 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
                     os.waitpid(child, 0)
                 if World.open(world).version == 1:
                     break
-            found = weights(world)
+            found = _weights(world)
             worst = max(worst, *(float(abs(found[n] - reference[n]).max()) for n in reference))
     record(
         {"learn": options, "seed": seed, "unbroken_seconds": round(duration, 1), "learnings": runs, "moments": moments},
@@ -167,7 +169,7 @@ def measure_malformed() -> None:
             batch=1,
             prior_pictures=1,
             prior_steps=2,
-            previews=0,
+            report_pictures=0,
         )
         clear = 0
         for i, case in enumerate(ALL):
@@ -246,7 +248,7 @@ def measure_sd15() -> None:
         batch=1,
         prior_pictures=1,
         prior_steps=1,
-        previews=0,
+        report_pictures=0,
         on_progress=watch,
     )
     learning = time.monotonic() - began

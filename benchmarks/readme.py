@@ -14,9 +14,10 @@ from l2dm.evaluation.summary import summary
 from l2dm.files import write_whole
 from l2dm.report import lifelong, multi, plots
 from l2dm.settings import GenerateSettings, LearnSettings
+from l2dm.spelling import today
 
 #: rows and columns of the README's own comparison; the whole one is in docs/results/keeping.md
-SIX = ("l2dm", "isolated", "ewc", "replay", "custom-diffusion", "sequential")
+SIX = ("l2dm", "gated-kv", "ewc", "replay", "custom-diffusion", "sequential")
 BRIEF = (
     "identification",
     "forgetting",
@@ -63,6 +64,32 @@ def tables() -> dict[str, str]:
     ]  # fmt: skip
     measured = "| on 2 CPU cores | measured | `python -m benchmarks.main` |\n|---|---|---|\n"
     measured += "\n".join(f"| {what} | {figure} | `{command}` |" for what, figure, command in rows)
+    base = shipped(facts)
+    found = {"main": measured, "base": base}
+    if (path := ROOT / "results" / "speed.json").exists():
+        found["speed"] = compared(today(json.loads(path.read_text())))
+    if (path := ROOT / "results" / "lifelong.json").exists():
+        found["parts"] = markdown(*lifelong.ablations(today(json.loads(path.read_text())), PARTS))
+    if (path := ROOT / "results" / "comparison.json").exists():
+        methods = today(json.loads(path.read_text()))["methods"]
+        best_first = dict(sorted(methods.items(), key=lambda row: -row[1]["identification"]["mean"]))
+        found["comparison"] = markdown(*lifelong.table(best_first, COMPARISON))
+        found["six"] = markdown(*lifelong.table({name: methods[name] for name in SIX}, BRIEF))
+    if (path := ROOT / "results" / "fifty.json").exists():
+        found["fifty"] = markdown(*lifelong.table(today(json.loads(path.read_text()))["methods"], FIFTY))
+    if (path := ROOT / "results" / "multi.json").exists():
+        found["multi"] = markdown(*multi.table(today(json.loads(path.read_text()))["compositions"]))
+    families = [row for row in read("families").values() if "real" in row]
+    found["families"] = markdown(*sizes_of(families))
+    found["hardware"] = markdown(*hardware(families))
+    found["again"] = markdown(*again(read("lifelong"), read("l2dm-once-more")))
+    found |= {"learn": settings(LearnSettings), "generate": settings(GenerateSettings)}
+    found["headline"] = headline(read("comparison")["methods"], read("multi")["compositions"], main)
+    return found
+
+
+def shipped(facts: dict) -> str:
+    """The table of the shipped base and its judge."""
     minutes = sum(facts["training_seconds"].values()) / 60
     shown = [
         ("size of all weights, fp16", f"{facts['megabytes']} MB"),
@@ -73,7 +100,7 @@ def tables() -> dict[str, str]:
         ("CLIP pair, caption to picture, R@1 of 1,000", f"{facts['retrieval_r1_of_1000']:.1%}"),
     ]
     if (path := ROOT / "results" / "base.json").exists():
-        shown += judged(json.loads(path.read_text()))
+        shown += judged(today(json.loads(path.read_text())))
     judge = json.loads((ROOT / "l2dm" / "evaluation" / "judge" / "judge.json").read_text())["measured"]
     shown += [
         (
@@ -92,32 +119,11 @@ def tables() -> dict[str, str]:
         ("the judge: background", f"{judge['background_top1']:.1%}"),
         *verdicts(judge["verdict"]),
     ]
-    base = "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
-    found = {"main": measured, "base": base}
-    if (path := ROOT / "results" / "speed.json").exists():
-        found["speed"] = compared(json.loads(path.read_text()))
-    if (path := ROOT / "results" / "lifelong.json").exists():
-        found["parts"] = markdown(*lifelong.ablations(json.loads(path.read_text()), PARTS))
-    if (path := ROOT / "results" / "comparison.json").exists():
-        methods = json.loads(path.read_text())["methods"]
-        best_first = dict(sorted(methods.items(), key=lambda row: -row[1]["identification"]["mean"]))
-        found["comparison"] = markdown(*lifelong.table(best_first, COMPARISON))
-        found["six"] = markdown(*lifelong.table({name: methods[name] for name in SIX}, BRIEF))
-    if (path := ROOT / "results" / "fifty.json").exists():
-        found["fifty"] = markdown(*lifelong.table(json.loads(path.read_text())["methods"], FIFTY))
-    if (path := ROOT / "results" / "multi.json").exists():
-        found["multi"] = markdown(*multi.table(json.loads(path.read_text())["guidance"]))
-    families = [row for row in read("families").values() if "real" in row]
-    found["families"] = markdown(*sizes_of(families))
-    found["hardware"] = markdown(*hardware(families))
-    found["again"] = markdown(*again(read("lifelong"), read("l2dm-once-more")))
-    found |= {"learn": settings(LearnSettings), "generate": settings(GenerateSettings)}
-    found["headline"] = headline(read("comparison")["methods"], read("multi")["guidance"], main)
-    return found
+    return "| the mini base | |\n|---|---|\n" + "\n".join(f"| {what} | {figure} |" for what, figure in shown)
 
 
 def read(name: str) -> dict:
-    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+    return today(json.loads((ROOT / "results" / f"{name}.json").read_text()))
 
 
 def again(found: dict, once_more: dict) -> tuple[list[str], list[list[str]]]:
@@ -172,10 +178,10 @@ def hardware(families: list[dict]) -> tuple[list[str], list[list[str]]]:
     return ["memory", "what learns within it"], rows
 
 
-def headline(methods: dict, guidance: dict, main: dict) -> str:
+def headline(methods: dict, compositions: dict, main: dict) -> str:
     """The README's three numbers: kept, together, cost."""
     ours, floor = methods["l2dm"], methods["sequential"]
-    pairs = {name: guidance[name]["two_concepts"]["mean"] for name in ("collage", "none")}
+    pairs = {name: compositions[name]["two_concepts"]["mean"] for name in ("collage", "none")}
     rows = [
         ("kept", f"{ours['identification']['mean']:.1%}",
          "of what L2DM over adapters draws after ten concepts is known for the right one; sequential fine-tuning "
@@ -266,14 +272,14 @@ def main() -> None:
     for path in pages():
         write_whole(path, filled(path.read_text(encoding="utf-8")).encode())
     if (path := ROOT / "results" / "base.json").exists():
-        training(json.loads(path.read_text())).save(ROOT / "docs" / "base.png", optimize=True)
+        training(today(json.loads(path.read_text()))).save(ROOT / "docs" / "base.png", optimize=True)
     for name, source, draw in (
         ("lifelong", "comparison", curves),
         ("fifty", "fifty", curves),
         ("comparison", "comparison", plots.heat_maps),
     ):
         if (path := ROOT / "results" / f"{source}.json").exists():
-            found = json.loads(path.read_text())
+            found = today(json.loads(path.read_text()))
             order = sorted(
                 found["methods"], key=lambda method: -found["methods"][method]["identification"]["mean"]
             )

@@ -8,19 +8,23 @@ Leaves sheet.png, front.png, index.html and the world itself in the output folde
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from l2dm import LearnSettings, World
 from l2dm.cli.progress import Steady
 from l2dm.report import Page
 from l2dm.report.card import card, row_cells
+from l2dm.world.manifest import Version
 
 HERE = Path(__file__).parent
 PLACES = ("on the beach", "in the grass", "in the snow", "on a blue background")
@@ -54,35 +58,9 @@ def main() -> None:
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     learnt = []
     with Steady(*columns, console=console) as progress:
-
-        def draw(prompt: str, n: int, seed: int = 0, **changes) -> list[Image.Image]:
-            task = progress.add_task(prompt[:28], total=n)
-            drawn = world.generate(
-                prompt,
-                n=n,
-                seed=seed,
-                on_picture=lambda done: progress.update(task, completed=done),
-                **changes,
-            )
-            return [p.image for p in drawn]
-
+        draw = functools.partial(drawn, world, progress)
         for folder, about in concepts:
-            tasks: dict = {}
-
-            def show(p, tasks=tasks, token=about["token"]):
-                label = {
-                    "prior": "prior pictures",
-                    "memory": "memory",
-                    "learn": f"learning {token}",
-                    "report": "report card",
-                }[p.stage]
-                if label not in tasks:
-                    tasks[label] = progress.add_task(label, total=p.total)
-                progress.update(tasks[label], completed=p.done)
-
-            version = world.learn(
-                folder, token=about["token"], noun=about["noun"], method=options.method, on_progress=show
-            )
+            version = taught(world, progress, folder, about, options.method)
             learnt.append(version)
             photos = [Image.open(p).convert("RGB") for p in sorted(folder.glob("*.png"))]
             name = f"{about['token']} {about['noun']}"
@@ -91,25 +69,7 @@ def main() -> None:
             rows.append((f"{name}, just learnt", fresh))
             page.pictures(photos, f"photos of {name}")
             page.pictures(fresh, f"a photo of {name} … {', '.join(PLACES)} (right after learning)")
-        page.heading("After all three")
-        for _, about in concepts:
-            name = f"{about['token']} {about['noun']}"
-            images = draw(f"a photo of {name} in the grass", 4, 100)
-            rows.append((f"{name} in the grass, at the end", images))
-            page.pictures(images, f"a photo of {name} in the grass")
-        page.heading("Together")
-        names = [f"{about['token']} {about['noun']}" for _, about in concepts]
-        for together in (names[:2], names[1:], names):
-            prompt = f"a photo of {', '.join(together[:-1])} and {together[-1]} on the beach"
-            for guidance, label in (("none", "plain"), ("collage", "collage")):
-                images = draw(prompt, 4, 200, guidance=guidance)
-                rows.append((f"{', '.join(n.split()[0] for n in together)} on the beach, {label}", images))
-                page.pictures(images, f"{prompt} ({label})")
-        page.heading("What the base still draws")
-        for noun in dict.fromkeys(about["noun"] for _, about in concepts):
-            images = draw(f"a photo of a {noun}", 4, 300)
-            rows.append((f"a {noun} (not ours)", images))
-            page.pictures(images, f"a photo of a {noun}")
+        at_the_end(page, rows, draw, [about for _, about in concepts])
     page.heading("What the last concept did to the others")
     report = card(world.manifest)
     page.table(
@@ -130,6 +90,61 @@ def main() -> None:
     )
 
 
+def drawn(
+    world: World, progress: Progress, prompt: str, n: int, seed: int = 0, **changes: Any
+) -> list[Image.Image]:
+    """``n`` pictures, while a bar of their own moves."""
+    task = progress.add_task(prompt[:28], total=n)
+    pictures = world.generate(
+        prompt, n=n, seed=seed, on_picture=lambda done: progress.update(task, completed=done), **changes
+    )
+    return [picture.image for picture in pictures]
+
+
+def taught(world: World, progress: Progress, folder: Path, about: dict[str, str], method: str) -> Version:
+    """One concept learnt, while a bar for each stage moves."""
+    tasks: dict[str, TaskID] = {}
+    labels = {
+        "prior": "prior pictures",
+        "memory": "memory",
+        "learn": f"learning {about['token']}",
+        "report": "report card",
+    }
+
+    def show(p: Any) -> None:
+        label = labels[p.stage]
+        if label not in tasks:
+            tasks[label] = progress.add_task(label, total=p.total)
+        progress.update(tasks[label], completed=p.done)
+
+    return world.learn(folder, token=about["token"], noun=about["noun"], method=method, on_progress=show)
+
+
+def at_the_end(
+    page: Page, rows: list, draw: Callable[..., list[Image.Image]], concepts: list[dict[str, str]]
+) -> None:
+    """Every concept again, several together, and the base's own nouns."""
+    page.heading("After all three")
+    for about in concepts:
+        name = f"{about['token']} {about['noun']}"
+        images = draw(f"a photo of {name} in the grass", 4, 100)
+        rows.append((f"{name} in the grass, at the end", images))
+        page.pictures(images, f"a photo of {name} in the grass")
+    page.heading("Together")
+    names = [f"{about['token']} {about['noun']}" for about in concepts]
+    for together in (names[:2], names[1:], names):
+        prompt = f"a photo of {', '.join(together[:-1])} and {together[-1]} on the beach"
+        for guidance, label in (("none", "plain"), ("collage", "collage")):
+            images = draw(prompt, 4, 200, composition=guidance)
+            rows.append((f"{', '.join(n.split()[0] for n in together)} on the beach, {label}", images))
+            page.pictures(images, f"{prompt} ({label})")
+    page.heading("What the base still draws")
+    for noun in dict.fromkeys(about["noun"] for about in concepts):
+        images = draw(f"a photo of a {noun}", 4, 300)
+        rows.append((f"a {noun} (not ours)", images))
+        page.pictures(images, f"a photo of a {noun}")
+
+
 def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
     """One labelled row of four pictures for each entry."""
     canvas = Image.new("RGB", (MARGIN + 4 * (CELL + GAP), len(rows) * (CELL + GAP)), "white")
@@ -138,7 +153,8 @@ def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
         pen.text((10, r * (CELL + GAP) + CELL // 2 - 8), label, fill="black", font_size=16)
         for c, image in enumerate(images):
             canvas.paste(
-                image.resize((CELL, CELL), Image.BICUBIC), (MARGIN + c * (CELL + GAP), r * (CELL + GAP))
+                image.resize((CELL, CELL), Image.Resampling.BICUBIC),
+                (MARGIN + c * (CELL + GAP), r * (CELL + GAP)),
             )
     return canvas
 
@@ -153,7 +169,7 @@ def front(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
         pictures = [each[0][1][0], *each[1][1][:2], *each[2][1][:2]]
         for column, picture in enumerate(pictures):
             left = column * wide + 2 * GAP * ((column > 0) + (column > 2))
-            canvas.paste(picture.resize((CELL, CELL), Image.BICUBIC), (left, head + row * wide))
+            canvas.paste(picture.resize((CELL, CELL), Image.Resampling.BICUBIC), (left, head + row * wide))
     titles = ("one of the photos", "after all three were learnt", "together in one prompt")
     for title, column, gaps in zip(titles, (0, 1, 3), (0, 1, 2)):
         pen.text((column * wide + 2 * GAP * gaps + 2, 10), title, fill="black", font_size=14)

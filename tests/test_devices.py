@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
@@ -96,7 +95,7 @@ def test_a_large_base_is_learnt_and_drawn_in_half_and_what_is_trained_in_whole_p
     backbone = Backbone.load(folder)
     own = [p for part in backbone.family.networks for p in backbone.parts[part].parameters()]
     kept = [(p, p.data_ptr(), p.clone()) for p in own if p.ndim < 4]  # convolutions change their layout
-    learning = begin(photos, "switched", backbone=backbone, steps=2, precision="auto", learning_rate=0.01)
+    learning = begin(photos, "gated-lora", backbone=backbone, steps=2, precision="auto", learning_rate=0.01)
     for _ in learning.run():
         assert {p.dtype for p in own} == {torch.bfloat16}
         assert {p.dtype for p in learning.named.values()} == {torch.float32}
@@ -116,7 +115,7 @@ def test_a_large_base_has_no_clip_beside_it_while_it_learns(folder, photos, tmp_
     _ = world.backbone().features
     there = []
     told = lambda progress: progress.step and there.append("features" in vars(world.backbone()))  # noqa: E731
-    few = QUICK | {"steps": 1, "previews": 1}
+    few = QUICK | {"steps": 1, "report_pictures": 1}
     version = world.learn(photos, token="<rex>", noun="dog", **few, on_progress=told)
     assert there == [not large] and version.scores["<rex>"]["own"] is not None
 
@@ -140,7 +139,7 @@ def test_who_changes_the_weights_themselves_learns_in_float32_and_draws_in_what_
 
 
 def start(photos, folder, **changes):
-    return begin(photos, "switched", backbone=Backbone.load(folder, precision="float16"), steps=3,
+    return begin(photos, "gated-lora", backbone=Backbone.load(folder, precision="float16"), steps=3,
                  precision="float16", **changes)  # fmt: skip
 
 
@@ -227,7 +226,7 @@ def test_offloaded_parts_draw_the_same_bits(world, folder, monkeypatch):
             )
 
     monkeypatch.setattr(DiffusionPipeline, "enable_model_cpu_offload", offloaded)
-    prompt = {"prompt": "a <rex> dog and a cat", **DRAW, "guidance": "l2dm"}
+    prompt = {"prompt": "a <rex> dog and a cat", **DRAW, "composition": "l2dm"}
     whole, plain = world.generate(**prompt)[0].image, drawn(world)
     world.backbone().offload = True
     found = world.generate(**prompt, offload=True)[0].image
@@ -251,51 +250,3 @@ def test_a_quantized_base_is_refused_by_its_configurations(tmp_path):
 
 
 # ---------------------------------------------------------------- optimizers
-
-
-class Eight(torch.optim.SGD):
-    """Keeps what bitsandbytes' optimizers keep: moments in bytes, their scales, a plain number of steps."""
-
-    def step(self, closure=None):
-        super().step(closure)
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                state["step"] = state.get("step", 0) + 1
-                state["state1"] = torch.full(p.shape, state["step"], dtype=torch.uint8)
-                state["absmax1"] = torch.ones(1)
-
-
-def test_moments_of_any_kind_are_kept_and_taken_up(photos):
-    first, second = (begin(photos, "switched", steps=2) for _ in range(2))
-    for learning in (first, second):
-        learning.engine.optimizer = learning.optimizer = Eight(learning.named.values(), lr=0.01)
-    steps = first.run()
-    next(steps)
-    second.load_state(first.state(), first.done)
-    for name, p in second.named.items():
-        state = second.optimizer.state[p]
-        assert state["step"] == 1 and type(state["step"]) is int, name
-        assert state["state1"].dtype == torch.uint8 and state["state1"].shape == p.shape
-    list(second.run())
-    assert {state["step"] for state in second.optimizer.state.values()} == {2}
-
-
-def test_moments_of_eight_bits_need_bitsandbytes(photos, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match="optimizer = adamw-8bit: needs bitsandbytes: pip install"):
-        begin(photos, "switched", optimizer="adamw-8bit")
-
-
-def test_moments_of_eight_bits_go_on_to_the_same_bits(photos):
-    pytest.importorskip("bitsandbytes")
-    whole, first, second = (
-        begin(photos, "switched", steps=2, rank=64, optimizer="adamw-8bit") for _ in range(3)
-    )
-    list(whole.run())
-    next(first.run())
-    assert any(tensor.dtype == torch.uint8 for tensor in first.state().values())
-    second.load_state(first.state(), 1)
-    list(second.run())
-    wanted, found = whole.state(), second.state()
-    assert wanted.keys() == found.keys() and all(torch.equal(wanted[name], found[name]) for name in wanted)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +12,6 @@ from l2dm.backbone.samplers import deterministic
 from l2dm.errors import SettingsError
 from l2dm.generation import AttentionRecorder, draw, mentions
 from l2dm.generation import guided as guided_file
-from l2dm.generation.guided import Guide
-from l2dm.guidance import attend_and_excite
-from l2dm.guidance.attend_and_excite import goals
 from l2dm.guidance.attention import AttentionMaps, map_size, watched, without_start
 from l2dm.guidance.structure import structured, values_from
 from l2dm.settings import GenerateSettings
@@ -49,111 +44,6 @@ def test_watching_changes_nothing_and_ends_even_with_an_error(backbone):
         maps.probabilities()
 
 
-def test_maps_are_the_largest_up_to_16_pixels_that_are_coarser_than_the_latents():
-    def unet(*kinds):
-        return SimpleNamespace(config=SimpleNamespace(down_block_types=kinds))
-
-    crossed, plain = "CrossAttnDownBlock2D", "DownBlock2D"
-    assert map_size(unet(crossed, crossed, crossed, plain), 64, 64) == (16, 16), "Stable Diffusion at 512 px"
-    assert map_size(unet(crossed, crossed, crossed, plain), 64, 96) == (8, 12)
-    assert map_size(unet(crossed, crossed, crossed), 16, 16) == (8, 8), "not at the latents' own size"
-    assert map_size(unet(plain, crossed, crossed), 16, 16) == (8, 8)
-    assert map_size(unet(plain, plain, plain), 16, 16) == (4, 4), "the middle block alone has attention"
-
-
-@pytest.mark.parametrize("goal", [None, 0.0, 0.99])
-def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
-    """The same loss and the same moved latents as diffusers' own pipeline, for one step; also after refinement to a ``goal``."""
-    size = 20.0 if goal is None else 0.01  # several large steps would enlarge the rounding
-    from diffusers import StableDiffusionAttendAndExcitePipeline as Theirs
-
-    prompt = "a photo of a dog and a cat"
-    z, t, context = _ready(backbone, prompt)
-    own, plain = dict(backbone.unet.attn_processors), backbone.pipeline()
-    parts = (plain.vae, plain.text_encoder, plain.tokenizer, plain.unet, plain.scheduler)
-    theirs = Theirs(*parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-    latents = z[:1].clone().requires_grad_()
-    try:
-        theirs.attention_store = sys.modules[Theirs.__module__].AttentionStore(
-            map_size(backbone.unet, 16, 16)
-        )
-        theirs.register_attention_control()
-        theirs.unet(latents, t, encoder_hidden_states=context[:1])
-        loss = theirs._compute_loss(theirs._aggregate_and_get_max_attention_per_token(indices=[5, 8]))
-        if goal is not None:
-            loss, latents, _ = theirs._perform_iterative_refinement_step(
-                latents, [5, 8], loss, goal, context[:1], size, t, 3
-            )
-        moved = theirs._update_latent(latents, loss, size)
-    finally:
-        backbone.unet.set_attn_processor(own)
-    settings = GenerateSettings(
-        guidance="attend-and-excite",
-        guidance_step=size,
-        steps=1,
-        guidance_until=1.0,
-        guidance_refinements=0 if goal is None else 3,
-    )
-    things = mentions(prompt, {}, backbone, ("dog", "cat"))
-    assert [thing.noun for thing in things] == [(5,), (8,)]
-
-    class Still:
-        order, timesteps = 1, torch.tensor([700])
-
-        @staticmethod
-        def scale_model_input(x, t):
-            return x
-
-    # diffusers softens over all but the first and the last of the padded prompt
-    guide = Guide(backbone, things, range(1, backbone.longest_prompt + 1), settings, (16, 16))
-    monkeypatch.setattr(attend_and_excite, "GOALS", {0.0: goal or 0.0})
-    ours = guide.move(Still, 0, z[:1].clone(), context[:1])
-    assert len(guide.history) == {None: 1, 0.0: 2, 0.99: 4}[goal], (
-        "one look tells that an easy goal is reached"
-    )
-    assert guide.history[-1][0] == pytest.approx(loss.item(), abs=1e-5)
-    assert torch.allclose(ours, moved.detach(), atol=1e-4)
-
-
-def test_a_forward_for_the_maps_ends_with_the_last_and_its_gradient_is_the_same(backbone):
-    z, t, context = _ready(backbone, "a dog and a cat")
-    maps, found, ran = AttentionMaps(map_size(backbone.unet, 16, 16)), [], []
-    hook = backbone.unet.conv_out.register_forward_hook(lambda *args: ran.append(1))
-    try:
-        for way in ("watched", "whole", "short"):
-            x = z.clone().requires_grad_()
-            if way == "watched":
-                with watched(backbone.unet, maps):
-                    backbone.unet(x, t, context)
-                    seen = maps.probabilities()
-            else:
-                seen = maps.of(backbone, x, t, context)
-            found.append((seen.detach(), *torch.autograd.grad(without_start(seen)[:, 2].square().sum(), x)))
-    finally:
-        hook.remove()
-    assert len(ran) == 2 and all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other))
-    assert found[0][1].abs().max() > 0
-
-
-@pytest.mark.parametrize("kind", ["l2dm", "attend-and-excite"])
-def test_four_pictures_move_as_each_alone(backbone, kind):
-    prompt = "a dog and a cat"
-    z, _, context = _ready(backbone, prompt, count=4)
-    things, scheduler = mentions(prompt, {}, backbone, ("dog", "cat")), backbone.pipeline().scheduler
-    scheduler.set_timesteps(1)
-    settings = GenerateSettings(
-        guidance=kind, steps=1, guidance_until=1.0, guidance_step=1.0, guidance_refinements=2
-    )
-    together = Guide(backbone, things, range(1, 6), settings, (16, 16)).move(scheduler, 0, z, context)
-    for i in range(4):
-        alone = Guide(backbone, things, range(1, 6), settings, (16, 16)).move(
-            scheduler, 0, z[i : i + 1], context[:1]
-        )
-        assert (
-            torch.allclose(together[i : i + 1], alone, atol=1e-4) and (alone - z[i : i + 1]).abs().max() > 0
-        )
-
-
 def test_an_error_in_a_step_leaves_the_model_as_it_was(backbone, monkeypatch):
     prompt, own = "a dog and a cat", dict(backbone.unet.attn_processors)
     things = mentions(prompt, {}, backbone, ("dog", "cat"))
@@ -168,33 +58,12 @@ def test_an_error_in_a_step_leaves_the_model_as_it_was(backbone, monkeypatch):
         draw(
             backbone,
             prompt,
-            GenerateSettings(n=1, steps=2, guidance="l2dm"),
+            GenerateSettings(n=1, steps=2, composition="l2dm"),
             mentions=things,
             recorder=AttentionRecorder((0,)),
         )
     assert all(backbone.unet.attn_processors[name] is processor for name, processor in own.items())
     assert np.array_equal(before[0], draw(backbone, prompt, plain)[0])
-
-
-def test_which_steps_are_guided(backbone, monkeypatch):
-    assert (
-        goals(50) == {0: 0.05, 10: 0.5, 20: 0.8}
-        and goals(20) == {0: 0.05, 4: 0.5, 8: 0.8}
-        and goals(1) == {0: 0.8}
-    )
-    settings = GenerateSettings(guidance="l2dm", steps=10, guidance_until=0.5, guidance_every=2)
-    guide, moved = Guide(backbone, [], range(1, 6), settings, (16, 16)), []
-    monkeypatch.setattr(
-        guide,
-        "_moved",
-        lambda scheduler, index, *rest: moved.append(index) or (torch.ones(1), torch.zeros(1, 4, 16, 16)),
-    )
-    for order, indices in ((1, [0, 2, 4]), (2, [0, 4, 8])):  # of order 2: two calls a step
-        scheduler = SimpleNamespace(order=order, timesteps=torch.arange(10 * order))
-        for index in range(10 * order):
-            guide.move(scheduler, index, torch.zeros(1, 4, 16, 16), None)
-        assert moved == indices
-        moved.clear()
 
 
 def test_pictures_that_are_not_square(backbone):
@@ -203,7 +72,7 @@ def test_pictures_that_are_not_square(backbone):
     (image,) = draw(
         backbone,
         "a dog and a cat",
-        GenerateSettings(n=1, steps=2, guidance="l2dm", width=96),
+        GenerateSettings(n=1, steps=2, composition="l2dm", width=96),
         mentions=things,
         recorder=recorder,
     )
@@ -214,7 +83,7 @@ def test_pictures_that_are_not_square(backbone):
 def test_recording_changes_nothing_and_are_each_pictures_own(backbone, guidance):
     prompt = "a dog and a cat"
     things = mentions(prompt, {}, backbone, ("dog", "cat"))
-    settings = GenerateSettings(n=3, batch=2, steps=3, guidance=guidance, guidance_step=1.0)
+    settings = GenerateSettings(n=3, batch=2, steps=3, composition=guidance, guidance_step=1.0)
     recorder, alone = AttentionRecorder((0, 2)), AttentionRecorder((0, 2))
     watched_ones = draw(backbone, prompt, settings, mentions=things, recorder=recorder)
     assert all(
@@ -242,7 +111,7 @@ def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
     backbone = dataclasses.replace(backbone, scheduler=deterministic(backbone.scheduler)[0])
     plain = GenerateSettings(n=2, steps=3, seed=5)
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
-    still = GenerateSettings(n=2, steps=3, seed=5, guidance="l2dm", guidance_step=0.0)
+    still = GenerateSettings(n=2, steps=3, seed=5, composition="l2dm", guidance_step=0.0)
     for a, b in zip(
         draw(backbone, "a dog and a cat", plain), draw(backbone, "a dog and a cat", still, mentions=things)
     ):
@@ -254,13 +123,13 @@ def test_a_guided_batch_is_its_pictures_drawn_alone(backbone, kind):
     prompt = "a sock on the left and a spoon"  # what the base knows is attended to anyway: nothing to excite
     things = mentions(prompt, {}, backbone, ("sock", "spoon"))
     settings = GenerateSettings(
-        n=2, steps=2, seed=3, guidance=kind, guidance_until=1.0, guidance_refinements=0
+        n=2, steps=2, seed=3, composition=kind, guidance_until=1.0, guidance_refinements=0
     )
     together = draw(backbone, prompt, settings, mentions=things)
     alone = draw(
         backbone, prompt, GenerateSettings.of(settings.as_dict(), {"n": 1, "seed": 4}), mentions=things
     )
-    plain = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"guidance": "none"}))
+    plain = draw(backbone, prompt, GenerateSettings.of(settings.as_dict(), {"composition": "none"}))
     apart = [
         np.abs(np.asarray(together[1], int) - np.asarray(other, int)).mean() for other in (alone[0], plain[1])
     ]
@@ -296,41 +165,12 @@ def _attend(layer, hidden, context, values):
     return layer.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 
-def test_a_move_goes_down(backbone):
-    prompt = "a dog and a cat"
-    z, _, context = _ready(backbone, prompt)
-    settings = GenerateSettings(
-        guidance="l2dm", guidance_step=0.1, guidance_repeats=4, steps=1, guidance_until=1.0
-    )
-    guide = Guide(backbone, mentions(prompt, {}, backbone, ("dog", "cat")), range(1, 6), settings, (16, 16))
-    scheduler = backbone.pipeline().scheduler
-    scheduler.set_timesteps(1)
-    guide.move(scheduler, 0, z, context)
-    assert all(last < first for first, last in zip(guide.history[0], guide.history[-1]))
-
-
-def test_pictures_that_have_enough_are_left_alone(backbone):
-    z, _, context = _ready(backbone, "a dog and a cat")
-    settings = GenerateSettings(
-        guidance="l2dm", guidance_enough=1e6, guidance_repeats=3, steps=1, guidance_until=1.0
-    )
-    guide = Guide(
-        backbone, mentions("a dog and a cat", {}, backbone, ("dog", "cat")), range(1, 6), settings, (16, 16)
-    )
-    scheduler = backbone.pipeline().scheduler
-    scheduler.set_timesteps(1)
-    for _ in range(2):
-        assert torch.equal(guide.move(scheduler, 0, z, context), z) and len(guide.history) == 1, (
-            "nor looked at again"
-        )
-
-
 def test_guidance_says_what_it_cannot_do():
     with pytest.raises(
         SettingsError,
         match="expected one of none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage, auto",
     ):
-        GenerateSettings(guidance="cca")
+        GenerateSettings(composition="cca")
 
 
 def test_structure_reads_whole_noun_phrases(backbone):
