@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-browser docs base results clean
+.PHONY: demo test test-slow build test-browser docs base results clean
 
 INSTALL := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
@@ -19,10 +19,11 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 demo: .venv/.ready  ## learn three personal concepts, draw them alone and together (minutes)
 	$(BIN)/python demo/demo.py
 
-test: .venv/.tested  ## lint, architecture, the default tests (minutes)
+test: .venv/.tested  ## lint, architecture, types, the default tests (minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyrefly check --threads 1 --summary=none
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 test-slow: .venv/.tested .venv/.docs  ## the tests that take minutes
@@ -34,6 +35,9 @@ test-slow: .venv/.tested .venv/.docs  ## the tests that take minutes
 
 docs: .venv/.docs  ## the pages of docs/ as a site, build/site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+build: .venv/.tested  ## sdist and wheel into build/dist
+	$(BIN)/python -m build --no-isolation --outdir build/dist .
 
 test-browser: .venv/.ready  ## the studio in a headless browser (needs npm, and a chromium: apt-get install chromium)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt playwright

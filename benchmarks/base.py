@@ -95,7 +95,7 @@ def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
     """Mean over pictures of the autoencoder's peak signal-to-noise ratio, in dB."""
     side, found = backbone.side, []
     for image in images:
-        x = np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.LANCZOS))
+        x = np.asarray(ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
         z = backbone.encode_pictures(torch.from_numpy(x.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1)
         y = np.asarray(backbone.decode_latents(z)[0], dtype=float)
         found.append(10 * np.log10(255**2 / np.mean((x - y) ** 2)))
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
         "training": {"seconds": facts["training_seconds"], "pictures": facts["training_pictures"], "unet_step_loss_seconds": facts["unet_loss"]},
         "settings": {
             "base": backbone.name, "pictures": n, "seeds": {"nouns": 10_000, "backgrounds": 20_000, "pairs": 30_000, "layouts": 60_000, "styles": 40_000, "small": 50_000},
-            **backbone.defaults.get("generate", {}), "guidance": "none", "judge": card, "threads": torch.get_num_threads(),
+            **backbone.defaults.get("generate", {}), "composition": "none", "judge": card, "threads": torch.get_num_threads(),
         },
     }  # fmt: skip
     if options.photos:

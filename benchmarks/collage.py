@@ -76,7 +76,7 @@ def things(world: World, examiner: Examiner, concepts: list) -> Iterator[tuple[s
         changes = {
             **ALONE[how],
             "guidance_scale": scale,
-            "guidance": "none",
+            "composition": "none",
             "n": PICTURES,
             "batch": PICTURES,
         }

@@ -155,7 +155,7 @@ def lesson(folder: Path) -> dict[str, Any]:
     began = time.process_time()
     with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as photos:
         world = World.create(Path(place) / "world", folder)
-        few = {"steps": 1, "batch": 1, "mixes": 0, "previews": 0}
+        few = {"steps": 1, "batch": 1, "mixes": 0, "report_pictures": 0}
         world.learn(photo(photos), token="<rex>", noun="dog", gradient_checkpointing=True, **few)
     return {"lesson_gib": round(peak(), 2), "lesson_seconds": round(time.process_time() - began, 1)}
 
@@ -163,7 +163,7 @@ def lesson(folder: Path) -> dict[str, Any]:
 def picture(folder: Path) -> dict[str, Any]:
     backbone = Backbone.load(folder)
     began = time.process_time()
-    draw(backbone, "a photo of a dog", GenerateSettings(n=1, steps=2, guidance_scale=1.0, guidance="none"))
+    draw(backbone, "a photo of a dog", GenerateSettings(n=1, steps=2, guidance_scale=1.0, composition="none"))
     return {"draw_gib": round(peak(), 2), "draw_seconds": round(time.process_time() - began, 1)}
 
 
@@ -196,7 +196,7 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
 
 def switched(folder: Path) -> dict[str, Any]:
     """A step of the default method's adapters."""
-    return learn(folder, {"method": "switched", "gradient_checkpointing": True})
+    return learn(folder, {"method": "gated-lora", "gradient_checkpointing": True})
 
 
 JOBS = {"learn": switched, "lesson": lesson, "draw": picture, "tuners": tuners}

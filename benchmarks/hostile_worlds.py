@@ -40,7 +40,7 @@ _JOURNAL = [
     {"at": "2026-01-01", "action": "rename", "version": 2, "token": "<max>", "was": "<rex>"},
 ]
 GOOD = {
-    "base": "owner/name", "fingerprint": "0" * 32, "tuner": "switched", "head": 2, "counter": 2,
+    "base": "owner/name", "fingerprint": "0" * 32, "tuner": "gated_lora", "head": 2, "counter": 2,
     "versions": {"1": _VERSION, "2": _RENAMED}, "journal": _JOURNAL, "format": 1,
 }  # fmt: skip
 HOSTILE = [

@@ -95,7 +95,9 @@ def features(net: EfficientNetLite0, images: list[Image.Image]) -> torch.Tensor:
     """Unit features (images, 1280)."""
     rows = []
     for image in images:
-        pixels = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.BICUBIC), np.float32) / 255
+        pixels = (
+            np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) / 255
+        )
         x = torch.from_numpy((pixels - np.float32(MEAN)) / np.float32(DEVIATION)).permute(2, 0, 1)
         rows.append(net(x[None])[0])
     return F.normalize(torch.stack(rows), dim=-1)

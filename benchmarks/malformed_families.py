@@ -110,8 +110,8 @@ def settings() -> Iterator[Case]:
     for line in (
         "steps = 0", "steps = -5", "steps = 1000000", "batch = 0", "batch = 257", "learning_rate = 0.0", "learning_rate = 1.5",
         "learning_rate = nan", "learning_rate = inf", "token_learning_rate = -1.0", "prior_weight = -0.1", "prior_pictures = 0",
-        "rank = 0", "rank = 5000", "mixes = -1", "seed = -1", "budget = -1", "guide = -1.0", "kept_share = 1.5", "checkpoint_every = 0",
-        "previews = 65", "threads = -1", "threads = 5000",
+        "rank = 0", "rank = 5000", "mixes = -1", "seed = -1", "memory_budget = -1", "rainbow_similarity_weight = -1.0", "kept_share = 1.5", "checkpoint_every = 0",
+        "report_pictures = 65", "threads = -1", "threads = 5000",
     ):  # fmt: skip
         name = line.split()[0]
         yield Case(
@@ -149,7 +149,7 @@ def settings() -> Iterator[Case]:
             lambda p, t=line: _toml(p, f"[generate]\n{t}", "generate"),
             ("expected a value",),
         )
-    for line in ("sampler = 'euler5'", "guidance = 'caa2'"):
+    for line in ("sampler = 'euler5'", "composition = 'caa2'"):
         yield Case(
             f"drawing: {line}",
             lambda p, t=line: _toml(p, f"[generate]\n{t}", "generate"),

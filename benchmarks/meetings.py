@@ -53,7 +53,7 @@ def run(name: str, seed: int, concepts: str, out: Path) -> dict[str, Any]:
                 method=method,
                 seed=seed,
                 steps=STEPS,
-                previews=0,
+                report_pictures=0,
                 discard=True,
                 **changes,
             )

@@ -61,7 +61,7 @@ class Plain:
         pixels, ids = [], []
         for i in chosen:
             image = ImageOps.fit(
-                Image.open(files[i]).convert("RGB"), (self.backbone.side,) * 2, Image.BILINEAR
+                Image.open(files[i]).convert("RGB"), (self.backbone.side,) * 2, Image.Resampling.BILINEAR
             )
             if torch.rand((), generator=self.generator) < 0.5:
                 image = ImageOps.mirror(image)

@@ -36,7 +36,12 @@ def main() -> None:
         world = World.create(Path(place) / "world", options.base)
         for folder, (token, noun) in CONCEPTS.items():
             version = world.learn(
-                options.photos / folder, token=token, noun=noun, method=options.method, previews=0, **LEARN
+                options.photos / folder,
+                token=token,
+                noun=noun,
+                method=options.method,
+                report_pictures=0,
+                **LEARN,
             )
             print(
                 json.dumps({"concept": folder, "seconds": version.seconds, "photos": version.photos}),

@@ -35,9 +35,9 @@ VARIANTS = {
     # how much of the earlier prompts' directions is kept, with a weight of distillation of 20
     "l2dm-kept-0.99": ("l2dm-directions", {"steps": 200, "precision": "bfloat16", "kept_share": 0.99}),
     # the default method: none of these apart by more than chance
-    "switched": ("switched", {"steps": 200}),
-    "switched-cosine": ("switched", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),
-    "switched-400-cosine": ("switched", {"steps": 400, "lr_scheduler": "cosine"}),
+    "switched": ("gated-lora", {"steps": 200}),
+    "switched-cosine": ("gated-lora", {"steps": 200, "lr_scheduler": "cosine", "learning_rate": 1e-3}),
+    "switched-400-cosine": ("gated-lora", {"steps": 400, "lr_scheduler": "cosine"}),
 }
 FIGURES = (
     "identification",

@@ -252,7 +252,7 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
             max_iter_to_alter=chosen.steps // 2, attn_res=(side, side), generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
 
-    by_us = {name: GenerateSettings.of(chosen.as_dict(), {"guidance": name}) for name in ("none", "l2dm")}
+    by_us = {name: GenerateSettings.of(chosen.as_dict(), {"composition": name}) for name in ("none", "l2dm")}
     found = rounds_of(
         {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["l2dm"], mentions=things)),
          "attend and excite": timed(excite)}, rounds,

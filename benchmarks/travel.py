@@ -72,7 +72,7 @@ def main() -> None:
             world = World.open(given.world)
         else:
             world = World.create(Path(place) / "world")
-            world.learn(subject.learn, token=subject.token, noun=subject.noun, previews=0)
+            world.learn(subject.learn, token=subject.token, noun=subject.noun, report_pictures=0)
         out = world.export(subject.token, out=Path(place) / "lora")
         drawn = {
             "world": [p.image for prompt in prompts for p in world.generate(prompt, n=each, seed=SEED)],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .threads import wait_asleep
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Concept",
     "GenerateSettings",

@@ -112,12 +112,16 @@ class LongWorkWarning(UserWarning):
     """What was asked for takes far longer than usual; said before it begins."""
 
 
+class RenamedWarning(FutureWarning):
+    """A setting or a method was given by its earlier name, which is still read for one release."""
+
+
 class WorldWarning(UserWarning):
     """Something in a world was damaged, and has been put aside and made anew."""
 
 
 #: Warnings that interfaces show as a line of their own.
-TOLD = (ConceptWarning, LongWorkWarning, WorldWarning)
+TOLD = (ConceptWarning, LongWorkWarning, RenamedWarning, WorldWarning)
 
 
 class WorldLocked(WorldError):

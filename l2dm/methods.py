@@ -47,7 +47,7 @@ class Method:
 #: Prior pairs (beta of Eq. 4) would do nothing here: in a prompt of a plain noun no adapter acts, so it is drawn as by the pretrained
 #: model to the last bit, and the gradient of L_PR is zero.
 _MEETING = {
-    "tuner": "switched",
+    "tuner": "gated_lora",
     "rate": 2.0,
     "mix": True,
     "memory": "rainbow",
@@ -93,15 +93,18 @@ METHODS = {
     ),
     "dytox": Method("DyTox (arXiv 2111.11326), carried over", tuner="task_token", rate=2.0),
     "cidm": Method("CIDM's elastic weight aggregation (arXiv 2410.17594)", tuner="aggregated", rate=2.0),
-    "isolated": Method(
+    "gated-kv": Method(
         "each concept at its own words only, learnt beside other things too (ours)",
-        tuner="isolated",
+        tuner="gated_kv",
         rate=2.0,
         mix=True,
     ),
-    "isolated-without-mixes": Method("each concept at its own words only", tuner="isolated", rate=2.0),
-    "switched": Method(
-        "each concept in all layers, on where a prompt names it (ours)", tuner="switched", rate=2.0, mix=True
+    "gated-kv-without-mixes": Method("each concept at its own words only", tuner="gated_kv", rate=2.0),
+    "gated-lora": Method(
+        "each concept in all layers, on where a prompt names it (ours)",
+        tuner="gated_lora",
+        rate=2.0,
+        mix=True,
     ),
     # kept by rehearsal
     "replay": Method(
@@ -119,7 +122,7 @@ METHODS = {
         directions=True,
     ),
     "l2dm": Method(
-        "L2DM (arXiv 2309.04430) over switched adapters (ours): its parts act where concepts meet; no prior pairs, since a plain noun is "
+        "L2DM (arXiv 2309.04430) over gated adapters (ours): its parts act where concepts meet; no prior pairs, since a plain noun is "
         "drawn as by the pretrained model to the last bit",
         **_MEETING,
     ),
@@ -139,8 +142,8 @@ METHODS = {
     ),
     # references: one world a concept bounds the row of the same tuner; joint bounds nothing, since it is not trained to convergence
     "separate": Method(
-        "switched, a world for each concept: the ceiling of switched and l2dm",
-        tuner="switched",
+        "gated-lora, a world for each concept: the ceiling of gated-lora and l2dm",
+        tuner="gated_lora",
         rate=2.0,
         mix=True,
         apart=True,
@@ -158,4 +161,4 @@ METHODS = {
 
 #: Tuners with which all that a concept teaches stands under names of its own, ``<token>/...``, and later concepts change none of it: one
 #: can be taken out of a world as if it had never been learnt.
-SEPARABLE = frozenset(["embedding", "task_token", "aggregated", "isolated", "switched"])
+SEPARABLE = frozenset(["embedding", "task_token", "aggregated", "gated_kv", "gated_lora"])

@@ -86,7 +86,7 @@ class Processes:
 
     # ---------------------------------------------------------------- the main one leads
 
-    def told(self, said: Any = None) -> Any:
+    def told(self, said: object = None) -> object:
         """What the main process ``said``, in all of them."""
         if self.count == 1:
             return said
@@ -107,7 +107,7 @@ class Processes:
         if self.count > 1:
             self.told(_Ended())
 
-    def heard(self) -> Any:
+    def heard(self) -> object:
         """Of the others: what the main process says next; None where it ended well, its own error where it did not."""
         said = self.told()
         if isinstance(said, _Ended):

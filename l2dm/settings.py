@@ -1,20 +1,18 @@
-"""Settings as frozen dataclasses: checked once, accepted from TOML, saved with every result."""
+"""The settings of learning and of drawing, and their TOML files."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from .checked import Checked, Value, reading_earlier_names, setting
 from .errors import SettingsError, because, first_line
 from .methods import METHODS
 
-GUIDANCES = [
+COMPOSITIONS = [
     "none",
     "caa",
     "oaa",
@@ -31,97 +29,6 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 #: What ``masks`` may be beside a folder.
 OWN_MASKS = ("beside", "alpha")
 DEVICES = ("auto", "cuda", "mps", "cpu")
-
-_S = TypeVar("_S", bound="Checked")
-
-
-def setting(
-    default: Any,
-    low: float | None = None,
-    high: float | None = None,
-    choices: Collection[str] = (),
-    text: str = "",
-) -> Any:
-    """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, which may grow, and one line of help."""
-    return dataclasses.field(
-        default=default, metadata={"low": low, "high": high, "choices": choices, "text": text}
-    )
-
-
-class Checked:
-    """Mixin: type and range checks at construction, and construction from mappings and TOML."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, wanted = getattr(self, field.name), type(field.default)
-            if wanted is str and isinstance(value, os.PathLike):
-                value = os.fspath(value)
-                object.__setattr__(self, field.name, value)
-            if wanted is float and type(value) is int:
-                object.__setattr__(self, field.name, float(value))
-                value = float(value)
-            if type(value) is not wanted:
-                raise SettingsError(
-                    f"{field.name} = {value!r}: expected {wanted.__name__}, found {type(value).__name__}"
-                )
-            low, high, choices = (field.metadata.get(k) for k in ("low", "high", "choices"))
-            if choices and value not in choices:
-                raise SettingsError(
-                    f"{field.name} = {value!r}: expected one of {', '.join(map(str, choices))}"
-                )
-            if (low is not None and not value >= low) or (high is not None and not value <= high):
-                span = (
-                    f"between {low} and {high}"
-                    if None not in (low, high)
-                    else f"at least {low}"
-                    if high is None
-                    else f"at most {high}"
-                )
-                raise SettingsError(f"{field.name} = {value!r}: expected a value {span}")
-
-    @classmethod
-    def of(cls: type[_S], *layers: dict[str, Any], place: str = "settings") -> _S:
-        """Settings from mappings, later ones winning; ``None`` values are skipped; unknown names are errors."""
-        merged: dict[str, Any] = {}
-        known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        for layer in layers:
-            for name, value in layer.items():
-                if name not in known:
-                    near = difflib.get_close_matches(name, known, 1)
-                    raise SettingsError(
-                        f"{place}: unknown setting {name!r}; "
-                        + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
-                    )
-                if value is not None:
-                    merged[name] = value
-        try:
-            return cls(**merged)
-        except SettingsError as error:
-            raise SettingsError(f"{place}: {error}") from None
-
-    @classmethod
-    def described(cls) -> list[dict[str, Any]]:
-        """Of each setting its ``name``, ``default``, ``range`` as text ("" where any value will do) and ``help``."""
-        return [
-            {
-                "name": field.name,
-                "default": field.default,
-                "range": _span(field),
-                "help": field.metadata["text"],
-            }
-            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
-
-
-def _span(field: dataclasses.Field) -> str:
-    """The values that a setting may have."""
-    low, high, choices = (field.metadata[name] for name in ("low", "high", "choices"))
-    if choices:
-        return ", ".join(map(str, choices))
-    return "" if low is None else f"{low:g} to {high:g}" if high < 2**62 else f"from {low:g}"
 
 
 def read_toml(path: Path, section: str) -> dict[str, Any]:
@@ -140,6 +47,7 @@ def read_toml(path: Path, section: str) -> dict[str, Any]:
     return content.get(section, {}) if tables else content
 
 
+@reading_earlier_names
 @dataclass(frozen=True)
 class LearnSettings(Checked):
     """How one concept is learnt. The defaults are for Stable Diffusion; a base may carry its own in ``l2dm.json``."""
@@ -157,7 +65,7 @@ class LearnSettings(Checked):
     )
     prior_steps: int = setting(20, 1, 1000, text="sampling steps of the prior pictures")
     method: str = setting(
-        "switched",
+        "gated-lora",
         choices=METHODS,
         text="a row of l2dm/methods.py: what is tuned, what keeps the past",
     )
@@ -189,11 +97,15 @@ class LearnSettings(Checked):
     vectors: int = setting(
         1, 1, 16, text="of a new token: several hold more of a thing, and take as many of a prompt's words"
     )
-    candidates: int = setting(4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory")
-    budget: int = setting(
+    memory_candidates: int = setting(
+        4, 1, 1000, text="eta: pictures drawn for each entry of the short-term memory"
+    )
+    memory_budget: int = setting(
         32, 0, 1_000_000, text="pictures drawn for the memory before a concept; 0: Algorithm 1 to the letter"
     )
-    guide: float = setting(1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score")
+    rainbow_similarity_weight: float = setting(
+        1.0, 0.0, 100.0, text="beta_S: likeness against diversity in the rainbow score"
+    )
     mixes: int = setting(
         2, 0, 256, text="rows a step of the concept beside another thing, with methods that mix; 0: none"
     )
@@ -247,7 +159,7 @@ class LearnSettings(Checked):
         text="of the processor; 0: OMP_NUM_THREADS, or as many as are free, fewer when others come",
     )
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
-    previews: int = setting(
+    report_pictures: int = setting(
         4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report"
     )
     report_concepts: int = setting(
@@ -257,13 +169,14 @@ class LearnSettings(Checked):
         0.0, 0.0, 200.0, text="points of likeness an earlier concept may lose; 0: any"
     )
 
-    def kept(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Value]:
         """As it is kept with what was learnt: of a folder of the user's, that there was one."""
         given = {"masks": self.masks, "class_pictures": self.class_pictures}
         folders = {name: "folder" for name, place in given.items() if place not in ("", *OWN_MASKS)}
         return {**self.as_dict(), **folders}
 
 
+@reading_earlier_names
 @dataclass(frozen=True)
 class GenerateSettings(Checked):
     """How a prompt is drawn. ``layout`` may be a mapping too: ``{"<rex>": "left", "<pip>": (0.5, 0.2, 0.9, 0.8)}``."""
@@ -299,13 +212,14 @@ class GenerateSettings(Checked):
         False,
         text="keep in an accelerator's memory only the part of the base that works: slower, for small cards",
     )
-    guidance: str = setting(
+    composition: str = setting(
         "auto",
-        choices=GUIDANCES,
+        choices=COMPOSITIONS,
         text="what keeps several concepts apart; auto: l2dm for two and more, else none",
     )
     subjects: str = setting(
-        "", text="the prompt's plain nouns that guidance looks after, with commas; empty: those found in it"
+        "",
+        text="the prompt's plain nouns that the composition looks after, with commas; empty: those found in it",
     )
     layout: str = setting(
         "",
@@ -324,7 +238,7 @@ class GenerateSettings(Checked):
     guidance_refinements: int = setting(
         20, 0, 1000, text="most moves that attend-and-excite makes at steps 0, 1/5, 2/5 for a neglected thing"
     )
-    guidance_enough: float = setting(
+    composition_loss_threshold: float = setting(
         0.0, 0.0, 1e6, text="a picture whose loss is this small is not moved further"
     )
     unmix_weight: float = setting(1.0, 0.0, 1e6, text="lambda_u, of the concepts-level unmix loss")

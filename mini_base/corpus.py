@@ -84,7 +84,7 @@ def render(icons: dict, name: str, side: int = ICON_SIDE) -> np.ndarray | None:
     scale = side / max(image.size)
     size = [max(1, round(s * scale)) for s in image.size]
     square = Image.new("RGBA", (side, side))
-    square.paste(image.resize(size, Image.LANCZOS), ((side - size[0]) // 2, (side - size[1]) // 2))
+    square.paste(image.resize(size, Image.Resampling.LANCZOS), ((side - size[0]) // 2, (side - size[1]) // 2))
     return np.asarray(square)
 
 

@@ -29,8 +29,8 @@ DEFAULTS = {
         "steps": 350, "batch": 4, "learning_rate": 4e-3, "lr_scheduler": "cosine", "token_learning_rate": 2e-2, "prior_weight": 0.5, "prior_pictures": 24,
         "prior_steps": 8, "distil_weight": 20.0, "rank": 32, "mixes": 4,
     },
-    "tuners": {"switched": {"steps": 200, "learning_rate": 5e-4, "lr_scheduler": "constant", "distil_weight": 4.0}},
-    "generate": {**unet.DRAWING, "guidance_step": 1.0, "guidance": "collage"},
+    "tuners": {"gated_lora": {"steps": 200, "learning_rate": 5e-4, "lr_scheduler": "constant", "distil_weight": 4.0}},
+    "generate": {**unet.DRAWING, "guidance_step": 1.0, "composition": "collage"},
 }  # fmt: skip
 
 MEASURED = {"autoencoder": 256, "clip": 1000}  # scenes

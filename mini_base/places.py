@@ -26,9 +26,9 @@ def _noise(rng: np.random.Generator, side: int, unit: int) -> np.ndarray:
     fine = rng.normal(size=(side // unit, side // unit, 1))
     if unit == 1:
         return fine
-    return np.asarray(Image.fromarray(fine[..., 0].astype(np.float32)).resize((side, side), Image.BICUBIC))[
-        ..., None
-    ]
+    return np.asarray(
+        Image.fromarray(fine[..., 0].astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    )[..., None]
 
 
 def draw_place(kind: str, rng: np.random.Generator, side: int, unit: int) -> Image.Image:

@@ -93,7 +93,7 @@ class Spot:
 
 def ink(icon: Icon) -> str:
     """The colour that more than half of the drawing has, in a word; "" when no colour has."""
-    rgba = np.asarray(Image.fromarray(icon.rgba).resize((32, 32), Image.BOX))
+    rgba = np.asarray(Image.fromarray(icon.rgba).resize((32, 32), Image.Resampling.BOX))
     h, s, v = (np.asarray(Image.fromarray(rgba[..., :3]).convert("HSV")) / 255.0).transpose(2, 0, 1)
     seen = rgba[..., 3] > 128
     shares = {
@@ -160,9 +160,11 @@ class Composer:
         if rng.random() < 0.5 * freedom:
             image = image.transpose(Image.FLIP_LEFT_RIGHT)
         upright = image.width
-        image = image.rotate(float(rng.uniform(-8, 8)) * freedom, Image.BICUBIC, expand=True)
+        image = image.rotate(float(rng.uniform(-8, 8)) * freedom, Image.Resampling.BICUBIC, expand=True)
         pixels = max(6, round(size * image.width / upright))
-        image = image.resize((pixels, pixels), Image.BOX if pixels * 3 < image.width else Image.LANCZOS)
+        image = image.resize(
+            (pixels, pixels), Image.Resampling.BOX if pixels * 3 < image.width else Image.Resampling.LANCZOS
+        )
         left, top = round(spot.x * self.side - pixels / 2), round(spot.y * self.side - pixels / 2)
         canvas.paste(image, (left, top), image)
         return Item(icon, (left, top, left + pixels, top + pixels))

@@ -10,7 +10,7 @@ def field(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
     """Smooth noise ``(side, side)`` of deviation about 1, with ``cells`` bumps along a side."""
     return np.asarray(
         Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32)).resize(
-            (side, side), Image.BICUBIC
+            (side, side), Image.Resampling.BICUBIC
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from tiny import mini
 
-from l2dm import World
+from l2dm import World, cli
 from l2dm.backbone import Backbone
 from l2dm.bench import runs
 from l2dm.evaluation import judge
@@ -22,7 +23,7 @@ QUICK = {
     "batch": 2,
     "prior_pictures": 2,
     "prior_steps": 2,
-    "previews": 0,
+    "report_pictures": 0,
     "mixes": 0,
     "rank": 4,
     "checkpoint_every": 1,
@@ -99,6 +100,23 @@ def backbone() -> Backbone:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World.create(tmp_path / "world", mini())
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call ``l2dm`` in this process: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["l2dm", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
 
 
 @pytest.fixture

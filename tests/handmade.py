@@ -32,7 +32,7 @@ def sheet(text: str) -> Image.Image:
     return Image.frombytes("RGB", (8, 8), hashlib.shake_256(text.encode()).digest(192))
 
 
-def fresh(place: Path, tuner: str = "switched") -> World:
+def fresh(place: Path, tuner: str = "gated_lora") -> World:
     place.mkdir()
     Manifest("mini", "0" * 32, tuner, journal=[entry("init", base="mini", clip="base")]).write(place)
     return World(place, Manifest.read(place))
@@ -88,7 +88,7 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
     return world
 
 
-def told(place: Path, *story: str, tuner: str = "switched", **how) -> World:
+def told(place: Path, *story: str, tuner: str = "gated_lora", **how) -> World:
     """A world after "+<rex>" (learnt), "-<rex>" (forgotten), "~<rex><max>" (renamed), "undo" ..."""
     world = fresh(place, tuner)
     for act in story:

@@ -26,11 +26,11 @@ from l2dm.world.tensors import write_tensors
 LESSON = {
     **QUICK,
     "method": "l2dm",
-    "candidates": 1,
-    "budget": 2,
+    "memory_candidates": 1,
+    "memory_budget": 2,
     "steps": 3,
     "prior_steps": 1,
-    "previews": 1,
+    "report_pictures": 1,
     "mixes": 1,
 }
 

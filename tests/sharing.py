@@ -12,10 +12,10 @@ from l2dm import Processes, World
 from l2dm.errors import L2DMError, LearningStopped
 
 TAUGHT = {"<rex>": "dog", "<tom>": "cat"}
-METHODS = ("switched", "l2dm-published", "lwf")
+METHODS = ("gated-lora", "l2dm-published", "lwf")
 #: Rows of three kinds, of which some fall to one process and some to the other.
 FEW = {
-    "steps": 3, "batch": 3, "mixes": 3, "prior_pictures": 2, "prior_steps": 2, "previews": 0, "rank": 4, "candidates": 1, "budget": 2,
+    "steps": 3, "batch": 3, "mixes": 3, "prior_pictures": 2, "prior_steps": 2, "report_pictures": 0, "rank": 4, "memory_candidates": 1, "memory_budget": 2,
     "learning_rate": 0.01, "checkpoint_every": 1, "precision": "float32", "accumulate": 2, "threads": 1,
 }  # fmt: skip
 

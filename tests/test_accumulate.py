@@ -39,7 +39,7 @@ def taken(photos, method: str, **changes):
     return learning.state(), steps
 
 
-@pytest.mark.parametrize("method", ["switched", "l2dm", "l2dm-published", "lwf"])
+@pytest.mark.parametrize("method", ["gated-lora", "l2dm", "l2dm-published", "lwf"])
 def test_two_shares_of_one_row_are_one_of_two(photos, method):
     whole, once = taken(photos, method, batch=2, mixes=4)
     shared, twice = taken(photos, method, batch=1, mixes=2, accumulate=2)
@@ -55,7 +55,7 @@ def test_two_shares_of_one_row_are_one_of_two(photos, method):
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_shares_hold_every_row_once_one_after_another(photos, count):
-    learning = begin(photos, "switched", batch=1, mixes=0)
+    learning = begin(photos, "gated-lora", batch=1, mixes=0)
     seen, predict = [], learning.backbone.predict
     learning.backbone.predict = lambda noisy, t, read: seen.append((noisy, t)) or predict(noisy, t, read)
     z = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 4, 8, 8)
@@ -84,7 +84,7 @@ def test_shares_hold_every_row_once_one_after_another(photos, count):
 def test_a_share_of_what_nothing_trained_acts_on_is_no_error(photos):
     """Adapters of this method are on for prompts of their concept alone; in the last share are prior pictures."""
     priors = {"a photo of a dog": past().priors["a photo of a dog"]}
-    learning = begin(photos, "switched", batch=1, mixes=0, accumulate=2, steps=2, past=Past(priors=priors))
+    learning = begin(photos, "gated-lora", batch=1, mixes=0, accumulate=2, steps=2, past=Past(priors=priors))
     assert [part.term for part in learning.rows(torch.Generator())] == ["concept", "prior"]
     assert [step.step for step in learning.run()] == [1, 2]
 

@@ -93,7 +93,14 @@ def tiny_base(folder, backbone, kl=True, prediction="epsilon"):
 def test_a_base_of_ones_own_goes_the_whole_way(tmp_path, backbone, photos):
     world = World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone), clip="none")
     world.learn(
-        photos, token="<rex>", noun="dog", steps=2, batch=1, prior_pictures=1, prior_steps=2, previews=1
+        photos,
+        token="<rex>",
+        noun="dog",
+        steps=2,
+        batch=1,
+        prior_pictures=1,
+        prior_steps=2,
+        report_pictures=1,
     )
     again = World.open(tmp_path / "w")
     assert again.generate("a <rex> dog", n=1, steps=2)[0].image.size == (16, 16)

@@ -121,7 +121,9 @@ def test_what_cannot_be_used_is_refused_before_anything(world, photos, dogs):
 
     empty = photos.parent / "empty"
     empty.mkdir()
-    refused(SettingsError, "method 'switched' .* learns no prior pairs.*custom-diffusion", method="switched")
+    refused(
+        SettingsError, "method 'gated-lora' .* learns no prior pairs.*custom-diffusion", method="gated-lora"
+    )
     refused(SettingsError, "prior_weight = 0 learns no prior pairs", prior_weight=0)
     refused(PhotoError, "nowhere: no such folder", class_pictures=dogs / "nowhere")
     refused(PhotoError, "0 pictures of the class; give 1 to", class_pictures=empty)

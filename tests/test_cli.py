@@ -13,25 +13,7 @@ from conftest import QUICK
 from PIL import Image
 from tiny import mini
 
-from l2dm import cli
 from l2dm.world.draft import Draft
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Call ``l2dm`` in this process: exit code, standard output, standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["l2dm", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture
@@ -85,7 +67,7 @@ def test_the_main_job_as_json(run, quick, photos, tmp_path):
 
 def test_the_main_job_for_people(run, quick, photos, tmp_path):
     world, seen = tmp_path / "w", tmp_path / "seen.toml"
-    seen.write_text(quick.read_text().replace("previews = 0", "previews = 1"))
+    seen.write_text(quick.read_text().replace("report_pictures = 0", "report_pictures = 1"))
     assert "fresh world" in run("init", world, "--base", mini())[1]
     code, out, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick)
     assert code == 0 and "learnt <rex> dog from 3 photos" in out and "images/s" in err
@@ -109,7 +91,7 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
         quick,
         "--out",
         out,
-        "--guidance",
+        "--composition",
         "l2dm",
         "--json",
     )
@@ -135,7 +117,7 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
 
 def test_bench_multi_says_what_it_does_not_know(run, tmp_path):
     for option, value, message in (
-        ("--guidances", "none,l2md", "unknown guidance 'l2md'; known: all, none, collage"),
+        ("--compositions", "none,l2md", "unknown composition 'l2md'; known: all, none, collage"),
         ("--seeds", "0,-1", "from 0 on"),
     ):
         code, _, err = run(

@@ -26,7 +26,7 @@ from l2dm.guidance.collage import collage, grid, spots
 from l2dm.settings import GenerateSettings
 
 PLAIN = ("dog", "cat", "tree")
-COLLAGE = GenerateSettings(n=2, steps=4, guidance_scale=3.0, guidance="collage", batch=2)
+COLLAGE = GenerateSettings(n=2, steps=4, guidance_scale=3.0, composition="collage", batch=2)
 
 
 @pytest.mark.parametrize("prompt, expected", [
@@ -84,7 +84,7 @@ def test_a_collage_is_for_two_things_or_more(backbone):
         and resolve_composition("collage", things * 2).name == "collage"
     )
     plain, same = (
-        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"guidance": g}), mentions=things)
+        draw(backbone, prompt, GenerateSettings.of(COLLAGE.as_dict(), {"composition": g}), mentions=things)
         for g in ("none", "collage")
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain, same))
@@ -115,7 +115,7 @@ def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
     made = []
     monkeypatch.setattr(alone, "collage", lambda *about: made.append(collage(*about)) or made[-1])
     prompt = "a photo of a dog and a cat"
-    (drawn,) = draw(backbone, prompt, GenerateSettings(n=1, steps=8, guidance_scale=3.0, guidance="collage"),
+    (drawn,) = draw(backbone, prompt, GenerateSettings(n=1, steps=8, guidance_scale=3.0, composition="collage"),
                     mentions=mentions(prompt, {}, backbone, PLAIN))  # fmt: skip
     ((pixels, inside),) = made
     apart = np.abs(np.asarray(drawn, int) - pixels).mean(-1)

@@ -142,7 +142,9 @@ def test_a_file_system_without_links_gets_copies(world, photos, monkeypatch):
     assert World.open(world.path).generate("<rex> dog", n=1, steps=1)
 
 
-@pytest.mark.parametrize("changes", [{"method": "l2dm", "candidates": 1}, {"method": "isolated", "mixes": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"method": "l2dm", "memory_candidates": 1}, {"method": "gated-kv", "mixes": 1}]
+)
 def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes, monkeypatch):
     monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree", "cup"))
     options = {**QUICK, **changes, "prior_steps": 1, "steps": 4}

@@ -22,7 +22,7 @@ SIDE = 8  # cells of the tiny base's latents
 @pytest.fixture
 def taught(photos):
     """The tiny base with two switched adapters, <rex> (dog) and <tom> (cat), that do something."""
-    return learn(photos, "switched", "<rex>", "<tom>", steps=2)
+    return learn(photos, "gated-lora", "<rex>", "<tom>", steps=2)
 
 
 def halves(count: int = 1) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_confined_sampling_differs_only_where_there_are_two_things(taught, sampl
     concepts = {"<rex>": "dog", "<tom>": "cat"}
 
     def drawn(prompt: str, guidance: str) -> np.ndarray:
-        settings = GenerateSettings(guidance=guidance, steps=4, n=2, sampler=sampler)
+        settings = GenerateSettings(composition=guidance, steps=4, n=2, sampler=sampler)
         return np.stack(draw(backbone, prompt, settings, mentions=mentions(prompt, concepts, backbone)))
 
     assert np.array_equal(drawn("a photo of <rex> dog", "confined"), drawn("a photo of <rex> dog", "none"))
@@ -140,18 +140,20 @@ def test_provenance_tells_of_what_was_confined(taught):
 
     def told(**changes) -> str:
         settings = GenerateSettings(**{"steps": 4, "confine": True, **changes})
-        composition = resolve_composition(settings.guidance, things)
+        composition = resolve_composition(settings.composition, things)
         return provenance(backbone, BOTH, things, composition, settings)["composition"]
 
-    assert "; confined" in told(guidance="l2dm") and "confined" not in told(guidance="l2dm", confine=False)
+    assert "; confined" in told(composition="l2dm") and "confined" not in told(
+        composition="l2dm", confine=False
+    )
     for guidance in ("confined", "l2dm"):
-        assert "one step, so nothing is confined" in told(guidance=guidance, steps=1)
-    assert "confined" not in told(guidance="none")
+        assert "one step, so nothing is confined" in told(composition=guidance, steps=1)
+    assert "confined" not in told(composition="none")
 
 
 def test_parts_are_found_also_where_no_step_is_guided(taught):
     def drawn(**changes) -> np.ndarray:
-        settings = GenerateSettings(steps=4, n=1, guidance="l2dm", guidance_until=0.0, **changes)
+        settings = GenerateSettings(steps=4, n=1, composition="l2dm", guidance_until=0.0, **changes)
         things = mentions(BOTH, {"<rex>": "dog", "<tom>": "cat"}, taught.backbone)
         return np.stack(draw(taught.backbone, BOTH, settings, mentions=things))
 
@@ -162,7 +164,7 @@ def test_parts_are_found_also_where_no_step_is_guided(taught):
 def test_each_step_shows_the_part_that_a_thing_is_held_to(taught, guidance):
     backbone, prompt = taught.backbone, BOTH
     things = mentions(prompt, {"<rex>": "dog", "<tom>": "cat"}, backbone)
-    settings = GenerateSettings(steps=8, n=3, batch=2, guidance=guidance, guidance_until=1.0)
+    settings = GenerateSettings(steps=8, n=3, batch=2, composition=guidance, guidance_until=1.0)
     recorder = AttentionRecorder((0, 7))
     draw(backbone, prompt, settings, mentions=things, recorder=recorder)
     for snapshots in recorder.pictures:

@@ -111,9 +111,9 @@ def test_every_setting_is_one(page):
 def desk(tmp_path, monkeypatch):
     """A folder to work in, with photos of two things, where the shipped base is a tiny one that learns tokens in two steps."""
     folder = Path(shutil.copytree(mini(), tmp_path / "mini"))
-    few = {"method": "textual-inversion", "steps": 2, "batch": 1, "previews": 1}
+    few = {"method": "textual-inversion", "steps": 2, "batch": 1, "report_pictures": 1}
     (folder / "l2dm.json").write_text(
-        json.dumps({"learn": few, "generate": {"steps": 2, "guidance": "collage"}})
+        json.dumps({"learn": few, "generate": {"steps": 2, "composition": "collage"}})
     )
     monkeypatch.setattr(source, "MINI_FOLDER", folder)
     for name in ("rex", "tom"):

@@ -10,7 +10,7 @@ from l2dm import World
 from l2dm.errors import NotKept, SettingsError
 from l2dm.report.card import card, pictures
 
-REPORT = {**QUICK, "steps": 1, "previews": 1}
+REPORT = {**QUICK, "steps": 1, "report_pictures": 1}
 
 
 def test_every_lesson_is_examined(world, photos):
@@ -30,7 +30,7 @@ def test_every_lesson_is_examined(world, photos):
     assert card(world.manifest)["token"] == "<rex>"
 
 
-@pytest.mark.parametrize("method", ["isolated", "switched", "dytox", "cidm", "den", "custom-diffusion"])
+@pytest.mark.parametrize("method", ["gated-kv", "gated-lora", "dytox", "cidm", "den", "custom-diffusion"])
 def test_the_pretrained_model_is_drawn_beside_every_tuner(world, photos, method):
     assert set(teach(world, photos, **REPORT, method=method).drift) == {"dog"}
 
@@ -53,5 +53,5 @@ def test_a_concept_that_costs_the_others_too_much_is_not_kept(world, photos, mon
     assert world.learn(photos, token="<tom>", noun="cat", **REPORT, keep_if_forgetting_below=20).version == 2
     with pytest.raises(SettingsError, match="needs the report card"):
         world.learn(
-            photos, token="<ada>", noun="owl", **{**REPORT, "previews": 0}, keep_if_forgetting_below=20
+            photos, token="<ada>", noun="owl", **{**REPORT, "report_pictures": 0}, keep_if_forgetting_below=20
         )

@@ -312,7 +312,7 @@ def test_custom_diffusions_weights_are_read_by_stock_diffusers(tmp_path):
             exact[name.removesuffix(".weight")].change(), p - world.tuner.pretrained_values[name]
         )
     other = another(world, tmp_path / "other")
-    other.import_file(out, token="<max>", noun="dog", previews=0, prior_steps=2)
+    other.import_file(out, token="<max>", noun="dog", report_pictures=0, prior_steps=2)
     assert abs(drawn(other, "a photo of <max> dog").astype(int) - theirs).max() <= 1
     assert np.array_equal(drawn(other, PLAIN), draw_stock(world, PLAIN))
 

@@ -18,7 +18,7 @@ from l2dm.errors import PromptWarning
 from l2dm.generation import composition, guided
 from l2dm.methods import METHODS
 from l2dm.retention import PENALTIES
-from l2dm.settings import GUIDANCES
+from l2dm.settings import COMPOSITIONS
 from l2dm.tuners import TUNERS
 
 
@@ -26,7 +26,7 @@ from l2dm.tuners import TUNERS
 def example(request):
     """What the Python of the test's page defines; the tables are as they were afterwards."""
     tables = (METHODS, TUNERS, PENALTIES, composition.KINDS, guided.LOSSES)
-    before = [dict(table) for table in tables], list(GUIDANCES)
+    before = [dict(table) for table in tables], list(COMPOSITIONS)
     text = (ROOT / "docs/extending" / f"{request.param}.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert code.count("\n") < 60
@@ -35,7 +35,7 @@ def example(request):
     yield defined
     for table, as_it_was in zip(tables, before[0]):
         table.clear(), table.update(as_it_was)
-    GUIDANCES[:] = before[1]
+    COMPOSITIONS[:] = before[1]
 
 
 def of_page(name: str):
@@ -78,7 +78,7 @@ def test_a_composition_descends_its_overlap_and_without_size_changes_nothing(exa
     world = World.create(tmp_path / "w", mini(), "none")
     draw = {"n": 1, "steps": 2, "seed": 1}
     still, moved = (
-        world.generate("a dog and a cat", **draw, guidance="a-star", guidance_step=size)[0]
+        world.generate("a dog and a cat", **draw, composition="a-star", guidance_step=size)[0]
         for size in (0.0, 50.0)
     )
     assert (
@@ -86,7 +86,7 @@ def test_a_composition_descends_its_overlap_and_without_size_changes_nothing(exa
         and moved.image.tobytes() != still.image.tobytes()
     )
     with pytest.warns(PromptWarning, match="a-star needs two things or more"):
-        assert world.generate("a dog", **draw, guidance="a-star")[0].provenance["guidance"] == "none"
+        assert world.generate("a dog", **draw, composition="a-star")[0].provenance["guidance"] == "none"
 
 
 @of_page("family")
@@ -105,6 +105,6 @@ def test_a_family_is_told_draws_as_its_pipeline_and_learns(example, photos, tmp_
     ours = world.generate("a dog", n=1, seed=1)[0].image
     theirs = pipe("a dog", num_inference_steps=4, generator=torch.Generator().manual_seed(1)).images[0]
     assert np.array_equal(ours, theirs)
-    world.learn(photos, token="<rex>", noun="dog", steps=1, batch=1, mixes=0, previews=0)
+    world.learn(photos, token="<rex>", noun="dog", steps=1, batch=1, mixes=0, report_pictures=0)
     assert np.array_equal(world.generate("a dog", n=1, seed=1)[0].image, ours), "no adapter of its acts"
     assert not np.array_equal(world.generate("a <rex> dog", n=1, seed=1)[0].image, ours)

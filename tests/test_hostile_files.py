@@ -83,7 +83,7 @@ def test_a_broken_file_is_told_in_one_line_and_nothing_is_changed(world, tmp_pat
     file, before = tmp_path / "file.safetensors", state(world.path)
     file.write_bytes(content)
     with pytest.raises(L2DMError, match=message) as told:
-        world.import_file(file, token="<max>", noun="dog", previews=0, prior_steps=2)
+        world.import_file(file, token="<max>", noun="dog", report_pictures=0, prior_steps=2)
     assert "\n" not in str(told.value) and str(file) in str(told.value) and len(str(told.value)) < 700
     assert state(world.path) == before and world.version == 0
 
@@ -139,4 +139,6 @@ def test_a_broken_zip_of_a_world_is_told_and_makes_no_world(tmp_path):
         assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".part-*"))
     assert load_file(source.export(out=tmp_path / "out").folder / "rex.safetensors")
     save_file(GOOD, tmp_path / "good.safetensors")
-    source.import_file(tmp_path / "good.safetensors", token="<max>", noun="dog", previews=0, prior_steps=2)
+    source.import_file(
+        tmp_path / "good.safetensors", token="<max>", noun="dog", report_pictures=0, prior_steps=2
+    )

@@ -24,7 +24,7 @@ from l2dm.world.repair import examine
 
 LAMP = "a photo of lamp dog"
 #: No examination, and few steps for what it is remembered by.
-FEW = {"previews": 0, "prior_steps": 2}
+FEW = {"report_pictures": 0, "prior_steps": 2}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -94,11 +94,11 @@ def test_an_imported_concept_is_one_like_any_other(sd, tmp_path):
         source.path.parent / "photos",
         token="<ada>",
         noun="cat",
-        **LESSON | {"mixes": 2, "method": "l2dm", "previews": 1},
+        **LESSON | {"mixes": 2, "method": "l2dm", "report_pictures": 1},
     )
     assert {row["token"] for row in card(world.manifest)["concepts"]} == {"<rex>", "<tom>", "<max>", "<ada>"}
-    together = drawn(world, "a <max> dog and a <ada> cat", guidance="none")
-    assert not np.array_equal(together, drawn(world, "a <max> dog and a cat", guidance="none"))
+    together = drawn(world, "a <max> dog and a <ada> cat", composition="none")
+    assert not np.array_equal(together, drawn(world, "a <max> dog and a cat", composition="none"))
     world.forget("<max>")
     with pytest.raises(PromptError, match="not in this world"):
         drawn(world, "a <max> dog")
@@ -266,7 +266,7 @@ def test_a_world_in_a_zip_is_the_world(sd, tmp_path):
 def test_the_command_line_takes_files_and_worlds_in(sd, tmp_path):
     source, folder = sd
     world, few = another(source, tmp_path / "world").path, ["--settings", str(tmp_path / "few.toml")]
-    (tmp_path / "few.toml").write_text("previews = 0\nprior_steps = 2\n")
+    (tmp_path / "few.toml").write_text("report_pictures = 0\nprior_steps = 2\n")
     code, said = say(["import", str(world), str(folder), "--token", "<max>", "--noun", "dog", "--json", *few])
     assert code == 0 and json.loads(said)["version"] == 1, said
     code, said = say(["import", str(world), "--from", str(source.path), "--token", "<tom>", "--json", *few])
@@ -309,14 +309,14 @@ def test_an_import_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
 def test_a_renamed_concept_draws_the_same_pictures_and_undo_takes_its_name_back(sd, tmp_path):
     source, _ = sd
     world = copied(source, tmp_path / "world")
-    rex, both = drawn(world, "a <rex> dog"), drawn(world, "a <rex> dog and a <tom> cat", guidance="none")
+    rex, both = drawn(world, "a <rex> dog"), drawn(world, "a <rex> dog and a <tom> cat", composition="none")
     before = own(world, "<rex>")
     version = world.rename("<rex>", "<max>")
     assert list(version.concepts) == ["<max>", "<tom>"] and (version.photos, version.settings) == (2, {})
     assert examine(world.path, deep=True).faults == []
     for opened in (world, World.open(world.path)):
         assert np.array_equal(drawn(opened, "a <max> dog"), rex)
-        assert np.array_equal(drawn(opened, "a <max> dog and a <tom> cat", guidance="none"), both)
+        assert np.array_equal(drawn(opened, "a <max> dog and a <tom> cat", composition="none"), both)
     after = own(world, "<max>")
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     prompts = json.loads((world._files.folder / "memory.json").read_text())

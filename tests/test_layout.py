@@ -99,11 +99,13 @@ def test_overlaps_are_told(backbone):
 
 @pytest.fixture
 def taught(photos):
-    return learn(photos, "switched", "<rex>", "<tom>", steps=2).backbone
+    return learn(photos, "gated-lora", "<rex>", "<tom>", steps=2).backbone
 
 
 def drawn(backbone, layout: str = "", prompt: str = BOTH, **changes) -> np.ndarray:
-    settings = GenerateSettings(**{"steps": 3, "n": 2, "guidance": "confined", "layout": layout, **changes})
+    settings = GenerateSettings(
+        **{"steps": 3, "n": 2, "composition": "confined", "layout": layout, **changes}
+    )
     things = mentions(prompt, CONCEPTS, backbone)
     things = laid_out(things, layout, prompt) if layout else things
     return np.stack(draw(backbone, prompt, settings, mentions=things))
@@ -138,7 +140,7 @@ def test_a_layout_moves_things(taught, guidance):
 
 def test_one_thing_can_be_placed_too(taught):
     one = "a photo of <rex> dog"
-    plain = drawn(taught, prompt=one, guidance="none")
+    plain = drawn(taught, prompt=one, composition="none")
     assert np.array_equal(plain, drawn(taught, prompt=one)), "nothing to confine"
     assert not np.array_equal(plain, drawn(taught, "<rex>: left", one))
     things = laid_out(mentions(one, CONCEPTS, taught), "<rex>: left", one)
@@ -149,7 +151,7 @@ def test_one_thing_can_be_placed_too(taught):
 
 def test_the_unmix_loss_takes_the_layouts_masks(taught):
     things = laid_out(mentions(BOTH, CONCEPTS, taught), "<rex>: top, <tom>: bottom", BOTH)
-    guide = Guide(taught, things, range(1, 6), GenerateSettings(guidance="caa", attend_weight=0.0), (8, 8))
+    guide = Guide(taught, things, range(1, 6), GenerateSettings(composition="caa", attend_weight=0.0), (8, 8))
     maps = torch.full((2, taught.longest_prompt, *guide.regions.shape[2:]), 1e-9)
     for thing, half in zip(things, (slice(2), slice(2, None))):
         maps[:, list(thing.all), half] = 0.1
@@ -177,12 +179,12 @@ def test_a_world_draws_by_a_layout_and_says_so(tmp_path, photos):
     for token, noun in CONCEPTS.items():
         world.learn(photos, token=token, noun=noun, **{**QUICK, "steps": 1, "prior_weight": 0.0})
     common = {"n": 1, "steps": 2}
-    (picture,) = world.generate(BOTH, **common, guidance="confined", layout="<tom>: 0.5,0,1,1")
+    (picture,) = world.generate(BOTH, **common, composition="confined", layout="<tom>: 0.5,0,1,1")
     told = picture.provenance
     assert told["layout"] == "<tom>: 0.5,0,1,1" and told["composition"] == "confined" and told["notes"] == ""
     with pytest.warns(PromptWarning, match="overlap in 25 %"):
         (picture,) = world.generate(
-            BOTH, **common, guidance="confined", layout={"<rex>": "left", "<tom>": "top"}
+            BOTH, **common, composition="confined", layout={"<rex>": "left", "<tom>": "top"}
         )
     assert "overlap in 25 %" in picture.provenance["notes"]
     assert json.loads(picture.provenance["subjects"]) == ["<rex> dog", "<tom> cat"]
@@ -190,8 +192,8 @@ def test_a_world_draws_by_a_layout_and_says_so(tmp_path, photos):
         with pytest.raises(
             SettingsError, match="places nothing; choose one of collage, caa, l2dm, mudi, confined"
         ):
-            world.generate(BOTH, **common, guidance=guidance, layout=HALVES)
-    (picture,) = world.generate(BOTH, **common, guidance="oaa", confine=True, layout=HALVES)
+            world.generate(BOTH, **common, composition=guidance, layout=HALVES)
+    (picture,) = world.generate(BOTH, **common, composition="oaa", confine=True, layout=HALVES)
     assert picture.provenance["composition"].endswith("confined")
     with pytest.raises(SettingsError, match="collage needs a place for every thing; say where to put <tom>"):
-        world.generate(BOTH, **common, guidance="collage", layout="<rex>: left")
+        world.generate(BOTH, **common, composition="collage", layout="<rex>: left")

@@ -80,7 +80,7 @@ def test_a_caption_that_comes_to_the_concept_too_late_is_named(world, photos):
     assert world.learn(photos, **REX, **QUICK).version == 1
 
 
-@pytest.mark.parametrize("method", ["switched", "isolated", "sequential"])
+@pytest.mark.parametrize("method", ["gated-lora", "gated-kv", "sequential"])
 def test_a_step_whose_rows_name_nobody_is_a_step(photos, method):
     for name in "012":
         (photos / f"{name}.txt").write_text("far " * 60 + "<rex> dog")

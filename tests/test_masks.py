@@ -154,7 +154,7 @@ def test_rows_of_photos_and_of_mixes_carry_their_masks(photos):
     assert ((made.masks == plain.masks) | (made.masks >= 0.2 - 1e-6)).all() and (
         made.masks != plain.masks
     ).any()
-    learning = begin(photos, "isolated", past=Past(companions={"a cat": z}), mixes=2)
+    learning = begin(photos, "gated-kv", past=Past(companions={"a cat": z}), mixes=2)
     assert learning.photo_rows(2, lambda high, size: torch.zeros(size, dtype=torch.long)).masks is None
 
 

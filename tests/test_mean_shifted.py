@@ -48,11 +48,11 @@ def test_things_are_cut_out_in_their_own_places(backbone):
 
 @pytest.fixture
 def taught(photos):
-    return learn(photos, "switched", "<rex>", "<tom>", steps=2).backbone
+    return learn(photos, "gated-lora", "<rex>", "<tom>", steps=2).backbone
 
 
 def drawn(backbone, prompt: str = BOTH, recorder: AttentionRecorder | None = None, **changes) -> np.ndarray:
-    settings = GenerateSettings(**{"steps": 3, "n": 3, "batch": 2, "guidance": "mudi", **changes})
+    settings = GenerateSettings(**{"steps": 3, "n": 3, "batch": 2, "composition": "mudi", **changes})
     return np.stack(
         draw(backbone, prompt, settings, mentions=mentions(prompt, CONCEPTS, backbone), recorder=recorder)
     )
@@ -68,24 +68,26 @@ def test_pictures_begin_from_it_and_are_each_their_own(taught, sampler, monkeypa
     )
     alone = drawn(taught, sampler=sampler, batch=1)
     assert np.abs(together.astype(int) - alone).max() <= 8, "up to rounding, which sampling enlarges"
-    assert not np.array_equal(together, drawn(taught, sampler=sampler, guidance="none"))
+    assert not np.array_equal(together, drawn(taught, sampler=sampler, composition="none"))
     monkeypatch.setattr(mean_shifted_file, "mean_shifted", lambda noise, *_: noise)
     if sampler == "dpm-solver":  # takes no noise of its own
-        assert np.array_equal(drawn(taught, sampler=sampler), drawn(taught, sampler=sampler, guidance="none"))
+        assert np.array_equal(
+            drawn(taught, sampler=sampler), drawn(taught, sampler=sampler, composition="none")
+        )
     one = "a photo of <rex> dog"
-    assert np.array_equal(drawn(taught, one), drawn(taught, one, guidance="none"))
+    assert np.array_equal(drawn(taught, one), drawn(taught, one, composition="none"))
 
 
 def test_the_second_half_of_a_collage_is_confined_and_held_to_nothing(taught, monkeypatch):
-    read, held = [], drawn(taught, guidance="collage", steps=4)
+    read, held = [], drawn(taught, composition="collage", steps=4)
     hook = taught.denoiser.register_forward_hook(lambda *_: read.append(taught.conditioning.regions))
-    free = drawn(taught, guidance="collage", steps=4, confine=True, n=1)
+    free = drawn(taught, composition="collage", steps=4, confine=True, n=1)
     hook.remove()
     assert not np.array_equal(held[:1], free)
     assert [regions is not None for regions in read] == [False] * 4 + [True] * 2, "2 + 2 alone, 2 together"
     assert read[-1].shape[0] == 2, "guided as ever"
     things = mentions(BOTH, CONCEPTS, taught)
     for confine in (False, True):
-        settings = GenerateSettings(guidance="collage", confine=confine)
+        settings = GenerateSettings(composition="collage", confine=confine)
         told = provenance(taught, BOTH, things, resolve_composition("collage", things), settings)
         assert ("confined" in told["composition"]) == confine

@@ -86,8 +86,11 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
     with pytest.raises(SettingsError, match="made with other settings"):
         multi.bench(dataclasses.replace(plan, pictures=2), ["none"], [0], [world.path], out, 0, 1)
 
-    assert list(result) == ["guidance", "runs", "settings"] and list(result["guidance"]) == ["none", "l2dm"]
-    for found in result["guidance"].values():
+    assert list(result) == ["compositions", "runs", "settings"] and list(result["compositions"]) == [
+        "none",
+        "l2dm",
+    ]
+    for found in result["compositions"].values():
         for name in ("two_concepts", "two_of_one_noun", "two_plain_nouns"):
             assert 0 <= found[name]["mean"] <= 1 and found[name]["std"] == 0
         assert set(found["text_alignment"]) == {"mean", "std"} and isinstance(found["time_over_plain"], float)
@@ -96,7 +99,7 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
             and "three_concepts" not in found
         )
         assert set(found["verdicts"]["two_concepts"]) == {"present", "own_looks", "none_doubled", "no_leak"}
-    assert [(run["guidance"], run["seed"], run["two_concepts"]["pictures"]) for run in result["runs"]] == [
+    assert [(run["composition"], run["seed"], run["two_concepts"]["pictures"]) for run in result["runs"]] == [
         ("none", 0, 2),
         ("l2dm", 0, 2),
     ]
@@ -110,7 +113,7 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
     ] * 2
     none, l2dm = (samples["two_concepts"][name][0]["file"].read_bytes() for name in ("none", "l2dm"))
     assert none != l2dm
-    head, rows = table(result["guidance"])
+    head, rows = table(result["compositions"])
     assert len(head) == len(rows[0]) and rows[1][0] == "l2dm" and rows[1][3] == "-"
     page = write_page(result, samples, tmp_path / "page.html").read_text()
     assert (

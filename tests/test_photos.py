@@ -133,7 +133,7 @@ def test_a_shrunken_picture_counts_where_it_is_itself(size):
     assert rows.tolist() == list(range(30 - size // 2, 30 + size // 2)) and columns.tolist() == list(
         range(32)
     )
-    small = np.asarray(image.resize((size, size), Image.LANCZOS))
+    small = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
     left = size // 2 - 17
     assert (part[own].reshape(size, 32, 3) == small[:, left : left + 32]).all()
     assert (part[: rows[0]] == part[rows[0]]).all() and (part[rows[-1] :] == part[rows[-1]]).all(), (

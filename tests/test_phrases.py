@@ -201,14 +201,16 @@ def test_positions_of_what_stands_apart(backbone):
 
 
 def test_pictures_tell_what_was_found_and_done(world):
-    (picture,) = world.generate("a black cat and a white sock", n=1, steps=2, guidance="collage")
+    (picture,) = world.generate("a black cat and a white sock", n=1, steps=2, composition="collage")
     told = picture.provenance
     assert told["composition"] == "collage" and json.loads(told["subjects"]) == ["cat", "sock"]
     assert json.loads(told["parts"]) == ["a black cat", "a white sock"]
     with pytest.warns(PromptWarning, match=r"composition: none \(oaa needs two things or more; found cat\)"):
-        (picture,) = world.generate("a cat", n=1, steps=1, guidance="oaa")
+        (picture,) = world.generate("a cat", n=1, steps=1, composition="oaa")
     assert picture.provenance["guidance"] == "none" and "found cat" in picture.provenance["notes"]
-    (picture,) = world.generate(r"a cat \(old\) in a car", n=1, steps=1, guidance="l2dm", subjects="cat, car")
+    (picture,) = world.generate(
+        r"a cat \(old\) in a car", n=1, steps=1, composition="l2dm", subjects="cat, car"
+    )
     assert picture.prompt == r"a cat \(old\) in a car" == picture.provenance["prompt"]
     assert json.loads(picture.provenance["subjects"]) == ["cat", "car"]
     assert picture.provenance["composition"] == "l2dm; sampler: dpmsolver++ in place of sde-dpmsolver++"

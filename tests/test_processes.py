@@ -62,7 +62,7 @@ def test_two_processes_learn_as_one_does_and_stop_and_go_on(photos, tmp_path):
         assert any(not torch.equal(alone[name], shared[name]) for name in alone), "added up in another order"
         World.open(two / method).verify()
     stopped = weights(two / "stopped")
-    first = {name: t for name, t in weights(two / "switched").items() if "0001" in name}
+    first = {name: t for name, t in weights(two / "gated-lora").items() if "0001" in name}
     assert {name: t for name, t in stopped.items() if "0001" in name}.keys() == first.keys()
     assert all(torch.equal(stopped[name], t) for name, t in first.items()), "taken up exactly"
     raised = [json.loads((two / f"{number}.json").read_text()) for number in (0, 1)]
@@ -77,9 +77,7 @@ def test_two_processes_learn_as_one_does_and_stop_and_go_on(photos, tmp_path):
 @pytest.mark.slow
 def test_the_command_line_speaks_once_for_all_processes(photos, tmp_path):
     World.create(tmp_path / "world", mini())
-    (tmp_path / "few.toml").write_text(
-        'method = "switched"\nsteps = 2\nmixes = 0\nprevious = 0\n'.replace("previous", "previews")
-    )
+    (tmp_path / "few.toml").write_text('method = "gated-lora"\nsteps = 2\nmixes = 0\nreport_pictures = 0\n')
     learn = [
         "-m",
         "l2dm",
@@ -111,7 +109,7 @@ def test_what_one_process_is_told_by_none(photos):
 
 
 def test_too_few_rows_for_the_processes_are_refused_before_a_step(photos):
-    learning = begin(photos, "switched", batch=1, mixes=0)
+    learning = begin(photos, "gated-lora", batch=1, mixes=0)
     learning.processes = Processes(3, 0)
     with pytest.raises(SettingsError, match="a step has 1 rows, too few for 3 processes with 1 shares each"):
         next(learning.run())

@@ -175,7 +175,7 @@ def test_what_stays_is_said(tmp_path):
     (world.path / "report.html").write_text("&lt;rex&gt;")
     beside, foreign = world.purge("<rex>", dry=True).stays
     assert "the weights of <tom>" in beside and "report.html, which is not the world's own" in foreign
-    for method in ("dytox", "textual-inversion", "isolated-without-mixes"):
+    for method in ("dytox", "textual-inversion", "gated-kv-without-mixes"):
         assert told(tmp_path / method, "+<rex>", "+<tom>", method=method).purge("<rex>").stays == ()
 
 

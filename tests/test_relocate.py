@@ -183,7 +183,7 @@ def late(tmp_path, base, clip, photos):
 
 
 def test_what_was_learnt_without_a_clip_model_is_remembered_by_drawings_and_said_so(late, photos):
-    settings = LEARN | {"method": "l2dm", "previews": 1, "keep_if_forgetting_below": 200.0}
+    settings = LEARN | {"method": "l2dm", "report_pictures": 1, "keep_if_forgetting_below": 200.0}
     learnt = late.learn(photos, token="<tom>", noun="cat", **settings)
     assert learnt.drawn == ["<rex>"] and set(learnt.scores) == {"<rex>", "<tom>"}
     long = read_long_term(late.manifest.recorded(late.path, learnt.version))
@@ -221,9 +221,11 @@ def test_a_stopped_lesson_recollects_once_and_ends_in_the_same_memory(late, phot
 def test_the_gate_compares_with_what_was_never_examined(late, photos, monkeypatch):
     """Without recorded scores it would compare with nothing, and keep whatever came."""
     worse = iter([Score(0.9, 1.0, 1), Score(0.5, 1.0, 2), Score(0.5, 1.0, 2)])
-    monkeypatch.setattr("l2dm.world.lesson.score", lambda *given: next(worse))
+    monkeypatch.setattr("l2dm.world.examining.score", lambda *given: next(worse))
     with pytest.raises(NotKept, match=r"lost 40\.0 points"):
-        late.learn(photos, token="<tom>", noun="cat", **LEARN | {"previews": 1}, keep_if_forgetting_below=5.0)
+        late.learn(
+            photos, token="<tom>", noun="cat", **LEARN | {"report_pictures": 1}, keep_if_forgetting_below=5.0
+        )
     assert list(late.concepts) == ["<rex>"]
 
 

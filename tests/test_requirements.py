@@ -62,7 +62,7 @@ def test_every_family_is_told_without_a_weight(tmp_path, name, monkeypatch):
     }
     assert found.weights == 4 * sum(found.parameters.values())
     assert found.weights < found.learn_checkpointing <= found.learn
-    words = {"isolated", "isolated-without-mixes"} if name == "z_image" else set()
+    words = {"gated-kv", "gated-kv-without-mixes"} if name == "z_image" else set()
     blocks = set() if name in ("sd", "sdxl", "pixart", "sana") else {"structure", "l2dm-directions"}
     itself = {"self-cross"} if name == "sana" else set()
     assert set(found.refused) == words | blocks | itself
@@ -87,7 +87,7 @@ def test_it_is_said_on_the_command_line(monkeypatch, capsys):
 
     found = json.loads(run_cli("check", "--base", mini(), "--precision", "bf16", "--json"))
     assert found["family"] == "Stable Diffusion 1.x/2.x" and found["precision"] == "bfloat16"
-    assert found["refused"] == {} and "switched" in found["methods"] and "collage" in found["compositions"]
+    assert found["refused"] == {} and "gated-lora" in found["methods"] and "collage" in found["compositions"]
     known = Requirements(**{name: value for name, value in found.items() if name != "base"})
     text = said(
         dataclasses.replace(

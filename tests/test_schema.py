@@ -20,7 +20,7 @@ VERSION = Version(
     1, 0, "2026-01-01", "<rex>", "dog", 3, 1.5, {"method": "l2dm", "seed": 1}, {"<rex>": "dog"},
     {}, {"<rex>": {"likeness": 0.5, "own": 1.0, "version": 1}}, {"dog": 0.1}, record="0" * 64,
 )  # fmt: skip
-GOOD = Manifest("mini", "0" * 32, "switched", 1, 1, {1: VERSION}, [{"at": "2026", "action": "init"}])
+GOOD = Manifest("mini", "0" * 32, "gated_lora", 1, 1, {1: VERSION}, [{"at": "2026", "action": "init"}])
 
 
 EARLIER = dataclasses.replace(

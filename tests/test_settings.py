@@ -53,18 +53,24 @@ def test_toml_tables(tmp_path):
 
 
 def test_a_base_has_its_own_settings_for_a_tuner_and_what_is_given_wins(monkeypatch):
-    own = {"learn": {"steps": 7, "batch": 3}, "tuners": {"switched": {"steps": 5}}, "generate": {"steps": 4}}
+    own = {
+        "learn": {"steps": 7, "batch": 3},
+        "tuners": {"gated_lora": {"steps": 5}},
+        "generate": {"steps": 4},
+    }
     monkeypatch.setattr(Backbone, "own_defaults", lambda base: own)
     assert (
-        settings_for("any", "learn", {"method": "switched"}).steps == settings_for("any", "learn").steps == 5
+        settings_for("any", "learn", {"method": "gated-lora"}).steps
+        == settings_for("any", "learn").steps
+        == 5
     )
     assert (
         settings_for("any", "learn", {"method": "l2dm"}).steps == 5
         and settings_for("any", "learn", {"method": "ewc"}).steps == 7
     )
     assert settings_for("any", "generate").steps == 4
-    assert settings_for("any", "learn", {"method": "switched", "steps": 2}) == LearnSettings(
-        method="switched", steps=2, batch=3
+    assert settings_for("any", "learn", {"method": "gated-lora", "steps": 2}) == LearnSettings(
+        method="gated-lora", steps=2, batch=3
     )
 
 

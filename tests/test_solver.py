@@ -50,7 +50,7 @@ def test_the_same_move_in_every_sampler(backbone, name):
     scheduler.timesteps[0] = 999  # all begin there; the samplers differ in nothing else
     torch.manual_seed(0)
     z, context = torch.randn(2, 4, 16, 16), backbone.encode_text([PROMPT] * 2)
-    settings = GenerateSettings(guidance="l2dm", guidance_step=1.0, steps=4)
+    settings = GenerateSettings(composition="l2dm", guidance_step=1.0, steps=4)
     guide = Guide(backbone, mentions(PROMPT, {}, backbone, ("dog", "cat")), range(1, 6), settings, (16, 16))
     scale = latents_scale(scheduler, scheduler.timesteps[0])
     assert scale == pytest.approx(1.0 if name in ("DDIM", "DPMSolverMultistep") else 14.65, rel=1e-2)
@@ -118,13 +118,13 @@ def test_regions_are_chosen_where_there_is_signal(backbone):
     assert signal_share(scheduler, scheduler.timesteps[0]) < 1e-3 < REGION_SIGNAL
 
     def chosen_at(prompt=PROMPT, **changes):
-        settings = GenerateSettings(**({"guidance": "l2dm", "steps": 8} | changes))
+        settings = GenerateSettings(**({"composition": "l2dm", "steps": 8} | changes))
         named = mentions(prompt, {}, backbone, ("dog", "cat"))
         return Guide(backbone, named, range(1, 6), settings, (16, 16)).region_index(scheduler)
 
     assert chosen_at() == 2 and chosen_at(guidance_until=0.1) == 0, "none of the guided ones has enough"
     assert chosen_at("a dog on the left of a cat") == 0, "words need no maps"
-    settings = GenerateSettings(guidance="l2dm", steps=8, guidance_step=1.0)
+    settings = GenerateSettings(composition="l2dm", steps=8, guidance_step=1.0)
     guide = Guide(backbone, things, range(1, 6), settings, (16, 16))
     z, context = torch.randn(1, 4, 16, 16), backbone.encode_text([PROMPT])
     found = []
@@ -140,8 +140,8 @@ def test_every_sampler_is_guided(backbone, name):
     other = dataclasses.replace(
         backbone, scheduler=kind.from_config(backbone.scheduler.config, skip_prk_steps=True)
     )
-    settings = GenerateSettings(n=1, steps=3, guidance="l2dm", guidance_step=1.0, guidance_until=1.0)
+    settings = GenerateSettings(n=1, steps=3, composition="l2dm", guidance_step=1.0, guidance_until=1.0)
     things = mentions(PROMPT, {}, backbone, ("dog", "cat"))
     (moved,) = draw(other, PROMPT, settings, mentions=things)
-    (plain,) = draw(other, PROMPT, dataclasses.replace(settings, guidance="none"))
+    (plain,) = draw(other, PROMPT, dataclasses.replace(settings, composition="none"))
     assert np.abs(np.asarray(moved, int) - np.asarray(plain, int)).mean() > 1

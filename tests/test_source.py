@@ -151,7 +151,7 @@ def test_pndm_with_runge_kutta_steps_is_told_at_init_and_draws_a_collage(base, t
     changed(base / "scheduler/scheduler_config.json", skip_prk_steps=False)
     world = World.create(tmp_path / "w", base, clip="none")
     assert any("without its Runge-Kutta steps" in note for note in world.backbone().notes)
-    drawn = world.generate("a dog and a cat", n=1, steps=4, guidance="collage", subjects="dog,cat")
+    drawn = world.generate("a dog and a cat", n=1, steps=4, composition="collage", subjects="dog,cat")
     assert drawn[0].provenance["composition"].startswith("collage"), drawn[0].provenance
 
 
@@ -180,8 +180,8 @@ def test_a_pickle_is_refused_and_weights_that_are_missing_are_named(base, tmp_pa
     [
         ('{"learn": {"stepz": 3}}', "learn: unknown setting 'stepz'; did you mean 'steps'"),
         ('{"generate": {"n": "x"}}', "generate: n = 'x': expected int"),
-        ('{"tuners": {"switched": {"stepz": 3}}}', "tuners.switched: unknown setting 'stepz'"),
-        ('{"tuners": {"switchd": {}}}', "tuners: unknown tuner 'switchd'; known: .*switched"),
+        ('{"tuners": {"gated_lora": {"stepz": 3}}}', "tuners.gated_lora: unknown setting 'stepz'"),
+        ('{"tuners": {"gated_lorra": {}}}', "tuners: unknown tuner 'gated_lorra'; known: .*gated_lora"),
         ('{"nouns": ["dog", 1]}', "'nouns' must be a list of words"),
     ],
 )

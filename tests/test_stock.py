@@ -11,7 +11,7 @@ from tiny import tiny_clip
 from l2dm import World
 from l2dm.errors import BaseModelError, NotKept, SettingsError
 
-TINY = {**QUICK, "steps": 1, "batch": 1, "prior_pictures": 1, "previews": 1, "method": "l2dm"}
+TINY = {**QUICK, "steps": 1, "batch": 1, "prior_pictures": 1, "report_pictures": 1, "method": "l2dm"}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_the_gate_refuses_what_costs_an_earlier_concept(tmp_path, backbone, pets
     world = World.create(
         tmp_path / "w", tiny_base(tmp_path / "base", backbone), clip=tiny_clip(tmp_path / "clip")
     )
-    shared = TINY | {"method": "l2dm-published", "previews": 2, "learning_rate": 0.05, "steps": 4}
+    shared = TINY | {"method": "l2dm-published", "report_pictures": 2, "learning_rate": 0.05, "steps": 4}
     world.learn(pets(0), token="<rex>", noun="dog", **shared)
     # likeness after the second concept may rise or fall on random weights: whichever seed lowers it must be refused
     for seed in range(4):
@@ -82,7 +82,7 @@ def test_l2dm_report_card_gate_and_undo_over_ten_concepts(tmp_path, backbone, pe
 def test_what_needs_an_image_encoder_is_refused_before_the_first_concept(tmp_path, backbone, pets, given):
     world = World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone), clip="none")
     with pytest.raises(SettingsError, match="has none"):
-        world.learn(pets(0), token="<rex>", noun="dog", **QUICK | {"previews": 1} | given)
+        world.learn(pets(0), token="<rex>", noun="dog", **QUICK | {"report_pictures": 1} | given)
     assert not world.concepts and not (tmp_path / "w" / "prior").exists()
 
 

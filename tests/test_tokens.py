@@ -19,7 +19,7 @@ from l2dm.generation import mentions
 from l2dm.world.manifest import Manifest
 
 WHOLE = ("<rex>", "<rex>_1", "<rex>_2")
-TINY = {**QUICK, "steps": 2, "batch": 1, "prior_pictures": 1, "previews": 0}
+TINY = {**QUICK, "steps": 2, "batch": 1, "prior_pictures": 1, "report_pictures": 0}
 
 
 def baked(folder, backbone, tokens, pad=None):

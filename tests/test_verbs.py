@@ -39,7 +39,7 @@ class Verbs(RuleBasedStateMachine):
         self.world, self.versions, self.head, self.counter, self.drawn = self.place / "world", None, 0, 0, 0
         self.concept = 0
         self.lesson = self.ground.place / "lesson.toml"
-        lesson = {**LESSON, "method": "isolated-without-mixes", "steps": 1, "previews": 0}.items()
+        lesson = {**LESSON, "method": "gated-kv-without-mixes", "steps": 1, "report_pictures": 0}.items()
         self.lesson.write_text("[learn]\n" + "".join(f"{n} = {json.dumps(value)}\n" for n, value in lesson))
 
     @property

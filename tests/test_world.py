@@ -148,7 +148,7 @@ def test_the_manifest_tells_everything(world, photos):
 
 
 def test_l2dm_keeps_a_memory_of_its_own_drawing(world, photos):
-    options = {"method": "l2dm", "candidates": 2, "budget": 6, "steps": 2}
+    options = {"method": "l2dm", "memory_candidates": 2, "memory_budget": 6, "steps": 2}
     teach(world, photos, **options)
     assert "short-term.json" not in world._files, "there is no past yet"
     stages = []
@@ -182,7 +182,7 @@ def test_a_method_of_another_tuner_is_refused(world, photos, tmp_path):
 
 
 def test_a_forgotten_concept_leaves_nothing_of_its_own(world, photos):
-    options = {**QUICK, "method": "l2dm", "candidates": 1, "steps": 1}
+    options = {**QUICK, "method": "l2dm", "memory_candidates": 1, "steps": 1}
     teach(world, photos, **options)
     world.learn(photos, token="<tom>", noun="cat", **options)
     with pytest.raises(TokenError, match="did you mean <rex>"):

@@ -37,7 +37,7 @@ from l2dm.world.recorded import RECORD
 from l2dm.world.sealed import unseal
 
 LESSON = {
-    "steps": 2, "batch": 1, "prior_pictures": 1, "prior_steps": 1, "previews": 1, "report_concepts": 1, "candidates": 1, "budget": 3,
+    "steps": 2, "batch": 1, "prior_pictures": 1, "prior_steps": 1, "report_pictures": 1, "report_concepts": 1, "memory_candidates": 1, "memory_budget": 3,
     "rank": 2, "mixes": 2, "checkpoint_every": 1, "fisher_samples": 1, "threads": 1, "learning_rate": 1e-3, "flip": False,
 }  # fmt: skip
 

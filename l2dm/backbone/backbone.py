@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -118,6 +118,11 @@ class Backbone(Text):
     def features(self) -> ImageFeatures | None:
         """The CLIP pair that pictures are remembered and compared by, if there is one."""
         return ImageFeatures(self.clip, self.device) if self.clip else None
+
+    def seen(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """(images, d) unit features of pictures by that pair; asked only where there is one."""
+        assert self.features is not None
+        return self.features.images(list(images))
 
     def release_features(self) -> None:
         """Free the memory of a large base's CLIP pair, which may be as much as its own; it is loaded again when it is asked."""

@@ -39,16 +39,25 @@ def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) ->
     return {"callback": shown, "callback_steps": 1}
 
 
+_UNSAVED = (
+    "{}: a pipeline that concepts are gated into cannot be saved as it is; merge them: World.export(..., format='pipeline'), "
+    "or l2dm export WORLD --format pipeline"
+)
+
+
+def _told_of(
+    backbone: Backbone, output: tuple, mark: str, texts: list[str], positive: Conditioning | None
+) -> Conditioning:
+    """What a pipeline's ``encode_prompt`` read of ``texts``, which stand beside ``positive`` where that is given."""
+    told = backbone.conditioned(backbone.family.told(output, mark), texts)
+    named = positive.named if positive else told.named
+    negative = torch.full((len(told),), positive is not None, device=told.features.device)
+    return replace(told, named=named, negative=negative)
+
+
 def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[DiffusionPipeline]:
     """The pipeline ``kind``; during a call ``backbone.conditioning`` is that of its batch."""
     asked, family = inspect.signature(kind.encode_prompt), backbone.family
-
-    def told_of(output: tuple, mark: str, texts: list[str], positive: Conditioning | None) -> Conditioning:
-        """What was read of ``texts``, which stand beside ``positive`` where that is given."""
-        told = backbone.conditioned(family.told(output, mark), texts)
-        named = positive.named if positive else told.named
-        negative = torch.full((len(told),), positive is not None, device=told.features.device)
-        return replace(told, named=named, negative=negative)
 
     class Telling(kind):
         #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is held to, once there are any
@@ -91,9 +100,12 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             texts = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
             output = super().encode_prompt(*args, **kwargs)  # some write into their lists
-            told, beside = told_of(output, "", prompts, self.readings[0] if self.readings else None), None
+            told, beside = (
+                _told_of(backbone, output, "", prompts, self.readings[0] if self.readings else None),
+                None,
+            )
             if given.get("do_classifier_free_guidance"):
-                beside = told_of(output, "-", texts, told)
+                beside = _told_of(backbone, output, "-", texts, told)
             rows = [told] if beside is None else [beside, told] if family.negatives_first else [told, beside]
             if "num_images_per_prompt" not in given:  # the pipeline copies what was read
                 rows = [part[torch.arange(len(part)).repeat_interleave(self.copies)] for part in rows]
@@ -122,10 +134,7 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
 
         def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
             """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load such a folder."""
-            raise ExchangeError(
-                f"{backbone.name}: a pipeline that concepts are gated into cannot be saved as it is; merge them: World.export(..., format='pipeline'), or "
-                "l2dm export WORLD --format pipeline"
-            )
+            raise ExchangeError(_UNSAVED.format(backbone.name))
 
     Telling.__name__ = Telling.__qualname__ = kind.__name__
     return Telling

@@ -80,7 +80,7 @@ class DinoEncoder:
         short = round(self.side * 256 / 224)
         wide, high = (int(short * length / min(picture.size)) for length in picture.size)
         left, top = round((wide - self.side) / 2), round((high - self.side) / 2)
-        return picture.resize((wide, high), Image.BICUBIC).crop(
+        return picture.resize((wide, high), Image.Resampling.BICUBIC).crop(
             (left, top, left + self.side, top + self.side)
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import BaseMissing, BaseModelError, SettingsError, first_line
 from ..methods import METHODS
 from ..settings import GenerateSettings, LearnSettings
+from ..spelling import today
 from . import hub
 from .checks import check
 from .families import Family, family_of
@@ -105,7 +106,7 @@ class Source:
         )
         if not path.is_file():
             return usual
-        found = read_json(self.said, path)
+        found = today(read_json(self.said, path))
         for key, value in found.items():
             if key not in _DEFAULTS:
                 raise SettingsError(f"{path}: unknown key {key!r}; known: {', '.join(_DEFAULTS)}")

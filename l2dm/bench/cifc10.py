@@ -140,7 +140,7 @@ class Course:
         plan = self.plan
         return world.generate(
             prompt, n=n, steps=plan.steps, guidance_scale=plan.guidance_scale, sampler="dpm-solver", seed=FIRST_SEED, batch=plan.batch,
-            negative_prompt=plan.negative_prompt, guidance="none",
+            negative_prompt=plan.negative_prompt, composition="none",
         )  # fmt: skip
 
     def _encoders(self):

@@ -55,7 +55,7 @@ def bench(
             if found["seed"] not in wanted:
                 continue
             rates = {
-                kind + DRAWN[found["guidance"]]: found[kind]["success"]
+                kind + DRAWN[found["composition"]]: found[kind]["success"]
                 for kind in KINDS
                 if "success" in found.get(kind, {})
             }

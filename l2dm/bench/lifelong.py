@@ -52,7 +52,12 @@ class Course:
 
     def __init__(self, plan: Plan):
         self.examiner = Examiner(
-            plan.concepts, plan.judge, n=plan.pictures, steps=plan.steps, batch=plan.pictures, guidance="none"
+            plan.concepts,
+            plan.judge,
+            n=plan.pictures,
+            steps=plan.steps,
+            batch=plan.pictures,
+            composition="none",
         )
         self.scores = self.examiner.scores
 

@@ -1,6 +1,6 @@
-"""The benchmark of several concepts in one prompt: every guidance draws the same prompts from the same seeds in the same world.
+"""The benchmark of several concepts in one prompt: every composition draws the same prompts from the same seeds in the same world.
 
-The world has learnt the benchmark's concepts before. A part is one guidance, one seed and one kind of prompt; each is a file in
+The world has learnt the benchmark's concepts before. A part is one composition, one seed and one kind of prompt; each is a file in
 ``parts``, written when the part is done, so that a benchmark that was stopped goes on and a finished part is never repeated.
 Another world, judge or setting is another benchmark: it is refused in the same folder.
 """
@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from ..evaluation.judges import SHIPPED, find_judge
 from ..evaluation.verdict import verdict
 from ..generation.picture import save_png
 from ..report import attention
+from ..spelling import today
 from ..world import store
 from ..world.world import World
 from .examiner import Examiner
@@ -38,16 +39,16 @@ from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.
 ROWS: dict[str, dict[str, Any]] = {
-    **{name: {"guidance": name} for name in ("none", "collage", "l2dm", "caa", "oaa")},
-    "unmix": {"guidance": "caa", "attend_weight": 0.0},
-    "attend": {"guidance": "caa", "unmix_weight": 0.0},
+    **{name: {"composition": name} for name in ("none", "collage", "l2dm", "caa", "oaa")},
+    "unmix": {"composition": "caa", "attend_weight": 0.0},
+    "attend": {"composition": "caa", "unmix_weight": 0.0},
     "attend-and-excite": {
-        "guidance": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
-        "guidance_refinements": 20, "guidance_enough": 0.0,
+        "composition": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
+        "guidance_refinements": 20, "composition_loss_threshold": 0.0,
     },
-    "self-cross": {"guidance": "self-cross", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1, "guidance_enough": 0.0},
-    "structure": {"guidance": "structure"}, "mudi": {"guidance": "mudi"}, "collage-confined": {"guidance": "collage", "confine": True},
-    "confined": {"guidance": "confined"}, "l2dm-confined": {"guidance": "l2dm", "confine": True},
+    "self-cross": {"composition": "self-cross", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1, "composition_loss_threshold": 0.0},
+    "structure": {"composition": "structure"}, "mudi": {"composition": "mudi"}, "collage-confined": {"composition": "collage", "confine": True},
+    "confined": {"composition": "confined"}, "l2dm-confined": {"composition": "l2dm", "confine": True},
 }  # fmt: skip
 
 SAMPLES = 3  # pictures of a part that are kept for the page
@@ -95,7 +96,7 @@ def described(world: World) -> dict[str, Any]:
 
 
 def groups(kind: str, concepts: list[Subject], triples: int, nouns: list[str]) -> list[tuple[Subject, ...]]:
-    """What is to be together in one picture: all pairs, or ``triples`` of all triples, the same for every guidance and seed.
+    """What is to be together in one picture: all pairs, or ``triples`` of all triples, the same for every composition and seed.
 
     "two_of_one_noun" has the pairs that share a noun, all other kinds have none such. Of "two_plain_nouns" only the nouns count,
     and only those in ``nouns``, which the judge can name."""
@@ -124,7 +125,7 @@ def run(
     world = World.open(place)
     drawing = {**plan.generate, **ROWS[name]}
     identity = {
-        "plan": dataclasses.asdict(plan), "guidance": name, "seed": seed, "kind": kind,
+        "plan": dataclasses.asdict(plan), "composition": name, "seed": seed, "kind": kind,
         "world": described(world),
         "settings": world.settings("generate", drawing).as_dict(), "judge": seeing(plan.judge).card(),
     }  # fmt: skip
@@ -216,7 +217,7 @@ def _time(
     for k in range(-1, plan.timed):  # the first pair warms up and is not counted
         pair = pairs[(k + plan.timed * seed) % len(pairs)]
         prompt = subjects.prompts[k % len(subjects.prompts)].format(listed([s.words for s in pair]))
-        for kind, changes in [("plain", {"guidance": "none"}), ("guided", row)][:: 1 if k % 2 else -1]:
+        for kind, changes in [("plain", {"composition": "none"}), ("guided", row)][:: 1 if k % 2 else -1]:
             began = time.perf_counter()
             world.generate(prompt, seed=seed, **{**plan.generate, **changes})
             if k >= 0:
@@ -231,26 +232,26 @@ def _time(
 
 
 def result(plan: Plan, out: Path) -> dict[str, Any]:
-    """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``guidance`` (a ``summary`` for each row), ``runs`` (one for each
+    """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``compositions`` (a ``summary`` for each row), ``runs`` (one for each
     row and seed), ``settings``, with those that each seed's world was learnt with."""
-    parts = [json.loads(file.read_text(encoding="utf-8")) for file in (out / "parts").glob("*.json")]
+    parts = [today(json.loads(file.read_text(encoding="utf-8"))) for file in (out / "parts").glob("*.json")]
     parts = sorted(
         (p for p in parts if {**dataclasses.asdict(Plan()), **p["plan"]} == dataclasses.asdict(plan)),
         key=lambda p: (p["seed"], KINDS.index(p["kind"])),
     )
     runs, rows = [], {}
     for name in ROWS:
-        own = [p for p in parts if p["guidance"] == name]
+        own = [p for p in parts if p["composition"] == name]
         for seed in dict.fromkeys(p["seed"] for p in own):
             kinds = {
                 p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
                 for p in own if p["seed"] == seed
             }  # fmt: skip
-            runs.append({"guidance": name, "seed": seed, **kinds})
+            runs.append({"composition": name, "seed": seed, **kinds})
         if own:
             rows[name] = own[0]["settings"]
     return {
-        "guidance": {name: summary([p for p in parts if p["guidance"] == name]) for name in rows}, "runs": runs,
+        "compositions": {name: summary([p for p in parts if p["composition"] == name]) for name in rows}, "runs": runs,
         "settings": {
             "plan": dataclasses.asdict(plan), "generate": rows, "judge": seeing(plan.judge).card(), "worlds": {str(p["seed"]): p["world"].get("learn") for p in parts},
         },
@@ -259,7 +260,7 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
 
 def bench(
     plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], out: Path, workers: int, threads: int,
-    kinds: tuple[str, ...] = KINDS,
+    kinds: Sequence[str] = KINDS,
 ) -> dict[str, Any]:  # fmt: skip
     """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
     times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part: every part that the folder holds is in it.

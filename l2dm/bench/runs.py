@@ -22,6 +22,7 @@ from ..evaluation.summary import summary
 from ..generation import Picture
 from ..methods import METHODS, Method
 from ..settings import GenerateSettings, LearnSettings
+from ..spelling import today
 from ..world import store
 from ..world.world import World, settings_for
 from .memory import peak_mb, reset_peak
@@ -70,7 +71,7 @@ def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None 
     """The record at ``path``, or an empty one; a SettingsError when it tells of something else than ``identity`` (JSON values).
 
     ``defaults``: see ``same``."""
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    record = today(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
     if record and not same(record, identity, defaults or {}):
         raise SettingsError(f"{path}: made with other settings; remove it or choose another --out")
     return record
@@ -92,7 +93,7 @@ def resolved(plan: Plan, method: str) -> dict[str, Any]:
     """What the runs of ``method`` learn and draw with: the base's weights, the method's row, and all settings, the base's own among
     them. Drawn is one concept at a time, without any guidance for several."""
     learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
-    generate = settings_for(plan.base, "generate", {"guidance": "none"})
+    generate = settings_for(plan.base, "generate", {"composition": "none"})
     row = METHODS[method].choices()
     return {
         "weights": Backbone.fingerprint_of(plan.base),
@@ -194,7 +195,7 @@ def _teach(
     all concepts so far take go into ``record``."""
     subject = sequence[-1]
     earlier = {s.token: s.learn for s in sequence[:-1]} if METHODS[method].memory == "photos" else None
-    settings = {"previews": 0, **plan.learn, "method": method, "seed": seed}
+    settings = {"report_pictures": 0, **plan.learn, "method": method, "seed": seed}
     seconds, peak, size = alone(_learn, place, subject, earlier, settings)
     others = record["bytes"][-1] if record["bytes"] and METHODS[method].apart else 0
     record["seconds"].append(seconds)
@@ -216,7 +217,7 @@ def _learn(
 
 def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """The runs that the results file ``place`` holds, by method and seed; a SettingsError when one was made with other settings."""
-    result = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"runs": []}
+    result = today(json.loads(place.read_text(encoding="utf-8"))) if place.exists() else {"runs": []}
     records = {(record["method"], record["seed"]): record for record in result["runs"]}
     for (method, seed), record in records.items():
         identity = {

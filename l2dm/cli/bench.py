@@ -43,7 +43,19 @@ ConceptsFolder = Annotated[
     Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")
 ]
 JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
-COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,isolated,switched,separate"
+Compositions = Annotated[
+    str,
+    typer.Option(
+        "--compositions",
+        "--guidances",
+        help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa.",
+    ),
+]
+PromptKinds = Annotated[
+    str,
+    typer.Option(help="Of prompts: all, or two_concepts, two_of_one_noun and so on, with commas; time."),
+]
+COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,gated-kv,gated-lora,separate"
 
 
 @bench_app.command()
@@ -145,16 +157,8 @@ def multi(
         Path,
         typer.Option("--out", help="Folder of the parts and results; finished parts in it are not repeated."),
     ],
-    guidances: Annotated[
-        str,
-        typer.Option(
-            help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa."
-        ),
-    ] = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
-    kinds: Annotated[
-        str,
-        typer.Option(help="Of prompts: all, or two_concepts, two_of_one_noun and so on, with commas; time."),
-    ] = "all",
+    compositions: Compositions = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
+    kinds: PromptKinds = "all",
     seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0,1,2",
     triples: Annotated[
         int, typer.Option(help="Random triples of concepts; all pairs are drawn.", min=0)
@@ -168,13 +172,13 @@ def multi(
     workers: Annotated[int, typer.Option(help="Parts at a time; 0: one on a GPU, or one a core.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Several concepts in one prompt, with every guidance: the judge's verdicts, JSON, one page. Resumes."""
+    """Several concepts in one prompt, with every composition: the judge's verdicts, JSON, one page. Resumes."""
     from ..bench.multi import KINDS, ROWS, Plan, bench, samples
     from ..bench.pool import at_once
     from ..report.multi import table, write_page
 
     needs_plots()
-    chosen, asked = names("--guidances", guidances, list(ROWS)), names("--kinds", kinds, list(KINDS))
+    chosen, asked = names("--compositions", compositions, list(ROWS)), names("--kinds", kinds, list(KINDS))
     numbers = whole_numbers("--seeds", seeds)
     if min(numbers) < 0:
         raise SettingsError(f"--seeds {seeds}: expected numbers from 0 on")
@@ -187,13 +191,13 @@ def multi(
     )
     result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
     page = write_page(
-        result, samples(out_folder, list(result["guidance"]), numbers[0]), out_folder / "multi.html"
+        result, samples(out_folder, list(result["compositions"]), numbers[0]), out_folder / "multi.html"
     )
     if main_process():
         answer(
             as_json,
-            {"guidance": result["guidance"], "page": str(page)},
-            terminal.table(*table(result["guidance"])),
+            {"compositions": result["compositions"], "page": str(page)},
+            terminal.table(*table(result["compositions"])),
             f"page: {page}",
         )
 

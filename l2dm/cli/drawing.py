@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,47 @@ from .shared import (
 )
 from .terminal import notes
 
+if TYPE_CHECKING:
+    from ..generation import Picture
+
+Composition = Annotated[
+    str | None,
+    typer.Option(
+        "--composition",
+        "--guidance",
+        help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage or auto.",
+    ),
+]
+Subjects = Annotated[
+    str | None,
+    typer.Option(help="Plain nouns of the prompt to look after, with commas (default: those found in it)."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="Where each thing goes, by hand: '<rex>: left, <pip>: 0.5,0.2,0.9,0.8' (x0,y0,x1,y1 in shares of the picture)."
+    ),
+]
+Offload = Annotated[
+    bool | None,
+    typer.Option(
+        "--offload", help="On a small GPU: keep in its memory only the part of the base that works."
+    ),
+]
+ShowAttention = Annotated[
+    bool,
+    typer.Option(
+        "--show-attention",
+        help="Save beside each picture where each thing was looked for, and a page of that.",
+    ),
+]
+AttentionSteps = Annotated[
+    str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")
+]
+BasePlace = Annotated[
+    str | None, typer.Option(help="Where the world's base lies, this once; l2dm relocate records it.")
+]
+
 
 def generate(
     world: WorldPath,
@@ -35,90 +76,42 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Picture i is drawn from seed + i.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
-    guidance: Annotated[
-        str | None,
-        typer.Option(
-            help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage or auto."
-        ),
-    ] = None,
-    subjects: Annotated[
-        str | None,
-        typer.Option(
-            help="Plain nouns of the prompt to look after, with commas (default: those found in it)."
-        ),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="Where each thing goes, by hand: '<rex>: left, <pip>: 0.5,0.2,0.9,0.8' (x0,y0,x1,y1 in shares of the picture)."
-        ),
-    ] = None,
+    composition: Composition = None,
+    subjects: Subjects = None,
+    layout: Layout = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     threads: ThreadCount = None,
     precision: Precision = None,
     device: Device = None,
-    offload: Annotated[
-        bool | None,
-        typer.Option(
-            "--offload", help="On a small GPU: keep in its memory only the part of the base that works."
-        ),
-    ] = None,
-    show_attention: Annotated[
-        bool,
-        typer.Option(
-            "--show-attention",
-            help="Save beside each picture where each thing was looked for, and a page of that.",
-        ),
-    ] = False,
-    attention_steps: Annotated[
-        str | None, typer.Option(help="Steps to show, from 0, with commas (default: four, spread evenly).")
-    ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(help="Where the world's base lies, this once; l2dm relocate records it."),
-    ] = None,
+    offload: Offload = None,
+    show_attention: ShowAttention = False,
+    attention_steps: AttentionSteps = None,
+    base: BasePlace = None,
     settings: SettingsFile = None,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("pictures"),
     as_json: AsJson = False,
 ) -> None:
     """Draw a prompt: PNG files that carry prompt, seed and world version, and a contact sheet."""
-    from ..generation.picture import contact_sheet, save_png
     from ..world.store import check_outside
     from ..world.world import World
 
     opened = World.open(world, whole=False, base=base)
-    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, guidance=guidance,
+    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, composition=composition,
                    subjects=subjects, layout=layout, negative_prompt=negative_prompt, height=height, width=width,
                    threads=threads, precision=precision, device=device, offload=offload)  # fmt: skip
     chosen = settings_from(opened, "generate", settings, options)
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")
     check_outside(world, out_folder, "--out")
-    shown = ()
-    if show_attention or attention_steps:
-        spread = {round(i * (chosen.steps - 1) / 3) for i in range(4)}
-        shown = tuple(
-            sorted(whole_numbers("--attention-steps", attention_steps) if attention_steps else spread)
-        )
+    shown = _steps_shown(attention_steps, chosen.steps) if show_attention or attention_steps else ()
     with bar(as_json) as move, notes():
         warnings.simplefilter("ignore", PromptWarning)  # said below
         pictures = opened.generate(
             prompt, chosen, lambda done: move("drawing", done, chosen.n), show_attention=shown
         )
-    extra = {}
-    with os_errors(f"--out {out_folder}", SettingsError):
-        out_folder.mkdir(parents=True, exist_ok=True)
-        numbers = [int(p.stem) for p in out_folder.glob("*.png") if re.fullmatch("[0-9]{1,18}", p.stem)]
-        free = (out_folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
-        files = [str(write_new(free, picture.png())) for picture in pictures]
-        sheet = Path(files[0]).with_name(
-            f"{Path(files[0]).stem}-sheet.png"
-        )  # as nobody else's has the first one's name
-        save_png(contact_sheet([picture.image for picture in pictures]), sheet)
-        if shown:
-            extra = _save_attention(pictures, files)
+    files, sheet, extra = _save(pictures, out_folder, bool(shown))
     told = pictures[0].provenance
     record = {
         "prompt": prompt,
@@ -137,7 +130,28 @@ def generate(
     answer(as_json, record, f"{len(files)} pictures in {out_folder}; sheet: {sheet}", *lines)
 
 
-def _save_attention(pictures: list[Any], files: list[str]) -> dict[str, Any]:
+def _steps_shown(asked: str | None, steps: int) -> tuple[int, ...]:
+    """The steps that ``--attention-steps`` names; without it four of all ``steps``, spread evenly."""
+    spread = {round(i * (steps - 1) / 3) for i in range(4)}
+    return tuple(sorted(whole_numbers("--attention-steps", asked) if asked else spread))
+
+
+def _save(pictures: list[Picture], folder: Path, attention: bool) -> tuple[list[str], Path, dict[str, Any]]:
+    """The files of ``pictures``, numbered on from those in ``folder``, their contact sheet, and with ``attention`` what shows that."""
+    from ..generation.picture import contact_sheet, save_png
+
+    with os_errors(f"--out {folder}", SettingsError):
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.stem) for p in folder.glob("*.png") if re.fullmatch("[0-9]{1,18}", p.stem)]
+        free = (folder / f"{i:04d}.png" for i in itertools.count(1 + max(numbers, default=-1)))
+        files = [str(write_new(free, picture.png())) for picture in pictures]
+        first = Path(files[0])
+        sheet = first.with_name(f"{first.stem}-sheet.png")  # as nobody else's has the first one's name
+        save_png(contact_sheet([picture.image for picture in pictures]), sheet)
+        return files, sheet, _save_attention(pictures, files) if attention else {}
+
+
+def _save_attention(pictures: list[Picture], files: list[str]) -> dict[str, Any]:
     """A sheet of overlays beside each of ``files``, and beside the first a page with all of them."""
     from ..generation.picture import save_png
     from ..report import attention

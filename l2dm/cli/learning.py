@@ -23,53 +23,55 @@ from .shared import (
 )
 from .terminal import notes, table
 
+PhotoFolder = Annotated[
+    Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best).")
+]
+MethodName = Annotated[
+    str | None,
+    typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py)."),
+]
+Masks = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|beside|alpha",
+        help="White is the subject: masks with the photos' names in a folder, photo-masklabel.png beside them, or their transparency.",
+    ),
+]
+ClassPictures = Annotated[
+    Path | None,
+    typer.Option(help="Folder of pictures of the noun, instead of drawn ones (methods with prior pairs)."),
+]
+Buckets = Annotated[
+    bool | None,
+    typer.Option("--buckets", help="Learn each photo in its own aspect ratio, not its centre square."),
+]
+KeepIf = Annotated[
+    float | None,
+    typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")]
+Discard = Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")]
+
 
 def learn(
     world: WorldPath,
-    photos: Annotated[
-        Path,
-        typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best)."),
-    ],
+    photos: PhotoFolder,
     token: Annotated[str, typer.Option(help="The new word that will call it, such as '<rex>'.")],
     noun: Annotated[str, typer.Option(help="Its class noun, such as dog or 'duck toy'.")],
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="How the past is kept, e.g. custom-diffusion or l2dm (see l2dm/methods.py)."),
-    ] = None,
+    method: MethodName = None,
     vectors: Annotated[int | None, typer.Option(help="Of the token; several hold more.")] = None,
-    masks: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER|beside|alpha",
-            help="White is the subject: masks with the photos' names in a folder, photo-masklabel.png beside them, or their transparency.",
-        ),
-    ] = None,
-    class_pictures: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of pictures of the noun, instead of drawn ones (methods with prior pairs)."
-        ),
-    ] = None,
-    buckets: Annotated[
-        bool | None,
-        typer.Option("--buckets", help="Learn each photo in its own aspect ratio, not its centre square."),
-    ] = None,
+    masks: Masks = None,
+    class_pictures: ClassPictures = None,
+    buckets: Buckets = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
-    keep_if_forgetting_below: Annotated[
-        float | None,
-        typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
-    ] = None,
+    keep_if_forgetting_below: KeepIf = None,
     threads: ThreadCount = None,
     precision: Precision = None,
     device: Device = None,
     settings: SettingsFile = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
-    ] = False,
-    discard: Annotated[
-        bool, typer.Option("--discard", help="Drop an unfinished learning of something else.")
-    ] = False,
+    skip_bad: SkipBad = False,
+    discard: Discard = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was. Several GPUs: accelerate launch -m l2dm learn."""
@@ -77,19 +79,8 @@ def learn(
 
     processes = Processes.together()
     opened = World.open(world)
-    options = {
-        "steps": steps,
-        "method": method,
-        "vectors": vectors,
-        "masks": masks,
-        "class_pictures": class_pictures,
-        "buckets": buckets,
-        "seed": seed,
-        "threads": threads,
-        "precision": precision,
-        "device": device,
-        "keep_if_forgetting_below": keep_if_forgetting_below,
-    }
+    options = dict(steps=steps, method=method, vectors=vectors, masks=masks, class_pictures=class_pictures, buckets=buckets, seed=seed, threads=threads,
+                   precision=precision, device=device, keep_if_forgetting_below=keep_if_forgetting_below)  # fmt: skip
     chosen = settings_from(opened, "learn", settings, options)
     with bar(as_json or not processes.is_main) as move, notes():
 

@@ -15,6 +15,7 @@ from .terminal import table
 
 if TYPE_CHECKING:
     from ..backbone import Source
+    from ..concept.photos import Photo
 
 
 def check(
@@ -64,17 +65,7 @@ def check(
             for p in report.photos
         ],
     )
-    rows = [
-        {
-            "file": p.path.name,
-            "width": p.size[0],
-            "height": p.size[1],
-            "caption": p.caption,
-            "mask": p.masked_by or None,
-            "notes": [*p.notes, *cut.get(p.path, [])],
-        }
-        for p in report.photos
-    ]
+    rows = [_told(photo, cut.get(photo.path, [])) for photo in report.photos]
     count = f"{len(report.photos)} usable, {len(report.problems)} not" + (
         "" if len(report.photos) >= 3 else "; 3 to 5 photos are best"
     )
@@ -82,6 +73,18 @@ def check(
            *report.problems, *report.notes, count)  # fmt: skip
     if report.problems or not report.photos:
         raise typer.Exit(2)
+
+
+def _told(photo: Photo, cut: list[str]) -> dict[str, object]:
+    """A photo as JSON; ``cut``: what is said of its caption."""
+    return {
+        "file": photo.path.name,
+        "width": photo.size[0],
+        "height": photo.size[1],
+        "caption": photo.caption,
+        "mask": photo.masked_by or None,
+        "notes": [*photo.notes, *cut],
+    }
 
 
 def _check_base(base: str, precision: str, device: str, as_json: bool) -> None:
@@ -110,11 +113,12 @@ def _cut_captions(photos: Iterable[Any], base: str | None, world: Path | None) -
     }
 
 
-def _base(name: str) -> Source:
-    from ..backbone import find_base
+def _base(name: str | None) -> Source:
+    """The base called ``name``; None: the shipped one."""
+    from ..backbone import MINI, find_base
 
     try:
-        return find_base(name, download=False)
+        return find_base(name or MINI, download=False)
     except BaseMissing as error:
         raise BaseMissing(f"{error}; give a folder or file, or download it with: l2dm init") from None
 
@@ -206,7 +210,7 @@ def settings(
     record, tables = {}, []
     for kind, cls in {"learn": LearnSettings, "generate": GenerateSettings}.items():
         here = _here(kind, base, world)
-        rows = [row | ({"here": here[row["name"]]} if here else {}) for row in cls.described()]
+        rows = [row | ({"here": here[str(row["name"])]} if here else {}) for row in cls.described()]
         record[kind] = rows
         names = ("name", *(["here"] if here else []), "default", "range", "help")
         cells = [["" if row[name] == "" else str(row[name]) for name in names] for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 from ..errors import SettingsError
 from ..settings import GenerateSettings, LearnSettings, read_toml
+from ..spelling import method_today, today
 from . import terminal
 from .progress import Steady
 
@@ -45,8 +46,9 @@ def answer(as_json: bool, value: dict[str, Any], *lines: Any) -> None:
 def from_file(file: Path | None, kind: str) -> dict[str, Any]:
     """The settings of a TOML file's table ``kind``, checked, so that what is wrong is said of the file."""
     given = read_toml(file, kind) if file else {}
-    {"learn": LearnSettings, "generate": GenerateSettings}[kind].of(given, place=str(file))
-    return given
+    with terminal.notes():
+        {"learn": LearnSettings, "generate": GenerateSettings}[kind].of(given, place=str(file))
+    return today(given)
 
 
 def settings_from(world: Any, kind: str, file: Path | None, options: dict[str, Any]) -> Any:
@@ -65,7 +67,9 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 def names(option: str, text: str, known: list[str]) -> list[str]:
     """``"a,b"`` -> ``["a", "b"]``, "all" -> ``known``; a SettingsError that names ``option`` for what is not known."""
-    chosen = known if text == "all" else [name.strip() for name in text.split(",")]
+    asked = known if text == "all" else [name.strip() for name in text.split(",")]
+    with terminal.notes():
+        chosen = [name if name in known else method_today(name, option) for name in asked]
     if unknown := [name for name in chosen if name not in known]:
         raise SettingsError(
             f"{option}: unknown {option.strip('-').rstrip('s')} {unknown[0]!r}; known: all, {', '.join(known)}"
@@ -73,11 +77,15 @@ def names(option: str, text: str, known: list[str]) -> list[str]:
     return chosen
 
 
+def _silent(label: str, done: int, total: int, note: str = "") -> None:
+    """No progress."""
+
+
 @contextlib.contextmanager
-def bar(quiet: bool) -> Iterator[Any]:
+def bar(quiet: bool) -> Iterator[Callable[..., None]]:
     """Progress: ``move(label, done, total, note)``. Silent with ``quiet``."""
     if quiet:
-        yield lambda *args: None
+        yield _silent
         return
     columns = (
         TextColumn("{task.description:9}", markup=False),

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
@@ -66,11 +66,14 @@ def notes() -> Iterator[None]:
             warnings.simplefilter("always", kind)
         others = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def show(
+            message: Warning | str, category: type[Warning], filename: str, lineno: int,
+            file: TextIO | None = None, line: str | None = None,
+        ) -> None:  # fmt: skip
             if issubclass(category, TOLD):
                 print(f"note: {plain(message)}", file=sys.stderr)
             else:
-                others(message, category, *rest)
+                others(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,28 +46,43 @@ def export(
     )  # fmt: skip
 
 
+File = Annotated[
+    Path | None,
+    typer.Argument(
+        help="LoRA, embedding or Custom Diffusion weights (.safetensors), a folder from l2dm export, or a world's zip."
+    ),
+]
+Trigger = Annotated[
+    str,
+    typer.Option(
+        help="Words that the file's prompts said, such as 'ohwx dog'.", show_default="token's name and noun"
+    ),
+]
+Embedding = Annotated[Path | None, typer.Option(help="File with the token's vectors, in place of a trigger.")]
+DenoiserOnly = Annotated[
+    bool, typer.Option("--denoiser-only", help="Leave out what a LoRA has for text encoders.")
+]
+Photos = Annotated[
+    Path | None, typer.Option(help="Photos to remember it by.", show_default="pictures that it draws")
+]
+Other = Annotated[
+    Path | None,
+    typer.Option("--from", help="Another world of the same base, or its zip, that --token is in."),
+]
+To = Annotated[str, typer.Option("--as", help="With --from: its token here.", show_default="the same")]
+
+
 def import_(
     world: WorldPath,
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="LoRA, embedding or Custom Diffusion weights (.safetensors), a folder from l2dm export, or a world's zip."),
-    ] = None,
+    file: File = None,
     token: Annotated[str, typer.Option(help="The word that will call it, such as '<rex>'.")] = "",
     noun: Annotated[str, typer.Option(help="Its class noun, such as dog.")] = "",
-    trigger: Annotated[
-        str, typer.Option(help="Words that the file's prompts said, such as 'ohwx dog'.", show_default="token's name and noun")
-    ] = "",
-    embedding: Annotated[Path | None, typer.Option(help="File with the token's vectors, in place of a trigger.")] = None,
-    denoiser_only: Annotated[
-        bool, typer.Option("--denoiser-only", help="Leave out what a LoRA has for text encoders.")
-    ] = False,
-    photos: Annotated[
-        Path | None, typer.Option(help="Photos to remember it by.", show_default="pictures that it draws")
-    ] = None,
-    other: Annotated[
-        Path | None, typer.Option("--from", help="Another world of the same base, or its zip, that --token is in.")
-    ] = None,
-    to: Annotated[str, typer.Option("--as", help="With --from: its token here.", show_default="the same")] = "",
+    trigger: Trigger = "",
+    embedding: Embedding = None,
+    denoiser_only: DenoiserOnly = False,
+    photos: Photos = None,
+    other: Other = None,
+    to: To = "",
     discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning.")] = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -87,17 +103,8 @@ def import_(
         )
     if file is not None and file.suffix == ".zip":
         file, other = None, file
-    if file is not None and not noun:
-        raise SettingsError("import: --noun is missing; give the concept's class, such as dog")
-    unfit = (
-        {"--noun": noun, "--trigger": trigger, "--embedding": embedding, "--photos": photos}
-        if other
-        else {"--as": to}
-    )
-    if given := [name for name, value in unfit.items() if value]:
-        raise SettingsError(
-            f"import: {given[0]} does nothing {'with' if other else 'without'} --from; leave it out"
-        )
+    beside = {"--noun": noun, "--trigger": trigger, "--embedding": embedding, "--photos": photos}
+    _check_fit(file, beside, {"--as": to})
     opened = World.open(world)
     chosen = from_file(settings, "learn")
     with bar(as_json) as move, notes():
@@ -108,6 +115,7 @@ def import_(
         if other is not None:
             done = opened.import_concept(other, token, to=to, discard=discard, on_progress=show, **chosen)
         else:
+            assert file is not None
             done = opened.import_file(
                 file, token=token, noun=noun, trigger=trigger, embedding=embedding, denoiser_only=denoiser_only, photos=photos,
                 discard=discard, on_progress=show, **chosen,
@@ -122,3 +130,14 @@ def import_(
         *done.notes,
         f"{world}: {version.token} {version.noun} has come in (version {version.version})",
     )  # fmt: skip
+
+
+def _check_fit(file: Path | None, of_files: Mapping[str, object], of_worlds: Mapping[str, object]) -> None:
+    """Options that go with a ``file``, and those that go with another world; a SettingsError for one that does nothing."""
+    if file is not None and not of_files["--noun"]:
+        raise SettingsError("import: --noun is missing; give the concept's class, such as dog")
+    unfit = of_worlds if file is not None else of_files
+    if given := [name for name, value in unfit.items() if value]:
+        raise SettingsError(
+            f"import: {given[0]} does nothing {'without' if file is not None else 'with'} --from; leave it out"
+        )

@@ -69,4 +69,4 @@ class ClassPictures:
     def squares(self, side: int) -> Iterator[Image.Image]:
         """The centre square of each, ``side`` pixels, one after another. Raises PhotoError for a file that is no picture."""
         for path in self.files:
-            yield ImageOps.fit(decoded(path).image, (side, side), Image.LANCZOS)
+            yield ImageOps.fit(decoded(path).image, (side, side), Image.Resampling.LANCZOS)

@@ -34,6 +34,7 @@ class Decoded(NamedTuple):
 
 def decoded(path: Path) -> Decoded:
     """What is in a file; a PhotoError for what cannot be read."""
+    bytes_ = 0
     try:
         if not (bytes_ := path.stat().st_size):
             raise PhotoError(f"{path}: the file is empty; remove it")
@@ -91,8 +92,8 @@ def _check_header(path: Path, image: Image.Image) -> None:
 def _pixels(image: Image.Image) -> Decoded:
     notes: list[str] = []
     size = image.full_size  # type: ignore[attr-defined]
-    if getattr(image, "n_frames", 1) > 1 and image.format in ("GIF", "WEBP", "TIFF", "AVIF"):
-        notes.append(f"first of {image.n_frames} frames")
+    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format in ("GIF", "WEBP", "TIFF", "AVIF"):
+        notes.append(f"first of {frames} frames")
     turned = image.getexif().get(0x0112, 1)
     if turned != 1:
         notes.append("rotated as its EXIF data says")
@@ -131,7 +132,7 @@ def _shrunk(image: Image.Image) -> Image.Image:
         return image
     if image.mode in ("P", "1"):
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    return image.resize([round(s * share) for s in image.size], Image.LANCZOS, reducing_gap=2.0)
+    return image.resize([round(s * share) for s in image.size], Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _to_rgb(
@@ -147,11 +148,22 @@ def _to_rgb(
         image = image.convert("RGB")
     if image.mode == "LAB":
         lab, srgb = (ImageCms.createProfile(space) for space in ("LAB", "sRGB"))
-        return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB"), alpha
+        return _converted(image, lab, srgb), alpha
     rgb = _by_profile(image, profile, notes) if profile else image.convert("RGB")
     if alpha:
         rgb.paste((255, 255, 255), mask=ImageOps.invert(alpha))
     return rgb, alpha
+
+
+def _converted(
+    image: Image.Image,
+    own: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile,
+    to: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile,
+) -> Image.Image:
+    """``image`` from profile ``own`` to ``to``, in RGB."""
+    rgb = ImageCms.profileToProfile(image, own, to, outputMode="RGB")
+    assert rgb is not None  # it is where it is not to change the image itself
+    return rgb
 
 
 def _by_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
@@ -160,7 +172,7 @@ def _by_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.I
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         name = " ".join(ImageCms.getProfileDescription(own).split())[:60] or "unnamed"
-        rgb = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        rgb = _converted(image, own, ImageCms.createProfile("sRGB"))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notes.append("its colour profile is broken or of another kind of picture: colours taken as sRGB")
         return plain

@@ -33,7 +33,9 @@ def given(photos: Photos) -> Given:
         folder = Path(photos).expanduser()
         files = files_of(folder)
         beside = [path for path in files if is_caption(path) or is_mask(path)]
-        alone = [(path, None) for path in files if not (is_caption(path) or is_mask(path))]
+        alone: list[tuple[Path, Image.Image | None]] = [
+            (path, None) for path in files if not (is_caption(path) or is_mask(path))
+        ]
         return Given(folder, alone, beside, True)
     place, found = Path("the photos given"), []
     for number, photo in enumerate(photos, 1):

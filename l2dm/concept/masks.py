@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageChops
 
 from ..errors import PhotoError
@@ -62,7 +63,7 @@ class Masks:
         grey = mask.image.convert("L")
         if mask.alpha is not None:
             grey = ImageChops.multiply(grey, mask.alpha)
-        return _checked(grey.resize(read.image.size, Image.BILINEAR), path), path.name, notes
+        return _checked(grey.resize(read.image.size, Image.Resampling.BILINEAR), path), path.name, notes
 
     def _path(self, photo: Path) -> Path | None:
         found = [path for path in self._files.get(photo.stem, []) if path != photo]
@@ -88,6 +89,6 @@ class Masks:
 
 
 def _checked(mask: Image.Image, place: Path) -> Image.Image:
-    if mask.getextrema()[1] < 128:
+    if np.asarray(mask).max() < 128:
         raise PhotoError(f"{place}: nothing of the mask is white; white is what is learnt, black what is not")
     return mask

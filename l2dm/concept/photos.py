@@ -41,13 +41,13 @@ class Photo:
 
     def fit(self, size: tuple[int, int]) -> Image.Image:
         """The largest part about the centre that has the shape of ``size``, in pixels (width, height), scaled to it."""
-        return ImageOps.fit(self.image, size, Image.LANCZOS)
+        return ImageOps.fit(self.image, size, Image.Resampling.LANCZOS)
 
     def fit_mask(self, size: tuple[int, int]) -> Image.Image:
         """The mask of what ``fit`` gives, all white where there is none."""
         if self.mask is None:
             return Image.new("L", size, 255)
-        return ImageOps.fit(self.mask, size, Image.BOX)
+        return ImageOps.fit(self.mask, size, Image.Resampling.BOX)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def shrunken(
     """``image``, ``side`` pixels square, about ``middle`` (x, y) of ``room`` (width, height), its edges drawn out or cut off.
 
     The pixels (height, width, 3), and where they are the image's own (height, width)."""
-    small = np.asarray(image.convert("RGB").resize((side, side), Image.LANCZOS))
+    small = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
     x, y = (np.arange(length) - round(at - side / 2) for length, at in zip(room, middle))
     own = ((y >= 0) & (y < side))[:, None] & ((x >= 0) & (x < side))
     return small[y.clip(0, side - 1)][:, x.clip(0, side - 1)], own

@@ -17,14 +17,15 @@ Seen = TypeVar("Seen", np.ndarray, torch.Tensor)
 
 def flat(images: Sequence[Image.Image]) -> np.ndarray:
     """(images,) of bool: which are of one colour (levels within ``LEVELS`` of 255)."""
-    ranges = [image.convert("RGB").getextrema() for image in images]
-    return np.array([all(high - low <= LEVELS for low, high in bands) for bands in ranges], dtype=bool)
+    return np.array(
+        [all(np.ptp(np.asarray(image.convert("RGB")), (0, 1)) <= LEVELS) for image in images], dtype=bool
+    )
 
 
 def shown(values: Seen, images: Sequence[Image.Image]) -> Seen:
     """``values`` (images, ...), what was seen in each picture as an array or tensor: features, likeness, or yes and no; with 0 or False
     in the rows of flat pictures, so that they are like nothing, and nobody."""
     keep = ~flat(images).reshape(-1, *[1] * (values.ndim - 1))
-    return values * (
-        torch.as_tensor(keep, device=values.device) if isinstance(values, torch.Tensor) else keep
-    )
+    if isinstance(values, torch.Tensor):
+        return values * torch.as_tensor(keep, device=values.device)
+    return values * keep

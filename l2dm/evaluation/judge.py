@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,12 +114,14 @@ class Judge:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the network says about pictures of any size: see ``JudgeNet``."""
         pixels = np.stack(
-            [np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.LANCZOS)) for image in images]
+            [
+                np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+                for image in images
+            ]
         )
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return tuple(
-            torch.cat(parts) for parts in zip(*(self.net(part) for part in x.split(64)), strict=True)
-        )
+        cells, saliency, nouns, backgrounds = zip(*(self.net(part) for part in x.split(64)), strict=True)
+        return torch.cat(cells), torch.cat(saliency), torch.cat(nouns), torch.cat(backgrounds)
 
     def features(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """``(images, WIDTH)``, of unit length: where each picture as a whole lies."""
@@ -144,6 +147,6 @@ class Judge:
     def background(self, images: Sequence[Image.Image]) -> list[str]:
         return [self.backgrounds[i] for i in self.look(images)[3].argmax(1).tolist()]
 
-    def card(self) -> dict:
+    def card(self) -> dict[str, Any]:
         """Measured on unseen pictures of unseen things: identity, presence (precision, recall, F1, calibration), nouns, backgrounds."""
         return self.facts["measured"]

@@ -110,15 +110,15 @@ def _alike(adapter: dict[str, Factors]) -> tuple[bool, bool]:
 
 def _fused(several: list[Factors | None], shapes: list[tuple[int, ...]]) -> Factors:
     """Layers that are one in the file: with a D that they share, or else each with components of its own."""
+    there = [one for one in several if one]
+    first, downs = there[0], [one.down for one in there]
     if len(several) == 1:
-        return several[0]
-    first = next(one for one in several if one)
-    downs = [one.down for one in several if one]
+        return first
     if len(downs) == len(several) and all(
         down.shape == downs[0].shape and torch.equal(down, downs[0]) for down in downs
     ):
-        return Factors(downs[0], torch.cat([one.up for one in several]), first.alpha)
-    several = [
+        return Factors(downs[0], torch.cat([one.up for one in there]), first.alpha)
+    whole = [
         one
         or Factors(
             first.down.new_zeros(first.rank, shape[1]), first.up.new_zeros(shape[0], first.rank), first.rank
@@ -127,10 +127,10 @@ def _fused(several: list[Factors | None], shapes: list[tuple[int, ...]]) -> Fact
     ]
     ups = [
         one.up if one.scale == first.scale else (one.up.float() * (one.scale / first.scale)).to(one.up)
-        for one in several
+        for one in whole
     ]
-    rank = sum(one.rank for one in several)
-    return Factors(torch.cat([one.down for one in several]), torch.block_diag(*ups), first.scale * rank)
+    rank = sum(one.rank for one in whole)
+    return Factors(torch.cat([one.down for one in whole]), torch.block_diag(*ups), first.scale * rank)
 
 
 def _split(one: Factors, sizes: list[int]) -> list[Factors]:

@@ -73,7 +73,7 @@ def check_layout(composition: Composition, mentions: list[Mention], settings: Ge
     kind = KINDS.get(composition.name)
     if not kind or not (kind.places or (kind.moves and settings.confine)):
         able = ", ".join(name for name, kind in KINDS.items() if kind.places)
-        raise SettingsError(f"layout: guidance = {composition.name} places nothing; choose one of {able}")
+        raise SettingsError(f"layout: composition = {composition.name} places nothing; choose one of {able}")
     if composition.name in ALONE and not all(mention.box for mention in mentions):
         left = ", ".join(mention.name for mention in mentions if not mention.box)
         raise SettingsError(

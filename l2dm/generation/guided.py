@@ -51,7 +51,7 @@ class Guide:
     ):
         self.backbone, self.mentions, self.words, self.settings = backbone, mentions, words, settings
         size = map_size(backbone.denoiser, *latent_size)
-        self.maps = AttentionMaps(size, own=settings.guidance == "self-cross")
+        self.maps = AttentionMaps(size, own=settings.composition == "self-cross")
         boxes = [mention.box for mention in mentions]
         #: (pictures or 1, m, h, w), of zeros and ones, once they are known
         self.regions = of_boxes(boxes, *size)[None].to(backbone.device) if any(boxes) else None
@@ -61,7 +61,7 @@ class Guide:
 
     @property
     def wants_regions(self) -> bool:
-        return self.settings.guidance in ("caa", "l2dm") and len(self.mentions) > 1
+        return self.settings.composition in ("caa", "l2dm") and len(self.mentions) > 1
 
     def guided_steps(self, scheduler) -> dict[int, int]:
         """Index into the sampler's timesteps -> step, of the steps that are guided."""
@@ -91,7 +91,7 @@ class Guide:
 
     def losses(self, probabilities: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """(B,) of pictures ``rows`` with cross-attention ``probabilities`` (B, tokens, h, w)."""
-        return LOSSES[self.settings.guidance](self, probabilities, rows)
+        return LOSSES[self.settings.composition](self, probabilities, rows)
 
     def move(self, scheduler, index: int, latents: torch.Tensor, context: Conditioning) -> torch.Tensor:
         """``latents`` (B, C, h, w) before the sampler's call ``index``, a step down the losses' gradient; pictures that have
@@ -102,7 +102,7 @@ class Guide:
         step, steps = guided[index], len(step_starts(scheduler))
         latents = latents.detach().clone()
         size = s.guidance_step * (1 - 0.5 * step / max(1, steps - 1)) ** 0.5
-        if s.guidance == "attend-and-excite" and (goal := goals(steps).get(step)) is not None:
+        if s.composition == "attend-and-excite" and (goal := goals(steps).get(step)) is not None:
             self._refine(scheduler, index, latents, context, size, goal)
         for _ in range(s.guidance_repeats):
             rows = torch.tensor(
@@ -114,7 +114,7 @@ class Guide:
                 self.wants_regions and self.regions is None and index == self.region_index(scheduler)
             )
             losses, moved = self._moved(scheduler, index, latents[rows], rows, context, size)
-            moving = losses > s.guidance_enough
+            moving = losses > s.composition_loss_threshold
             if self.regions is not None or not self.wants_regions:  # else a part of the loss is still to come
                 self.settled.update(rows[~moving].tolist())
             latents[rows[moving]] = moved[moving]
@@ -195,8 +195,8 @@ LOSSES: dict[str, Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]] =
 def guided(
     pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """What the pipeline is to be called with for a batch under ``settings.guidance``; empty when that is "none" or nothing is named."""
-    kind, pipe.regions = resolve_composition(settings.guidance, mentions).name, None
+    """What the pipeline is to be called with for a batch under ``settings.composition``; empty when that is "none" or nothing is named."""
+    kind, pipe.regions = resolve_composition(settings.composition, mentions).name, None
     if kind == "none" or not mentions:
         yield {}
         return
@@ -204,8 +204,8 @@ def guided(
     if kind == "structure":
         if not reads_features(backbone.denoiser):
             raise SettingsError(
-                f"guidance = structure: in {backbone.family.name} text and picture go through the blocks together, so that no phrase can be read "
-                "alone; choose another guidance"
+                f"composition = structure: in {backbone.family.name} text and picture go through the blocks together, so that no phrase can be read "
+                "alone; choose another composition"
             )
 
         def enter(features: torch.Tensor) -> torch.Tensor:
@@ -221,8 +221,8 @@ def guided(
         return
     if kind == "self-cross" and not looks_at_itself(backbone.denoiser):
         raise SettingsError(
-            f"guidance = self-cross: in {backbone.family.name} the picture attends to itself without a softmax, so that there are no maps of it; "
-            "choose another guidance"
+            f"composition = self-cross: in {backbone.family.name} the picture attends to itself without a softmax, so that there are no maps of it; "
+            "choose another composition"
         )
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
     if kind == "confined":
@@ -233,7 +233,7 @@ def guided(
         backbone,
         mentions,
         backbone.places(prompt, (0, len(prompt))),
-        replace(settings, guidance=kind),
+        replace(settings, composition=kind),
         latent_size,
     )
     pipe.scheduler, _ = deterministic(pipe.scheduler)

@@ -52,6 +52,6 @@ def contact_sheet(images: list[Image.Image], columns: int = 4, cell: int = 192, 
     for i, image in enumerate(images):
         scale = cell / max(image.size)
         size = [max(1, round(s * scale)) for s in image.size]
-        resized = image.resize(size, Image.BICUBIC if scale > 1 else Image.LANCZOS)
+        resized = image.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
         sheet.paste(resized, (gap + i % columns * (cell + gap), gap + i // columns * (cell + gap)))
     return sheet

@@ -78,7 +78,7 @@ def draw(
 ) -> list[Image.Image]:  # fmt: skip
     """``settings.n`` pictures of ``prompt``; picture i depends on seed + i alone, whatever the batch.
 
-    ``mentions`` are what ``settings.guidance`` looks after; without it, or with none of them, sampling is plain. ``recorder`` collects
+    ``mentions`` are what ``settings.composition`` looks after; without it, or with none of them, sampling is plain. ``recorder`` collects
     where they were looked for.
     """
     keep_freed_memory()
@@ -87,7 +87,7 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
-        if together := TOGETHER.get(resolve_composition(settings.guidance, mentions).name):
+        if together := TOGETHER.get(resolve_composition(settings.composition, mentions).name):
             images += together(pipe, backbone, prompt, mentions, settings, generators, size, recorder)
         else:
             with (

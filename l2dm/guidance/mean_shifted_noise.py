@@ -21,7 +21,9 @@ GAMMA = 0.3
 def cut_out(maps: torch.Tensor, side: int) -> list[Image.Image]:
     """For each of ``maps`` (B, h, w) a picture ``side`` pixels square, white where the thing is and black elsewhere."""
     inside = otsu(maps[:, None])[:, 0].cpu().numpy()
-    return [Image.fromarray(np.uint8(255 * one)).resize((side, side), Image.BILINEAR) for one in inside]
+    return [
+        Image.fromarray(np.uint8(255 * one)).resize((side, side), Image.Resampling.BILINEAR) for one in inside
+    ]
 
 
 def mean_shifted(

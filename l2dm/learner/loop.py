@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -151,7 +151,7 @@ class Learning:
             parts.append(Rows("old outputs", 0.0, parts[0].latents, prompts, tasks))
         return parts
 
-    def run(self) -> Iterator[Step]:
+    def run(self) -> Generator[Step, None, None]:
         """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
         keep_freed_memory()
         self._check_rows()

@@ -21,9 +21,11 @@ def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 1
     """The picture in grey, under ``map`` (h, w) from transparent at 0 over red to white at ``brightest``; ``side``: its longer side."""
     scale = side / max(image.size)
     size = round(image.width * scale), round(image.height * scale)
-    grey = np.asarray(image.convert("L").convert("RGB").resize(size, Image.BICUBIC), dtype=np.float32)
+    grey = np.asarray(
+        image.convert("L").convert("RGB").resize(size, Image.Resampling.BICUBIC), dtype=np.float32
+    )
     shown = Image.fromarray((map / max(brightest, 1e-12)).clip(0, 1).astype(np.float32)).resize(
-        size, Image.BICUBIC
+        size, Image.Resampling.BICUBIC
     )
     heat = np.asarray(shown).clip(0, 1)[..., None]
     colour = (255 * (3 * heat - np.arange(3))).clip(0, 255)
@@ -36,7 +38,7 @@ def outlined(image: Image.Image, region: np.ndarray | None) -> Image.Image:
     """``image`` with a line along the inner edge of ``region`` (h, w), of bool; None: as it is."""
     if region is None:
         return image
-    inside = np.asarray(Image.fromarray(region).resize(image.size, Image.NEAREST))
+    inside = np.asarray(Image.fromarray(region).resize(image.size, Image.Resampling.NEAREST))
     beyond = np.pad(inside, 1)
     within = beyond[:-2, 1:-1] & beyond[2:, 1:-1] & beyond[1:-1, :-2] & beyond[1:-1, 2:]
     pixels = np.asarray(image).copy()

@@ -85,7 +85,7 @@ def write_page(world: Path, manifest: Manifest, target: Path) -> Path:
 def row_cells(row: dict[str, Any]) -> list[str]:
     """One concept's line: token and noun, before, now, change, own."""
 
-    def points(value):
+    def points(value: float | None) -> str:
         return "-" if value is None else f"{value:.1f}"
 
     now = (

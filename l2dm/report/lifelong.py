@@ -15,7 +15,7 @@ from . import plots
 from .page import Page
 
 #: heading -> key of a method's summary, how many decimals, and what it is divided by; what no method has is left out
-COLUMNS = {
+COLUMNS: dict[str, tuple[str, int, float]] = {
     "identification": ("identification", 3, 1), "just learned": ("identification_just_learned", 3, 1), "forgetting": ("forgetting", 3, 1),
     "image alignment": ("image_alignment", 1, 1), "image forgetting": ("image_forgetting", 1, 1),
     "text alignment": ("text_alignment", 1, 1), "text forgetting": ("text_forgetting", 1, 1), "text cosine": ("text_cosine", 1, 1),
@@ -68,7 +68,10 @@ def table(methods: dict[str, Any], keys: tuple[str, ...] = ()) -> tuple[list[str
         [
             name,
             str(found["runs"]),
-            *(_cell(found.get(key), *how, spread=found["runs"] > 1) for key, *how in columns.values()),
+            *(
+                _cell(found.get(key), places, unit, found["runs"] > 1)
+                for key, places, unit in columns.values()
+            ),
         ]
         for name, found in methods.items()
     ]
@@ -192,6 +195,13 @@ def write_page(
     if rows:
         page.heading("What each part of L2DM does")
         page.table(head, rows)
+    _costs(page, methods, lead)
+    _by_concept(page, by_method, lead, names[:2])
+    _how(page, result, methods, command)
+    return page.save(target)
+
+
+def _costs(page: Page, methods: dict[str, Any], lead: str) -> None:
     page.heading("What it costs")
     whole = {m: found for m, found in methods.items() if not m.startswith(f"{WHOLE}-without-")}
     page.table(*table(methods, COST), WHOLE)
@@ -201,13 +211,19 @@ def write_page(
             for key, (text, _) in plots.COSTS.items()
         }
     )
+
+
+def _by_concept(page: Page, by_method: dict[str, list[dict[str, Any]]], lead: str, names: list[str]) -> None:
     page.heading(
         f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the runs"
     )
     page.plots(
-        {f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names[:2]},
+        {f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names},
         across=True,
     )
+
+
+def _how(page: Page, result: dict[str, Any], methods: dict[str, Any], command: str) -> None:
     page.heading("What the methods are")
     page.table(["method", ""], [[method, _said(method, result["runs"])] for method in methods])
     page.heading("How it was measured")
@@ -218,7 +234,6 @@ def write_page(
         ["the judge", ""],
         [[k, f"{v:.3f}" if isinstance(v, float) else str(v)] for k, v in _flat(result["judge"])],
     )
-    return page.save(target)
 
 
 def _said(method: str, runs: list[dict[str, Any]]) -> str:

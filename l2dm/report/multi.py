@@ -1,4 +1,4 @@
-"""The benchmark of several concepts as one HTML page: the table, what went wrong, the same random pictures for every guidance."""
+"""The benchmark of several concepts as one HTML page: the table, what went wrong, the same random pictures for every composition."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def cell(found: dict[str, Any] | None, places: int = 3) -> str:
     return f"{found['mean']:.{places}f} ± {found['std']:.{places}f}" if found else "-"
 
 
-def table(guidance: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: success with several concepts, and what guidance costs where there is one."""
+def table(compositions: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: success with several concepts, and what it costs where there is one."""
     alone = {"identification": 3, "text_alignment": 1}
     rows = [
         [name, *(cell(found.get(key), 1 if key == "text_alignment" else 3) for key in COLUMNS.values()),
          *(cell(found.get("one_concept", {}).get(key), places) for key, places in alone.items()),
          f"{found['time_over_plain']:.2f}" if "time_over_plain" in found else "-"]
-        for name, found in guidance.items()
+        for name, found in compositions.items()
     ]  # fmt: skip
     return [
-        "guidance",
+        "composition",
         *COLUMNS,
         "one concept: identification",
         "one concept: text alignment",
@@ -51,19 +51,19 @@ def table(guidance: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def write_page(result: dict[str, Any], samples: dict[str, Any], target: Path) -> Path:
     """The page of ``multi.json``'s content, with ``samples`` as ``l2dm.bench.multi.samples`` gives them."""
-    page = Page("Several concepts in one picture, compared", "Every guidance draws the same prompts from the same seeds in the same world. "
+    page = Page("Several concepts in one picture, compared", "Every composition draws the same prompts from the same seeds in the same world. "
                 "Shares of pictures that succeed, as the judge sees them: everything named is present, each with its own looks, none doubled, "
                 "no leak. Mean ± standard deviation over seeds.")  # fmt: skip
     page.heading("Success")
-    page.table(*table(result["guidance"]))
+    page.table(*table(result["compositions"]))
     for kind, title in KINDS.items():
-        rows = [[name, *(cell(found["verdicts"][kind][flag]) for flag in FLAGS)] for name, found in result["guidance"].items()
+        rows = [[name, *(cell(found["verdicts"][kind][flag]) for flag in FLAGS)] for name, found in result["compositions"].items()
                 if kind in found["verdicts"]]  # fmt: skip
         if not rows and kind not in samples:
             continue
         page.heading(title)
         if rows:
-            page.table(["guidance", *FLAGS.values()], rows)
+            page.table(["composition", *FLAGS.values()], rows)
         kept = samples.get(kind, {})
         for i, sample in enumerate(next(iter(kept.values()), [])):
             page.text(f"Picture {i + 1}, chosen at random: “{sample['prompt']}”, seed {sample['seed']}.")
@@ -74,7 +74,7 @@ def write_page(result: dict[str, Any], samples: dict[str, Any], target: Path) ->
     page.heading("How it was measured")
     page.table(["setting", "value"], [[k, str(v)] for k, v in result["settings"]["plan"].items()])
     page.table(
-        ["guidance", "settings"],
+        ["composition", "settings"],
         [[k, ", ".join(f"{a} {b}" for a, b in v.items())] for k, v in result["settings"]["generate"].items()],
     )
     page.table(

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ..evaluation import matrix
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 By = dict[str, list[dict[str, Any]]]  # method -> its runs
 
 FEW = 8  # methods that are told apart by colour, each with its spread
 #: of more than these: which have a colour, and which; the others are grey
-MARKED = {"l2dm": "C3", "sequential": "C0", "custom-diffusion": "C1", "separate": "C2", "isolated": "C4"}
+MARKED = {"l2dm": "C3", "sequential": "C0", "custom-diffusion": "C1", "separate": "C2", "gated-kv": "C4"}
 GREY = "0.65"
 #: cost -> how it is called, and what it is divided by
 COSTS = {"seconds_per_concept": ("seconds a concept", 1), "bytes_per_concept": ("MB a concept", 1e6)}
 ABREAST = 6  # heat maps in a row
 
 
-def plot(width: float, height: float, rows: int = 1, columns: int = 1):
+def plot(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """A figure of ``width`` x ``height`` inches, and its axes."""
     from matplotlib.figure import Figure  # only pages with plots need it
 
@@ -29,7 +32,7 @@ def plot(width: float, height: float, rows: int = 1, columns: int = 1):
     return figure, figure.subplots(rows, columns)
 
 
-def image(figure) -> Image.Image:
+def image(figure: Figure) -> Image.Image:
     """``figure``, drawn."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
@@ -91,7 +94,7 @@ def curves(by_method: By, name: str, unit: str) -> Image.Image:
             "va": "center",
             "annotation_clip": False,
         }
-        axes.annotate(method, (x[-1], end), (1.04, (place - low) / (high - low)), textcoords="axes fraction",
+        axes.annotate(method, (lines[method].shape[1], end), (1.04, (place - low) / (high - low)), textcoords="axes fraction",
                       arrowprops={"arrowstyle": "-", "color": "0.85", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}, **text)  # fmt: skip
     return image(figure)
 

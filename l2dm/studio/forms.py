@@ -9,7 +9,7 @@ from typing import Any
 #: Longest text of a field: longer than any prompt that a base reads.
 LONGEST = 2000
 #: Labels where the setting's own name says too little.
-LABELS = {"n": "pictures", "guidance": "composition"}
+LABELS = {"n": "pictures"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -135,7 +135,7 @@ def compare(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str,
     found.tell(stage="draw", done=len(done), total=len(asked["rows"]) * settings.n)
     for row, which in enumerate(asked["rows"]):
         here = world.at(int(which)) if asked["over"] == "versions" else world
-        chosen = settings if asked["over"] == "versions" else dataclasses.replace(settings, guidance=which)
+        chosen = settings if asked["over"] == "versions" else dataclasses.replace(settings, composition=which)
         for column in (column for column in range(settings.n) if (row, column) not in done):
             listen(found)
             try:
@@ -165,7 +165,7 @@ def learn(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, A
     if number := committed(found, world, token):
         return {"version": number}
     settings = world.settings("learn", asked["settings"], place="the form")
-    if settings.previews and not (found.path / BEFORE).exists():
+    if settings.report_pictures and not (found.path / BEFORE).exists():
         _draw_before(found, world, noun, settings)
     version = world.learn(
         found.path / "photos",
@@ -173,7 +173,7 @@ def learn(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, A
         noun=noun,
         settings=settings,
         skip_bad=True,
-        on_progress=Told(found, settings.previews),
+        on_progress=Told(found, settings.report_pictures),
     )
     return {"version": version.version}
 
@@ -182,7 +182,8 @@ def _draw_before(found: JobFolder, world: World, noun: str, settings: LearnSetti
     """What the world draws of the noun before it learns the concept: the examination's own prompt, seeds and steps."""
     found.tell(stage="before", done=0, total=1)
     wanted = world.settings(
-        "generate", {"n": settings.previews, "steps": settings.prior_steps, "seed": 0, "guidance": "none"}
+        "generate",
+        {"n": settings.report_pictures, "steps": settings.prior_steps, "seed": 0, "composition": "none"},
     )
     pictures = world.generate(class_prompt(noun), wanted)
     save_png(contact_sheet([picture.image for picture in pictures]), found.path / BEFORE)

@@ -4,12 +4,12 @@ from .aggregated import Aggregated
 from .beside import Beside
 from .embedding import Embedding
 from .full import Full
-from .isolated import Isolated
+from .gated_kv import GatedKv
+from .gated_lora import GatedLora
 from .key_value import KeyValue
 from .low_rank import LowRank
 from .spectral import Spectral
 from .stacked import Stacked
-from .switched import Switched
 from .task_token import TaskToken
 from .tuner import ReadAdapter, Tuner
 from .widening import Widening
@@ -17,7 +17,7 @@ from .widening import Widening
 #: Tuners by the name that worlds and settings use.
 TUNERS: dict[str, type[Tuner]] = {
     "key_value": KeyValue, "embedding": Embedding, "full": Full, "spectral": Spectral, "low_rank": LowRank, "stacked": Stacked,
-    "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "isolated": Isolated, "switched": Switched,
+    "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "gated_kv": GatedKv, "gated_lora": GatedLora,
 }  # fmt: skip
 
 __all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "ReadAdapter", "Tuner"]

@@ -52,7 +52,7 @@ class Arrival(Lesson):
 
         long = read_long_term(self.head)
         drawn = recollect(world.path, world.manifest, long, backbone, self.settings, scale, tell)
-        self.drawn = sorted({*drawn, *(world.manifest.present.drawn if self.head else [])})
+        self.drawn = sorted({*drawn, *world.manifest.drawn})
         self.before = {}
         short = read_short_term(self.head) if self.head else ShortTerm()
         kept = self.head.tensors(KEPT) if self.head and KEPT in self.head else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,14 +23,16 @@ class Called:
     @cached_property
     def _renames(self) -> dict[int, tuple[str, str]]:
         """Version -> old and new token."""
-        lines = (line for line in self.manifest.journal if line["action"] == "rename")
+        journal: list[dict[str, Any]] = self.manifest.journal
+        lines = (line for line in journal if line["action"] == "rename")
         return {line["version"]: (line["was"], line["token"]) for line in lines}
 
     @cached_property
     def _changes(self) -> dict[int, list[tuple[str, str]]]:
         """Version that was not taken back -> what came to be called otherwise in it, or came in ("" before)."""
         found = {number: [pair] for number, pair in self._renames.items()}
-        for line in self.manifest.journal:
+        journal: list[dict[str, Any]] = self.manifest.journal
+        for line in journal:
             if line["action"] in ("learn", "import"):
                 found.setdefault(line.get("version", 0), []).append(("", line.get("token", "")))
             elif line["action"] == "undo":
@@ -87,14 +89,15 @@ class Called:
             found |= more
         return found
 
-    def is_meant(self, number: Any, token: str) -> bool:
+    def is_meant(self, number: object, token: str) -> bool:
         """Whether ``token`` is it, where a version, or the journal's line of one, says so."""
-        if (version := self.manifest.versions.get(number)) is None:
+        version = self.manifest.versions.get(number) if isinstance(number, int) else None
+        if version is None:
             return token in self.ever
-        concept = self._concepts.get((number, token)) or self._concepts.get((version.parent, token))
+        concept = self._concepts.get((version.version, token)) or self._concepts.get((version.parent, token))
         return token in self.ever and (concept is None or self._last[concept] == self.token)
 
-    def tells(self, line: dict[str, Any]) -> bool:
+    def tells(self, line: Mapping[str, object]) -> bool:
         """Whether a line of the journal tells of it. What an import ``was`` called in another world is no token of this one."""
         told = [value for key, value in line.items() if key != "was" or line["action"] == "rename"]
         named = [token for value in told for token in (value if isinstance(value, list) else [value])]

@@ -46,7 +46,7 @@ def generate(
         personal_tokens(text, world.concepts)  # once more: another process may have taken one back meanwhile
         check_length(text, backbone)
     named, recorder = [], None
-    if settings.guidance != "none" or settings.subjects or settings.layout or show_attention:
+    if settings.composition != "none" or settings.subjects or settings.layout or show_attention:
         plain = tuple(backbone.defaults.get("nouns", ()))
         subjects = tuple(noun.strip() for noun in settings.subjects.split(",") if noun.strip())
         named = mentions(prompt, world.concepts, backbone, plain, subjects)
@@ -62,11 +62,11 @@ def generate(
                 f"attention at step {beyond[0]}: expected a step between 0 and {settings.steps - 1}"
             )
         recorder = AttentionRecorder(show_attention)
-    composition = resolve_composition(settings.guidance, named)
+    composition = resolve_composition(settings.composition, named)
     notes = [*bare_names(prompt, world.concepts), *overlaps(named)]
     if settings.layout:
         check_layout(composition, named, settings)
-    if composition.name == "none" != settings.guidance != world.settings("generate").guidance:
+    if composition.name == "none" != settings.composition != world.settings("generate").composition:
         notes.append(f"composition: {composition}")
     for note in notes:
         warnings.warn(note, PromptWarning, stacklevel=3)

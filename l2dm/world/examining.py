@@ -61,13 +61,13 @@ class Examining:
         """The examination's pictures of ``prompt``, or ``n`` of them, from the same seeds every time."""
         s = self.settings
         wanted = dataclasses.replace(
-            self.world.settings("generate"), n=n or max(1, s.previews), steps=s.prior_steps, seed=0
+            self.world.settings("generate"), n=n or max(1, s.report_pictures), steps=s.prior_steps, seed=0
         )
         return draw(backbone, prompt, wanted)
 
     def seen(self, backbone: Backbone, images: list[Image.Image]) -> np.ndarray:
         """(images, d): their features, of which those of one colour have none."""
-        return shown(backbone.features.images(images), images).numpy()
+        return shown(backbone.seen(images), images).numpy()
 
     def score(
         self, backbone: Backbone, long: LongTerm, pictures: dict[str, list[Image.Image]], number: int
@@ -94,7 +94,7 @@ class Examining:
         """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
         world = self.world
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
-        tokens = self.due(backbone, long) if self.settings.previews else []
+        tokens = self.due(backbone, long) if self.settings.report_pictures else []
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.clip else []
         nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)

@@ -126,7 +126,9 @@ class _Work:
     # ---------------------------------------------------------------- formats
 
     def fill(self, folder: Path, kind: str, previews: dict[str, bytes]) -> None:
-        for name, content in FORMATS[kind](self, folder):
+        write = FORMATS[kind]
+        assert write is not None  # a world goes whole
+        for name, content in write(self, folder):
             (folder / name).write_bytes(content)
         for token, preview in previews.items():
             (folder / f"{token[1:-1]}.png").write_bytes(preview)
@@ -198,9 +200,9 @@ class _Work:
             )
         if not weights:
             self.adapter("custom-diffusion")
+        processors: Any = self.backbone.denoiser.attn_processors
         tensors = {
-            name: self.cast(weight)
-            for name, weight in custom_diffusion_file(weights, self.backbone.denoiser.attn_processors).items()
+            name: self.cast(weight) for name, weight in custom_diffusion_file(weights, processors).items()
         }
         yield "pytorch_custom_diffusion_weights.safetensors", file_of(tensors, {"format": "pt"})
         yield from self.embeddings(folder)

@@ -16,10 +16,16 @@ class Filling:
         self.folder, self.source = folder, source
         self.linked: dict[str, str] = {}
 
+    @property
+    def given(self) -> Recorded:
+        """The source, asked for only where there is one."""
+        assert self.source is not None
+        return self.source
+
     def carry(self, name: str, target: str = "") -> None:
         """Link a file of the source, unread, maybe under another name."""
         target = target or name
-        self.linked[target] = self.source.link(name, self.folder / target)
+        self.linked[target] = self.given.link(name, self.folder / target)
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file, or link the source's where that is recorded to be the same."""

@@ -46,6 +46,7 @@ def begin(world: World, learning: Learning, vector: torch.Tensor) -> None:
 def follow(world: World, processes: Processes) -> Version:
     """Of the others: take part in the lesson that the main process gives ``world``; raises what it raises."""
     told = processes.heard()
+    assert isinstance(told, Begun)
     world.manifest, settings = Manifest.read(world.path, whole=False), told.settings
     world.begin_with(told.tuner)
     changed = TUNERS[told.tuner].changes_weights
@@ -62,4 +63,4 @@ def follow(world: World, processes: Processes) -> Version:
         world.unload_unless(told.concept.token)
     processes.heard()
     world.manifest = Manifest.read(world.path, whole=False)
-    return world.manifest.present
+    return world.manifest.versions[world.version]

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..changes import LearnChanges
 from ..concept import Concept, Photos
 from ..concept.words import TEMPLATES, check_token
 from ..errors import ExchangeError, NotFinite, TokenError, WorldError, out_of_memory
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .world import World
 
 #: The tuner of a world that has learnt nothing yet: one that takes any adapter.
-TUNER = "switched"
+TUNER = "gated_lora"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Arrived:
 
 
 def take(
-    world: World, file: Path, wanted: Wanted, photos: Photos | None, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
+    world: World, file: Path, wanted: Wanted, photos: Photos | None, discard: bool, on_progress: OnProgress, changes: LearnChanges,
 ) -> Arrived:  # fmt: skip
     """See ``World.import_file``."""
     check_token(wanted.token)
@@ -80,7 +81,7 @@ def move(
     to: str,
     discard: bool,
     on_progress: OnProgress,
-    changes: dict[str, Any],
+    changes: LearnChanges,
 ) -> Arrived:
     """See ``World.import_concept``."""
     check_token(to)
@@ -107,7 +108,7 @@ def _check_length(world: World, file: Path, parcel: Parcel, concept: Concept) ->
 
 
 def _arrive(
-    world: World, file: Path, token: str, way_out: str, discard: bool, on_progress: OnProgress, changes: dict[str, Any],
+    world: World, file: Path, token: str, way_out: str, discard: bool, on_progress: OnProgress, changes: LearnChanges,
     read: Callable[[], tuple[Parcel, Concept]]
 ) -> Arrived:  # fmt: skip
     settings = dataclasses.replace(world.settings("learn", changes), keep_if_forgetting_below=0.0)

@@ -104,7 +104,7 @@ class Lesson(Examining):
 
         long = read_long_term(self.head)
         drawn = recollect(world.path, world.manifest, long, backbone, settings, scale, tell)
-        self.drawn = sorted({*drawn, *(world.manifest.present.drawn if self.head else [])})
+        self.drawn = sorted({*drawn, *world.manifest.drawn})
         self.before = {**self.baseline(backbone, long), **world.manifest.scores}
         past, short = gather(
             world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier, self.own
@@ -169,7 +169,7 @@ class Lesson(Examining):
                 f"l2dm relocate {self.world.path} --clip FOLDER_OR_HUB_ID"
                 + ("; or choose another method, such as custom-diffusion" if memory else "")
             )
-        if s.keep_if_forgetting_below and not (s.previews and s.report_concepts):
+        if s.keep_if_forgetting_below and not (s.report_pictures and s.report_concepts):
             raise SettingsError(
                 "keep_if_forgetting_below needs the report card: previews and report_concepts above 0"
             )

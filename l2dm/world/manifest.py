@@ -29,6 +29,7 @@ from .schema import (
     Fingerprint,
     Journal,
     Pending,
+    Scalar,
     Text,
     Tuner,
     parse,
@@ -80,9 +81,21 @@ class Manifest:
         return dict(self.present.concepts) if self.present else {}
 
     @property
+    def drawn(self) -> list[str]:
+        """Tokens of concepts that are remembered by what the world drew of them."""
+        return list(self.present.drawn) if self.present else []
+
+    @property
     def scores(self) -> dict[str, Score]:
         """Token -> its latest score."""
-        return {token: Score(**score) for token, score in self.present.scores.items()} if self.present else {}
+        return (
+            {
+                token: Score(score["likeness"], score["own"], score["version"])
+                for token, score in self.present.scores.items()
+            }
+            if self.present
+            else {}
+        )
 
     def _contradiction(self) -> str:
         """What of it cannot be true together; empty when all can."""
@@ -190,7 +203,8 @@ class Manifest:
     @classmethod
     def _unpacked(cls, told: _Packed, path: Path, way_out: str) -> Manifest:
         try:
-            return cls(**{**told, "versions": unpacked(told["versions"])})
+            facts: dict[str, Any] = {**told, "versions": unpacked(told["versions"])}
+            return cls(**facts)
         except ValueError as wrong:
             raise WorldDamaged(f"{path}: not a valid manifest ({wrong}); {way_out}") from None
 
@@ -245,11 +259,14 @@ def steadily(world: Path, work: Callable[[Manifest], _T]) -> _T:
 _FORMATTED, _MANIFEST, _PACKED = TypeAdapter(_Formatted), TypeAdapter(Manifest), TypeAdapter(_Packed)
 
 
+Line = dict[str, Scalar | list[Scalar]]
+
+
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def entry(action: str, **facts: Any) -> dict[str, Any]:
+def entry(action: str, **facts: Any) -> Line:
     """A line of the journal."""
     return {"at": now(), "action": action, **facts}
 

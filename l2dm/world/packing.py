@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import BeforeValidator, Field, FiniteFloat
 from typing_extensions import TypedDict
 
+from ..spelling import today
 from .schema import (
     MOST_ENTRIES,
     STRICT,
@@ -75,7 +76,7 @@ def packed(versions: Mapping[int, Version]) -> dict[str, dict[str, Any]]:
 
 
 def _packed(version: Version, parent: Version | None, before: int) -> dict[str, Any]:
-    said = {"parent": version.parent} if version.parent != before else {}
+    said: dict[str, Any] = {"parent": version.parent} if version.parent != before else {}
     anew = []
     for field in dataclasses.fields(Version):
         if field.name in ("version", "parent", *_TABLES, "files"):
@@ -156,8 +157,8 @@ def unpacked(found: Mapping[int, Packed]) -> dict[int, Version]:
         entries += sum(len(own[name]) for name in _TABLES if own[name] is not tables[parent][name])
         if entries > MOST_UNPACKED:
             raise ValueError(f"versions.{number}: with those before it, more than {MOST_UNPACKED} entries")
-        facts = {name: value for name, value in said.items() if name not in _TABLES}
-        facts |= {**own, "drawn": list(own["drawn"])}
+        facts: dict[str, Any] = {name: value for name, value in said.items() if name not in _TABLES}
+        facts |= {**own, "settings": today(own["settings"]), "drawn": list(own["drawn"])}
         versions[number] = Version(**{"photos": 0, "seconds": 0.0, **facts}, version=number, parent=parent)
         before = number
     return versions

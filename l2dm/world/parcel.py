@@ -21,7 +21,7 @@ from ..memory import LongTerm
 from ..methods import SEPARABLE
 from ..tuners import TUNERS
 from ..tuners.factors import Factors
-from ..tuners.switched import Switched
+from ..tuners.gated_lora import GatedLora
 from .manifest import Manifest
 from .names import own_file
 from .past import read_long_term
@@ -70,7 +70,7 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
             )
         vectors = read_embedding(said, tensors, backbone.family.embedding_keys, widths)
         return Parcel(vectors, {}, facts | {"kind": "embedding"})
-    if not isinstance(world.tuner, Switched):
+    if not isinstance(world.tuner, GatedLora):
         raise SettingsError(
             f"{world.path}: it has learnt by {world.manifest.tuner}, which has no place for an adapter from elsewhere; import it into a world "
             f"made anew: l2dm init OTHER_WORLD --base {world.manifest.base}"
@@ -111,7 +111,7 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
 
 
 def _weights(token: str, adapter: dict[str, Factors]) -> dict[str, torch.Tensor]:
-    """As ``tuners.switched`` keeps an adapter that came from elsewhere: in the precision that it has, at all of a prompt that names it."""
+    """As ``tuners.gated_lora`` keeps an adapter that came from elsewhere: in the precision that it has, at all of a prompt that names it."""
     state = {f"{token}/everywhere": torch.ones(1)}
     for layer, one in adapter.items():
         state |= {f"{token}/{layer}.down": one.down.contiguous(), f"{token}/{layer}.up": one.up.contiguous()}
@@ -167,7 +167,7 @@ def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parc
     else:
         remembered = LongTerm()
     facts = {"kind": "world", "was": token, "base": other.fingerprint}
-    drawn = token in other.present.drawn
+    drawn = token in other.drawn
     return Parcel(
         files.tensors("tokens.safetensors")[token], own, facts, [], remembered, drawn, version.photos if version else 0
     ), noun  # fmt: skip

@@ -158,9 +158,7 @@ def drawing(backbone: Backbone, settings: LearnSettings, guidance_scale: float) 
 
     def draw(prompts: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         latents = backbone.draw_latents(prompts, settings.prior_steps, guidance_scale, seed)
-        return latents, torch.cat(
-            [backbone.features.images(backbone.decode_latents(part)) for part in latents.split(8)]
-        )
+        return latents, torch.cat([backbone.seen(backbone.decode_latents(part)) for part in latents.split(8)])
 
     return draw
 
@@ -185,7 +183,7 @@ def _renewed(
     def make(place: Path) -> None:
         selection = METHODS[settings.method].memory
         fresh = rebuild(
-            long, short, drawing(backbone, settings, guidance_scale), turn, settings.candidates, settings.budget, settings.guide, selection, settings.seed,
+            long, short, drawing(backbone, settings, guidance_scale), turn, settings.memory_candidates, settings.memory_budget, settings.rainbow_similarity_weight, selection, settings.seed,
             on_task=lambda done, total: tell("memory", done, total),
         )  # fmt: skip
         redrawn = {
@@ -204,7 +202,7 @@ def _renewed(
 def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
     """Add to long-term memory the CLIP feature and prompt of each photo of ``concept``; nothing without a CLIP pair."""
     if backbone.clip is not None:
-        long.features[concept.token] = backbone.features.images([photo.image for photo in concept.photos])
+        long.features[concept.token] = backbone.seen([photo.image for photo in concept.photos])
         long.prompts[concept.token] = [concept.prompts(photo)[0] for photo in concept.photos]
 
 

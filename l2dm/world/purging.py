@@ -22,6 +22,7 @@ from .draft import unfinished
 from .lock import LOCK, MARKER
 from .manifest import COPY, NAME, Manifest, Version, entry, folder_of
 from .recorded import write_recorded
+from .schema import ScoreRecord
 from .without import copy_without
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     _check_apart(world, manifest, token, later)
     left = {noun for n, v in versions.items() if n not in removed for noun in called.others(n, v).values()}
     nouns = {versions[n].concepts[t] for n, tokens in called.names.items() for t in tokens}
-    nouns |= {versions[n].noun for n in own} | {line["noun"] for line in told if "noun" in line}
+    nouns |= {versions[n].noun for n in own} | {str(line["noun"]) for line in told if "noun" in line}
     noun, nouns = min(nouns, default=""), nouns - left
     folders, lost = [], []
     if (world / "learning").exists() and (own or holding or draft == token):
@@ -222,7 +223,11 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
         folder, lambda place: copy_without(source, place, nouns, done.nouns, pictures=True)
     )
     scores = {
-        other: {**score, "version": done.rewritten.get(score["version"], score["version"])}
+        other: ScoreRecord(
+            likeness=score["likeness"],
+            own=score["own"],
+            version=done.rewritten.get(score["version"], score["version"]),
+        )
         for other, score in old.scores.items()
         if other not in gone
     }

@@ -31,7 +31,7 @@ def _called(token: str, old: str, new: str) -> str:
 
 
 def _copy(place: Filling, old: str, new: str) -> dict[str, str]:
-    source, moved = place.source, dict(zip(names.own_files(old), names.own_files(new)))
+    source, moved = place.given, dict(zip(names.own_files(old), names.own_files(new)))
     for name in source.files:
         if name == names.PROMPTS:
             prompts = source.json(name, schema.PROMPTS)

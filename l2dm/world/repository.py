@@ -7,14 +7,14 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from ..errors import TokenError, WorldError, os_errors
 from . import store
 from .draft import Draft, unfinished
 from .leftovers import clear
 from .lock import locked
-from .manifest import Manifest, Version, entry, folder_of
+from .manifest import Line, Manifest, Version, entry, folder_of
 from .purging import Purge, finish, plan, purge
 from .recorded import Recorded
 from .repair import Findings, examine, repair
@@ -48,7 +48,7 @@ class Repository:
     def _files(self) -> Recorded:
         return self.manifest.recorded(self.path, self.version)
 
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[dict[str, object]]:
         """Everything that happened to the world, oldest first."""
         return [dict(entry) for entry in self.manifest.journal]
 
@@ -123,14 +123,15 @@ class Repository:
             done = purge(self, token)
         return done
 
-    def commit(self, line: dict[str, Any], version: Version, **changes: Any) -> None:
+    def commit(self, line: Line, version: Version, **changes: object) -> None:
         """Record a finished version as the present one."""
         versions = {**self.manifest.versions, version.version: version}
         self.record(line, head=version.version, counter=version.version, versions=versions, **changes)
 
-    def record(self, line: dict[str, Any], **changes: Any) -> None:
+    def record(self, line: Line, **changes: object) -> None:
         """Write the manifest with ``changes`` and one more line in its journal; the world's lock is held."""
-        manifest = dataclasses.replace(self.manifest, journal=[*self.manifest.journal, line], **changes)
+        journal = [*self.manifest.journal, line]
+        manifest = dataclasses.replace(self.manifest, journal=journal, **changes)  # type: ignore[arg-type]
         manifest.write(self.path)
         self.manifest = manifest
 

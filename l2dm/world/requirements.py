@@ -10,9 +10,9 @@ from ..backbone import Backbone, Source, find_device, held_dtype
 from ..backbone.requirements import PROCESS, free_bytes, held_bytes, weight_bytes
 from ..backbone.sites import looks_at_itself, reads_features, text_layers
 from ..methods import METHODS
-from ..settings import GUIDANCES, GenerateSettings, LearnSettings
+from ..settings import COMPOSITIONS, GenerateSettings, LearnSettings
+from ..tuners.gated_lora import GatedLora
 from ..tuners.low_rank import LowRank
-from ..tuners.switched import Switched
 
 #: Of what is trained: itself, its gradient, two moments, four bytes each; by adamw-8bit the moments are a byte each.
 _TRAINED = {"adamw": 16, "adamw-8bit": 10}
@@ -44,7 +44,7 @@ class Requirements:
 class _OneAdapter(LowRank):
     """One of the default method's, on in every row."""
 
-    share, chosen = Switched.share, Switched.chosen
+    share, chosen = GatedLora.share, GatedLora.chosen
 
 
 def requirements(
@@ -66,13 +66,13 @@ def requirements(
     always = PROCESS + weights + trained * _TRAINED[learn.optimizer]
     less = None
     if free is None or always + step > free:
-        backbone.denoiser.enable_gradient_checkpointing()
+        backbone.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
         less = always + max(_step(backbone, rows), draw)
     return Requirements(
         family=backbone.family.name, side=backbone.side, parameters=parameters, precision=str(dtype).removeprefix("torch."),
         device=str(there), rows=rows, trained=trained, weights=weights, learn=always + max(step, draw), learn_checkpointing=less,
         draw=PROCESS + weights + draw, free=free, methods=[name for name in METHODS if name not in refused],
-        compositions=[name for name in GUIDANCES if name not in refused], refused=refused, notes=backbone.notes,
+        compositions=[name for name in COMPOSITIONS if name not in refused], refused=refused, notes=backbone.notes,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _refused(backbone: Backbone) -> dict[str, str]:
         refused["self-cross"] = "the picture attends to itself without a softmax"
     if not text_layers(backbone.denoiser):
         why = "text and picture share their keys and values"
-        refused |= {name: why for name, row in METHODS.items() if row.tuner == "isolated"}
+        refused |= {name: why for name, row in METHODS.items() if row.tuner == "gated_kv"}
     return refused
 
 

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from ..concept.words import check_noun, check_token
 from ..errors import L2DMError, WorldDamaged, reading
 from ..files import is_reserved
+from ..spelling import TUNERS, today
 from .store import read
 
 #: Bytes and values that one JSON file of a world may have, and entries of one table or list in it.
@@ -48,6 +49,7 @@ def _unchanged(check: Callable[[str], str]) -> AfterValidator:
 def _known_tuner(name: str) -> str:
     from ..methods import METHODS
 
+    name = TUNERS.get(name, name)
     if name not in (known := {row.tuner for row in METHODS.values()}):
         raise ValueError(f"{name[:80]!r} is not among {', '.join(sorted(known))}")
     return name
@@ -96,7 +98,7 @@ Scalar = bool | Number | FiniteFloat | Text | None
 Concepts = Annotated[dict[Token, Noun], Field(max_length=MOST_ENTRIES)]
 Files = Annotated[dict[FileName, Sha256], Field(max_length=MOST_ENTRIES), AfterValidator(_apart)]
 Drift = Annotated[dict[Noun, FiniteFloat], Field(max_length=MOST_ENTRIES)]
-Settings = Annotated[dict[Text, Scalar], Field(max_length=1000)]
+Settings = Annotated[dict[Text, Scalar], Field(max_length=1000), AfterValidator(today)]
 Tokens = Annotated[list[Token], Field(max_length=MOST_ENTRIES)]
 Names = Annotated[list[Token | Noun], Field(max_length=MOST_ENTRIES)]
 #: From which step on how many threads.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
+from ..changes import LearnChanges
 from ..concept import Photos
 from ..concept.words import check_noun, check_token
 from ..errors import TokenError, os_errors
@@ -12,17 +13,23 @@ from .bundle import read_bundle
 from .examining import OnProgress
 from .exporting import Export, export
 from .importing import Arrived, move, take
+from .loaded import Loaded
 from .manifest import Version, entry
 from .parcel import Wanted
 from .renaming import version_renamed
-from .repository import Repository
 
 if TYPE_CHECKING:
     from ..backbone.backbone import DiffusionPipeline
+    from .world import World
 
 
-class Travels(Repository):
+class Travels(Loaded):
     """What a world does with files of other programs, and with other worlds."""
+
+    @property
+    def _world(self) -> World:
+        """Itself: these verbs are the world's own."""
+        return cast("World", self)
 
     def export(
         self, *tokens: str, format: str = "lora", out: str | Path | None = None, dtype: str = "", strength: float = 1.0
@@ -33,7 +40,7 @@ class Travels(Repository):
         or "world" (one zip of everything, for ``import_world``). ``dtype``: "float32", "float16", "bfloat16"; "" as they are kept. ``strength``: times
         what was learnt, in [-10, 10]. Raises TokenError, SettingsError (with the formats that do), ExchangeError.
         """
-        return export(self, list(tokens), format, out, dtype, strength)
+        return export(self._world, list(tokens), format, out, dtype, strength)
 
     def pipeline(
         self, sampler: str = "base", precision: str | None = None, device: str | None = None
@@ -67,13 +74,13 @@ class Travels(Repository):
 
     def import_file(
         self, file: str | Path, *, token: str, noun: str, trigger: str = "", embedding: str | Path | None = None, denoiser_only: bool = False,
-        photos: Photos | None = None, discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any,
+        photos: Photos | None = None, discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Unpack[LearnChanges],
     ) -> Arrived:  # fmt: skip
         """Take in a LoRA, an embedding or Custom Diffusion's weights (safetensors) as a concept like any other, as a new version.
 
         ``trigger``: the words that its prompts said, such as "ohwx dog": ``<token> noun`` is read as these; by default the token's name and the noun.
         ``embedding``: a file with the token's vectors instead. ``denoiser_only``: leave a text encoder's part out. ``photos``: to remember it by; else
-        it is remembered by pictures that it draws. ``changes``: settings of its examination, as ``learn`` has them, e.g. ``previews=0``. Raises ExchangeError, TokenError, SettingsError, WorldError.
+        it is remembered by pictures that it draws. ``changes``: settings of its examination, as ``learn`` has them, e.g. ``report_pictures=0``. Raises ExchangeError, TokenError, SettingsError, WorldError.
         """
         wanted = Wanted(
             token,
@@ -82,7 +89,7 @@ class Travels(Repository):
             None if embedding is None else Path(embedding).expanduser(),
             denoiser_only,
         )
-        return take(self, Path(file).expanduser(), wanted, photos, discard, on_progress, changes)
+        return take(self._world, Path(file).expanduser(), wanted, photos, discard, on_progress, changes)
 
     @classmethod
     def import_world(cls, file: str | Path, path: str | Path) -> Self:
@@ -93,10 +100,10 @@ class Travels(Repository):
         return cls.open(path)
 
     def import_concept(
-        self, other: str | Path, token: str, *, to: str = "", discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Any
+        self, other: str | Path, token: str, *, to: str = "", discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Unpack[LearnChanges]
     ) -> Arrived:  # fmt: skip
         """Take in the concept ``token`` of another world of the same base, a folder or an exported zip, bit for bit; ``to``: its token here.
         ``changes``: as in ``import_file``.
 
         Raises TokenError, WorldError."""
-        return move(self, Path(other).expanduser(), token, to or token, discard, on_progress, changes)
+        return move(self._world, Path(other).expanduser(), token, to or token, discard, on_progress, changes)

@@ -51,7 +51,7 @@ def copy_without(
 def _copy_memory(place: Filling, gone: dict[str, str]) -> set[str]:
     """Others' prompts that name a concept of ``gone`` say its noun instead; pictures drawn from such prompts show it, and go too: their files
     are returned."""
-    source = place.source
+    source = place.given
     if names.PROMPTS not in source:
         return set()
     prompts = source.json(names.PROMPTS, schema.PROMPTS)

@@ -18,7 +18,7 @@ from l2dm.errors import PromptError, SettingsError
 from l2dm.generation.solver import model_input
 from l2dm.guidance.attention import AttentionMaps, of_words, without_start
 from l2dm.guidance.collage import ALONE
-from l2dm.settings import GUIDANCES
+from l2dm.settings import COMPOSITIONS
 
 
 @pytest.mark.parametrize("negative", ["", "a road"])
@@ -45,17 +45,17 @@ def last_predicted(world: World, **changes) -> torch.Tensor:
 
 def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
     assert not np.array_equal(drawn(taught, REX), drawn(taught, TOM))
-    plain, backbone = last_predicted(taught, guidance="none"), taught.backbone()
+    plain, backbone = last_predicted(taught, composition="none"), taught.backbone()
     cannot = {
         "structure": not reads_features(backbone.denoiser),
         "self-cross": not looks_at_itself(backbone.denoiser),
     }
-    for guidance in set(GUIDANCES) - {"none"}:
+    for guidance in set(COMPOSITIONS) - {"none"}:
         if cannot.get(guidance):
-            with pytest.raises(SettingsError, match="choose another guidance"):
-                drawn(taught, BOTH, guidance=guidance)
+            with pytest.raises(SettingsError, match="choose another composition"):
+                drawn(taught, BOTH, composition=guidance)
             continue
-        moved = last_predicted(taught, guidance=guidance, guidance_step=1e4, guidance_refinements=1)
+        moved = last_predicted(taught, composition=guidance, guidance_step=1e4, guidance_refinements=1)
         assert not torch.equal(moved, plain), guidance
 
 
@@ -63,7 +63,7 @@ def test_a_collage_takes_the_steps_that_its_parts_leave(taught):
     backbone, calls = taught.backbone(), []
     one_call_a_step = {} if backbone.family.flow else {"sampler": "dpm-solver"}
     hook = backbone.denoiser.register_forward_hook(lambda *_: calls.append(1))
-    drawn(taught, BOTH, guidance="collage", steps=4, guidance_scale=1.0, **one_call_a_step)
+    drawn(taught, BOTH, composition="collage", steps=4, guidance_scale=1.0, **one_call_a_step)
     hook.remove()
     apart = round(4 * ALONE)
     assert len(calls) == 2 * apart + 4 - apart
@@ -105,7 +105,7 @@ def test_what_is_shown_is_what_the_prompt_looked_for_and_not_its_negative(taught
     """At the first step, from the noise that the pipeline draws by itself."""
     backbone = taught.backbone()
     scale = 1.0 if backbone.denoiser.config.get("guidance_embeds") else 4.0
-    (picture,) = taught.generate(BOTH, **DRAW, show_attention=(0,), guidance_scale=scale, guidance="none")
+    (picture,) = taught.generate(BOTH, **DRAW, show_attention=(0,), guidance_scale=scale, composition="none")
     sampler, cells = backbone.pipeline().scheduler, backbone.side // backbone.factor
     noise = backbone.family.noise(backbone, [torch.Generator().manual_seed(DRAW["seed"])], cells, cells)
     backbone.family.set_timesteps(backbone, sampler, DRAW["steps"], cells, cells)

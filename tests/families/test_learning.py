@@ -19,12 +19,12 @@ from l2dm.retention import Past
 #: Tuner -> a method that has it.
 TUNERS = {row.tuner: name for name, row in METHODS.items()}
 #: Those whose concepts leave a prompt that names none as it is, to the last bit.
-OWN_WORDS = ("switched", "isolated", "embedding", "task_token", "widening")
+OWN_WORDS = ("gated_lora", "gated_kv", "embedding", "task_token", "widening")
 
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_every_tuner_learns_two_concepts_and_touches_nothing_else(backbone, photos, tuner):
-    if tuner == "isolated" and not text_layers(backbone.denoiser):
+    if tuner == "gated_kv" and not text_layers(backbone.denoiser):
         with pytest.raises(SettingsError, match="share their keys and values"):
             begin(photos, TUNERS[tuner], backbone=backbone)
         return
@@ -75,7 +75,7 @@ def test_prior_pairs_memory_and_distillation_are_their_literal_twins(backbone, p
 
 def test_a_stopped_learning_goes_on_to_the_same_bits(folder, photos):
     whole, stopped, again = (
-        begin(photos, "switched", backbone=copy.deepcopy(loaded(folder)), steps=2, learning_rate=0.01)
+        begin(photos, "gated-lora", backbone=copy.deepcopy(loaded(folder)), steps=2, learning_rate=0.01)
         for _ in range(3)
     )
     list(whole.run())
@@ -94,7 +94,7 @@ def test_what_is_worked_out_again_in_the_backward_is_the_same(folder, photos):
     for again in (False, True):
         learning = begin(
             photos,
-            "switched",
+            "gated-lora",
             backbone=copy.deepcopy(loaded(folder)),
             gradient_checkpointing=again,
             learning_rate=0.01,

@@ -127,7 +127,12 @@ def teach(page, server, photos, token: str, steps: int) -> str:
     page.fill("#noun", "dog")
     page.fill("[name=steps]", str(steps))
     page.click("text=All settings")
-    for name, value in {"prior_pictures": 2, "prior_steps": 2, "previews": 1, "checkpoint_every": 5}.items():
+    for name, value in {
+        "prior_pictures": 2,
+        "prior_steps": 2,
+        "report_pictures": 1,
+        "checkpoint_every": 5,
+    }.items():
         page.fill(f"[name={name}]", str(value))
     page.click("text=Start learning")
     page.wait_for_url("**/jobs/*")

@@ -143,7 +143,7 @@ REQUESTS = {
     "a setting that is no number": ("POST", "/draw", FORM, b"prompt=a+dog&steps=ten", 422),
     "a setting out of its range": ("POST", "/draw", FORM, b"prompt=a+dog&n=99999999999999999999", 422),
     "a setting that is not finite": ("POST", "/draw", FORM, b"prompt=a+dog&guidance_scale=nan", 422),
-    "a composition of nobody": ("POST", "/draw", FORM, b"prompt=a+dog&guidance=<b>", 422),
+    "a composition of nobody": ("POST", "/draw", FORM, b"prompt=a+dog&composition=<b>", 422),
     "a token that is not taught": ("POST", "/draw", FORM, b"prompt=<script>", 422),
     "half a character": ("POST", "/draw", FORM, b"prompt=<%ed%a0%80>", 422),
     **{f"up and out, {up}": ("GET", f"/pictures/{up}", COOKIE, b"", 404) for up in UP},

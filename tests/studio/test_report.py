@@ -14,7 +14,7 @@ from l2dm.studio.report import write_report
 
 
 def test_every_link_of_the_report_is_there_and_nothing_of_a_server(folder, world, photos, tmp_path):
-    World.open(world).learn(photos, token="<rex>", noun="dog", **{**QUICK, "previews": 1})
+    World.open(world).learn(photos, token="<rex>", noun="dog", **{**QUICK, "report_pictures": 1})
     folder.make()
     World.open(world).generate("a dog", n=1, steps=1)[0].save(folder.pictures / "0000.png")
     World.open(world).forget("<rex>")

@@ -36,7 +36,7 @@ def give(browser, *files: tuple[str, bytes], photos: str = "") -> tuple[str, str
 
 
 def start(browser, photos: str, token: str = "<rex>", **changes: object):
-    typed = {**QUICK, "previews": 1, **changes}
+    typed = {**QUICK, "report_pictures": 1, **changes}
     return browser.post(
         "/teach",
         data={"photos": photos, "token": token, "noun": "dog", **{k: str(v) for k, v in typed.items()}},
@@ -192,7 +192,7 @@ def test_pause_resume_and_the_very_same_weights(browser, folder, world, begun, t
     work_through(folder, "learn")
     assert begun.state == "done"
     straight = World.open(tmp_path / "straight")
-    straight.learn(begun.path / "photos", token="<rex>", noun="dog", **{**QUICK, "previews": 1})
+    straight.learn(begun.path / "photos", token="<rex>", noun="dog", **{**QUICK, "report_pictures": 1})
     one, other = weights(world), weights(straight.path)
     assert all(one[key].equal(other[key]) for key in other)
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...errors import SettingsError
-from ...settings import GUIDANCES
+from ...settings import COMPOSITIONS
 from ..app import Studio
 from ..forms import fields, given, text
 from ..jobs import JobFolder
@@ -34,7 +34,7 @@ def show(request: Request) -> Response:
     asked = found.job.asked if found else {"prompt": "", "settings": {"n": 3}, "over": "versions", "rows": []}
     shown = settings(studio.world, "generate", asked["settings"])
     return studio.page(
-        "compare.html", here="compare", cards=cards(world.manifest), versions=versions(world.manifest), compositions=GUIDANCES,
+        "compare.html", here="compare", cards=cards(world.manifest), versions=versions(world.manifest), compositions=COMPOSITIONS,
         asked=asked, fields={field.name: field for field in fields(shown)}, plain=PLAIN, job=found,
         parts=parts(studio, found) if found else {},
     )  # fmt: skip
@@ -47,7 +47,7 @@ def compare(request: Request, form: Mapping[str, Any]) -> Response:
     settings(studio.world, "generate", changed)
     known = {
         "versions": [str(stop.number) for stop in versions(world.manifest)],
-        "compositions": list(GUIDANCES),
+        "compositions": list(COMPOSITIONS),
     }.get(over, [])
     chosen = set(form.getlist(over)) if over in OVER else set()  # type: ignore[attr-defined]
     rows = [name for name in known if name in chosen]

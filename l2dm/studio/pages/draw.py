@@ -26,7 +26,7 @@ from ..views import settings as settings_of
 from .common import go, job_of, posted, studio_of
 
 #: Fields that have a place of their own in the form, or none, as pictures are drawn one by one.
-PLAIN = ("n", "seed", "steps", "negative_prompt", "guidance")
+PLAIN = ("n", "seed", "steps", "negative_prompt", "composition")
 PAGE = 48  # pictures of the gallery on one page
 
 
@@ -158,6 +158,7 @@ def _again(studio: Studio, path: Path) -> tuple[str, GenerateSettings, bool]:
     """Prompt and settings of a picture, from what it tells of itself; what is none of ours is left out."""
     told, shown = provenance(path), settings_of(studio.world, "generate")
     wanted = {"n": "1", **{name: told[name] for name in told if name not in ("threads", "subjects")}}
+    wanted["composition"] = told.get("guidance", "")
     try:
         settings = settings_of(studio.world, "generate", given(wanted, shown))
     except SettingsError:

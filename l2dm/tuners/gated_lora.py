@@ -1,10 +1,10 @@
-"""Switched: an adapter for each concept in every layer of the denoiser, on in the pictures whose prompt names it (ours).
+"""Gated LoRA: an adapter for each concept in every layer of the denoiser, on in the pictures whose prompt names it (ours).
 
-    W c_p + [p is one of concept i's words] U_i D_i c_p         keys and values of the cross-attention, as ``isolated``
+    W c_p + [p is one of concept i's words] U_i D_i c_p         keys and values of the cross-attention, as ``gated-kv``
     W x   + [the picture's prompt names concept i] U_i D_i x    attention, feed-forward and residual blocks
 
 Keys and values choose among what the denoiser can draw; a concept's own shapes and textures need its other layers. As with
-``isolated`` a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero by construction.
+``gated-kv`` a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero by construction.
 It is what creators do by hand with one LoRA file a subject, put in and taken out; here the prompt does it, picture by picture of a batch.
 
 Where the parts of a picture are told apart (``Conditioning.regions``), an adapter of these layers is on in its concept's part alone.
@@ -22,13 +22,13 @@ from ..backbone.conditioning import resized
 from ..backbone.sites import key_value_layers, picture_layers
 from ..concept import Concept
 from ..settings import LearnSettings
-from .isolated import Isolated
+from .gated_kv import GatedKv
 
 _MANY = 4  # rows of a batch from which on it is quicker to change the weights than to add to what they give
 
 
-class Switched(Isolated):
-    """Isolated's gates for keys and values; in all other layers an adapter is on in the pictures whose prompt names its concept."""
+class GatedLora(GatedKv):
+    """``GatedKv``'s gates for keys and values; in all other layers an adapter is on in the pictures whose prompt names its concept."""
 
     share = 0.25  # of the rank that keys and values alone take
 

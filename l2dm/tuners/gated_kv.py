@@ -1,4 +1,4 @@
-"""Isolated: our own way to forget nothing. A concept's keys and values differ at its own words only.
+"""Gated keys and values: our own way to forget nothing. A concept's keys and values differ at its own words only.
 
     K_p = W_K c_p + [p is one of concept i's words] U_i D_i c_p,    V alike
 
@@ -23,7 +23,7 @@ from .by_prompt import ByPrompt
 from .tuner import ReadAdapter
 
 
-class Isolated(ByPrompt):
+class GatedKv(ByPrompt):
     """Each concept's adapter acts at its own words, and is read when a prompt first says them."""
 
     by_need = True
