@@ -25,6 +25,7 @@ COMPOSITIONS = [
     "collage",
     "auto",
 ]
+GUIDANCES = COMPOSITIONS  # as it was called, until 0.3.0
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 #: What ``masks`` may be beside a folder.
 OWN_MASKS = ("beside", "alpha")

@@ -147,14 +147,14 @@ def test_a_file_system_without_links_gets_copies(world, photos, monkeypatch):
 )
 def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes, monkeypatch):
     monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree", "cup"))
-    options = {**QUICK, **changes, "prior_steps": 1, "steps": 4}
+    options = {**QUICK, **changes, "prior_steps": 1, "steps": 2}
     teach(world, photos, **options)
     shutil.copytree(world.path, tmp_path / "unbroken")
     unbroken = World.open(tmp_path / "unbroken")
     unbroken.learn(photos, token="<tom>", noun="cat", **options)
 
     def interrupt(progress):
-        if progress.stage == "learn" and progress.done == 2:
+        if progress.stage == "learn" and progress.done == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(LearningStopped):

@@ -20,7 +20,7 @@ CHECKS = {
 }  # fmt: skip
 
 
-@settings(max_examples=25, **CHECKS)
+@settings(max_examples=10, **CHECKS)
 @given(manifests())
 def test_hostile_manifests(tmp_path, photos, manifest):
     assert verdict(manifest, tmp_path / "place", photos) == ""
