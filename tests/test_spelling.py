@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import warnings
 
 import pytest
 from handmade import fresh, taught
+from tiny import mini
 
 from l2dm import GenerateSettings, LearnSettings
 from l2dm.bench.runs import begun
@@ -100,6 +102,16 @@ def test_a_world_of_before_goes_on(tmp_path):
         "memory_budget": 7,
     }
     assert kept.items() <= found.items() and LearnSettings.of(found).memory_budget == 7
+
+
+def test_a_base_of_before_keeps_its_settings(tmp_path):
+    base = shutil.copytree(mini(), tmp_path / "base")
+    own = {"learn": {"previews": 3}, "tuners": {"switched": {"steps": 5}}, "generate": {"guidance": "none"}}
+    (base / "l2dm.json").write_text(json.dumps(own))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learn, generate = (settings_for(str(base), kind) for kind in ("learn", "generate"))
+    assert (learn.report_pictures, learn.steps, generate.composition) == (3, 5, "none")
 
 
 def test_what_a_benchmark_wrote_before_is_gone_on_with(tmp_path):
