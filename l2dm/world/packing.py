@@ -157,8 +157,9 @@ def unpacked(found: Mapping[int, Packed]) -> dict[int, Version]:
         entries += sum(len(own[name]) for name in _TABLES if own[name] is not tables[parent][name])
         if entries > MOST_UNPACKED:
             raise ValueError(f"versions.{number}: with those before it, more than {MOST_UNPACKED} entries")
-        facts: dict[str, Any] = {name: value for name, value in said.items() if name not in _TABLES}
+        facts: dict[str, Any] = {"photos": 0, "seconds": 0.0}
+        facts |= {name: value for name, value in said.items() if name not in _TABLES}
         facts |= {**own, "settings": today(own["settings"]), "drawn": list(own["drawn"])}
-        versions[number] = Version(**{"photos": 0, "seconds": 0.0, **facts}, version=number, parent=parent)
+        versions[number] = Version(**facts, version=number, parent=parent)
         before = number
     return versions
