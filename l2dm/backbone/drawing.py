@@ -22,6 +22,7 @@ from .conditioning import Conditioning
 
 if TYPE_CHECKING:
     from .backbone import Backbone
+    from .families import Family
 
 
 def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) -> dict[str, Any]:
@@ -55,6 +56,11 @@ def _told_of(
     return replace(told, named=named, negative=negative)
 
 
+def _check_steps(steps: int, family: Family) -> None:
+    if steps < family.fewest_steps:
+        raise SettingsError(f"steps = {steps}: {family.name} draws in {family.fewest_steps} steps or more")
+
+
 def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[DiffusionPipeline]:
     """The pipeline ``kind``; during a call ``backbone.conditioning`` is that of its batch."""
     asked, family = inspect.signature(kind.encode_prompt), backbone.family
@@ -69,10 +75,7 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
 
         @functools.wraps(kind.__call__)
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            if (steps := kwargs.get("num_inference_steps", family.fewest_steps)) < family.fewest_steps:
-                raise SettingsError(
-                    f"steps = {steps}: {family.name} draws in {family.fewest_steps} steps or more"
-                )
+            _check_steps(kwargs.get("num_inference_steps", family.fewest_steps), family)
             if "max_sequence_length" in inspect.signature(kind.__call__).parameters:
                 kwargs["max_sequence_length"] = family.most_tokens
             if then := kwargs.pop("callback_on_step_end", None):
@@ -100,10 +103,8 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             texts = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
             output = super().encode_prompt(*args, **kwargs)  # some write into their lists
-            told, beside = (
-                _told_of(backbone, output, "", prompts, self.readings[0] if self.readings else None),
-                None,
-            )
+            told = _told_of(backbone, output, "", prompts, self.readings[0] if self.readings else None)
+            beside = None
             if given.get("do_classifier_free_guidance"):
                 beside = _told_of(backbone, output, "-", texts, told)
             rows = [told] if beside is None else [beside, told] if family.negatives_first else [told, beside]

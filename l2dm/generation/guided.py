@@ -14,7 +14,7 @@ forget a moved latent are replaced (``backbone.samplers.deterministic``), and mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -202,21 +202,7 @@ def guided(
         return
     context = backbone.read([prompt] * len(generators))
     if kind == "structure":
-        if not reads_features(backbone.denoiser):
-            raise SettingsError(
-                f"composition = structure: in {backbone.family.name} text and picture go through the blocks together, so that no phrase can be read "
-                "alone; choose another composition"
-            )
-
-        def enter(features: torch.Tensor) -> torch.Tensor:
-            return entering(backbone.denoiser, features)
-
-        values = structured(
-            enter(context.features),
-            _phrases(backbone, prompt, mentions),
-            lambda texts: enter(backbone.encode_text(texts)),
-        )
-        with values_from(backbone.denoiser, values):
+        with _by_phrases(backbone, prompt, mentions, context.features):
             yield {}
         return
     if kind == "self-cross" and not looks_at_itself(backbone.denoiser):
@@ -259,6 +245,24 @@ def guided(
     found = (lambda: guide.regions) if finds else None
     with confined(pipe, backbone, mentions, latent_size, changes, found) as changes:
         yield changes
+
+
+def _by_phrases(
+    backbone: Backbone, prompt: str, mentions: list[Mention], features: torch.Tensor
+) -> AbstractContextManager[None]:
+    """Within the block values come from each mention's phrase alone (Structure Diffusion)."""
+    if not reads_features(backbone.denoiser):
+        raise SettingsError(
+            f"composition = structure: in {backbone.family.name} text and picture go through the blocks together, so that no phrase can be read "
+            "alone; choose another composition"
+        )
+
+    def enter(features: torch.Tensor) -> torch.Tensor:
+        return entering(backbone.denoiser, features)
+
+    phrases = _phrases(backbone, prompt, mentions)
+    values = structured(enter(features), phrases, lambda texts: enter(backbone.encode_text(texts)))
+    return values_from(backbone.denoiser, values)
 
 
 def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[Phrase]:
