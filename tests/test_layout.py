@@ -130,7 +130,7 @@ def test_things_are_confined_from_the_first_step_on(taught, monkeypatch):
 
 @pytest.mark.parametrize("guidance", ["confined", "collage", "l2dm", "caa"])
 def test_a_layout_moves_things(taught, guidance):
-    changes = {"guidance": guidance, "guidance_step": 1.0, "steps": 4}
+    changes = {"composition": guidance, "guidance_step": 1.0, "steps": 4}
     pictures = [
         drawn(taught, layout, **changes) for layout in ("", HALVES, "<rex>: right, <tom>: left", HALVES)
     ]
