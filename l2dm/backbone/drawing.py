@@ -61,17 +61,41 @@ def _check_steps(steps: int, family: Family) -> None:
         raise SettingsError(f"steps = {steps}: {family.name} draws in {family.fewest_steps} steps or more")
 
 
+class _Watched:
+    """What all such pipelines keep of a call, and what none of them does."""
+
+    #: how errors name the base
+    said = ""
+    #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is held to, once there are any
+    regions: torch.Tensor | None = None
+    #: of the denoiser
+    last: Any = None
+    #: what is made of a reading, and of how many pictures it is, before the denoiser reads it
+    on_reading: Callable[[Conditioning, int], Conditioning] = staticmethod(lambda reading, count: reading)
+
+    def keep_last(self, denoiser: torch.nn.Module, args: tuple, output: Any) -> None:
+        """The denoiser's last answer: what is not finite at one step is not at any that follows."""
+        self.last = output[0]
+
+    def check_last(self) -> None:
+        last, self.last = self.last, None
+        if last is not None and not all(part.isfinite().all() for part in last):
+            raise NotFinite(
+                f"{self.said}: what is drawn is no longer finite (NaN or infinity): a concept's weights or vectors are too large, or the numbers "
+                "of this precision too small (precision = float32 holds larger ones)"
+            )
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load such a folder."""
+        raise ExchangeError(_UNSAVED.format(self.said))
+
+
 def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[DiffusionPipeline]:
     """The pipeline ``kind``; during a call ``backbone.conditioning`` is that of its batch."""
     asked, family = inspect.signature(kind.encode_prompt), backbone.family
 
-    class Telling(kind):
-        #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is held to, once there are any
-        regions: torch.Tensor | None = None
-        #: of the denoiser
-        last: Any = None
-        #: what is made of a reading, and of how many pictures it is, before the denoiser reads it
-        on_reading: Callable[[Conditioning, int], Conditioning] = staticmethod(lambda reading, count: reading)
+    class Telling(_Watched, kind):
+        said = backbone.name
 
         @functools.wraps(kind.__call__)
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -120,22 +144,6 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             if len(self.readings) > 1 and any(backbone.conditioning is one for one in self.readings):
                 handed = {id(given) for given in (*args, *kwargs.values())}
                 backbone.conditioning = next(one for one in self.readings if id(one.features) in handed)
-
-        def keep_last(self, denoiser: torch.nn.Module, args: tuple, output: Any) -> None:
-            """The denoiser's last answer: what is not finite at one step is not at any that follows."""
-            self.last = output[0]
-
-        def check_last(self) -> None:
-            last, self.last = self.last, None
-            if last is not None and not all(part.isfinite().all() for part in last):
-                raise NotFinite(
-                    f"{backbone.name}: what is drawn is no longer finite (NaN or infinity): a concept's weights or vectors are too large, or the numbers "
-                    "of this precision too small (precision = float32 holds larger ones)"
-                )
-
-        def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-            """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load such a folder."""
-            raise ExchangeError(_UNSAVED.format(backbone.name))
 
     Telling.__name__ = Telling.__qualname__ = kind.__name__
     return Telling
