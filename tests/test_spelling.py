@@ -19,7 +19,7 @@ from l2dm.methods import METHODS
 from l2dm.settings import read_toml
 from l2dm.spelling import SETTINGS, today
 from l2dm.world.manifest import Manifest
-from l2dm.world.sealed import seal
+from l2dm.world.sealed import seal, unseal
 from l2dm.world.world import settings_for
 
 EARLIER = [
@@ -82,16 +82,19 @@ def test_a_settings_file_of_before_is_read_by_the_command_line(run, tmp_path, wo
     assert read_toml(tmp_path / "few.toml", "generate")["guidance"] == "none"
 
 
-def test_a_world_of_before_goes_on(tmp_path):
+@pytest.mark.parametrize("format", [2, 3])
+def test_a_world_of_before_goes_on(tmp_path, format):
     world = taught(fresh(tmp_path / "world"), "<rex>")
-    content = dataclasses.asdict(world.manifest)
-    content["versions"][1]["settings"] |= {"previews": 2, "guide": 0.5, "candidates": 3, "budget": 7}
-    content["versions"][1]["settings"]["method"], content["tuner"] = "switched", "switched"
+    content = json.loads(unseal((world.path / "manifest.json").read_bytes())[0])
+    if format < 3:
+        content = json.loads(json.dumps(dataclasses.asdict(world.manifest))) | {"format": format}
+    content["versions"]["1"]["settings"] |= {"previews": 2, "guide": 0.5, "candidates": 3, "budget": 7}
+    content["versions"]["1"]["settings"]["method"], content["tuner"] = "switched", "switched"
     for name in ("manifest.json", "manifest-copy.json"):
         (world.path / name).write_bytes(seal(content))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        manifest = Manifest.read(world.path)
+        manifest = Manifest.read(world.path, whole=False)
     found = manifest.versions[1].settings
     assert manifest.tuner == "gated_lora" and found["method"] == "gated-lora"
     assert not set(SETTINGS) & set(found)
