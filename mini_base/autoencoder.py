@@ -16,12 +16,9 @@ from .corpus import Icon
 from .scenes import Composer
 from .training import DEVICE, Training, swift
 
-SIDE, CHANNELS, WIDTHS = 128, 16, (16, 32, 128, 256)
-CROP, CROP_STEPS, STEPS = (
-    64,
-    8000,
-    12000,
-)  # crops of 64 px first: four times as many pictures for the same work
+SIDE, CHANNELS, WIDTHS = 128, 16, (16, 32, 128, 192)
+#: Crops of 64 px first: four times as many pictures for the same work.
+CROP, CROP_STEPS, STEPS = 64, 4200, 5600
 CROP_BATCH, BATCH, POOL, PASSES = 16, 8, 700, 7
 LEARNING_RATE, MUON = 1.5e-3, 2e-3
 NOISE = 0.05  # added to the latents that are decoded; also the posterior's deviation
@@ -77,7 +74,7 @@ def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderKL:
     """
     torch.manual_seed(seed)
     model = build().to(memory_format=torch.channels_last)
-    run = Training(folder, model, lr=LEARNING_RATE, total=STEPS, decay=0.998, muon=MUON)
+    run = Training(folder, model, lr=LEARNING_RATE, total=STEPS, decay=0.998, muon=MUON, shape="stable")
     rng = np.random.default_rng(seed + run.step)
     composer = Composer(icons, side=SIDE, seed=seed + run.step)
     pool = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,25 @@ from .corpus import Icon
 from .scenes import Composer, Scene
 from .training import DEVICE, swift
 
+#: The autoencoder as the recipe has trained it, with the record of that: what a base is made of need not be made again.
+TRAINED = Path(__file__).parent / "vae"
 UNNAMED = 0.1  # share of pictures whose caption is left out: what guidance compares with
 
 
 def load_autoencoder(icons: list[Icon], work: Path) -> AutoencoderKL:
-    """The finished autoencoder, frozen; trained first (or taken up) where it is not there. Its scale makes latents of deviation 1."""
+    """The finished autoencoder, frozen; where it is not in ``work``, the one in TRAINED, and without that it is trained (or its
+    training taken up). Its scale makes latents of deviation 1.
+    """
     if not parts.settled(work, "vae", "autoencoder"):
-        vae = autoencoder.train(icons, work / "autoencoder").eval().requires_grad_(False)
-        scale = latent_scale(icons, vae)
-        parts.keep(work, "vae", vae, parts.record_of(work / "autoencoder") | {"scaling_factor": scale})
+        if TRAINED.exists() and not (work / "autoencoder").exists():
+            vae, record = (
+                AutoencoderKL.from_pretrained(TRAINED),
+                json.loads((TRAINED / "training.json").read_text()),
+            )
+        else:
+            vae = autoencoder.train(icons, work / "autoencoder").eval().requires_grad_(False)
+            record = parts.record_of(work / "autoencoder") | {"scaling_factor": latent_scale(icons, vae)}
+        parts.keep(work, "vae", vae, record)
     vae = autoencoder.build()
     record = parts.load(work, "vae", vae)
     vae.register_to_config(scaling_factor=record["scaling_factor"])

@@ -79,6 +79,20 @@ def test_the_autoencoder_learns_on_crops_then_on_whole_pictures(tmp_path, monkey
     assert torch.allclose(posterior.std, torch.full((), autoencoder.NOISE))
 
 
+def test_the_trained_autoencoder_is_taken_as_it_lies_in_the_tree(tmp_path):
+    vae = latents.load_autoencoder([], tmp_path)
+    trained = AutoencoderKL.from_pretrained(latents.TRAINED)
+    record = json.loads((latents.TRAINED / "training.json").read_text())
+    assert record["step"] == autoencoder.STEPS, "trained as the recipe says"
+    assert vae.config.scaling_factor == trained.config.scaling_factor == record["scaling_factor"]
+    assert all(torch.equal(p, trained.state_dict()[name]) for name, p in vae.state_dict().items())
+    pixels = np.zeros((1, 128, 128, 3), np.uint8)
+    pixels[0, 32:96, 32:96] = (230, 40, 40)
+    y = vae.decode(latents.encode(vae, pixels)).sample
+    assert -10 * ((autoencoder.to_model(pixels) - y) / 2).square().mean().log10() > 25
+    assert parts.settled(tmp_path, "vae", "autoencoder"), "a second load takes the work folder's"
+
+
 def test_a_part_comes_back_from_files_that_are_small_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "LARGEST", 300)
     torch.manual_seed(0)
