@@ -179,11 +179,13 @@ def test_what_a_command_finds_is_the_same_at_another_time(jobs):
 
 def test_a_stopped_measurement_of_refusals_goes_on(jobs, tmp_path):
     job = dataclasses.replace(jobs["export"], operations=["open", "stat"])
-    plan, log = [(job, at, 5) for at in (1, 2)], Log(tmp_path / "log")
+    plan, log = [(job, at, 5) for at in (1, 2)], Log(tmp_path / "log", "1")
     log.write(name_of(plan[0]))
     log.write(name_of(plan[1]))
     log.write(name_of(plan[1]), [["world", "is damaged"]], False, 0.5)
-    again = Log(tmp_path / "log")
+    with pytest.raises(ValueError, match="refusals of 1, and this is 2"):
+        Log(tmp_path / "log", "2")
+    again = Log(tmp_path / "log", "1")
     assert again.begun == set() and set(again.found) == {name_of(plan[1])}
     found = figures([job], plan, plan[1:], again)
     assert (found["refusals"], found["of_possible"]) == (1, 2)

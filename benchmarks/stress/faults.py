@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.main import made_by
+
 from .ground import Ground
 from .jobs import Job, verbs
 from .operations import CHANGES, watch
@@ -123,11 +125,13 @@ def outcome(refusal: Refusal) -> Outcome:
 
 
 class Log:
-    """Outcomes by the refusal's name, kept in ``file``, a line each: a measurement that was stopped goes on, and several may share one."""
+    """Outcomes by the refusal's name, kept in ``file``, a line each: a measurement that was stopped goes on, and several may share one. Its first
+    line names the ``code`` that it is of; a ValueError where that is another."""
 
-    def __init__(self, file: Path):
-        self.file, self.read, self.begun, self.found = file, 0, set(), {}
-        file.touch()
+    def __init__(self, file: Path, code: str):
+        self.file, self.code, self.read, self.begun, self.found = file, code, 0, set(), {}
+        if not file.exists():
+            self.write("code", code)
         self.refresh()
         self.begun.clear()  # by processes that have ended
 
@@ -139,7 +143,12 @@ class Log:
         whole = lines[: lines.rfind("\n") + 1]
         self.read += len(whole.encode())
         for name, *done in map(json.loads, whole.splitlines()):
-            if done:
+            if name == "code":
+                if done != [self.code]:
+                    raise ValueError(
+                        f"{self.file}: refusals of {done[0]}, and this is {self.code}; give another file"
+                    )
+            elif done:
                 self.found[name] = done
             else:
                 self.begun.add(name)
@@ -155,7 +164,7 @@ def measure(
     """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over all kinds. ``file``: of the
     ``Log``; what is in it counts."""
     began = time.monotonic()
-    jobs, log = list(verbs(ground)), Log(file or ground.place / "refusals")
+    jobs, log = list(verbs(ground)), Log(file or ground.place / "refusals", made_by({})["git_commit"])
     for job in jobs:
         job.run_undisturbed()
     plan = [
