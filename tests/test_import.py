@@ -1,8 +1,7 @@
-"""In: a concept from elsewhere is drawn as stock diffusers draws its file, is one of the world's own, and leaves all other prompts alone."""
+"""In, from files: a concept from elsewhere is drawn as stock diffusers draws its file, is one of the world's own, and leaves all other prompts alone."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,38 +10,28 @@ import pytest
 import torch
 from crash import kill_at_each_change
 from safetensors.torch import load_file, save_file
-from travel import FAMILIES, LESSON, PLAIN, another, copied, draw_stock, drawn, made, taught
+from travel import FAMILIES, FEW, LESSON, PLAIN, another, copied, draw_stock, drawn, known, taught
 
-from benchmarks.stress.ground import say
 from l2dm import World
 from l2dm.backbone.sites import picture_layers
-from l2dm.errors import ExchangeError, PromptError, SettingsError, TokenError, WorldError
+from l2dm.errors import PromptError, SettingsError
 from l2dm.report.card import card
-from l2dm.world.manifest import Manifest
-from l2dm.world.names import features_file
 from l2dm.world.repair import examine
 
 LAMP = "a photo of lamp dog"
-#: No examination, and few steps for what it is remembered by.
-FEW = {"report_pictures": 0, "prior_steps": 2}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def sent(request, tmp_path_factory) -> tuple[World, Path]:
     """A taught world of each family, and <rex> of it as a LoRA file."""
-    world = taught(request.param, tmp_path_factory.mktemp(request.param))
-    return world, world.export(
-        "<rex>", out=world.path.parent / "lora", strength=0.5
-    ).folder / "rex.safetensors"
+    world, place = known(request.param), tmp_path_factory.mktemp(request.param)
+    return world, world.export("<rex>", out=place / "lora", strength=0.5).folder / "rex.safetensors"
 
 
 @pytest.fixture(scope="module")
 def sd(tmp_path_factory) -> tuple[World, Path]:
-    world = taught("sd", tmp_path_factory.mktemp("sd"))
-    return world, world.export("<rex>", out=world.path.parent / "lora").folder
-
-
-# ---------------------------------------------------------------- LoRA
+    world = known("sd")
+    return world, world.export("<rex>", out=tmp_path_factory.mktemp("sd") / "lora").folder
 
 
 def test_an_imported_lora_is_drawn_as_stock_diffusers_draws_it_and_changes_no_other_prompt(sent, tmp_path):
@@ -144,24 +133,6 @@ def test_a_locon_of_uneven_ranks_and_convolutions_outside_of_blocks(sd, tmp_path
     assert np.array_equal(drawn(world, "a photo of <max> dog"), theirs)
 
 
-def test_a_text_encoders_part_is_left_out_only_where_that_is_asked_for(sd, tmp_path):
-    source, folder = sd
-    tensors = load_file(folder / "rex.safetensors")
-    stem = "lora_te_text_model_encoder_layers_0_mlp_fc1"
-    tensors |= {f"{stem}.lora_down.weight": torch.ones(1, 16), f"{stem}.lora_up.weight": torch.ones(16, 1)}
-    save_file(tensors, tmp_path / "text.safetensors")
-    world = another(source, tmp_path / "world")
-    with pytest.raises(ExchangeError, match="add --denoiser-only"):
-        world.import_file(tmp_path / "text.safetensors", token="<max>", noun="dog", **FEW)
-    done = world.import_file(
-        tmp_path / "text.safetensors", token="<max>", noun="dog", denoiser_only=True, **FEW
-    )
-    assert done.notes[0].startswith("left out: the text encoder's part, 1 layers")
-
-
-# ---------------------------------------------------------------- embeddings
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_embedding_of_one_or_several_vectors_is_read_as_stock_diffusers_reads_it(sd, tmp_path, count):
     source, _ = sd
@@ -194,96 +165,6 @@ def test_an_embedding_comes_into_worlds_of_every_tuner(tmp_path):
         world.import_file(tmp_path / "lora.safetensors", token="<max>", noun="dog", **FEW)
 
 
-# ---------------------------------------------------------------- other worlds
-
-
-def own(world: World, token: str) -> dict[str, torch.Tensor]:
-    """All that is a concept's own in the present version, under names without its token."""
-    files = world._files
-    found = {
-        "vector": files.tensors("tokens.safetensors")[token],
-        "memory": files.tensors(features_file(token))["features"],
-    }
-    return found | {
-        name.partition("/")[2]: t for name, t in files.tensors(f"adapter-{token[1:-1]}.safetensors").items()
-    }
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_concept_moved_to_another_world_is_bit_identical_there(sd, tmp_path, packed):
-    source, _ = sd
-    place = source.export(format="world", out=tmp_path / "w.zip").folder if packed else source.path
-    world = another(source, tmp_path / "world")
-    done = world.import_concept(place, "<tom>", to="<max>", **FEW)
-    assert done.version.concepts == {"<max>": "cat"} and done.version.photos == 2 and done.version.drawn == []
-    before, after = own(source, "<tom>"), own(world, "<max>")
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    assert np.array_equal(drawn(world, "a photo of <max> cat"), drawn(source, "a photo of <tom> cat"))
-    with pytest.raises(TokenError, match="give it another name here: --as '<max-2>'"):
-        world.import_concept(place, "<rex>", to="<max>", **FEW)
-    with pytest.raises(TokenError, match="has learnt <rex>, <tom>"):
-        world.import_concept(place, "<ada>", **FEW)
-
-
-def test_a_concept_whose_lesson_a_repair_put_aside_moves_and_leaves_too(sd, tmp_path):
-    """How it was learnt is not known any more; what was learnt is."""
-    source, _ = sd
-    broken = copied(source, tmp_path / "broken")
-    (broken.path / "versions/0001/memory.json").write_text("x")
-    broken.repair()
-    assert list(broken.manifest.versions) == [2]
-    done = another(source, tmp_path / "world").import_concept(broken.path, "<rex>", **FEW)
-    assert (done.version.token, done.version.photos) == ("<rex>", 0)
-    told = json.loads((broken.export("<rex>", out=tmp_path / "out").folder / "export.json").read_text())
-    assert told["concepts"][0]["method"] == ""
-    assert broken.rename("<rex>", "<max>").photos == 0
-
-
-def test_concepts_of_another_base_or_of_shared_weights_do_not_move(sd, tmp_path):
-    source, _ = sd
-    other = taught("sd", tmp_path / "kv", "<ada>", method="custom-diffusion", prior_weight=0.0)
-    world = another(other, tmp_path / "world")
-    with pytest.raises(WorldError, match="export it and import the file"):
-        world.import_concept(other.path, "<ada>", **FEW)
-    with pytest.raises(WorldError, match="over another base"):
-        made("sdxl", tmp_path / "xl").import_concept(source.path, "<rex>")
-    assert world.version == 0 and World.open(world.path).manifest == Manifest.read(world.path)
-
-
-def test_a_world_in_a_zip_is_the_world(sd, tmp_path):
-    source, _ = sd
-    file = source.export(format="world", out=tmp_path / "w.zip").folder
-    world = World.import_world(file, tmp_path / "again")
-    assert world.manifest.versions == source.manifest.versions and examine(world.path, deep=True).faults == []
-    assert np.array_equal(drawn(world, "a <rex> dog"), drawn(source, "a <rex> dog"))
-    with pytest.raises(WorldError, match="already exists"):
-        World.import_world(file, tmp_path / "again")
-
-
-# ---------------------------------------------------------------- the command line, kills
-
-
-def test_the_command_line_takes_files_and_worlds_in(sd, tmp_path):
-    source, folder = sd
-    world, few = another(source, tmp_path / "world").path, ["--settings", str(tmp_path / "few.toml")]
-    (tmp_path / "few.toml").write_text("report_pictures = 0\nprior_steps = 2\n")
-    code, said = say(["import", str(world), str(folder), "--token", "<max>", "--noun", "dog", "--json", *few])
-    assert code == 0 and json.loads(said)["version"] == 1, said
-    code, said = say(["import", str(world), "--from", str(source.path), "--token", "<tom>", "--json", *few])
-    assert code == 0 and json.loads(said)["noun"] == "cat", said
-    file = tmp_path / "w.zip"
-    assert say(["export", str(world), "--format", "world", "--out", str(file)])[0] == 0
-    code, said = say(["import", str(tmp_path / "again"), str(file)])
-    assert code == 0 and "that has learnt <max> dog, <tom> cat" in said, said
-    for wrong, message in {
-        (): "give a file, or --from", (str(folder),): "--token is missing", (str(folder), "--token", "<x>"): "--noun is missing",
-        ("--from", str(world), "--token", "<max>", "--trigger", "x"): "--trigger does nothing with --from",
-        (str(folder), "--token", "<x>", "--noun", "dog", "--as", "<y>"): "--as does nothing without --from",
-    }.items():  # fmt: skip
-        code, said = say(["import", str(world), *wrong])
-        assert code == 2 and message in said and len(said.splitlines()) == 1, said
-
-
 @pytest.mark.slow
 def test_an_import_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
     source, _ = sd
@@ -304,56 +185,3 @@ def test_an_import_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
         assert examine(place).faults == []
         source.unload_unless("")
     assert "<gem>" in World.open(place).concepts
-
-
-def test_a_renamed_concept_draws_the_same_pictures_and_undo_takes_its_name_back(sd, tmp_path):
-    source, _ = sd
-    world = copied(source, tmp_path / "world")
-    rex, both = drawn(world, "a <rex> dog"), drawn(world, "a <rex> dog and a <tom> cat", composition="none")
-    before = own(world, "<rex>")
-    version = world.rename("<rex>", "<max>")
-    assert list(version.concepts) == ["<max>", "<tom>"] and (version.photos, version.settings) == (2, {})
-    assert examine(world.path, deep=True).faults == []
-    for opened in (world, World.open(world.path)):
-        assert np.array_equal(drawn(opened, "a <max> dog"), rex)
-        assert np.array_equal(drawn(opened, "a <max> dog and a <tom> cat", composition="none"), both)
-    after = own(world, "<max>")
-    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    prompts = json.loads((world._files.folder / "memory.json").read_text())
-    assert set(prompts) == {"<max>", "<tom>"} and all("<max>" in prompt for prompt in prompts["<max>"])
-    with pytest.raises(PromptError, match="not in this world"):
-        drawn(world, "a <rex> dog")
-    plan = world.purge("<max>", dry=True)
-    assert (plan.removed, plan.rewritten) == ((1, 3), {2: 4})
-    for taken in ("<tom>", "<max>"):
-        with pytest.raises(TokenError, match="has one of this name already"):
-            world.rename("<max>", taken)
-    with pytest.raises(TokenError, match="has learnt <max>, <tom>"):
-        world.rename("<rex>", "<ada>")
-    world.undo()
-    assert world.manifest.versions == source.manifest.versions and world.purge("<rex>", dry=True).removed
-    assert np.array_equal(drawn(world, "a <rex> dog"), rex)
-    assert (
-        say(["rename", str(world.path), "<rex>", "<max>"])[0] == 0
-        and "<max>" in World.open(world.path).concepts
-    )
-
-
-@pytest.mark.slow
-def test_a_renaming_may_be_killed_at_any_change_of_a_file(sd, tmp_path):
-    source, _ = sd
-    place = tmp_path / "world"
-
-    def fresh():
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(source.path, place)
-
-    def work():
-        opened = World.open(place)
-        opened._backbone, opened.tuner, opened._loaded = source.backbone("float32"), source.tuner, 2
-        opened.rename("<rex>", "<max>")
-
-    for _ in kill_at_each_change(place, fresh, work):
-        assert list(World.open(place).concepts) in (["<rex>", "<tom>"], ["<max>", "<tom>"])
-        assert examine(place).faults == []
-    assert "<max>" in World.open(place).concepts

@@ -195,7 +195,9 @@ class Backbone(Text):
     def read(self, prompts: list[str]) -> Conditioning:
         """What the denoiser reads for ``prompts``; each distinct one goes through the encoders once."""
         distinct = list(dict.fromkeys(prompts))
-        read = self.conditioned(self.family.encode(self, distinct), distinct)
+        with self.naming_while_read(self.naming(self.tokenize(distinct))):
+            encoded = self.family.encode(self, distinct)
+        read = self.conditioned(encoded, distinct)
         return read[[distinct.index(p) for p in prompts]]
 
     def conditioned(self, encoded: Conditioning, prompts: list[str]) -> Conditioning:

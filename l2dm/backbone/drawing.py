@@ -126,9 +126,15 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             prompt, negative = given["prompt"], given.get("negative_prompt") or ""
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             texts = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
-            output = super().encode_prompt(*args, **kwargs)  # some write into their lists
-            told = _told_of(backbone, output, "", prompts, self.readings[0] if self.readings else None)
-            beside = None
+            first = self.readings[0] if self.readings else None  # where negative prompts are read apart
+            named = (
+                first.named[:: self.copies]
+                if first is not None
+                else backbone.naming(backbone.tokenize(prompts))
+            )
+            with backbone.naming_while_read(named):
+                output = super().encode_prompt(*args, **kwargs)  # some write into their lists
+            told, beside = _told_of(backbone, output, "", prompts, first), None
             if given.get("do_classifier_free_guidance"):
                 beside = _told_of(backbone, output, "-", texts, told)
             rows = [told] if beside is None else [beside, told] if family.negatives_first else [told, beside]

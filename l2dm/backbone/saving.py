@@ -10,20 +10,25 @@ import torch
 
 from .loading import load
 from .source import Source
+from .text import blocks_holder
 from .tokens import add_tokens, own_ids
 
 State = dict[str, torch.Tensor]
 
 
 def save_pipeline(
-    source: Source, folder: Path, change: Callable[[State], State], vectors: State, dtype: torch.dtype
-) -> None:
-    """Write into ``folder`` the pipeline of ``source`` with the denoiser's weights that ``change`` makes of its own, and with ``vectors`` (token -> (width,) or
-    (n, width) of the encoders one after another) in its tokenizers and encoders. What the base brings along for l2dm comes too."""
+    source: Source, folder: Path, change: Callable[[State], State], of_text: State, vectors: State, dtype: torch.dtype
+) -> None:  # fmt: skip
+    """Write into ``folder`` the pipeline of ``source`` with the denoiser's weights that ``change`` makes of its own, with ``of_text`` added to those of its
+    encoders (by ``Backbone.encoder_layers``), and with ``vectors`` (token -> (width,) or (n, width) of the encoders one after another) in its tokenizers
+    and encoders. What the base brings along for l2dm comes too."""
     family = source.family
     parts, _ = load(source)
     own = parts[family.denoiser].state_dict()
     parts[family.denoiser].load_state_dict({**own, **change(own)})
+    for name, added in of_text.items():
+        part, _, layer = name.partition(".")
+        blocks_holder(parts[part]).get_submodule(layer).weight.data += added
     first = 0
     for encoder, tokenizer, _ in family.readers:
         width = parts[encoder].get_input_embeddings().embedding_dim

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -12,8 +14,19 @@ from .reader import Reader
 from .tokens import PersonalTokens, add_tokens
 
 
+def blocks_holder(encoder: torch.nn.Module) -> torch.nn.Module:
+    """The module of a CLIP text encoder whose ``encoder.layers`` its blocks are: itself, or where there is a projection on top what is under it."""
+    return getattr(encoder, "text_model", encoder)
+
+
 class Text:
-    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name`` and ``device`` from there."""
+    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name`` and ``device`` from there.
+
+    ``named`` (B, personal tokens) of bool: while encoders read B prompts, the concepts that each names or, for a negative one, those of
+    the prompt that it stands beside.
+    """
+
+    named: torch.Tensor | None = None
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
@@ -123,6 +136,28 @@ class Text:
     def reads_several(self) -> bool:
         """Whether the base's pipeline reads a token of several vectors."""
         return issubclass(self.family.pipeline_class(), TextualInversionLoaderMixin)
+
+    @property
+    def encoder_layers(self) -> dict[str, torch.nn.Module]:
+        """The linear layers in the blocks of its CLIP encoders, called ``<part>.<name>``: those that LoRA files of text encoders change."""
+        found = {}
+        for encoder, _, _ in self.family.readers:
+            if type(self.parts[encoder]).__name__.startswith("CLIPText"):
+                for name, module in blocks_holder(self.parts[encoder]).named_modules():
+                    if isinstance(module, torch.nn.Linear) and name.startswith("encoder.layers."):
+                        found[f"{encoder}.{name.removesuffix('.layer')}"] = (
+                            module  # which stands within a tuner's own
+                        )
+        return found
+
+    @contextmanager
+    def naming_while_read(self, named: torch.Tensor) -> Iterator[None]:
+        """Within the block encoders read prompts that name what ``named`` says: adapters in them act by it."""
+        outer, self.named = self.named, named
+        try:
+            yield
+        finally:
+            self.named = outer
 
     def count_tokens(self, prompt: str) -> int:
         return self._longest.count(prompt)

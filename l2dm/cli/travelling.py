@@ -19,7 +19,10 @@ def export(
         list[str] | None, typer.Argument(help="Concepts, such as '<rex>' '<tom>' (default: all).")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--format", help="lora, diffusers, embedding, custom-diffusion, pipeline or world.")
+        str,
+        typer.Option(
+            "--format", help="lora, diffusers, kohya, embedding, custom-diffusion, pipeline or world."
+        ),
     ] = "lora",
     out: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ OUT, IN = "export.zip", "import"
 FORMATS = {
     "lora": "LoRA for ComfyUI, A1111, diffusers",
     "diffusers": "LoRA with peft's names",
+    "kohya": "LoRA as kohya's sd-scripts write it",
     "embedding": "textual inversion embedding",
     "custom-diffusion": "Custom Diffusion's weights",
     "pipeline": "a whole diffusers pipeline, with them merged in",

@@ -15,14 +15,19 @@ multiply the whole adapter, and not what the prompt says: pictures turn hard, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ..backbone import Backbone, Conditioning
 from ..backbone.conditioning import resized
 from ..backbone.sites import key_value_layers, picture_layers
+from ..backbone.text import blocks_holder
 from ..concept import Concept
 from ..settings import LearnSettings
+from .factors import Factors
 from .gated_kv import GatedKv
+from .in_text import InText
 
 _MANY = 4  # rows of a batch from which on it is quicker to change the weights than to add to what they give
 
@@ -36,12 +41,29 @@ class GatedLora(GatedKv):
         return key_value_layers(denoiser) | picture_layers(denoiser)
 
     def attach(self, backbone: Backbone) -> None:
+        self.in_text: list[str] = []  # layers of text encoders that adapters stand beside
         super().attach(backbone)
         self.whole: dict[int, torch.Tensor | None] = {}
         self._placed: dict[tuple[int, int], torch.Tensor] = {}
         self.always: list[str] = []
         self.together: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         self.most, self.joined = 0, False
+
+    def _stand_beside(self, name: str) -> None:
+        if name in self.in_text:
+            return
+        if (layer := self.backbone.encoder_layers.get(name)) is None:
+            super()._stand_beside(name)
+            return
+        part, _, inner = name.partition(".")
+        parent, _, own = inner.rpartition(".")
+        setattr(
+            blocks_holder(self.backbone.parts[part]).get_submodule(parent), own, InText(layer, name, self)
+        )
+        self.in_text.append(name)
+
+    def of_text(self, tokens: Sequence[str]) -> dict[str, Factors]:
+        return self.taught_to(self.in_text, tokens)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         super().begin(concept, settings)

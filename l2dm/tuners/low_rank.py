@@ -170,8 +170,12 @@ class LowRank(Beside):
         return (down, up) if alpha is None else (down, up * (alpha.item() / len(down)))
 
     def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
+        return self.taught_to(self.wrapped, tokens)
+
+    def taught_to(self, layers: Iterable[str], tokens: Sequence[str]) -> dict[str, Factors]:
+        """What ``tokens`` change in ``layers``."""
         named, found = self.teaching(tokens), {}
-        for layer in self.wrapped:
+        for layer in layers:
             parts = [self._factors(name, layer) for name in named if self.has(name, layer)]
             if parts := [part for part in parts if part.rank]:
                 found[layer] = side_by_side(parts)

@@ -81,6 +81,10 @@ class Tuner:
             "--format pipeline"
         )
 
+    def of_text(self, tokens: Sequence[str]) -> dict[str, Factors]:
+        """What ``tokens`` change in the text encoders, by ``backbone.encoder_layers``: nothing but what came from elsewhere."""
+        return {}
+
     def merged(
         self, tokens: Sequence[str], plain: Mapping[str, torch.Tensor], strength: float = 1.0
     ) -> dict[str, torch.Tensor]:

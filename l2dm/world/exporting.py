@@ -16,7 +16,7 @@ from ..errors import ExchangeError, SettingsError, TokenError, os_errors
 from ..exchange.custom_diffusion import custom_diffusion_file
 from ..exchange.embedding import embedding_file
 from ..exchange.files import file_of
-from ..exchange.lora import Denoiser, diffusers_file, lora_file
+from ..exchange.lora import Layers, diffusers_file, lora_file
 from ..tuners import TUNERS, Embedding
 from ..tuners.factors import Factors
 from . import store
@@ -91,7 +91,6 @@ class _Work:
         self.world, self.tokens, self.dtype, self.strength = world, tokens, dtype, strength
         self.backbone = world.backbone("float32" if TUNERS[world.manifest.tuner].changes_weights else None)
         self.family, self.tuner = self.backbone.family, world.tuner
-        self.denoiser = Denoiser(self.backbone.denoiser, self.family.denoiser, self.family.lora_names)
         order = list(self.backbone.tokens.ids)
         self.vectors = {token: self.backbone.tokens.vectors[order.index(token)].detach() for token in tokens}
         self.triggers = {token: f"a photo of {token} {world.concepts[token]}" for token in tokens}
@@ -100,7 +99,7 @@ class _Work:
         return tensor.detach().to("cpu", self.dtype or tensor.dtype)
 
     def adapter(self, kind: str) -> dict[str, Factors]:
-        found = self.tuner.low_rank(self.tokens)
+        found = self.tuner.low_rank(self.tokens) | self.tuner.of_text(self.tokens)
         if not found:
             raise SettingsError(
                 f"{', '.join(self.tokens)}: learnt by vectors alone, so there is nothing for format {kind}; export with --format embedding"
@@ -108,6 +107,9 @@ class _Work:
         return {
             layer: Factors(self.cast(one.down), self.cast(one.up), one.alpha) for layer, one in found.items()
         }
+
+    def layers(self, convention: str) -> Layers:
+        return Layers(self.backbone.denoiser, self.family.denoiser, convention, self.backbone.encoder_layers)
 
     def loses(self, kind: str) -> str:
         """What an export loses, in one line."""
@@ -157,10 +159,14 @@ class _Work:
 
     def header(self) -> dict[str, Any]:
         """What trainers put beside the tensors, as far as it is known here."""
-        version, architecture = self.family.base_version
-        return {
-            "ss_network_module": "networks.lora", "ss_base_model_version": version, "modelspec.architecture": f"{architecture}/lora",
-            "modelspec.title": ", ".join(self.tokens), "modelspec.trigger_phrase": ", ".join(f"{t} {self.world.concepts[t]}" for t in self.tokens),
+        version, architecture = self.family.base_version_of(self.backbone.source)
+        known = (
+            {"ss_base_model_version": version, "modelspec.architecture": f"{architecture}/lora"}
+            if version
+            else {}
+        )
+        return known | {
+            "ss_network_module": "networks.lora", "modelspec.title": ", ".join(self.tokens), "modelspec.trigger_phrase": ", ".join(f"{t} {self.world.concepts[t]}" for t in self.tokens),
             "l2dm.base": self.world.manifest.fingerprint, "l2dm.software": f"l2dm {__version__}",
         }  # fmt: skip
 
@@ -168,13 +174,21 @@ class _Work:
     def name(self) -> str:
         return "-".join(token[1:-1] for token in self.tokens)[:60]
 
-    def lora(self, folder: Path) -> Iterator[tuple[str, bytes]]:
-        tensors = lora_file(self.adapter("lora"), self.denoiser, self.strength)
+    def lora(self, folder: Path, names: str = "") -> Iterator[tuple[str, bytes]]:
+        tensors = lora_file(self.adapter("lora"), self.layers(names or self.family.lora_names), self.strength)
         yield f"{self.name}.safetensors", file_of(tensors, self.header())
         yield from self.embeddings(folder)
 
+    def kohya(self, folder: Path) -> Iterator[tuple[str, bytes]]:
+        names = self.family.kohya_names or self.family.lora_names
+        if names == "peft":
+            raise SettingsError(
+                f"format kohya: kohya's sd-scripts have no names for {self.family.name}'s layers; use --format lora or diffusers"
+            )
+        yield from self.lora(folder, names)
+
     def diffusers(self, folder: Path) -> Iterator[tuple[str, bytes]]:
-        tensors, settings = diffusers_file(self.adapter("diffusers"), self.denoiser, self.strength)
+        tensors, settings = diffusers_file(self.adapter("diffusers"), self.layers("peft"), self.strength)
         yield "pytorch_lora_weights.safetensors", file_of(tensors, {"format": "pt", **settings})
         yield from self.embeddings(folder)
 
@@ -193,6 +207,11 @@ class _Work:
             raise SettingsError(
                 f"{self.family.name} has no cross-attention, which is all that format custom-diffusion holds; use --format lora"
             )
+        if of_text := self.tuner.of_text(self.tokens):
+            raise SettingsError(
+                f"{', '.join(self.tokens)}: {len(of_text)} of the layers learnt are a text encoder's, and format custom-diffusion holds keys and values of the "
+                "denoiser alone; use --format lora or pipeline"
+            )
         if beyond := [name for name in weights if name.removesuffix(".weight") not in known]:
             raise SettingsError(
                 f"{', '.join(self.tokens)}: {len(beyond)} of the layers learnt are no keys or values of the text ({beyond[0]}), which is all that format "
@@ -209,13 +228,14 @@ class _Work:
 
     def pipeline(self, folder: Path) -> Iterator[tuple[str, bytes]]:
         save_pipeline(
-            self.backbone.source, folder, lambda plain: self.tuner.merged(self.tokens, plain, self.strength), self.vectors,
+            self.backbone.source, folder, lambda plain: self.tuner.merged(self.tokens, plain, self.strength),
+            {layer: one.change() * self.strength for layer, one in self.tuner.of_text(self.tokens).items()}, self.vectors,
             self.dtype or torch.float32,
         )  # fmt: skip
         yield from ()
 
 
 FORMATS: dict[str, Callable[[_Work, Path], Iterator[tuple[str, bytes]]] | None] = {
-    "lora": _Work.lora, "diffusers": _Work.diffusers, "embedding": _Work.embeddings, "custom-diffusion": _Work.custom_diffusion,
+    "lora": _Work.lora, "diffusers": _Work.diffusers, "kohya": _Work.kohya, "embedding": _Work.embeddings, "custom-diffusion": _Work.custom_diffusion,
     "pipeline": _Work.pipeline, "world": None,
 }  # fmt: skip

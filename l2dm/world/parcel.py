@@ -16,7 +16,8 @@ from ..errors import ExchangeError, SettingsError, TokenError, WorldError
 from ..exchange.custom_diffusion import is_custom_diffusion, read_custom_diffusion
 from ..exchange.embedding import looks_like_embedding, read_embedding
 from ..exchange.files import read_file
-from ..exchange.lora import Denoiser, read_lora
+from ..exchange.lora import Layers
+from ..exchange.lora_reading import read_lora
 from ..memory import LongTerm
 from ..methods import SEPARABLE
 from ..tuners import TUNERS
@@ -81,22 +82,7 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
         plain = {name: world.tuner.wrapped[name].weight for name in own if name in world.tuner.wrapped}
         adapter = read_custom_diffusion(said, tensors, plain)
     else:
-        kind, denoiser = (
-            "lora",
-            Denoiser(backbone.denoiser, backbone.family.denoiser, backbone.family.lora_names),
-        )
-        adapter, of_text = read_lora(said, tensors, told, denoiser)
-        if of_text and not wanted.denoiser_only:
-            raise ExchangeError(
-                f"{said}: {len(of_text)} of its layers are a text encoder's ({of_text[0][:80]}), which a world leaves as it is; to take in what is of "
-                "the denoiser alone add --denoiser-only"
-            )
-        if not adapter:
-            raise ExchangeError(f"{said}: nothing in it is of the denoiser; there is nothing to take in")
-        if of_text:
-            notes.append(
-                f"left out: the text encoder's part, {len(of_text)} layers; pictures are less like the file's own"
-            )
+        kind, adapter = "lora", _of_lora(backbone, said, tensors, told, wanted.denoiser_only, notes)
     if wanted.embedding:
         if wanted.trigger:
             raise SettingsError("--trigger and --embedding: give one of them, the token is read by it")
@@ -108,6 +94,31 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
         notes.append(f"{wanted.token} {wanted.noun} is read as {words!r}")
         facts["trigger"] = words[:200]
     return Parcel(vectors, _weights(wanted.token, adapter), facts | {"kind": kind}, notes)
+
+
+def _of_lora(
+    backbone: Backbone, said: str, tensors: dict[str, torch.Tensor], told: dict[str, str], denoiser_only: bool, notes: list[str]
+) -> dict[str, Factors]:  # fmt: skip
+    family = backbone.family
+    known = Layers(
+        backbone.denoiser, family.denoiser, family.kohya_names or family.lora_names, backbone.encoder_layers
+    )
+    found, unknown = read_lora(said, tensors, told, known)
+    own, of_text = known.apart(found)
+    if denoiser_only:
+        if count := len(of_text) + len(unknown):
+            notes.append(
+                f"left out: the text encoder's part, {count} layers; pictures are less like the file's own"
+            )
+        found = {layer: found[layer] for layer in own}
+    elif unknown:
+        raise ExchangeError(
+            f"{said}: {len(unknown)} of its layers are a text encoder's that is no CLIP, or has no such layer ({unknown[0][:80]}): these are left as they "
+            "are; to take in what is of the denoiser alone add --denoiser-only"
+        )
+    if not found:
+        raise ExchangeError(f"{said}: nothing in it is of the denoiser; there is nothing to take in")
+    return found
 
 
 def _weights(token: str, adapter: dict[str, Factors]) -> dict[str, torch.Tensor]:

@@ -36,7 +36,7 @@ class Travels(Loaded):
     ) -> Export:  # fmt: skip
         """Write ``tokens``, or all concepts, for other programs into the new folder ``out``, whole or not at all, with a sidecar ``export.json``.
 
-        ``format``: "lora" (kohya's keys), "diffusers" (peft's), "embedding", "custom-diffusion", "pipeline" (a diffusers folder with them merged in),
+        ``format``: "lora" (kohya's keys), "diffusers" (peft's), "kohya" (as "lora", but of SD 3 as kohya's sd-scripts write it), "embedding", "custom-diffusion", "pipeline" (a diffusers folder with them merged in),
         or "world" (one zip of everything, for ``import_world``). ``dtype``: "float32", "float16", "bfloat16"; "" as they are kept. ``strength``: times
         what was learnt, in [-10, 10]. Raises TokenError, SettingsError (with the formats that do), ExchangeError.
         """

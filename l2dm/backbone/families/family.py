@@ -75,8 +75,10 @@ class Family:
     #: The CLIP pair that pictures are remembered and compared by where a base brings none along.
     clip: ClassVar[str] = "openai/clip-vit-large-patch14"
 
-    #: How LoRA files of it call its layers; see ``exchange.names``.
+    #: How LoRA files of it call its layers, such as diffusers and ComfyUI read; see ``exchange.names``.
     lora_names: ClassVar[str] = "peft"
+    #: How kohya's sd-scripts call them, where that is otherwise; "" where it is the same, or they have no names for it.
+    kohya_names: ClassVar[str] = ""
     #: What embeddings' files call its encoders, in the order of ``readers``; "" where there is but one.
     embedding_keys: ClassVar[tuple[str, ...]] = ("",)
     #: What trainers' files name as the base ("ss_base_model_version") and its architecture ("modelspec.architecture"); "" where there is no such name.
@@ -100,6 +102,10 @@ class Family:
     def defaults_of(self, source: Source) -> dict[str, dict[str, Any]]:
         """As ``defaults``, where they depend on the base."""
         return self.defaults
+
+    def base_version_of(self, source: Source) -> tuple[str, str]:
+        """As ``base_version``, where it depends on the base."""
+        return self.base_version
 
     def clip_of(self, source: Source) -> str:
         """As ``clip``, where it depends on the base; "" where none is known."""

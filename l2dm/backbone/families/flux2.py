@@ -43,6 +43,7 @@ class Flux2Klein(Flux):
     readers = (Reads(length=512),)
     row = (0,)
     encoded = ("features", "")
+    lora_names, embedding_keys, base_version = "flux2", ("",), ("", "")
     negatives = False
     dtype = torch.bfloat16  # 8 to 17 B weights, published in bfloat16
 

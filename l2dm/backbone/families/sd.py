@@ -33,10 +33,19 @@ class StableDiffusion(Family):
         "scheduler": (),
     }
     denoiser = "unet"
-    lora_names, base_version = "kohya", ("sd_v1", "stable-diffusion-v1")
+    lora_names = "kohya"
 
     def part_class(self, part: str, named: str) -> type:
         return super().part_class(part, "CLIPTextModel" if part == "text_encoder" else named)
+
+    def base_version_of(self, source: Source) -> tuple[str, str]:
+        """Of the published models, which are told apart by the width of their text encoder and by what they predict."""
+        velocity = source.settings_of("scheduler").get("prediction_type") == "v_prediction"
+        second = (
+            ("sd_v2_v", "stable-diffusion-v2-768-v") if velocity else ("sd_v2", "stable-diffusion-v2-512")
+        )
+        known = {768: ("sd_v1", "stable-diffusion-v1"), 1024: second}
+        return known.get(source.settings_of("text_encoder").get("hidden_size", 512), ("", ""))
 
     def clip_of(self, source: Source) -> str:
         return CLIPS.get(source.settings_of("text_encoder").get("hidden_size", 512), "")

@@ -34,6 +34,7 @@ class StableDiffusion3(Family):
     row = (0, 2)
     encoded = ("features", "-features", "pooled", "-pooled")
     flow = True
+    kohya_names = "sd3"
     embedding_keys, base_version = ("clip_l", "clip_g", "t5xxl"), ("sd3", "stable-diffusion-3")
     dtype = torch.bfloat16  # 8 to 14 B weights, published in float16 and bfloat16
     #: Steps and guidance as in diffusers' StableDiffusion3Pipeline. Untuned: nobody here could run it.
