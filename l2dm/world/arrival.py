@@ -45,7 +45,8 @@ class Arrival(Lesson):
 
     def _take(self) -> Version:
         world, concept, parcel, began = self.world, self.concept, self.parcel, time.monotonic()
-        backbone, scale = world.backbone(), world.settings("generate").guidance_scale
+        backbone = world.backbone(self.settings.precision, self.settings.device)
+        scale = world.settings("generate").guidance_scale
 
         def tell(stage: str, done: int, total: int) -> None:
             self.tell(Progress(stage, done, total))

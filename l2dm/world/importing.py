@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..backbone import Backbone
 from ..changes import LearnChanges
 from ..concept import Concept, Photos
 from ..concept.words import TEMPLATES, check_token
 from ..errors import ExchangeError, NotFinite, TokenError, WorldError, out_of_memory
+from ..settings import LearnSettings
 from .arrival import Arrival
 from .bundle import opened
 from .draft import unfinished
@@ -40,6 +42,7 @@ def take(
 ) -> Arrived:  # fmt: skip
     """See ``World.import_file``."""
     check_token(wanted.token)
+    settings = _settings(world, changes)
     if file.is_dir():
         file, beside = _of_export(file)
         if not (wanted.trigger or wanted.embedding):
@@ -52,14 +55,15 @@ def take(
             concept = Concept.read(photos, wanted.token, wanted.noun, known=world.concepts)
         if not world.manifest.versions:
             world.begin_with(TUNER)
-        if world.backbone().own_vector(wanted.token) is not None:
+        backbone = world.backbone(settings.precision, settings.device)
+        if backbone.own_vector(wanted.token) is not None:
             raise TokenError(
                 f"token {wanted.token!r}: the base has it already, with vectors of its own; choose another token"
             )
         return from_file(world, file, wanted), concept
 
     way_out = f"give another --token than {wanted.token}"
-    return _arrive(world, file, wanted.token, way_out, discard, on_progress, changes, read)
+    return _arrive(world, file, wanted.token, way_out, discard, on_progress, settings, read)
 
 
 def _of_export(folder: Path) -> tuple[Path, Path | None]:
@@ -93,13 +97,18 @@ def move(
             parcel, noun = from_world(world, place, token, to)
         return parcel, Concept(to, noun, ())
 
-    way_out = f"give it another name here: --as '<{to[1:-1]}-2>'"
-    return _arrive(world, other, to, way_out, discard, on_progress, changes, read)
+    settings, way_out = _settings(world, changes), f"give it another name here: --as '<{to[1:-1]}-2>'"
+    return _arrive(world, other, to, way_out, discard, on_progress, settings, read)
 
 
-def _check_length(world: World, file: Path, parcel: Parcel, concept: Concept) -> None:
+def _settings(world: World, changes: LearnChanges) -> LearnSettings:
+    """Of an import's examination: what comes in is learnt already, and stays whatever it does to others."""
+    return dataclasses.replace(world.settings("learn", changes), keep_if_forgetting_below=0.0)
+
+
+def _check_length(backbone: Backbone, file: Path, parcel: Parcel, concept: Concept) -> None:
     """Refuse a token of more vectors than a prompt has room for."""
-    backbone, count = world.backbone(), len(parcel.vectors) if parcel.vectors.dim() > 1 else 1
+    count = len(parcel.vectors) if parcel.vectors.dim() > 1 else 1
     room = backbone.longest_prompt - backbone.count_tokens(TEMPLATES[0].format(concept.noun))
     if count > room:
         raise ExchangeError(
@@ -108,10 +117,9 @@ def _check_length(world: World, file: Path, parcel: Parcel, concept: Concept) ->
 
 
 def _arrive(
-    world: World, file: Path, token: str, way_out: str, discard: bool, on_progress: OnProgress, changes: LearnChanges,
+    world: World, file: Path, token: str, way_out: str, discard: bool, on_progress: OnProgress, settings: LearnSettings,
     read: Callable[[], tuple[Parcel, Concept]]
 ) -> Arrived:  # fmt: skip
-    settings = dataclasses.replace(world.settings("learn", changes), keep_if_forgetting_below=0.0)
     with world._writing():
         if token in world.concepts:
             raise TokenError(
@@ -127,7 +135,8 @@ def _arrive(
             before = world.manifest
             try:
                 parcel, concept = read()
-                _check_length(world, file, parcel, concept)
+                backbone = world.backbone(settings.precision, settings.device)
+                _check_length(backbone, file, parcel, concept)
                 version = Arrival(world, concept, settings, on_progress, parcel).take()
             except BaseException as error:
                 world.manifest = before
