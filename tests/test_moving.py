@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from crash import kill_at_each_change
-from travel import FEW, another, copied, drawn, known, made, taught
+from travel import DRAW, FEW, another, copied, drawn, known, made, taught
 
 from benchmarks.stress.ground import say
 from l2dm import World
@@ -153,3 +154,23 @@ def test_a_renaming_may_be_killed_at_any_change_of_a_file(source, tmp_path):
         assert list(World.open(place).concepts) in (["<rex>", "<tom>"], ["<max>", "<tom>"])
         assert examine(place).faults == []
     assert "<max>" in World.open(place).concepts
+
+
+def test_a_path_may_begin_at_home(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert source.export("<rex>", out="~/lora").folder == tmp_path / "lora"
+    assert source.export(format="world", out="~/whole.zip").folder == tmp_path / "whole.zip"
+    assert source.generate("a <rex> dog", **DRAW)[0].save("~/rex.png") == tmp_path / "rex.png"
+    world = World.import_world("~/whole.zip", "~/again")
+    assert world.path == tmp_path / "again"
+    fresh = World.create("~/fresh", source.manifest.base, clip=source.manifest.clip)
+    fresh.import_file(
+        "~/lora/rex.safetensors",
+        token="<max>",
+        noun="dog",
+        embedding="~/lora/rex-embedding.safetensors",
+        **FEW,
+    )
+    fresh.import_concept("~/again", "<tom>", **FEW)
+    assert list(World.open("~/fresh").concepts) == ["<max>", "<tom>"] and not Path("~").exists()

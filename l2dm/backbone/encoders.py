@@ -92,8 +92,7 @@ def load_encoder(
 
     Raises BaseModelError, naming ``option``, when it is missing, cannot be had, or is of another kind.
     """
-    where = str(where)
-    said = f"{option} {where!r}"
+    said, where = f"{option} {str(where)!r}", str(Path(where).expanduser())
     wanted = " or ".join(f"a {KINDS[k][0]} model such as {KINDS[k][1]}" for k in ([kind] if kind else KINDS))
     local = Path(where).is_dir()
     if not local and (where.count("/") != 1 or where.startswith((".", "/", "~")) or os.path.exists(where)):

@@ -23,7 +23,6 @@ app = typer.Typer(
     "Start with:  l2dm init pets;  l2dm learn pets photos/rex --token '<rex>' --noun dog;  "
     "l2dm generate pets 'a photo of <rex> dog on the beach'",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 #: Every verb, in the order in which --help lists them.

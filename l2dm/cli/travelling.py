@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import SettingsError
+from ..studio.exchange_names import FORMATS
 from .shared import AsJson, SettingsFile, WorldPath, answer, bar, from_file
 from .terminal import notes
 
@@ -21,7 +22,9 @@ def export(
     kind: Annotated[
         str,
         typer.Option(
-            "--format", help="lora, diffusers, kohya, embedding, custom-diffusion, pipeline or world."
+            "--format",
+            help="lora, diffusers, kohya, embedding, custom-diffusion, pipeline or world.",
+            autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
         ),
     ] = "lora",
     out: Annotated[

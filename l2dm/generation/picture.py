@@ -31,12 +31,12 @@ class Picture:
 
     def save(self, path: str | Path) -> Path:
         """Write the PNG whole or not at all."""
-        return write_whole(Path(path), self.png())
+        return write_whole(Path(path).expanduser(), self.png())
 
 
 def save_png(image: Image.Image, path: str | Path) -> Path:
     """Write a PNG whole or not at all."""
-    return write_whole(Path(path), _png(image))
+    return write_whole(Path(path).expanduser(), _png(image))
 
 
 def _png(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:

@@ -83,7 +83,7 @@ class Page:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{escape(self.title)}</title><style>{_STYLE}</style><body>{''.join(self.blocks)}</body></html>"
         )
-        return write_whole(Path(path), html.encode(errors="backslashreplace"))
+        return write_whole(Path(path).expanduser(), html.encode(errors="backslashreplace"))
 
 
 def _kind(text: str) -> str:

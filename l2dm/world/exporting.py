@@ -58,7 +58,7 @@ def export(
             raise SettingsError(
                 f"format world: {world.path} goes whole and as it is; leave tokens, dtype and strength out (importing can take one concept of it)"
             )
-        target = Path(out or f"{world.path.resolve().name}.zip")
+        target = Path(out or f"{world.path.resolve().name}.zip").expanduser()
         store.check_outside(world.path, target, "--out")
         with os_errors(target, ExchangeError):
             write_bundle(world.path, target)
@@ -72,7 +72,7 @@ def export(
         )
     target = Path(
         out or f"{world.path.resolve().name}-{'-'.join(token[1:-1] for token in tokens)[:60]}-{kind}"
-    )
+    ).expanduser()
     store.check_outside(world.path, target, "--out")
     if target.exists():
         raise SettingsError(f"--out {target}: already exists; give a folder that does not")
