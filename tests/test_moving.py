@@ -48,7 +48,7 @@ def test_a_concept_moved_to_another_world_is_bit_identical_there(source, tmp_pat
     assert np.array_equal(drawn(world, "a photo of <max> cat"), drawn(source, "a photo of <tom> cat"))
     with pytest.raises(TokenError, match="give it another name here: --as '<max-2>'"):
         world.import_concept(place, "<rex>", to="<max>", **FEW)
-    with pytest.raises(TokenError, match="has learnt <rex>, <tom>"):
+    with pytest.raises(TokenError, match=f"{place} has learnt <rex>, <tom>"):
         world.import_concept(place, "<ada>", **FEW)
 
 
@@ -63,6 +63,26 @@ def test_a_concept_whose_lesson_a_repair_put_aside_moves_and_leaves_too(source, 
     told = json.loads((broken.export("<rex>", out=tmp_path / "out").folder / "export.json").read_text())
     assert told["concepts"][0]["method"] == ""
     assert broken.rename("<rex>", "<max>").photos == 0
+
+
+def test_worlds_are_merged_bit_for_bit_and_a_clash_is_told_before_anything_is_taken_in(source, tmp_path):
+    world = another(source, tmp_path / "world")
+    done = world.merge(source.path, **FEW)
+    assert [one.version.token for one in done] == ["<rex>", "<tom>"] and world.version == 2
+    for token in source.concepts:
+        before, after = own(source, token), own(world, token)
+        assert before.keys() == after.keys() and all(
+            torch.equal(before[name], after[name]) for name in before
+        )
+    both = "a <rex> dog and a <tom> cat"
+    assert np.array_equal(drawn(world, both, guidance="none"), drawn(source, both, guidance="none"))
+    third = another(source, tmp_path / "third")
+    third.import_concept(source.path, "<tom>", **FEW)
+    code, said = say(["import", str(third.path), "--from", str(source.path)])
+    assert code == 2 and len(said.splitlines()) == 1 and "has <tom> too, so nothing is taken in" in said, said
+    assert World.open(third.path).version == 1
+    with pytest.raises(TokenError, match="nothing is learnt there yet"):
+        third.merge(another(source, tmp_path / "empty").path, **FEW)
 
 
 def test_concepts_of_another_base_or_of_shared_weights_do_not_move(source, tmp_path):
@@ -96,6 +116,11 @@ def test_the_command_line_takes_files_and_worlds_in(source, tmp_path):
     assert say(["export", str(world), "--format", "world", "--out", str(file)])[0] == 0
     code, said = say(["import", str(tmp_path / "again"), str(file)])
     assert code == 0 and "that has learnt <max> dog, <tom> cat" in said, said
+    code, said = say(["import", str(tmp_path / "again"), str(file)])
+    assert code == 2 and f"l2dm import {tmp_path / 'again'} --from {file}" in said, said
+    third = another(source, tmp_path / "third").path
+    code, said = say(["import", str(third), "--from", str(file), "--json", *few])
+    assert code == 0 and json.loads(said)["arrived"] == {"<max>": 1, "<tom>": 2}, said
     for wrong, message in {
         (): "give a file, or --from", (str(folder),): "--token is missing", (str(folder), "--token", "<x>"): "--noun is missing",
         ("--from", str(world), "--token", "<max>", "--trigger", "x"): "--trigger does nothing with --from",

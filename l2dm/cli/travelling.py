@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import SettingsError
 from ..studio.exchange_names import FORMATS
+from ..world.manifest import NAME
 from .shared import AsJson, SettingsFile, WorldPath, answer, bar, from_file
 from .terminal import notes
+
+if TYPE_CHECKING:
+    from ..world.importing import Arrived
+    from ..world.world import World
 
 
 def export(
@@ -73,7 +78,9 @@ Photos = Annotated[
 ]
 Other = Annotated[
     Path | None,
-    typer.Option("--from", help="Another world of the same base, or its zip, that --token is in."),
+    typer.Option(
+        "--from", help="Another world of the same base, or its zip: --token of it, or all its concepts."
+    ),
 ]
 To = Annotated[str, typer.Option("--as", help="With --from: its token here.", show_default="the same")]
 
@@ -99,18 +106,24 @@ def import_(
     if (file is None) == (other is None):
         raise SettingsError("import: give a file, or --from with another world")
     if file is not None and file.suffix == ".zip" and not token:
+        if (world / NAME).exists():
+            raise SettingsError(
+                f"import: {world} is a world already; to take the concepts of {file} into it: l2dm import {world} --from {file}"
+            )
         made = World.import_world(file, world)
         said = ", ".join(f"{token} {noun}" for token, noun in made.concepts.items()) or "nothing yet"
         record = {"world": str(world), "version": made.version, "concepts": made.concepts}
         return answer(as_json, record, f"{world}: a world of version {made.version} that has learnt {said}")
-    if not token:
+    if file is not None and file.suffix == ".zip":
+        file, other = None, file
+    if (file is not None or to) and not token:
         raise SettingsError(
             "import: --token is missing; give the word that will call the concept, such as '<rex>'"
         )
-    if file is not None and file.suffix == ".zip":
-        file, other = None, file
-    beside = {"--noun": noun, "--trigger": trigger, "--embedding": embedding, "--photos": photos}
-    _check_fit(file, beside, {"--as": to})
+    of_files: dict[str, object] = {
+        "--noun": noun, "--trigger": trigger, "--embedding": embedding, "--photos": photos, "--denoiser-only": denoiser_only,
+    }  # fmt: skip
+    _check_fit(file, of_files, {"--as": to})
     opened = World.open(world)
     chosen = from_file(settings, "learn")
     with bar(as_json) as move, notes():
@@ -118,24 +131,34 @@ def import_(
         def show(p: Any) -> None:
             move(p.stage, p.done, p.total)
 
-        if other is not None:
-            done = opened.import_concept(other, token, to=to, discard=discard, on_progress=show, **chosen)
-        else:
-            assert file is not None
-            done = opened.import_file(
+        if file is not None:
+            one = opened.import_file(
                 file, token=token, noun=noun, trigger=trigger, embedding=embedding, denoiser_only=denoiser_only, photos=photos,
                 discard=discard, on_progress=show, **chosen,
             )  # fmt: skip
+            arrived = [one]
+        elif token:
+            one = opened.import_concept(other, token, to=to, discard=discard, on_progress=show, **chosen)
+            arrived = [one]
+        else:
+            arrived = opened.merge(other, discard=discard, on_progress=show, **chosen)
+    _tell(opened, arrived, as_json)
+
+
+def _tell(world: World, arrived: list[Arrived], as_json: bool) -> None:
+    """Answer with what has come in; the record is of the last of several, which it names all."""
     from ..report.card import card
 
-    version = done.version
-    answer(
-        as_json,
-        {"world": str(world), "version": version.version, "token": version.token, "noun": version.noun, "notes": done.notes,
-         "report": card(opened.manifest)},
-        *done.notes,
-        f"{world}: {version.token} {version.noun} has come in (version {version.version})",
-    )  # fmt: skip
+    version, said = arrived[-1].version, [note for one in arrived for note in one.notes]
+    record = {
+        "world": str(world.path), "version": version.version, "token": version.token, "noun": version.noun, "notes": said,
+        "arrived": {one.version.token: one.version.version for one in arrived}, "report": card(world.manifest),
+    }  # fmt: skip
+    lines = [
+        f"{one.version.token} {one.version.noun} has come in (version {one.version.version})"
+        for one in arrived
+    ]
+    answer(as_json, record, *said, *(f"{world.path}: {line}" for line in lines))
 
 
 def _check_fit(file: Path | None, of_files: Mapping[str, object], of_worlds: Mapping[str, object]) -> None:

@@ -86,19 +86,36 @@ def move(
     discard: bool,
     on_progress: OnProgress,
     changes: LearnChanges,
+    said: Path | None = None,
 ) -> Arrived:
-    """See ``World.import_concept``."""
+    """See ``World.import_concept``. ``said``: what messages call the other world."""
     check_token(to)
 
     def read() -> tuple[Parcel, Concept]:
         with opened(other) as place:
             if not world.manifest.versions:
                 world.begin_with(Manifest.read(place, whole=False).tuner)
-            parcel, noun = from_world(world, place, token, to)
+            parcel, noun = from_world(world, place, token, to, said or other)
         return parcel, Concept(to, noun, ())
 
     settings, way_out = _settings(world, changes), f"give it another name here: --as '<{to[1:-1]}-2>'"
-    return _arrive(world, other, to, way_out, discard, on_progress, settings, read)
+    return _arrive(world, said or other, to, way_out, discard, on_progress, settings, read)
+
+
+def merge(
+    world: World, other: Path, discard: bool, on_progress: OnProgress, changes: LearnChanges
+) -> list[Arrived]:
+    """See ``World.merge``."""
+    with opened(other) as place:
+        concepts = Manifest.read(place).concepts
+        if not concepts:
+            raise TokenError(f"{other}: nothing is learnt there yet, so there is nothing to take in")
+        if clashing := [token for token in concepts if token in world.concepts]:
+            raise TokenError(
+                f"{other}: {world.path} has {', '.join(clashing)} too, so nothing is taken in; rename there or here, or take in one at a time under another "
+                f"name: --token '{clashing[0]}' --as '<{clashing[0][1:-1]}-2>'"
+            )
+        return [move(world, place, token, token, discard, on_progress, changes, other) for token in concepts]
 
 
 def _settings(world: World, changes: LearnChanges) -> LearnSettings:

@@ -147,14 +147,15 @@ def _as_words(backbone: Backbone, wanted: Wanted, said: str) -> tuple[torch.Tens
     return backbone.word_vector(noun), f"{noun} {noun}"
 
 
-def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parcel, str]:
-    """The concept ``token`` of the world at ``place`` as it is there, to be called ``wanted``, and its noun. Raises TokenError, WorldError."""
+def from_world(world: World, place: Path, token: str, wanted: str, said: Path) -> tuple[Parcel, str]:
+    """The concept ``token`` of the world at ``place``, which messages call ``said``, as it is there, to be called ``wanted``, and its noun. Raises
+    TokenError, WorldError."""
     other = Manifest.read(place)
     if token not in other.concepts:
-        raise TokenError(f"token {token!r}: {place} has learnt {', '.join(other.concepts) or 'nothing yet'}")
+        raise TokenError(f"token {token!r}: {said} has learnt {', '.join(other.concepts) or 'nothing yet'}")
     if other.fingerprint != world.manifest.fingerprint:
         raise WorldError(
-            f"{place}: it was made over another base than {world.path} (expected {world.manifest.fingerprint}, found {other.fingerprint}); concepts move "
+            f"{said}: it was made over another base than {world.path} (expected {world.manifest.fingerprint}, found {other.fingerprint}); concepts move "
             "between worlds of one base"
         )
     files, noun, check = other.recorded(place, other.head), other.concepts[token], check_token(wanted)
@@ -164,12 +165,12 @@ def from_world(world: World, place: Path, token: str, wanted: str) -> tuple[Parc
     theirs, ours = TUNERS[other.tuner], TUNERS[world.manifest.tuner]
     if other.tuner not in SEPARABLE:
         raise WorldError(
-            f"{place}: there concepts share their weights ({other.tuner}), so none moves alone; export it and import the file: "
-            f"l2dm export {place} '{token}' --format lora"
+            f"{said}: there concepts share their weights ({other.tuner}), so none moves alone; export it and import the file: "
+            f"l2dm export {said} '{token}' --format lora"
         )
     if own and not issubclass(ours, theirs):
         raise WorldError(
-            f"{place}: it has learnt by {other.tuner}, {world.path} by {world.manifest.tuner}, which keeps a concept otherwise; move it to a fresh world"
+            f"{said}: it has learnt by {other.tuner}, {world.path} by {world.manifest.tuner}, which keeps a concept otherwise; move it to a fresh world"
         )
     long, version = read_long_term(files), other.teaching(token)
     if token in long.prompts and other.clip_fingerprint == world.manifest.clip_fingerprint:

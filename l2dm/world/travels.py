@@ -12,7 +12,7 @@ from ..errors import TokenError, os_errors
 from .bundle import read_bundle
 from .examining import OnProgress
 from .exporting import Export, export
-from .importing import Arrived, move, take
+from .importing import Arrived, merge, move, take
 from .loaded import Loaded
 from .manifest import Version, entry
 from .parcel import Wanted
@@ -107,3 +107,10 @@ class Travels(Loaded):
 
         Raises TokenError, WorldError."""
         return move(self._world, Path(other).expanduser(), token, to or token, discard, on_progress, changes)
+
+    def merge(
+        self, other: str | Path, *, discard: bool = False, on_progress: OnProgress = lambda progress: None, **changes: Unpack[LearnChanges]
+    ) -> list[Arrived]:  # fmt: skip
+        """Take in all concepts of another world of the same base, each bit for bit as ``import_concept`` does and as a version of its own, in the
+        order in which they were learnt. Raises TokenError, before anything is taken in, where both worlds have a token; WorldError."""
+        return merge(self._world, Path(other).expanduser(), discard, on_progress, changes)
