@@ -50,17 +50,14 @@ class GatedLora(GatedKv):
         self.most, self.joined = 0, False
 
     def _stand_beside(self, name: str) -> None:
-        if name in self.in_text:
-            return
-        if (layer := self.backbone.encoder_layers.get(name)) is None:
-            super()._stand_beside(name)
-            return
         part, _, inner = name.partition(".")
-        parent, _, own = inner.rpartition(".")
-        setattr(
-            blocks_holder(self.backbone.parts[part]).get_submodule(parent), own, InText(layer, name, self)
-        )
-        self.in_text.append(name)
+        if part not in self.backbone.parts:
+            super()._stand_beside(name)
+        elif name not in self.in_text:
+            parent, _, own = inner.rpartition(".")
+            holder = blocks_holder(self.backbone.parts[part]).get_submodule(parent)
+            setattr(holder, own, InText(getattr(holder, own), name, self))
+            self.in_text.append(name)
 
     def of_text(self, tokens: Sequence[str]) -> dict[str, Factors]:
         return self.taught_to(self.in_text, tokens)
