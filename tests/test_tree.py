@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("l2dm", "tests", "benchmarks", "mini_base", "demo")
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
 #: Tests that are still to be split.
-LONG = {"tests/test_export.py", "tests/test_import.py", "tests/studio/test_browser.py"}
+LONG = {"tests/studio/test_browser.py"}
 
 
 def sources() -> dict[Path, str]:

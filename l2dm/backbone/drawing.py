@@ -56,6 +56,15 @@ def _told_of(
     return replace(told, named=named, negative=negative)
 
 
+def _named(
+    backbone: Backbone, prompts: list[str], positive: Conditioning | None, copies: int
+) -> torch.Tensor:
+    """(B, personal tokens): what ``prompts`` name or, of negative ones, the ``positive`` reading, which has so many ``copies`` of each, beside them."""
+    if positive is None or positive.named is None:
+        return backbone.naming(backbone.tokenize(prompts))
+    return positive.named[::copies]
+
+
 def _check_steps(steps: int, family: Family) -> None:
     if steps < family.fewest_steps:
         raise SettingsError(f"steps = {steps}: {family.name} draws in {family.fewest_steps} steps or more")
@@ -127,12 +136,7 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             prompts = [prompt] if isinstance(prompt, str) else list(prompt)
             texts = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
             first = self.readings[0] if self.readings else None  # where negative prompts are read apart
-            named = (
-                first.named[:: self.copies]
-                if first is not None
-                else backbone.naming(backbone.tokenize(prompts))
-            )
-            with backbone.naming_while_read(named):
+            with backbone.naming_while_read(_named(backbone, prompts, first, self.copies)):
                 output = super().encode_prompt(*args, **kwargs)  # some write into their lists
             told, beside = _told_of(backbone, output, "", prompts, first), None
             if given.get("do_classifier_free_guidance"):

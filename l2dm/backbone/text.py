@@ -138,7 +138,7 @@ class Text:
         return issubclass(self.family.pipeline_class(), TextualInversionLoaderMixin)
 
     @property
-    def encoder_layers(self) -> dict[str, torch.nn.Module]:
+    def encoder_layers(self) -> dict[str, torch.nn.Linear]:
         """The linear layers in the blocks of its CLIP encoders, called ``<part>.<name>``: those that LoRA files of text encoders change."""
         found = {}
         for encoder, _, _ in self.family.readers:

@@ -137,10 +137,11 @@ def import_(
                 discard=discard, on_progress=show, **chosen,
             )  # fmt: skip
             arrived = [one]
-        elif token:
+        elif other is not None and token:
             one = opened.import_concept(other, token, to=to, discard=discard, on_progress=show, **chosen)
             arrived = [one]
         else:
+            assert other is not None
             arrived = opened.merge(other, discard=discard, on_progress=show, **chosen)
     _tell(opened, arrived, as_json)
 

@@ -21,7 +21,7 @@ class Layers:
     text encoders, by ``backbone.encoder_layers``; ``convention``: how the family's files call them, see ``names``."""
 
     def __init__(
-        self, module: torch.nn.Module, part: str, convention: str, of_text: Mapping[str, torch.nn.Module] = MappingProxyType({})
+        self, module: torch.nn.Module, part: str, convention: str, of_text: Mapping[str, torch.nn.Linear] = MappingProxyType({})
     ):  # fmt: skip
         kinds = torch.nn.Linear, torch.nn.Conv2d
         self.part, self.convention = part, convention

@@ -33,13 +33,13 @@ _IN_BLOCKS = re.compile(
 )
 
 _PICTURE, _TEXT = ("attn.to_q", "attn.to_k", "attn.to_v"), ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")  # fmt: skip
-_ATTENTION = {
+_ATTENTION: Stems = {
     "img_attn.qkv": _PICTURE, "img_attn.proj": ("attn.to_out.0",), "txt_attn.qkv": _TEXT, "txt_attn.proj": ("attn.to_add_out",),
 }  # fmt: skip
 #: Convention -> diffusers' list of blocks -> its name there, and the layers within a block: their name there -> diffusers'.
 _BLOCKS: dict[str, dict[str, tuple[str, Stems]]] = {
     "flux": {
-        "transformer_blocks": ("double_blocks", _ATTENTION | {
+        "transformer_blocks": ("double_blocks", {**_ATTENTION,
             "img_mlp.0": ("ff.net.0.proj",), "img_mlp.2": ("ff.net.2",), "img_mod.lin": ("norm1.linear",),
             "txt_mlp.0": ("ff_context.net.0.proj",), "txt_mlp.2": ("ff_context.net.2",), "txt_mod.lin": ("norm1_context.linear",),
         }),
@@ -48,7 +48,7 @@ _BLOCKS: dict[str, dict[str, tuple[str, Stems]]] = {
         }),
     },
     "flux2": {
-        "transformer_blocks": ("double_blocks", _ATTENTION | {
+        "transformer_blocks": ("double_blocks", {**_ATTENTION,
             "img_mlp.0": ("ff.linear_in",), "img_mlp.2": ("ff.linear_out",),
             "txt_mlp.0": ("ff_context.linear_in",), "txt_mlp.2": ("ff_context.linear_out",),
         }),
