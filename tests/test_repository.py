@@ -37,7 +37,8 @@ print(json.dumps([ended, sorted({"torch", "diffusers", "transformers"} & set(sys
 def test_files_are_looked_at_and_changed_without_torch(tmp_path):
     world = str(told(tmp_path / "w", "+<rex>", "+<tom>", "+<ada>").path)
     commands = [["show", world], ["history", world], ["verify", world, "--deep"], ["forget", world, "<tom>"], ["undo", world],
-                ["forget", world, "<rex>", "--purge", "--yes"], ["repair", world]]  # fmt: skip
+                ["forget", world, "<rex>", "--purge", "--yes"], ["repair", world],
+                ["branch", world, f"{world}-b", "--at", "0"]]  # fmt: skip
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)],
         capture_output=True,

@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from .bench import bench_app
-from .changing import forget, rename, repair, undo
+from .changing import branch, forget, rename, repair, undo
 from .drawing import generate
 from .founding import init, relocate
 from .learning import learn, report
@@ -38,6 +38,7 @@ VERBS = (
     export,
     import_,
     rename,
+    branch,
     forget,
     undo,
     relocate,

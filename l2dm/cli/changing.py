@@ -1,8 +1,9 @@
-"""Verbs that take something back: forget, undo, repair."""
+"""Verbs that change a world's files or take something back: forget, rename, branch, undo, repair."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,6 +79,27 @@ def rename(
         as_json,
         {"world": str(world), "was": token, "token": to, "version": version.version},
         f"{world}: {token} is called {to} now (version {version.version})",
+    )
+
+
+def branch(
+    world: WorldPath,
+    path: Annotated[Path, typer.Argument(metavar="NEW", help="Folder of the new world.")],
+    at: Annotated[
+        int | None,
+        typer.Option(help="Version to branch from, 0 for the fresh world (default: the present one)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new world of what this one was at a version, to go on another way; this one stays as it is."""
+    from ..world.repository import Repository
+
+    made = Repository.open(world, whole=False).branch(path, at)
+    told = ", ".join(made.concepts) or "nothing learnt"
+    answer(
+        as_json,
+        {"world": str(world), "branch": str(path), "version": made.version, "concepts": made.concepts},
+        f"{path}: a branch of {world} at version {made.version}: {told}",
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ExchangeError, SettingsError, WorldDamaged, WorldError, first_line
+from ..errors import ExchangeError, SettingsError, WorldDamaged, first_line
 from ..files import replace, scratch_in, sync
 from . import store
-from .founding import check_free
+from .founding import check_empty
 from .manifest import COPY, NAME, Manifest, folder_of, steadily
 from .recorded import RECORD, Recorded
 from .schema import MOST_BYTES, MOST_ENTRIES
@@ -54,9 +54,7 @@ def _pack(world: Path, manifest: Manifest, scratch: Path) -> None:
 
 def read_bundle(path: Path, world: Path) -> None:
     """Unpack the zip ``path`` as the new world ``world``; every file is checked against the manifest in it. Raises ExchangeError, WorldError."""
-    check_free(world)
-    if world.exists() and any(world.iterdir()):
-        raise WorldError(f"{world}: already exists; choose another path")
+    check_empty(world)
     try:
         with zipfile.ZipFile(path) as packed:
             entries = _checked(path, packed)

@@ -25,6 +25,13 @@ def check_free(path: Path, system: str = os.name) -> None:
         raise WorldError(f"{path}: already exists; choose another path")
 
 
+def check_empty(path: Path) -> None:
+    """``check_free``, and not even leftovers: for a folder that appears whole."""
+    check_free(path)
+    if path.is_dir() and any(path.iterdir()):
+        raise WorldError(f"{path}: already exists; choose another path")
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a killed ``World.create`` may have left this file."""
     return path.name in (LOCK, MARKER, COPY) or path.name.startswith(store.PART)

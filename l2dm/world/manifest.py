@@ -110,6 +110,13 @@ class Manifest:
             return f"pending: {min(used)} is one of its versions"
         return f"head {self.head} is not among its versions" if self.head and not self.present else ""
 
+    def known(self, world: Path, number: int) -> int:
+        """``number``, of a version or 0. Raises WorldError for any other."""
+        if number and number not in self.versions:
+            numbers = ", ".join(map(str, [0, *self.versions]))
+            raise WorldError(f"{world}: no version {number}; it has {numbers}")
+        return number
+
     def recorded(self, world: Path, number: int) -> Recorded:
         """A version's files; the fresh world, version 0, has none."""
         way_out = (

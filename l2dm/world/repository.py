@@ -11,6 +11,7 @@ from typing import Self
 
 from ..errors import TokenError, WorldError, os_errors
 from . import store
+from .branching import branch
 from .draft import Draft, unfinished
 from .leftovers import clear
 from .lock import locked
@@ -51,6 +52,14 @@ class Repository:
     def history(self) -> list[dict[str, object]]:
         """Everything that happened to the world, oldest first."""
         return [dict(entry) for entry in self.manifest.journal]
+
+    def branch(self, path: str | Path, version: int | None = None) -> Self:
+        """A new world at ``path`` that is this one as it was at ``version`` (None: now; 0: fresh), with all that led there; later changes of
+        either are not the other's. Its files are copies, each checked. Raises WorldError, WorldDamaged."""
+        path = Path(path).expanduser()
+        with os_errors(path):
+            branch(self.path, version, path)
+        return type(self).open(path)
 
     def undo(self) -> Version:
         """Take the last change back, a learnt or a forgotten concept; returns the version that was dropped."""

@@ -10,7 +10,7 @@ from typing import Literal, Unpack, overload
 from ..backbone import MINI, Backbone, default_clip, find_base
 from ..changes import GenerateChanges, LearnChanges
 from ..concept import Photos
-from ..errors import WorldError, os_errors
+from ..errors import os_errors
 from ..generation import Picture
 from ..methods import METHODS
 from ..processes import Processes
@@ -83,10 +83,8 @@ class World(Travels):
 
     def at(self, version: int) -> World:
         """The world as it was at ``version``, 0 the fresh one, to draw from. Raises WorldError where it has none of that number."""
-        if version and version not in self.manifest.versions:
-            known = ", ".join(map(str, [0, *self.manifest.versions]))
-            raise WorldError(f"{self.path}: no version {version}; it has {known}")
-        return World(self.path, dataclasses.replace(self.manifest, head=version), self._source)
+        here = self.manifest.known(self.path, version)
+        return World(self.path, dataclasses.replace(self.manifest, head=here), self._source)
 
     # ---------------------------------------------------------------- drawing
 
