@@ -69,7 +69,7 @@ class Studio:
 
 def studio_app(folder: StudioFolder, access: Access, wake: Callable[[str], None]) -> Guard:
     """The application. ``wake(lane)`` sees to it that somebody works through a lane's jobs."""
-    from .pages import compare, draw, effect, exchange, jobs, teach, world
+    from .pages import compare, concept, draw, effect, exchange, jobs, teach, versions, world
 
     folder.make()
     studio = Studio(folder, Queue(folder), wake, environment())
@@ -99,6 +99,8 @@ def studio_app(folder: StudioFolder, access: Access, wake: Callable[[str], None]
     app = Starlette(
         routes=[
             *world.ROUTES,
+            *versions.ROUTES,
+            *concept.ROUTES,
             *teach.ROUTES,
             *effect.ROUTES,
             *draw.ROUTES,

@@ -23,9 +23,11 @@ LANES = {
     "create": "learn",
     "learn": "learn",
     "import": "learn",
+    "rename": "learn",
     "draw": "draw",
     "compare": "draw",
     "export": "draw",
+    "branch": "draw",
 }
 #: What becomes of a job; the last three are final.
 STATES = ("queued", "running", "paused", "done", "failed", "cancelled")

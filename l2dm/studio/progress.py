@@ -17,6 +17,8 @@ STAGES = {
     "report": "Looking at what it did to the others",
     "draw": "Drawing",
     "export": "Writing files for other programs",
+    "branch": "Copying the world",
+    "rename": "Calling it otherwise",
 }
 POINTS = 120
 

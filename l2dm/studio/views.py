@@ -15,15 +15,28 @@ from ..world.repository import Repository
 CELL, GAP = 192, 6  # of the library's contact sheets
 
 
+#: What the journal calls a change -> what a person is told that it did.
+DONE = {
+    "learn": "learnt",
+    "import": "taken in",
+    "forget": "forgot",
+    "rename": "renamed",
+    "repair": "repaired without",
+}
+#: Changes that brought a concept, so that one may ask what it did.
+BROUGHT = ("learnt", "taken in")
+
+
 @dataclass(frozen=True)
 class Card:
     """One concept. ``strength``: (version, likeness in points of 100) of each examination, oldest first; ``preview``: the version
-    that has a picture of it, 0 where none has."""
+    that has a picture of it, 0 where none has, and ``pictured``: what it was called there."""
 
     token: str
     noun: str
     learnt: Version | None
     preview: int = 0
+    pictured: str = ""
     strength: list[tuple[int, float]] = field(default_factory=list)
 
     @property
@@ -49,20 +62,36 @@ def settings(world: Path, kind: str, given: dict[str, Any] | None = None) -> Any
 
 def cards(manifest: Manifest) -> list[Card]:
     """The concepts of now, newest first."""
-    line = manifest.lineage()
-    return [_card(token, noun, line) for token, noun in reversed(manifest.concepts.items())]
+    return [_card(manifest, token, noun) for token, noun in reversed(manifest.concepts.items())]
 
 
-def _card(token: str, noun: str, line: list[Version]) -> Card:
-    learnt = max((n for n, v in enumerate(line) if v.token == token and token in v.concepts), default=0)
-    since = [version for version in line[learnt:] if token in version.concepts]
+def _card(manifest: Manifest, token: str, noun: str) -> Card:
+    since = _since(manifest, token)
     strength = {}
-    for version in since:
-        if score := version.scores.get(token):
+    for version, name in since:
+        if score := version.scores.get(name):
             strength[score["version"]] = round(100 * score["likeness"], 1)
-    preview = next((v.version for v in reversed(since) if v.shows(token)), 0)
-    own = line[learnt] if line and line[learnt].token == token else None
-    return Card(token, noun, own, preview, sorted(strength.items()))
+    pictured = next(((v.version, name) for v, name in since[::-1] if v.shows(name)), (0, token))
+    learnt = since[0][0] if since and since[0][0].token == since[0][1] else None
+    return Card(token, noun, learnt, *pictured, sorted(strength.items()))
+
+
+def _since(manifest: Manifest, token: str) -> list[tuple[Version, str]]:
+    """The versions that have a concept of now, from the one that brought it, each with what it was called there."""
+    found, was = [], renamed(manifest)
+    for version in reversed(manifest.lineage()):
+        if token not in version.concepts:
+            break
+        found.append((version, token))
+        if version.token == token:
+            token = was.get(version.version, token)
+    return found[::-1]
+
+
+def renamed(manifest: Manifest) -> dict[int, str]:
+    """Version that renamed a concept -> its token before."""
+    lines = (line for line in manifest.journal if line["action"] == "rename")
+    return {line["version"]: str(line["was"]) for line in lines if {"version", "was"} <= line.keys()}
 
 
 @dataclass(frozen=True)
@@ -75,21 +104,30 @@ class Stop:
     when: str
     here: bool
 
+    @property
+    def brought(self) -> bool:
+        """Whether it brought a concept, so that one may ask what it did."""
+        return self.what in BROUGHT
+
 
 def versions(manifest: Manifest) -> list[Stop]:
     """From the fresh world to now."""
-    stops = [
-        Stop(0, "fresh world", "", manifest.journal[0]["at"] if manifest.journal else "", manifest.head == 0)
-    ]
+    began = manifest.journal[0]["at"] if manifest.journal else ""
+    stops, was = [Stop(0, "fresh world", "", began, manifest.head == 0)], renamed(manifest)
+    actions: dict[Any, str] = {}
+    for line in manifest.journal:
+        actions.setdefault(line.get("version"), line["action"])
     for version in manifest.lineage():
-        what = "learnt" if version.token in version.concepts else "forgot"
+        number, guess = version.version, "learn" if version.token in version.concepts else "forget"
+        what = DONE.get(actions.get(number, guess), DONE[guess])
+        before = f"{was[number]} to " if number in was else ""
         stops.append(
             Stop(
-                version.version,
+                number,
                 what,
-                f"{version.token} {version.noun}",
+                f"{before}{version.token} {version.noun}",
                 version.created,
-                version.version == manifest.head,
+                number == manifest.head,
             )
         )
     return stops

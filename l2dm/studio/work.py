@@ -26,6 +26,7 @@ from ..files import write_new
 from ..generation.picture import contact_sheet, save_png
 from ..report.attention import sheet
 from ..settings import LearnSettings
+from .changes import branch, rename
 from .exchange import bring_in, take_out
 from .folder import StudioFolder
 from .jobs import JobFolder
@@ -197,6 +198,8 @@ KINDS: dict[str, Callable[[JobFolder, StudioFolder, Opened], dict[str, Any]]] = 
     "compare": compare,
     "export": take_out,
     "import": bring_in,
+    "rename": rename,
+    "branch": branch,
 }
 
 

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from ...report.card import card
 from ...world.manifest import Manifest
 from ..app import Studio
-from ..views import opened
+from ..views import opened, versions
 from .common import studio_of
 
 
@@ -64,9 +64,9 @@ def show(request: Request) -> Response:
 def effect(studio: Studio, manifest: Manifest, number: int) -> Effect:
     """Raises a 404 for a version that taught nothing, or is not there."""
     version = manifest.versions.get(number)
-    if version is None or version.token not in version.concepts:
-        raise HTTPException(404, f"No concept was learnt in version {number}.")
     at = dataclasses.replace(manifest, head=number)
+    if version is None or not versions(at)[-1].brought:
+        raise HTTPException(404, f"No concept was learnt in version {number}.")
     found, first = card(at), _first_picture(studio, number, version.token)
 
     def sheets(name: str, before: str = "") -> tuple[str, str]:

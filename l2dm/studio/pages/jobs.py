@@ -15,6 +15,7 @@ from ..folder import PICTURE, inside
 from ..forms import text
 from ..jobs import LANES, JobFolder
 from ..live import live
+from ..outcomes import outcome
 from ..progress import curve, duration, progress, summary
 from .common import go, job_of, posted, studio_of
 
@@ -24,7 +25,8 @@ PARTS = ("stage", "progress", "actions")
 
 def parts(studio: Studio, found: JobFolder) -> dict[str, str]:
     shown = progress(found)
-    facts = {"p": shown, "duration": duration, "curve": curve, "control": found.control}
+    came = outcome(shown.job, studio.world.name)
+    facts = {"p": shown, "came": came, "duration": duration, "curve": curve, "control": found.control}
     return {name: studio.render(f"job-{name}.html", **facts) for name in PARTS}
 
 
@@ -32,7 +34,9 @@ def show(request: Request) -> Response:
     studio, found = studio_of(request), job_of(request)
     if found.job.kind in ("draw", "compare"):
         return go(f"/{found.job.kind}?job={found.job.id}")
-    return studio.page("job.html", here="teach", p=progress(found), parts=parts(studio, found))
+    here = {"learn": "teach", "export": "exchange", "import": "exchange"}.get(found.job.kind, "world")
+    came = outcome(found.job, studio.world.name)
+    return studio.page("job.html", here=here, p=progress(found), came=came, parts=parts(studio, found))
 
 
 def stream(request: Request) -> Response:
