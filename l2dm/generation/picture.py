@@ -24,23 +24,22 @@ class Picture:
 
     def png(self) -> bytes:
         """A PNG file's content, with the provenance."""
-        info = PngImagePlugin.PngInfo()
-        for name, value in self.provenance.items():
-            info.add_itxt(name, value)
-        return _png(self.image, info)
+        return _png(self.image, self.provenance)
 
     def save(self, path: str | Path) -> Path:
         """Write the PNG whole or not at all."""
         return write_whole(Path(path).expanduser(), self.png())
 
 
-def save_png(image: Image.Image, path: str | Path) -> Path:
-    """Write a PNG whole or not at all."""
-    return write_whole(Path(path).expanduser(), _png(image))
+def save_png(image: Image.Image, path: str | Path, told: dict[str, str] | None = None) -> Path:
+    """Write a PNG whole or not at all, with ``told`` as its text chunks."""
+    return write_whole(Path(path).expanduser(), _png(image, told or {}))
 
 
-def _png(image: Image.Image, info: PngImagePlugin.PngInfo | None = None) -> bytes:
-    content = io.BytesIO()
+def _png(image: Image.Image, told: dict[str, str]) -> bytes:
+    content, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    for name, value in told.items():
+        info.add_itxt(name, value)
     image.save(content, "PNG", pnginfo=info)
     return content.getvalue()
 

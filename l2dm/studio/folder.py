@@ -11,7 +11,7 @@ from ..errors import SettingsError, os_errors
 
 #: The only names that come from the client and reach the disk.
 ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
-PICTURE = re.compile(r"[0-9]{4,12}(-attention)?\.png")
+PICTURE = re.compile(r"[0-9]{4,12}(-attention(-[0-9]{1,2})?)?\.png")
 FILE = re.compile(r"[0-9]{2,3}\.[a-z]{3,5}")
 
 

@@ -26,6 +26,7 @@ POINTS = 120
 @dataclass
 class Progress:
     """``losses``: (step, loss), at most POINTS of them; ``left``: seconds, None where that is not known yet.
+    ``things``: picture -> what there are veils of, that show where it was looked for.
     ``cells``: (row, column) of a comparison -> picture; ``refused``: row -> why it cannot be drawn."""
 
     job: Job
@@ -38,6 +39,7 @@ class Progress:
     steps: int = 0
     samples: list[tuple[int, str]] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
+    things: dict[str, list[str]] = field(default_factory=dict)
     cells: dict[tuple[int, int], str] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -77,6 +79,7 @@ def progress(found: JobFolder) -> Progress:
             shown.samples.append((event["step"], event["sample"]))
         if "picture" in event:
             shown.pictures.append(event["picture"])
+            shown.things[event["picture"]] = event.get("things", [])
         if "cell" in event:
             shown.cells[event["row"], event["column"]] = event["cell"]
         if "refused" in event:

@@ -23,8 +23,8 @@ from ..errors import (
     first_line,
 )
 from ..files import write_new
-from ..generation.picture import contact_sheet, save_png
-from ..report.attention import sheet
+from ..generation.picture import Picture, contact_sheet, save_png
+from ..report.attention import sheet, veils
 from ..settings import LearnSettings
 from .changes import branch, rename
 from .exchange import bring_in, take_out
@@ -120,12 +120,21 @@ def draw(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, An
         one = dataclasses.replace(settings, n=1, seed=settings.seed + i)
         [picture] = world.generate(asked["prompt"], one, show_attention=steps)
         path = write_new(free_names(folder.pictures), picture.png())
-        if picture.attention:
-            save_png(sheet(picture.image, picture.attention), path.with_name(f"{path.stem}-attention.png"))
         drawn.append(path.name)
-        found.tell(picture=path.name)
+        found.tell(picture=path.name, things=_show_attention(picture, path))
         found.tell(stage="draw", done=i + 1, total=settings.n)
     return {"pictures": drawn}
+
+
+def _show_attention(picture: Picture, path: Path) -> list[str]:
+    """Beside a picture: a sheet of where each thing was looked for, step by step, and of each thing a veil over the picture. Their names."""
+    if not picture.attention:
+        return []
+    save_png(sheet(picture.image, picture.attention), path.with_name(f"{path.stem}-attention.png"))
+    found = veils(picture.image, picture.attention)
+    for number, (name, veil) in enumerate(found, 1):
+        save_png(veil, path.with_name(f"{path.stem}-attention-{number}.png"), {"name": name})
+    return [name for name, _ in found]
 
 
 def compare(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:

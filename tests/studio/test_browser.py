@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from conftest import paint
@@ -18,34 +12,21 @@ from tiny import mini
 
 from l2dm.studio.folder import StudioFolder
 from l2dm.studio.jobs import Queue
+from studio.driven import (
+    CHROMIUM,
+    DROPPED,
+    LONG,
+    Server,
+    at_work,
+    drop_folder,
+    is_accessible,
+    page_at,
+    painted,
+    teach,
+)
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api", reason="make test-browser installs it")
-
-ROOT = Path(__file__).parents[2]
-AXE = ROOT / "build/npm/node_modules/axe-core/axe.min.js"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LONG = 120_000  # milliseconds that anything may take on a busy machine
-
-
-class Server:
-    """``l2dm studio`` as a user starts it."""
-
-    def __init__(self, world: Path):
-        self.world = world
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "l2dm", "studio", str(self.world), "--port", "0"]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        )
-        self.address = re.search(r"http://\S+", self.process.stdout.readline())[0]
-        self.base = self.address.split("/?")[0]
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self.process.send_signal(how)
-        self.process.wait(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -102,48 +83,6 @@ def four(tmp_path):
     return sorted(tmp_path.glob("*.png"))
 
 
-def is_accessible(page) -> None:
-    """axe-core finds nothing serious, and nothing is wider than the window, at 390 pixels in light and 1,600 in dark colours."""
-    for width, scheme in ((390, "light"), (1600, "dark")):
-        page.set_viewport_size({"width": width, "height": 800})
-        page.emulate_media(color_scheme=scheme)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-            f"{page.url} is wider than {width}"
-        )
-        page.evaluate(AXE.read_text())
-        found = page.evaluate("axe.run()")["violations"]
-        serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
-        assert serious == [], f"{page.url}, {scheme}, {width}"
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1280, "height": 800})
-
-
-def teach(page, server, photos, token: str, steps: int) -> str:
-    """Fill the form and start; the job's address."""
-    page.goto(f"{server.base}/teach")
-    page.set_input_files("#files", photos)
-    page.wait_for_selector("text=4 photos can be learnt from")
-    page.fill("#token", token)
-    page.fill("#noun", "dog")
-    page.fill("[name=steps]", str(steps))
-    page.click("text=All settings")
-    for name, value in {
-        "prior_pictures": 2,
-        "prior_steps": 2,
-        "report_pictures": 1,
-        "checkpoint_every": 5,
-    }.items():
-        page.fill(f"[name={name}]", str(value))
-    page.click("text=Start learning")
-    page.wait_for_url("**/jobs/*")
-    return page.url
-
-
-def at_work(page) -> None:
-    """Wait until steps are made."""
-    page.wait_for_selector(".curve")
-
-
 def test_a_world_is_made(page, server):
     is_accessible(page_at(page, server, "/"))
     page.fill("[name=base]", mini())
@@ -155,11 +94,6 @@ def test_a_world_is_made(page, server):
         is_accessible(page_at(page, server, place))
 
 
-def page_at(page, server, place: str):
-    page.goto(server.base + place)
-    return page
-
-
 def test_photos_are_judged_when_they_are_dropped(page, server, four, tmp_path):
     page_at(page, server, "/teach")
     (tmp_path / "notes.txt.pdf").write_bytes(b"%PDF-1.4 no picture")
@@ -168,14 +102,15 @@ def test_photos_are_judged_when_they_are_dropped(page, server, four, tmp_path):
     page.wait_for_selector("text=not a photo; remove it")
     page.click("[aria-label='Remove notes.txt.pdf']")
     page.wait_for_selector("text=4 photos can be learnt from.")
-    page.evaluate("""() => {
-      const canvas = document.createElement("canvas"); canvas.width = canvas.height = 64;
-      canvas.toBlob((blob) => {
-        const moved = new DataTransfer(); moved.items.add(new File([blob], "dropped.png", {type: "image/png"}));
-        document.dispatchEvent(new DragEvent("drop", {dataTransfer: moved, bubbles: true}));
-      });
-    }""")
+    page.evaluate(DROPPED, ["drop", "dropped.png"])
     page.wait_for_selector("text=5 photos can be learnt from.")
+    page.evaluate(DROPPED, ["paste", "from-the-clipboard.png"])
+    page.wait_for_selector("text=6 photos can be learnt from")
+    (tmp_path / "album" / "inner").mkdir(parents=True)
+    for name in ("7.png", "inner/8.png"):
+        paint(len(name)).save(tmp_path / "album" / name)
+    drop_folder(page, tmp_path / "album")
+    page.wait_for_selector("text=8 photos can be learnt from")
     page.fill("#token", "rex")
     page.wait_for_selector("text=did you mean '<rex>'?")
     is_accessible(page)
@@ -251,6 +186,9 @@ def test_two_concepts_are_drawn(page, server):
     page.click("button.primary")
     page.wait_for_selector("text=2 pictures of")
     assert page.locator("#pictures a img").count() == 2
+    assert page.locator(".veil:visible").count() == 0
+    page.click("[data-look] >> nth=1")
+    assert page.locator("[data-veil='2']:visible").count() == 2 == page.locator(".veil:visible").count()
     page.click("#pictures summary >> nth=0")
     is_accessible(page)
     page.click("#pictures a >> nth=1")
@@ -262,6 +200,33 @@ def test_two_concepts_are_drawn(page, server):
         page.input_value("#prompt") == "a <rex> dog and a <max> dog"
         and page.input_value("[name=seed]") == "1"
     )
+
+
+def test_a_concept_is_renamed_and_the_world_branched_and_taken_back(page, server):
+    page_at(page, server, "/rename?token=%3Cmax%3E")
+    page.fill("#token", "<rex>")
+    page.wait_for_selector("text=has learnt it already, as a dog")
+    is_accessible(page)
+    page.fill("#token", "<moe>")
+    page.click("button.primary")
+    page.wait_for_selector("text=<max> is called <moe> now, as version 4.")
+    page.click("text=To the world")
+    page.click("text=renamed <max> to <moe> dog")
+    page.wait_for_selector("h1:has-text('Version 4')")
+    is_accessible(page)
+    assert page.input_value("#name") == "pets-v4"
+    page.click("button:has-text('Branch')")
+    page.wait_for_selector("text=l2dm studio pets-v4")
+    is_accessible(page)
+    page_at(page, server, "/versions/3")
+    page.click("summary:has-text('Go back to version 3')")
+    page.wait_for_selector("text=version 4 (renamed <max> to <moe> dog)")
+    page.click("text=Yes, take 1 version back")
+    page.wait_for_selector("h3:has-text('<max>')")
+    page.click("text=Forget… >> nth=0")
+    page.wait_for_selector("text=From now on")
+    is_accessible(page)
+    page.click("text=Leave it")
 
 
 def test_a_concept_goes_out(page, server):
@@ -286,24 +251,31 @@ def test_versions_are_compared(page, server):
     is_accessible(page)
 
 
+def test_every_page_is_small_and_painted_at_once(page, server):
+    """First paint under 300 ms, at the best of three; under 150 kB without pictures."""
+    job = next(Queue(StudioFolder(server.world)).all("learn")).job.id
+    for place in (
+        "/", "/teach", "/draw", "/compare", "/gallery", "/gallery/0000.png", "/exchange", "/effect/3", "/versions/3",
+        "/forget?token=%3Cmax%3E", "/rename?token=%3Cmax%3E", f"/jobs/{job}",
+    ):  # fmt: skip
+        shown = [painted(page_at(page, server, place)) for _ in range(3)]
+        print(f"{place.replace(job, 'ID'):26} first paint {min(shown)[0]:4.0f} ms, {shown[0][1]:4.0f} kB")
+        assert min(shown)[0] < 300 and 20 < shown[0][1] < 150, place
+
+
 def test_pages_answer_at_once_while_a_concept_is_learnt(page, server, four):
-    """Median of 100 pages under 200 ms; first paint under 300 ms."""
+    """Median of 100 pages under 200 ms."""
     teach(page, server, four, "<ivy>", 3000)
     at_work(page)
-    seconds, paints = [], []
+    seconds = []
     for place in ("/", "/teach", "/draw", "/effect/3", "/gallery") * 20:
         began = time.monotonic()
         answer = page.request.get(server.base + place)
         seconds.append(time.monotonic() - began)
         assert answer.status == 200
-    for place in ("/", "/teach", "/draw"):
-        page_at(page, server, place)
-        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-        paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+    page_at(page, server, "/")
     page.click(".pill")
     page.click("text=Cancel")
     page.wait_for_selector("text=Cancelled")
-    print(
-        f"\nmedian of 100 pages: {1000 * statistics.median(seconds):.0f} ms; first paints: {[round(p) for p in paints]} ms"
-    )
-    assert statistics.median(seconds) < 0.2 and min(paints) < 300
+    print(f"median of 100 pages: {1000 * statistics.median(seconds):.0f} ms")
+    assert statistics.median(seconds) < 0.2

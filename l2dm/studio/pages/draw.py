@@ -88,7 +88,8 @@ def stream(request: Request) -> Response:
 
 def parts(studio: Studio, found: JobFolder) -> dict[str, str]:
     shown = progress(found)
-    facts = {"p": shown, "duration": duration, "with_attention": _with_attention(studio, shown.pictures)}
+    things = next((names for names in shown.things.values() if names), [])
+    facts = {"p": shown, "duration": duration, "things": things}
     return {name: studio.render(f"draw-{name}.html", **facts) for name in ("stage", "pictures")}
 
 
@@ -107,9 +108,11 @@ def look(request: Request) -> Response:
     studio, name = studio_of(request), request.path_params["name"]
     path = _picture(studio, name)
     told = {key: value for key, value in provenance(path).items() if value not in ("", "[]")}
-    return studio.page(
-        "picture.html", here="draw", name=path.name, told=told, attention=_with_attention(studio, [path.name])
+    veils = sorted(
+        path.parent.glob(f"{path.stem}-attention-*.png"), key=lambda veil: (len(veil.name), veil.name)
     )
+    things = [provenance(veil).get("name", "") for veil in veils]
+    return studio.page("picture.html", here="draw", name=path.name, told=told, things=things)
 
 
 def file(request: Request) -> Response:
@@ -118,7 +121,8 @@ def file(request: Request) -> Response:
 
 def remove(request: Request, form: Mapping[str, Any]) -> Response:
     path = _picture(studio_of(request), request.path_params["name"])
-    path.with_name(f"{path.stem}-attention.png").unlink(missing_ok=True)
+    for beside in path.parent.glob(f"{path.stem}-attention*.png"):
+        beside.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return go("/gallery")
 
@@ -170,10 +174,6 @@ def _picture(studio: Studio, name: str) -> Path:
     if path := inside(studio.folder.pictures, name, PICTURE):
         return path
     raise HTTPException(404, "There is no such picture here.")
-
-
-def _with_attention(studio: Studio, names: list[str]) -> set[str]:
-    return {name for name in names if (studio.folder.pictures / f"{Path(name).stem}-attention.png").is_file()}
 
 
 ROUTES = [

@@ -1,6 +1,19 @@
 // What the pages need beyond htmx: live parts, completion of tokens, photos that are dropped or pasted.
 "use strict";
 
+// ---- where it looked: the veil of one thing over every picture, or none
+let looked = "";
+const look = () => {
+  for (const veil of document.querySelectorAll("[data-veil]")) veil.hidden = veil.dataset.veil !== looked;
+  for (const chip of document.querySelectorAll("[data-look]")) chip.setAttribute("aria-pressed", String(chip.dataset.look === looked));
+};
+document.addEventListener("click", (event) => {
+  const chip = event.target.closest("[data-look]");
+  if (!chip) return;
+  looked = chip.dataset.look === looked ? "" : chip.dataset.look;
+  look();
+});
+
 // ---- live parts: <section data-live="URL"> holds elements whose ids the server names with their new content
 for (const place of document.querySelectorAll("[data-live]")) {
   const source = new EventSource(place.dataset.live);
@@ -11,6 +24,7 @@ for (const place of document.querySelectorAll("[data-live]")) {
       const focused = part.contains(document.activeElement) ? document.activeElement.value : null;
       part.innerHTML = html;
       window.htmx?.process(part);
+      look();
       if (focused) part.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
     }
   };
@@ -80,7 +94,7 @@ if (drop) {
   const input = drop.querySelector("input[type=file]");
   const give = (files) => {
     const moved = new DataTransfer();
-    for (const file of files) moved.items.add(file);
+    for (const file of files) if (!file.name.startsWith(".")) moved.items.add(file);
     if (!moved.files.length) return;
     input.files = moved.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
@@ -88,10 +102,22 @@ if (drop) {
   const over = (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); };
   document.addEventListener("dragover", (event) => { over(event); drop.classList.add("over"); });
   document.addEventListener("dragleave", () => drop.classList.remove("over"));
-  document.addEventListener("drop", (event) => {
+  const filesOf = async (entry) => {
+    if (entry.isFile) return [await new Promise((found, failed) => entry.file(found, failed))];
+    const reader = entry.createReader(), inside = [];
+    for (;;) {
+      const some = await new Promise((found, failed) => reader.readEntries(found, failed));
+      if (!some.length) return inside;
+      for (const one of some) inside.push(...await filesOf(one));
+    }
+  };
+  document.addEventListener("drop", async (event) => {
     over(event);
     drop.classList.remove("over");
-    give(event.dataTransfer?.files ?? []);
+    const files = [...event.dataTransfer?.files ?? []];
+    const entries = [...event.dataTransfer?.items ?? []].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.some((entry) => entry.isDirectory)) return give(files);
+    give((await Promise.all(entries.map(filesOf))).flat());
   });
   document.addEventListener("paste", (event) => give(event.clipboardData?.files ?? []));
 }
