@@ -68,6 +68,11 @@ def learn(world: str, root: str, log: str) -> None:
         worker.main(world, root, "learn")
 
 
+def chromium() -> str | None:
+    """The system's browser, None for playwright's own."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 @contextmanager
 def studio(folder: StudioFolder) -> Iterator[tuple[subprocess.Popen, str]]:
     """An open studio and its address."""
@@ -163,9 +168,8 @@ def measure(lessons: int, block: float) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright
 
     clock, processor, answers, own, rest = [], [], [], [], []
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         fresh = World.create(Path(place) / "fresh")
         for _ in range(lessons):
             steps, watched = lesson(fresh.path, block, browser.new_context())

@@ -14,10 +14,14 @@ def test_neighbouring_turns_are_compared_without_the_studios_own_seconds():
         for step in range(20):
             own = 3.0 if step == 10 else 0.0
             steps.append([clock, processor, own, own])
-            clock += own + (1.1 if is_open else 1.0) * (1 + turn)  # slower from turn to turn, as on a busy machine
+            clock += own + (1.1 if is_open else 1.0) * (
+                1 + turn
+            )  # slower from turn to turn, as on a busy machine
             processor += own + 1.0
         watched.append((is_open, began, clock, []))
     assert len(steps) > WARM
     found = slowed(steps, watched, 0)
-    assert len(found) == 5 and found[0] == pytest.approx(1.1 / 2 - 1) and found[1] == pytest.approx(3.3 / 2 - 1)
+    assert (
+        len(found) == 5 and found[0] == pytest.approx(1.1 / 2 - 1) and found[1] == pytest.approx(3.3 / 2 - 1)
+    )
     assert slowed(steps, watched, 1) == pytest.approx([0.0] * 5)
