@@ -6,8 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import SettingsError
+from ..settings import OWN_MASKS
+
 #: Longest text of a field: longer than any prompt that a base reads.
 LONGEST = 2000
+#: Settings that may name a folder of the disk: in a form only what needs none.
+CHOICES = {"masks": ("", *OWN_MASKS)}
 #: Labels where the setting's own name says too little.
 LABELS = {"n": "pictures"}
 
@@ -32,7 +37,7 @@ class Field:
 def fields(settings: Any, leave_out: tuple[str, ...] = ()) -> list[Field]:
     """One for each setting, with its own value."""
     return [
-        Field(f.name, type(f.default).__name__, getattr(settings, f.name), f.metadata["text"], f.metadata["choices"],
+        Field(f.name, type(f.default).__name__, getattr(settings, f.name), f.metadata["text"], CHOICES.get(f.name, f.metadata["choices"]),
               f.metadata["low"], f.metadata["high"])
         for f in dataclasses.fields(settings)
         if f.name not in leave_out
@@ -42,7 +47,7 @@ def fields(settings: Any, leave_out: tuple[str, ...] = ()) -> list[Field]:
 def given(form: Mapping[str, Any], shown: Any) -> dict[str, Any]:
     """What the user changed of the settings ``shown``: a name that the form lacks, or that is empty, is as it was.
 
-    What cannot be read as a number stays text, which the settings then refuse in their own words."""
+    What cannot be read as a number stays text, which the settings then refuse in their own words. Raises SettingsError for a folder of the disk."""
     changed = {}
     for field in fields(shown):
         if field.kind == "bool":
@@ -52,6 +57,11 @@ def given(form: Mapping[str, Any], shown: Any) -> dict[str, Any]:
             if field.name not in form or (typed == "" and field.kind != "str"):
                 continue
             value = _read(field.kind, typed)
+            if value not in CHOICES.get(field.name, (value,)):
+                known = ", ".join(filter(None, CHOICES[field.name]))
+                raise SettingsError(
+                    f"{field.name} = {typed[:60]}: a page takes no folder; choose one of {known}, or none"
+                )
         if value != field.value:
             changed[field.name] = value
     return changed

@@ -10,8 +10,8 @@ from ..generation.picture import save_png
 from ..world.examining import Progress
 from .jobs import JobFolder
 
-#: Pictures of a concept while it is learnt.
-SAMPLES = 8
+#: Pictures of a concept while it is learnt, at the most, and the share of the learning's time that those after the first may take.
+SAMPLES, SHARE = 8, 0.03
 
 
 class Interrupted(Exception):
@@ -37,10 +37,10 @@ def committed(found: JobFolder, world: World, token: str) -> int:
 
 
 class Told:
-    """Progress of a learning as events: some of the steps, a sample at each tenth; and the user's wishes obeyed between two steps."""
+    """Progress of a learning as events: some of the steps, and samples now and then; and the user's wishes obeyed between two steps."""
 
     def __init__(self, found: JobFolder, previews: int):
-        self.found, self.previews = found, previews
+        self.found, self.samples = found, _Samples(found) if previews else None
         self._stage, self._last, self._began = "", 0.0, time.monotonic()
 
     def __call__(self, p: Progress) -> None:
@@ -52,12 +52,31 @@ class Told:
             self._stage, self._last = p.stage, now
             details = {"loss": round(p.step.loss, 5), "left": round(p.step.seconds_left, 1)} if p.step else {}
             self.found.tell(stage=p.stage, done=p.done, total=p.total, **details)
-        if p.sample and self.previews and (p.done % max(1, p.total // SAMPLES) == 0):
-            name = f"{p.done:06d}.png"
-            if not (self.found.path / name).exists():
-                save_png(p.sample(1)[0], self.found.path / name)
-                self.found.tell(sample=name, step=p.done)
+        if p.sample and self.samples:
+            self.samples.look(p, now)
         if self.found.control in ("pause", "cancel"):
             if p.stage != "learn":
                 raise Interrupted
             signal.raise_signal(signal.SIGINT)  # the learning stops after a checkpoint, as by Ctrl-C
+
+
+class _Samples:
+    """What is being learnt, drawn at each eighth of the steps, or later where that would take more than SHARE of the time."""
+
+    def __init__(self, found: JobFolder):
+        self.found, self.spent, self.last = found, 0.0, 0.0
+        self.began: float | None = None
+        self.part = 0
+
+    def look(self, p: Progress, now: float) -> None:
+        if self.began is None:
+            self.began, self.part = now, SAMPLES * (p.done - 1) // p.total
+        part = SAMPLES * p.done // p.total
+        if part <= self.part or (self.last and self.spent + self.last > SHARE * (now - self.began)):
+            return
+        self.part, name = part, f"{p.done:06d}.png"
+        if not (self.found.path / name).exists():
+            save_png(p.sample(1)[0], self.found.path / name)
+            self.found.tell(sample=name, step=p.done)
+            self.last = time.monotonic() - now
+            self.spent += self.last

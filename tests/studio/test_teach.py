@@ -126,6 +126,25 @@ def test_nothing_is_queued_that_cannot_be_learnt(browser, folder, world):
     )
 
 
+def test_masks_come_with_their_photos_and_from_no_folder_of_the_disk(browser, folder, world, tmp_path):
+    photos = give(browser, ("a.png", png(1)), ("a-masklabel.png", png(2)))[0]
+    shown = browser.get("/teach").text
+    assert re.search(
+        r'<select id="f-masks"[^>]*><option selected></option><option>beside</option><option>alpha<', shown
+    )
+    answer = start(browser, photos, masks=str(tmp_path))
+    assert (
+        answer.status_code == 422
+        and "a page takes no folder" in answer.text
+        and not list(Queue(folder).all())
+    )
+    start(browser, photos, masks="beside")
+    work_through(folder, "learn")
+    [found] = Queue(folder).all("learn")
+    assert found.job.state == "done", found.job.message
+    assert World.open(world).manifest.present.settings["masks"] == "beside"
+
+
 def test_a_concept_is_learnt_and_shown_and_taken_back(browser, folder, world, begun):
     work_through(folder, "learn")
     assert begun.job.state == "done", begun.job.message
