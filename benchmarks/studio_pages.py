@@ -24,7 +24,7 @@ from l2dm.studio.folder import StudioFolder
 
 WIDE, NARROW, HEIGHT = 1280, 390, 900
 LOOKS = [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")]
-SHOWN, GAP, COLOURS = 0.5, 12, 96  # scale, pixels between, and colours of what is kept
+SHOWN, GAP, COLOURS = 0.5, 12, 200  # scale, pixels between, and colours of what is kept
 
 
 class Pages:
