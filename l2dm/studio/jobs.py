@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +50,32 @@ class Job:
     message: str = ""
     found: dict[str, Any] = field(default_factory=dict)
     tries: int = 0
+
+
+class _Events:
+    """The lines of files that only grow, as far as they were read."""
+
+    def __init__(self, most: int = 64):
+        self.most, self.lock = most, threading.Lock()
+        self.read: OrderedDict[tuple[Path, int], tuple[int, list[dict[str, Any]]]] = OrderedDict()
+
+    def of(self, path: Path) -> list[dict[str, Any]]:
+        with self.lock, suppress(OSError), path.open("rb") as file:
+            key = (path, os.fstat(file.fileno()).st_ino)
+            at, found = self.read.pop(key, (0, []))
+            file.seek(at)
+            whole = file.read().rpartition(b"\n")[0]
+            for line in whole.splitlines():
+                with suppress(ValueError):
+                    found.append(json.loads(line))
+            self.read[key] = (at + len(whole) + bool(whole), found)
+            while len(self.read) > self.most:
+                self.read.popitem(last=False)
+            return list(found)
+        return []
+
+
+_events = _Events()
 
 
 class JobFolder:
@@ -92,13 +121,8 @@ class JobFolder:
             file.write(line + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """What happened, oldest first; a line that a kill cut off is left out."""
-        found = []
-        with suppress(OSError):
-            for line in (self.path / "events.jsonl").read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError):
-                    found.append(json.loads(line))
-        return found
+        """What happened, oldest first; a line that a kill cut off is left out. Only what came since the last look is read."""
+        return _events.of(self.path / "events.jsonl")
 
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever there is something new to show."""

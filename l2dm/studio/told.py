@@ -12,6 +12,8 @@ from .jobs import JobFolder
 
 #: Pictures of a concept while it is learnt, at the most, and the share of the learning's time that those after the first may take.
 SAMPLES, SHARE = 8, 0.03
+#: Seconds between two events of a stage: each is read, drawn and shown by processes that the learning shares the machine with.
+PAUSE = 1.0
 
 
 class Interrupted(Exception):
@@ -46,7 +48,7 @@ class Told:
     def __call__(self, p: Progress) -> None:
         now = time.monotonic()
         pause = max(
-            0.25, (now - self._began) / 1000
+            PAUSE, (now - self._began) / 1000
         )  # a week's learning has a few thousand events, not a million
         if p.stage != self._stage or p.done == p.total or now - self._last >= pause:
             self._stage, self._last = p.stage, now

@@ -274,6 +274,10 @@ def test_pages_answer_at_once_while_a_concept_is_learnt(page, server, four):
         seconds.append(time.monotonic() - began)
         assert answer.status == 200
     page_at(page, server, "/")
+    page.wait_for_selector(".pill")
+    assert page.evaluate("document.getAnimations().length") == 0, (
+        "what moves for good takes time from the learning"
+    )
     page.click(".pill")
     page.click("text=Cancel")
     page.wait_for_selector("text=Cancelled")

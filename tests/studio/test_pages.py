@@ -126,3 +126,21 @@ def test_old_drawings_make_room_but_nothing_else_goes(folder):
         found.update(state="done")
     queue.prune(1)
     assert [found.path.exists() for found in made] == [False, True, False, True, True]
+
+
+def test_events_are_read_as_they_come_and_a_line_cut_off_hides_no_other(folder):
+    folder.make()
+    found = Queue(folder).add("draw", {"prompt": "a dog"})
+    assert found.events() == []
+    for i in range(3):
+        found.tell(i=i)
+        assert [event["i"] for event in found.events()] == list(range(i + 1))
+    file = found.path / "events.jsonl"
+    with file.open("a", encoding="utf-8") as cut:
+        cut.write('{"i": 3, "pic')
+    assert len(found.events()) == 3
+    found.tell(i=4)  # on the line that was cut off: both are lost
+    found.tell(i=5)
+    assert [event["i"] for event in found.events()] == [0, 1, 2, 5]
+    file.unlink()
+    assert found.events() == []

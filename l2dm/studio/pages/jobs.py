@@ -20,7 +20,7 @@ from ..progress import curve, duration, progress, summary
 from .common import go, job_of, posted, studio_of
 
 #: The parts of a job's page that change while one looks.
-PARTS = ("stage", "progress", "actions")
+PARTS = ("stage", "progress", "samples", "actions")
 
 
 def parts(studio: Studio, found: JobFolder) -> dict[str, str]:
