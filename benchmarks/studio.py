@@ -10,6 +10,8 @@ slowed_by_page       seconds a step while it is open over those while it is clos
 slowed_by_studio     what the studio does within the learning process (events, the user's wishes, sample pictures), as a share of the rest
 slowed_by            both together
 answer_ms            median over all pages that were asked for while it learnt
+studio_cores         processor's seconds a second that the studio takes while it is open, and answers two pages a second; browser_cores: the
+                     browser. Where a learning uses all cores, these are taken from it
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,34 +91,60 @@ def studio(folder: StudioFolder) -> Iterator[tuple[subprocess.Popen, str]]:
         process.wait()
 
 
-def turns(
-    page: Any, process: subprocess.Popen, address: str, job: JobFolder, block: float
-) -> Iterator[tuple[bool, float, float, list]]:
-    """Until the learning ends: whether the studio was open, from when to when, and how long each page took that was asked for."""
+@dataclass
+class Turn:
+    """Some seconds in which the studio was open or closed; how long each page took that was asked for, and the processor's seconds."""
+
+    is_open: bool
+    began: float
+    ended: float = 0.0
+    answers: list[float] = field(default_factory=list)
+    studio: float = 0.0
+    browser: float = 0.0
+
+
+def processor_seconds(studio: int) -> tuple[float, float]:
+    """So far, of the studio's process and of the browsers that this process started."""
+    parents, spent, names = {}, {}, {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, rest = place.read_text().partition("(")[2].rpartition(") ")
+            pid, facts = int(place.parent.name), rest.split()
+            parents[pid], names[pid] = int(facts[1]), name
+            spent[pid] = (int(facts[11]) + int(facts[12])) / os.sysconf("SC_CLK_TCK")
+
+    def is_ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
+
+    return spent.get(studio, 0.0), sum(spent[pid] for pid in spent if "chrom" in names[pid] and is_ours(pid))
+
+
+def turns(page: Any, process: subprocess.Popen, address: str, job: JobFolder, block: float) -> Iterator[Turn]:
+    """Until the learning ends: open, closed, open, ..."""
     base, is_open = address.split("/?")[0], False
     page.goto(address)
     while job.state not in FINAL:
-        is_open, answers = not is_open, []
+        is_open = not is_open
         if is_open:
             process.send_signal(signal.SIGCONT)
             page.goto(f"{base}/jobs/{job.job.id}")
         else:
             page.goto("about:blank")
             process.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        while (now := time.monotonic()) < began + block:
-            if is_open and now - began > len(answers) * block / ASKED:
-                answer = page.request.get(base + PAGES[len(answers) % len(PAGES)])
+        turn, before = Turn(is_open, time.monotonic()), processor_seconds(process.pid)
+        while (now := time.monotonic()) < turn.began + block:
+            if is_open and now - turn.began > len(turn.answers) * block / ASKED:
+                answer = page.request.get(base + PAGES[len(turn.answers) % len(PAGES)])
                 assert answer.status == 200, answer.status
-                answers.append(time.monotonic() - now)
+                turn.answers.append(time.monotonic() - now)
             page.wait_for_timeout(50)
-        yield is_open, began, time.monotonic(), answers
+        turn.ended, after = time.monotonic(), processor_seconds(process.pid)
+        turn.studio, turn.browser = after[0] - before[0], after[1] - before[1]
+        yield turn
     process.send_signal(signal.SIGCONT)
 
 
-def lesson(
-    fresh: Path, block: float, context: Any
-) -> tuple[list[list[float]], list[tuple[bool, float, float, list]]]:
+def lesson(fresh: Path, block: float, context: Any) -> tuple[list[list[float]], list[Turn]]:
     """One learning, watched in turns: its steps and the turns."""
     with tempfile.TemporaryDirectory() as place:
         folder, log = StudioFolder(Path(place) / "pets"), Path(place) / "steps.jsonl"
@@ -148,18 +177,16 @@ def lesson(
         return [json.loads(line) for line in log.read_text().splitlines()], watched
 
 
-def slowed(
-    steps: list[list[float]], watched: list[tuple[bool, float, float, list]], which: int
-) -> list[float]:
+def slowed(steps: list[list[float]], watched: list[Turn], which: int) -> list[float]:
     """Of each two neighbouring turns the median step's seconds (``which`` 0: of the clock, 1: of the processor), open over closed, less 1."""
     medians = []
-    for is_open, began, ended, _ in watched:
+    for turn in watched:
         lasted = [
             after[which] - before[which] - before[which + 2]
             for before, after in zip(steps[WARM:], steps[WARM + 1 :])
-            if began <= before[0] and after[0] <= ended
+            if turn.began <= before[0] and after[0] <= turn.ended
         ]
-        medians.append((is_open, statistics.median(lasted) if len(lasted) > 2 else None))
+        medians.append((turn.is_open, statistics.median(lasted) if len(lasted) > 2 else None))
     pairs = [(a, b) if a[0] else (b, a) for a, b in itertools.pairwise(medians)]
     return [opened[1] / closed[1] - 1 for opened, closed in pairs if opened[1] and closed[1]]
 
@@ -167,7 +194,7 @@ def slowed(
 def measure(lessons: int, block: float) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright
 
-    clock, processor, answers, own, rest = [], [], [], [], []
+    clock, processor, seen, own, rest = [], [], [], [], []
     with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         fresh = World.create(Path(place) / "fresh")
@@ -175,7 +202,7 @@ def measure(lessons: int, block: float) -> dict[str, Any]:
             steps, watched = lesson(fresh.path, block, browser.new_context())
             clock += slowed(steps, watched, 0)
             processor += slowed(steps, watched, 1)
-            answers += [seconds for *_, asked in watched for seconds in asked]
+            seen += [turn for turn in watched if turn.is_open]
             own.append(sum(step[3] for step in steps))
             rest.append(steps[-1][1] - steps[0][1] - own[-1])
             print(
@@ -184,12 +211,18 @@ def measure(lessons: int, block: float) -> dict[str, Any]:
             )
         browser.close()
     page, studios = statistics.median(clock), sum(own) / sum(rest)
+    answers, lasted = (
+        [one for turn in seen for one in turn.answers],
+        sum(turn.ended - turn.began for turn in seen),
+    )
     return {
         "slowed_by": round((1 + page) * (1 + studios) - 1, 4),
         "slowed_by_page": round(page, 4),
         "slowed_by_page_processor": round(statistics.median(processor), 4),
         "slowed_by_studio": round(studios, 4),
         "answer_ms": round(1000 * statistics.median(answers)),
+        "studio_cores": round(sum(turn.studio for turn in seen) / lasted, 3),
+        "browser_cores": round(sum(turn.browser for turn in seen) / lasted, 3),
         "settings": made_by({
             "base": "mini", "lessons": lessons, "block_seconds": block, "steps": len(steps), "pairs_of_turns": len(clock),
             "answers": len(answers), "threads": 1, "slowed_by_page_quartiles": [round(q, 4) for q in statistics.quantiles(clock)],
