@@ -144,9 +144,21 @@ def test_learnt_again_watched_in_two_tabs_and_kept(page, context, server, four):
     page.wait_for_selector("text=has learnt it already, as a dog")
 
 
-def test_a_learning_is_paused_resumed_and_cancelled(page, server, four):
+def test_a_learning_slows_no_page_and_is_paused_resumed_and_cancelled(page, server, four):
+    """Median of 100 pages under 200 ms while it is at work; nothing on its page moves for good, which would slow it."""
     teach(page, server, four, "<max>", 3000)
     at_work(page)
+    seconds = []
+    for place in ("/", "/teach", "/draw", "/effect/2", "/gallery") * 20:
+        began = time.monotonic()
+        answer = page.request.get(server.base + place)
+        seconds.append(time.monotonic() - began)
+        assert answer.status == 200
+    print(f"median of 100 pages while it learns: {1000 * statistics.median(seconds):.0f} ms")
+    assert statistics.median(seconds) < 0.2
+    page.wait_for_selector(".pill")
+    endless = "document.getAnimations().filter((a) => a.effect.getTiming().iterations === Infinity).length"
+    assert page.evaluate(endless) == 0
     page.click("text=Pause")
     page.wait_for_selector("text=nothing is lost")
     is_accessible(page)
@@ -261,25 +273,3 @@ def test_every_page_is_small_and_painted_at_once(page, server):
         shown = [painted(page_at(page, server, place)) for _ in range(3)]
         print(f"{place.replace(job, 'ID'):26} first paint {min(shown)[0]:4.0f} ms, {shown[0][1]:4.0f} kB")
         assert min(shown)[0] < 300 and 20 < shown[0][1] < 150, place
-
-
-def test_pages_answer_at_once_while_a_concept_is_learnt(page, server, four):
-    """Median of 100 pages under 200 ms."""
-    teach(page, server, four, "<ivy>", 3000)
-    at_work(page)
-    seconds = []
-    for place in ("/", "/teach", "/draw", "/effect/3", "/gallery") * 20:
-        began = time.monotonic()
-        answer = page.request.get(server.base + place)
-        seconds.append(time.monotonic() - began)
-        assert answer.status == 200
-    page_at(page, server, "/")
-    page.wait_for_selector(".pill")
-    assert page.evaluate("document.getAnimations().length") == 0, (
-        "what moves for good takes time from the learning"
-    )
-    page.click(".pill")
-    page.click("text=Cancel")
-    page.wait_for_selector("text=Cancelled")
-    print(f"median of 100 pages: {1000 * statistics.median(seconds):.0f} ms")
-    assert statistics.median(seconds) < 0.2
