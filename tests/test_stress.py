@@ -38,7 +38,9 @@ def killed(job, at):
     return fault or job.finish(done)
 
 
-@pytest.mark.parametrize("verb", ["undo", "purge", "rename", "import a world", "export", "export a world"])
+@pytest.mark.parametrize(
+    "verb", ["undo", "purge", "rename", "branch", "import a world", "export", "export a world"]
+)
 def test_kills_at_operations(jobs, verb):
     job = jobs[verb]
     job.run_undisturbed()

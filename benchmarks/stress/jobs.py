@@ -14,7 +14,7 @@ from l2dm.errors import L2DMError
 from l2dm.methods import METHODS
 from l2dm.world.exporting import SIDECAR
 from l2dm.world.lock import LOCK
-from l2dm.world.manifest import folder_of
+from l2dm.world.manifest import COPY, NAME, folder_of
 from l2dm.world.names import own_file
 from l2dm.world.repair import examine
 
@@ -175,9 +175,9 @@ class Job:
 
 
 def exported(path: Path) -> dict[str, str]:
-    """Name -> hash of everything in what an export made, a folder or a world's zip, but of what tells of the moment."""
+    """Name -> hash of everything in what an export or a branch made, a folder or a world's zip, but of what tells of the moment."""
     if path.is_dir():
-        return {name: data for name, data in contents(path).items() if name != SIDECAR}
+        return {name: data for name, data in contents(path).items() if name not in (SIDECAR, NAME, COPY)}
     with zipfile.ZipFile(path) as packed:
         return {name: hashlib.sha256(packed.read(name)).hexdigest() for name in packed.namelist()}
 
@@ -214,6 +214,7 @@ def verbs(ground: Ground) -> Iterator[Job]:
         "repair": (broken, ["repair", world]),
         "repair without a concept": (lame, ["repair", world]),
         "rename": (two, ["rename", world, "<rex>", "<max>"]),
+        "branch": (two, ["branch", world, str(out / "branch"), "--at", "1"]),
         "import": (given, [*ground.bring(world, place / "lora"), "--token", "<max>", "--noun", "cat"]),
         "import from a world": (given, [*ground.bring(world, "--from", place / "other"), "--token", "<ada>"]),
         "import a world": (zipped, ["import", world, str(place / "world.zip")]),
@@ -222,7 +223,7 @@ def verbs(ground: Ground) -> Iterator[Job]:
         "report": (two, ["report", world, "--html", str(place / "out" / "report.html")]),
         "generate": (two, ["generate", world, "a <rex> dog", "-n", "2", "--steps", "1", "--out", str(out)]),
     }
-    made = {"export": "lora", "export a world": "world.zip"}
+    made = {"branch": "branch", "export": "lora", "export a world": "world.zip"}
     (two / "out").mkdir()
     for name, (start, arguments) in commands.items():
         not_whole = {broken: ("0002",), lame: ("0001", "0002")}.get(start, ())

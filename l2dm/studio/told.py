@@ -11,7 +11,7 @@ from ..world.examining import Progress
 from .jobs import JobFolder
 
 #: Pictures of a concept while it is learnt, at the most, and the share of the learning's time that those after the first may take.
-SAMPLES, SHARE = 8, 0.03
+SAMPLES, SHARE = 8, 0.02
 #: Seconds between two events of a stage: each is read, drawn and shown by processes that the learning shares the machine with.
 PAUSE = 1.0
 

@@ -152,7 +152,7 @@ def test_a_concept_is_learnt_and_shown_and_taken_back(browser, folder, world, be
     begun.update(state="running")  # as if a kill had come between the commit and our noting it
     assert run(begun, folder, Opened(world)) and begun.job.state == "done" and begun.job.found["version"] == 1
     page = browser.get(f"/jobs/{begun.job.id}").text
-    assert "Learnt, as version 1" in page and "<polyline" in page and "after 3 steps" in page
+    assert "Learnt, as version 1" in page and "<polyline" in page and "at step 1" in page
     page = browser.get("/effect/1")
     assert (
         page.status_code == 200
