@@ -100,7 +100,7 @@ def test_a_branching_takes_no_world_for_its_own_that_came_before(browser, folder
 
 
 def test_a_concept_is_called_otherwise(browser, folder, world, photos):
-    World.open(world).learn(photos, token="<rex>", noun="dog", **{**QUICK, "previews": 1})
+    World.open(world).learn(photos, token="<rex>", noun="dog", **{**QUICK, "report_pictures": 1})
     assert "New token" in browser.get("/rename", params={"token": "<rex>"}).text
     for was, to, said in (
         ("<rex>", "<rex>", "has learnt it already"),
