@@ -119,6 +119,7 @@ def test_while_one_is_trained_switched_adapters_act_side_by_side_as_each_alone(p
         learning.backbone,
         (PLAIN, REX, TOM, f"{REX} and <ada> teddy bear"),
     )
+    assert tuner.most == 2, "the new concept, and an earlier one in every other mix"
     for name, p in tuner.parameters.items():
         if name.endswith(".up"):
             p.data.normal_(std=0.05, generator=torch.Generator().manual_seed(len(name)))

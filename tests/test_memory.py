@@ -10,6 +10,7 @@ from reference.keeping import literal_running_means
 from reference.rainbow import literal_score, literal_select
 
 from l2dm.memory import LongTerm, ShortTerm, rainbow_score, rebuild, select
+from l2dm.memory.bank import _affordable
 from l2dm.retention import ElasticWeights
 
 
@@ -87,6 +88,13 @@ def test_a_budget_bounds_the_drawing_and_takes_the_tasks_in_turn():
         order.append([call[0].split()[0] for call in pen.prompts])
     assert order == [["<a>", "<b>"], ["<c>", "<a>"], ["<b>"], ["<a>"]]
     assert set(short.latents) == {"<a>", "<b>", "<c>"} and short.drawn_in == {"<a>": 3, "<b>": 2, "<c>": 1}
+
+
+def test_a_budget_may_be_spent_to_the_last_picture():
+    long = LongTerm(prompts={"<a>": ["a"], "<b>": ["b"]})
+    drawn = ShortTerm(drawn_in={"<a>": 1, "<b>": 2})
+    assert _affordable(["<a>", "<b>"], long, drawn, candidates=2, budget=4) == (["<a>", "<b>"], 2)
+    assert _affordable(["<a>", "<b>"], long, drawn, candidates=2, budget=3) == (["<a>"], 2)
 
 
 def test_over_nine_tasks_of_five_photos_old_ones_are_drawn_again_in_turn():

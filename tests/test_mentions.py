@@ -31,6 +31,10 @@ def taught():
     return loaded
 
 
+def test_a_thing_is_looked_for_at_all_of_its_words():
+    assert Mention("<rex>", (5,), (6, 7)).all == (5, 6, 7) and Mention("cat", (), (3,)).all == (3,)
+
+
 def test_words_of_prompts(taught):
     rex, ducky = ("<rex>", ["<rex>"], ["dog"]), ("<ducky>", ["<ducky>"], ["duck", "toy"])
     assert words_of(taught, "A photo of <rex> dog, and <ducky> duck toy's on the BEACH") == [

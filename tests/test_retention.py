@@ -140,7 +140,7 @@ def test_joint_sees_all_photos_and_the_world_keeps_none(photos, tmp_path, monkey
     )
     world.learn(photos, token="<tom>", noun="cat", earlier={"<rex>": photos}, **options)
     past = seen[0].past
-    own = {z.numpy().tobytes() for views in seen[0]._latents for z in views}
+    own = {z.numpy().tobytes() for bucket in seen[0]._buckets for views in bucket.latents for z in views}
     assert {z.numpy().tobytes() for z in past.memory["<rex>"]} == own, (
         "here both concepts have the same photos"
     )

@@ -37,7 +37,7 @@ def deterministic(scheduler) -> tuple[object, str]:
         if "learned" in str(
             scheduler.config.get("variance_type")
         ):  # which a sampler without noise has no use for
-            changes["variance_type"] = None if changes else "fixed_small"
+            changes["variance_type"] = None
         changed = getattr(diffusers, other).from_config({**scheduler.config, **changes})
         return changed, f"{other} in place of {name}"
     if name in _FORGETFUL:
