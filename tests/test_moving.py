@@ -75,7 +75,7 @@ def test_worlds_are_merged_bit_for_bit_and_a_clash_is_told_before_anything_is_ta
             torch.equal(before[name], after[name]) for name in before
         )
     both = "a <rex> dog and a <tom> cat"
-    assert np.array_equal(drawn(world, both, guidance="none"), drawn(source, both, guidance="none"))
+    assert np.array_equal(drawn(world, both, composition="none"), drawn(source, both, composition="none"))
     third = another(source, tmp_path / "third")
     third.import_concept(source.path, "<tom>", **FEW)
     code, said = say(["import", str(third.path), "--from", str(source.path)])
