@@ -24,7 +24,7 @@ test: .venv/.tested  ## lint, architecture, types, the default tests (minutes)
 	$(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyrefly check --threads 1 --summary=none
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup
 
 test-slow: .venv/.tested .venv/.docs  ## the tests that take minutes
 	$(BIN)/pytest -m slow

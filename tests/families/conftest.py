@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import inspect
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,19 @@ from families.contract import PLACE, ROWS, loaded
 from families.folders import tiny_folder
 from l2dm import World
 from l2dm.backbone import Backbone
-from l2dm.backbone.families import FAMILIES
+from l2dm.backbone.families import FAMILIES, class_named, flux2
 from l2dm.learner.mixes import mixes
 from l2dm.world import past
 
 
 @pytest.fixture(scope="package", autouse=True)
 def small():
-    """Families whose configurations do not tell how large pictures are draw them as small as the others, none reads hundreds of tokens, and
-    few things are drawn to stand beside a concept."""
+    """Families whose configurations do not tell how large pictures are draw them as small as the others, none reads hundreds of tokens or the
+    27th layer of a text encoder, and few things are drawn to stand beside a concept."""
+    gc.collect()
+    gc.freeze()  # what is imported stays: a world that frees its base need not look through it each time
     with pytest.MonkeyPatch.context() as patch:
+        shallow(patch)
         for family in FAMILIES:
             if hasattr(family, "cells"):
                 patch.setattr(type(family), "cells", 8)
@@ -36,7 +41,23 @@ def small():
         yield
 
 
-@pytest.fixture(scope="package", params=ROWS)
+def shallow(patch: pytest.MonkeyPatch) -> None:
+    """FLUX.2 reads three of the first layers, in its pipeline too."""
+    layers = (1, 2, 3)
+    patch.setattr(flux2, "LAYERS", layers)
+    pipeline = class_named("Flux2KleinPipeline")
+    for name in ("__call__", "encode_prompt"):
+        function = inspect.unwrap(getattr(pipeline, name))
+        names = list(inspect.signature(function).parameters)[-len(function.__defaults__) :]
+        told = dict(zip(names, function.__defaults__)) | {"text_encoder_out_layers": layers}
+        patch.setattr(function, "__defaults__", tuple(told.values()))
+
+
+#: Where several processes test (``-n 2 --dist loadgroup``) each family is one's: its world is taught once.
+EACH = [pytest.param(row, marks=pytest.mark.xdist_group(row)) for row in ROWS]
+
+
+@pytest.fixture(scope="package", params=EACH)
 def folder(request, tmp_path_factory) -> Path:
     return tiny_folder(request.param, tmp_path_factory.mktemp(request.param) / request.param)
 

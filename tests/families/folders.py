@@ -54,6 +54,8 @@ from transformers import (
     T5Tokenizer,
 )
 
+from l2dm.backbone.families import flux2 as flux2_family
+
 from .tokenizers import clip_tokenizer, gemma_tokenizer, qwen_tokenizer, t5_tokenizer
 
 #: Numbers in the features of one token, of every text encoder.
@@ -202,7 +204,7 @@ def flux() -> DiffusionPipeline:
 
 def flux2() -> DiffusionPipeline:
     """FLUX.2 [klein]: three layers of Qwen3 side by side, shared modulation, normalized latents."""
-    text_encoder, tokenizer = _qwen(28, Qwen3ForCausalLM)
+    text_encoder, tokenizer = _qwen(flux2_family.LAYERS[-1] + 1, Qwen3ForCausalLM)
     transformer = Flux2Transformer2DModel(
         in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
         joint_attention_dim=3 * WIDTH, timestep_guidance_channels=16, axes_dims_rope=(2, 2, 2, 2),
