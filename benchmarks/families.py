@@ -3,9 +3,11 @@
     python -m benchmarks.families                        tiny models of all families, with random weights
     python -m benchmarks.families sdxl --real --work DIR  in the published size, with random weights in float16, kept in DIR
 
-A step of the real size: one picture of 512 px, one prompt, adapters on all layers, gradient checkpointing. A picture: two steps of the sampler
+A step of the real size: one picture of 512 px, one prompt, adapters on all layers, gradient checkpointing; *step*: the most that was held after
+loading, *still*: the same with `token_learning_rate = 0`, where text encoders leave the memory. A picture: two steps of the sampler
 at 512 px, without classifier-free guidance. A lesson of the real size: a world's whole `init` and `learn` of one such step, nothing drawn, the photo
-remembered by a CLIP of the published size. Seconds are the processor's, of one thread or all.
+remembered by a CLIP of the published size; *default*: with the default settings, but one step, one sampling step of what is drawn, and gradient
+checkpointing. Seconds are the processor's, of one thread or all.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from benchmarks.main import made_by
 from l2dm import LearnSettings, World
 from l2dm.backbone import MINI, Backbone, find_base
 from l2dm.backbone.families import FAMILIES, class_named
+from l2dm.bench.memory import reset_peak, resident_mb
 from l2dm.concept import Concept
 from l2dm.errors import L2DMError
 from l2dm.files import write_whole
@@ -126,6 +130,7 @@ def learn(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """One learning step, over all that a world would load."""
     backbone = Backbone.load(folder)
     loaded = peak()
+    reset_peak()
     tuner = TUNERS[METHODS[settings["method"]].tuner](backbone)
     with tempfile.TemporaryDirectory() as place:
         concept = Concept.read(photo(place), "<rex>", "dog")
@@ -141,7 +146,8 @@ def learn(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "denoiser_parameters": sum(p.numel() for n, p in backbone.denoiser.named_parameters()),
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
         "dtype": str(backbone.dtype).removeprefix("torch."), "trained": sum(p.numel() for p in learning.named.values()),
-        "side": backbone.side, "loaded_gib": round(loaded, 2), "learn_gib": round(peak(), 2), "learn_seconds": round(seconds, 1),
+        "side": backbone.side, "loaded_gib": round(loaded, 2), "learn_gib": round(max(loaded, peak()), 2), "step_gib": since_reset(),
+        "learn_seconds": round(seconds, 1),
     }  # fmt: skip
 
 
@@ -150,14 +156,23 @@ def photo(place: str) -> Path:
     return Path(place)
 
 
-def lesson(folder: Path) -> dict[str, Any]:
+def since_reset() -> float:
+    return round(resident_mb() * 1e6 / 2**30, 2)
+
+
+def lesson(folder: Path, name: str = "lesson", **settings: int) -> dict[str, Any]:
     """A world's whole lesson."""
     began = time.process_time()
     with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as photos:
         world = World.create(Path(place) / "world", folder)
-        few = {"steps": 1, "batch": 1, "mixes": 0, "report_pictures": 0}
-        world.learn(photo(photos), token="<rex>", noun="dog", gradient_checkpointing=True, **few)
-    return {"lesson_gib": round(peak(), 2), "lesson_seconds": round(time.process_time() - began, 1)}
+        few = settings or {"batch": 1, "mixes": 0, "report_pictures": 0}
+        world.learn(photo(photos), token="<rex>", noun="dog", gradient_checkpointing=True, steps=1, **few)
+    return {f"{name}_gib": round(peak(), 2), f"{name}_seconds": round(time.process_time() - began, 1)}
+
+
+def default(folder: Path) -> dict[str, Any]:
+    """One of the default settings; of fewer steps, which changes nothing of what is held at once."""
+    return lesson(folder, "default", prior_steps=1)
 
 
 def picture(folder: Path) -> dict[str, Any]:
@@ -199,7 +214,20 @@ def switched(folder: Path) -> dict[str, Any]:
     return learn(folder, {"method": "gated-lora", "gradient_checkpointing": True})
 
 
-JOBS = {"learn": switched, "lesson": lesson, "draw": picture, "tuners": tuners}
+def still(folder: Path) -> dict[str, Any]:
+    """The same where the token's vector stays."""
+    told = learn(folder, {"method": "gated-lora", "gradient_checkpointing": True, "token_learning_rate": 0.0})
+    return {"still_gib": told["step_gib"]}
+
+
+JOBS = {
+    "learn": switched,
+    "still": still,
+    "lesson": lesson,
+    "default": default,
+    "draw": picture,
+    "tuners": tuners,
+}
 
 
 def main() -> None:
@@ -208,13 +236,20 @@ def main() -> None:
     )
     parser.add_argument("families", nargs="*", help="of tests/families/folders.py; all where none is named")
     parser.add_argument("--real", action="store_true", help=f"in the published size: {', '.join(_UNET)}")
+    parser.add_argument(
+        "--jobs", nargs="*", choices=JOBS, help="of real sizes; all but tuners where none is named"
+    )
     parser.add_argument("--work", type=Path, help="where real folders are kept")
     given = parser.parse_args()
     for name in given.families or (list(_UNET) if given.real else list(folders.FAMILIES)):
         with tempfile.TemporaryDirectory() as place:
             if given.real:
                 folder = apart(real_folder, name, (given.work or Path(place)) / name)
-                entry = {"real": measured(folder, ["learn", "draw", "lesson"])}
+                jobs = given.jobs or [job for job in JOBS if job != "tuners"]
+                known = (
+                    json.loads(RESULTS.read_text()).get(name, {}).get("real", {}) if RESULTS.exists() else {}
+                )
+                entry = {"real": {**known, **measured(folder, jobs), "commit": made_by({})["git_commit"]}}
             else:
                 folder = apart(folders.tiny_folder, name, Path(place) / name)
                 known = find_base(folder).family

@@ -20,6 +20,7 @@ from l2dm.backbone import Backbone, find_base, precision
 from l2dm.backbone.devices import find_device
 from l2dm.backbone.precision import held_dtype, upcast
 from l2dm.errors import BaseModelError, LearningDiverged, SettingsError
+from l2dm.retention import Past
 
 PLAIN = "a photo of a cat at night"
 DRAW = {"n": 1, "steps": 2, "seed": 3, "guidance_scale": 4.0}
@@ -94,7 +95,11 @@ def test_a_large_base_is_learnt_and_drawn_in_half_and_what_is_trained_in_whole_p
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda device: True)
     backbone = Backbone.load(folder)
     own = [p for part in backbone.family.networks for p in backbone.parts[part].parameters()]
-    kept = [(p, p.data_ptr(), p.clone()) for p in own if p.ndim < 4]  # convolutions change their layout
+    still = [
+        p for p in own if all(p is not other for other in backbone.vae.parameters())
+    ]  # that one leaves, and comes back
+    kept = [(p, p.data_ptr()) for p in still if p.ndim < 4]  # convolutions change their layout
+    before = [p.clone() for p in own]
     learning = begin(photos, "gated-lora", backbone=backbone, steps=2, precision="auto", learning_rate=0.01)
     for _ in learning.run():
         assert {p.dtype for p in own} == {torch.bfloat16}
@@ -102,9 +107,8 @@ def test_a_large_base_is_learnt_and_drawn_in_half_and_what_is_trained_in_whole_p
         assert {s.dtype for state in learning.optimizer.state.values() for s in state.values()} == {
             torch.float32
         }
-    assert all(p.data_ptr() == place and torch.equal(p, value) for p, place, value in kept), (
-        "no copy, no way back"
-    )
+    assert all(p.data_ptr() == place for p, place in kept), "no copy, no way back"
+    assert all(torch.equal(p, value) for p, value in zip(own, before))
     assert backbone.vae.use_slicing
 
 
@@ -237,6 +241,33 @@ def test_offloaded_parts_draw_the_same_bits(world, folder, monkeypatch):
     }
     assert np.array_equal(drawn(world, offload=True), plain)
     assert np.array_equal(drawn(world), plain) and not world.backbone().offload
+
+
+def test_text_encoders_leave_where_no_vector_is_learnt_in_them(folder, photos, monkeypatch):
+    """Of a large base; what is learnt is the same, to the last bit, and so are pictures that are drawn meanwhile."""
+    states, sampled = [], []
+    for large in (False, True):
+        monkeypatch.setattr(precision, "LARGE", 0 if large else precision.LARGE)
+        past = Past(
+            companions={"a cat": torch.zeros(1, 4, 8, 8)}, priors={"a photo of a dog": torch.ones(1, 4, 8, 8)}
+        )
+        still = {"token_learning_rate": 0.0, "mixes": 2, "steps": 2, "learning_rate": 0.01}
+        learning = begin(
+            photos, "gated-lora", backbone=Backbone.load(folder, precision="float32"), past=past, **still
+        )
+        idle = [learning.backbone.text_encoder, learning.backbone.vae]
+        start = learning.named["token"].detach().clone()
+        for _ in learning.run():
+            held = [
+                sum(p.numel() for p in part.parameters() if p is not learning.named["token"]) for part in idle
+            ]
+            assert (held == [0, 0]) == large
+            with learning.backbone.aside.back():
+                sampled.append(learning.backbone.read(["a photo of <rex> dog"]).features)
+        assert torch.equal(learning.named["token"], start)
+        states.append(learning.state())
+    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
+    assert all(torch.equal(one, sampled[0]) for one in sampled)
 
 
 def test_a_quantized_base_is_refused_by_its_configurations(tmp_path):

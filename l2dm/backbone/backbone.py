@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerM
 from PIL import Image
 
 from ..errors import SettingsError
+from .aside import Aside
 from .conditioning import Conditioning
 from .devices import find_device
 from .drawing import telling
@@ -135,17 +136,10 @@ class Backbone(Text):
             cast(self.parts[name], dtype)
         self.dtype = dtype
 
-    @contextmanager
-    def in_main_memory(self, *parts: str) -> Iterator[None]:
-        """Within the block these ``parts`` take no memory of an accelerator; on a CPU they stay where they are."""
-        networks = [self.parts[part] for part in parts if part in self.parts]
-        try:
-            for network in networks:
-                network.to("cpu")
-            yield
-        finally:
-            for network in networks:
-                network.to(self.device)
+    @cached_property
+    def aside(self) -> Aside:
+        """Which parts are out of memory for a while; see there."""
+        return Aside(self)
 
     # ---------------------------------------------------------------- facts
 

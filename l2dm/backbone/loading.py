@@ -56,6 +56,13 @@ def _folder(source: Source, dtype: torch.dtype, network: Callable[..., torch.nn.
     return parts
 
 
+def load_part(source: Source, part: str, dtype: torch.dtype) -> torch.nn.Module:
+    """One network of a folder, as ``load`` has it."""
+    network = _network(source, part, source.family.part_class(part, source.class_of(part)), dtype)
+    cast(network, dtype)
+    return network
+
+
 def _shapes(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch.nn.Module:
     if not source.checkpoint:
         source.weights(part)  # or an error

@@ -53,8 +53,8 @@ class Engine:
             denoiser.to(memory_format=torch.channels_last)
         if self.settings.gradient_checkpointing:
             denoiser.enable_gradient_checkpointing()
-        for p in named.values():
-            p.requires_grad_(True)
+        for name, p in named.items():
+            p.requires_grad_(name != "token" or self.settings.token_learning_rate > 0)
         try:
             with fast_layers(denoiser) if self.fast else nullcontext():
                 yield
@@ -67,14 +67,14 @@ class Engine:
                 p.grad = None
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Around all steps, within ``training``: frozen weights as the steps read them. A CLIP pair and an autoencoder have nothing to do there,
-        and leave the memory (the latter an accelerator's)."""
+    def running(self, *idle: str) -> Iterator[None]:
+        """Around all steps, within ``training``: frozen weights as the steps read them. A CLIP pair, an autoencoder and the base's ``idle`` parts
+        have nothing to do there, and leave the memory."""
         backbone = self.backbone
         backbone.release_features()
         halved = frozen_in_bfloat16(backbone.denoiser) if self.fast else nullcontext()
         with (
-            backbone.in_main_memory("vae"),
+            backbone.aside.leave("vae", *idle),
             halved,
             compiled(backbone) if self.settings.compile else nullcontext(),
         ):

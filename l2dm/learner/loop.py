@@ -97,7 +97,7 @@ class Learning:
         if self.directions:
             self.optimizer.register_step_pre_hook(lambda *_: self.directions.turn())
             self.optimizer.register_step_post_hook(lambda *_: self.directions.hold())
-        self.texts = Texts(backbone, concept.token)
+        self.texts = Texts(backbone, concept.token if settings.token_learning_rate else None)
         self.done = 0
         self._buckets = buckets(backbone, concept.photos, settings)
         flip, seed, black = settings.flip, settings.seed, settings.mask_background
@@ -156,7 +156,7 @@ class Learning:
         keep_freed_memory()
         self._check_rows()
         began, first, settings = time.monotonic(), self.done, self.settings
-        with self._training(), self.engine.running():
+        with self._training(), self.engine.running(*self._idle()):
             match_layout(self.optimizer)
             while self.done < settings.steps:
                 for group, rate in zip(self.optimizer.param_groups, self.rates):
@@ -182,6 +182,17 @@ class Learning:
                     if self.processes.is_main and self.done < settings.steps:
                         self.processes.told(False)
                     raise
+
+    def _idle(self) -> tuple[str, ...]:
+        """The text encoders where no vector is learnt in them, after all that is ever read is kept; where one is, they have to work in every step."""
+        if self.texts.token is not None:
+            return ()
+        prompts = {sentence for sentences in self._prompts for sentence in sentences} | set(self.past.priors)
+        prompts |= {sentence for sentences in self.past.prompts.values() for sentence in sentences}
+        for mixed in (self._mixes, self._meetings):
+            prompts |= {*mixed.prompts, *mixed.known} if mixed else set()
+        self.texts.keep(sorted(prompts))
+        return tuple(dict.fromkeys(reader.encoder for reader in self.backbone.family.readers))
 
     def _gradients(self) -> tuple[int, float, dict[str, float]]:
         """Put one step's gradients in place, worked out share by share; how many pictures it had, its loss, its terms."""

@@ -59,9 +59,9 @@ def mixes(
     rng, side, half = np.random.default_rng(seed), backbone.side, backbone.side // 2
     photos = [(photo.square(side), photo.fit_mask((side, side))) for photo in concept.photos]
     drawn = {words: backbone.decode_latents(latents) for words, latents in companions.items()}
-    pixels, inside = np.empty((count, side, side, 3), np.uint8), np.zeros((count, 1, side, side), np.float32)
-    prompts, chosen, theirs, masks = [], [], np.zeros_like(inside), np.ones_like(inside)
+    pixels, prompts, chosen, where = np.empty((count, side, side, 3), np.uint8), [], [], []
     for k in range(count):
+        inside, theirs, masks = np.zeros((side, side)), np.zeros((side, side)), np.ones((side, side))
         beside = list(drawn)[rng.integers(len(drawn))]
         words = names[beside] if names else beside
         shown = photos[rng.integers(len(photos))]
@@ -73,22 +73,33 @@ def mixes(
             size = round(side * rng.uniform(SMALLEST, LARGEST))
             middle = half * (0.5 + rng.uniform(-0.06, 0.06)), side * (0.5 + rng.uniform(-0.12, 0.12))
             part, counts = shrunken(image, size, (half, side), middle)
-            pixels[k, :, left : left + half], inside[k, 0, :, left : left + half] = part, counts
-            theirs[k, 0, :, left : left + half] = counts & (name == words)
+            pixels[k, :, left : left + half], inside[:, left : left + half] = part, counts
+            theirs[:, left : left + half] = counts & (name == words)
             if mask is not None:
                 weights = shrunken(mask, size, (half, side), middle)[0][..., 0] / 255
-                masks[k, 0, :, left : left + half] = weights
+                masks[:, left : left + half] = weights
+        where.append(_in_cells(np.stack([inside, theirs, masks]), side // backbone.factor))
         chosen.append(beside)
         prompts.append(_sentence([name for name, *_ in things], rng))
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-    latents = torch.cat([backbone.encode_pictures(part) for part in x.split(8)]).cpu()
+    latents = torch.cat(
+        [backbone.encode_pictures(_numbers(part)) for part in np.split(pixels, range(8, count, 8))]
+    ).cpu()
     known = [prompt.replace(concept.name, article(concept.noun)) for prompt in prompts]
-    inside, theirs, masks = (
-        torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(where), latents.shape[-2:])
-        for where in (inside, theirs, masks)
-    )
+    inside, theirs, masks = torch.stack(where, 1)[:, :, None]
     counted = (inside > 0.999).float() * masks.clamp(min=background)
     return Mixes(latents, prompts, known, chosen, counted, (theirs > 0.999).float(), names is not None)
+
+
+def _in_cells(where: np.ndarray, cells: int) -> torch.Tensor:
+    """Maps (n, side, side) as means over latent cells, (n, cells, cells)."""
+    return torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(where.astype(np.float32))[:, None], (cells, cells)
+    )[:, 0]
+
+
+def _numbers(pixels: np.ndarray) -> torch.Tensor:
+    """(n, side, side, 3) of bytes -> (n, 3, side, side) in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _sentence(names: list[str], rng: np.random.Generator) -> str:

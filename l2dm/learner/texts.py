@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from ..backbone import Backbone, Conditioning
@@ -33,13 +35,13 @@ def check_captions(concept: Concept, captions_only: bool, backbone: Backbone, ve
 
 
 class Texts:
-    """Calls the text encoder for the distinct prompts that hold ``token``, and a cache for all others.
+    """Calls the text encoder for the distinct prompts that hold a ``token`` that is learnt (else None), and a cache for all others.
 
     Each cached prompt is encoded alone, so that its features do not depend on what it was first met with: a learning that
     is taken up again sees the same numbers to the last bit.
     """
 
-    def __init__(self, backbone: Backbone, token: str):
+    def __init__(self, backbone: Backbone, token: str | None):
         self.backbone, self.token = backbone, token
         self.cache: dict[str, Conditioning] = {}
 
@@ -47,13 +49,21 @@ class Texts:
         """A row for each of ``prompts``; gradients reach the token's vector. In float32 whatever the rest: a few small products, which in bfloat16
         are no faster and keep code of their own for each number of prompts."""
         with torch.autocast(self.backbone.device.type, enabled=False):
-            changing = list(dict.fromkeys(p for p in prompts if self.token in p))
+            changing = [p for p in dict.fromkeys(prompts) if self.token is not None and self.token in p]
             read = {}
             if changing:
                 rows = self.backbone.read(changing)
                 read = {prompt: rows[i : i + 1] for i, prompt in enumerate(changing)}
-            for prompt in prompts:
-                if prompt not in read and prompt not in self.cache:
-                    with torch.no_grad():
-                        self.cache[prompt] = self.backbone.read([prompt])
+            self._keep([prompt for prompt in prompts if prompt not in read])
         return Conditioning.cat([read[p] if p in read else self.cache[p] for p in prompts])
+
+    def keep(self, prompts: Iterable[str]) -> None:
+        """Cache these ``prompts``, of which none changes."""
+        with torch.autocast(self.backbone.device.type, enabled=False):
+            self._keep(list(prompts))
+
+    @torch.no_grad()
+    def _keep(self, prompts: list[str]) -> None:
+        if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.cache]:
+            with self.backbone.aside.back():
+                self.cache |= {prompt: self.backbone.read([prompt]) for prompt in new}

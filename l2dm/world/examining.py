@@ -107,15 +107,19 @@ class Examining:
             self.tell(Progress("report", done, jobs))
             return images
 
+        backbone.release_features()  # all is drawn before it is looked at: a large base's CLIP pair is not held beside that
         pictures = {token: drawn(f"a photo of {token} {concepts[token]}") for token in tokens}
-        if backbone.clip is None:
-            return {}, {}, {}, pictures
-        scores, drifts = self.score(backbone, long, pictures, number), {}
+        before, now = {}, {}
         for noun in asked:
             if noun not in nouns:
                 with world.tuner.pretrained():
-                    nouns[noun] = torch.from_numpy(self.seen(backbone, drawn(class_prompt(noun))))
-            pictures[noun] = drawn(class_prompt(noun))
-            both = min(len(pictures[noun]), len(nouns[noun]))
-            drifts[noun] = drift(self.seen(backbone, pictures[noun])[:both], nouns[noun][:both].numpy())
-        return scores, drifts, nouns, pictures
+                    before[noun] = drawn(class_prompt(noun))
+            now[noun] = drawn(class_prompt(noun))
+        if backbone.clip is None:
+            return {}, {}, {}, pictures
+        nouns |= {noun: torch.from_numpy(self.seen(backbone, images)) for noun, images in before.items()}
+        scores, drifts = self.score(backbone, long, pictures, number), {}
+        for noun, images in now.items():
+            both = min(len(images), len(nouns[noun]))
+            drifts[noun] = drift(self.seen(backbone, images)[:both], nouns[noun][:both].numpy())
+        return scores, drifts, nouns, {**pictures, **now}

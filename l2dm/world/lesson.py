@@ -225,5 +225,5 @@ class Lesson(Examining):
 
     def sample(self, learning: Learning, n: int) -> list[Image.Image]:
         """Between two steps: pictures of what is being learnt, in the precision that it is learnt in."""
-        with learning.engine.autocast():
+        with learning.engine.autocast(), learning.backbone.aside.back():
             return self.draw(learning.backbone, f"a photo of {self.concept.name}", n)

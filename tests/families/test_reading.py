@@ -7,9 +7,9 @@ import torch
 from learning import REX
 from torch.utils._pytree import tree_leaves
 
-from families.contract import PLAIN, predicted
+from families.contract import PLAIN, predicted, weights
 from families.folders import tiny_folder
-from l2dm.backbone import Backbone
+from l2dm.backbone import Backbone, precision
 from l2dm.backbone.families import Family
 from l2dm.backbone.sites import entering, reads_features, text_layers
 from l2dm.errors import SettingsError, TokenError
@@ -118,3 +118,23 @@ def test_other_kinds_of_pixart_are_told_sizes_and_longer_prompts(tmp_path, kind)
     if kind == "pixart_1024":
         with pytest.raises(SettingsError, match="draws in 2 steps or more"):
             backbone.pipeline()(PLAIN, num_inference_steps=1)
+
+
+def test_parts_that_are_idle_leave_a_large_bases_memory_and_come_back(backbone, monkeypatch):
+    monkeypatch.setattr(precision, "LARGE", 0)
+    backbone.add_token("<rex>", backbone.word_vector("dog"))
+    parts = [name for name in backbone.family.networks if name != backbone.family.denoiser]
+    before, words = {name: p.detach().clone() for name, p in weights(backbone).items()}, backbone.read([REX])
+
+    def held() -> int:
+        return sum(p.numel() for part in parts for p in backbone.parts[part].parameters())
+
+    whole = held()
+    with backbone.aside.leave(*parts, "safety_checker"):
+        assert held() == sum(vector.numel() for vector in backbone.tokens.vectors) * len(backbone.readers)
+        with backbone.aside.back():
+            assert held() == whole
+        assert held() < whole
+    assert before.keys() == weights(backbone).keys()
+    assert all(torch.equal(p, before[name]) for name, p in weights(backbone).items())
+    assert torch.equal(backbone.read([REX]).features, words.features)
