@@ -21,7 +21,14 @@ from .encoders import ClipEncoder, DinoEncoder, load_encoder
 from .features import NONE, OWN, ImageFeatures, default_clip, find_clip
 from .fingerprint import clip_fingerprint, matches
 from .layers import fast_layers
-from .precision import DTYPES, frozen_in_bfloat16, held_dtype, multiplies_bfloat16
+from .precision import (
+    DTYPES,
+    frozen_in_bfloat16,
+    held_dtype,
+    is_quantized,
+    multiplies_bfloat16,
+    plain,
+)
 from .reading import prompt_lengths
 from .saving import save_pipeline
 from .source import MINI, Source, find_base
@@ -48,10 +55,12 @@ __all__ = [
     "find_device",
     "frozen_in_bfloat16",
     "held_dtype",
+    "is_quantized",
     "keep_freed_memory",
     "load_encoder",
     "matches",
     "multiplies_bfloat16",
+    "plain",
     "prompt_lengths",
     "save_pipeline",
 ]

@@ -131,7 +131,9 @@ class Backbone(Text):
             vars(self).pop("features", None)
 
     def hold_in(self, dtype: torch.dtype) -> None:
-        """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps would come to nothing in half."""
+        """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps would come to nothing in half. Raises
+        SettingsError where a denoiser is quantized."""
+        held_dtype(self.source, self.device, str(dtype).removeprefix("torch."))
         for name in self.family.networks:
             cast(self.parts[name], dtype)
         self.dtype = dtype

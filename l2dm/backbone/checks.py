@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,7 @@ def check(source: Source) -> None:
     source.family.check(source)
     for part in source.family.networks:
         if how := source.settings_of(part).get("quantization_config"):
-            raise BaseModelError(
-                f"{source.said}: its {part} is quantized ({how.get('quant_method', 'unnamed')}), and l2dm learns and draws beside weights in "
-                "float32, bfloat16 or float16: give the base in one of these"
-            )
+            _check_quantized(source, part, how.get("quant_method", "unnamed"))
     kind, settings = scheduler_class(source), source.settings_of("scheduler")
     if source.family.flow:
         flows = settings.get("prediction_type") == "flow_prediction" and settings.get("use_flow_sigmas")
@@ -55,6 +53,18 @@ def check(source: Source) -> None:
         raise BaseModelError(
             f"{source.said}: {source.config_file('scheduler')}: {first_line(error)}"
         ) from error
+
+
+def _check_quantized(source: Source, part: str, method: str) -> None:
+    if part != source.family.denoiser or method != "torchao":
+        raise BaseModelError(
+            f"{source.said}: its {part} is quantized ({method}), and l2dm learns and draws beside a denoiser that torchao quantized, else beside "
+            "weights in float32, bfloat16 or float16: give the base in one of these"
+        )
+    if importlib.util.find_spec("torchao") is None:
+        raise BaseModelError(
+            f"{source.said}: its {part} is quantized by torchao, which is not installed: pip install torchao"
+        )
 
 
 def scheduler_class(source: Source) -> type:

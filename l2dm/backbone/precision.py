@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import SettingsError
+
 if TYPE_CHECKING:
     from .source import Source
 
@@ -28,7 +30,15 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 def held_dtype(source: Source, device: torch.device, precision: str = "auto") -> torch.dtype:
     """What frozen weights are held in. "auto": half precision for bases from ``LARGE`` on and families that are published in it, where
-    ``device`` multiplies one: bfloat16, or float16 on GPUs that only emulate that; float32 for all else."""
+    ``device`` multiplies one: bfloat16, or float16 on GPUs that only emulate that; float32 for all else. A quantized denoiser works in bfloat16;
+    raises SettingsError where another is asked for."""
+    if source.quantized:
+        if precision not in ("auto", "bfloat16"):
+            raise SettingsError(
+                f"precision = {precision}: the denoiser of {source.said} is quantized and works in bfloat16; leave it out, and choose a method with "
+                "adapters, such as gated-lora (those that change the base's own weights need float32)"
+            )
+        return torch.bfloat16
     if precision != "auto":
         return DTYPES[precision]
     if source.family.dtype == torch.float32 and not is_large(source):
@@ -36,6 +46,16 @@ def held_dtype(source: Source, device: torch.device, precision: str = "auto") ->
     if multiplies_bfloat16(device):
         return torch.bfloat16
     return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def is_quantized(weight: torch.Tensor) -> bool:
+    """Whether ``weight`` is kept in fewer bits than it works in: its numbers are none that one could add to."""
+    return type(weight.data) is not torch.Tensor
+
+
+def plain(weight: torch.Tensor) -> torch.Tensor:
+    """The numbers that ``weight`` works with."""
+    return weight.dequantize() if is_quantized(weight) else weight
 
 
 def is_large(source: Source) -> bool:

@@ -75,6 +75,11 @@ class Source:
         """The part's configuration file."""
         return read_json(self.said, self.config_file(part))
 
+    @property
+    def quantized(self) -> bool:
+        """Whether its denoiser's weights are kept in fewer bits than they work in."""
+        return not self.checkpoint and bool(self.settings_of(self.family.denoiser).get("quantization_config"))
+
     def config_file(self, part: str) -> Path:
         return self.folder / part / ("scheduler_config.json" if part == "scheduler" else "config.json")
 

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import torch
 import torch.nn.functional as F
 
-from ..backbone import Backbone
+from ..backbone import Backbone, is_quantized
 from ..backbone.sites import key_value_layers, rows_of, text_layers
 from ..concept import Concept
 from ..settings import LearnSettings
@@ -38,6 +38,7 @@ class _Added(torch.nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.layer, self.name, self.tuner, self.reads_text, self.rows = layer, name, tuner, reads_text, rows
+        self.quantized = is_quantized(layer.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if isinstance(self.layer, torch.nn.Conv2d):
@@ -48,7 +49,7 @@ class _Added(torch.nn.Module):
         gates = self.tuner.at_words if self.reads_text else None
         if gates is not None:
             x = x.view_as(x)  # a layer's gradients of the text are added up before those of all layers
-        if adapters := self.tuner.everywhere(gates):
+        if (adapters := self.tuner.everywhere(gates)) and not self.quantized:
             weight = (self.layer.weight + self.tuner.change(self.name, adapters)).to(x.dtype)
             return into(x, weight, self.layer.bias)
         out = self.layer(x)

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from ..backbone import Backbone
 from ..concept import Concept
+from ..errors import SettingsError
 from ..settings import LearnSettings
 from .beside import Beside
 
@@ -50,6 +51,11 @@ class Spectral(Beside):
     loses = "nothing; but concepts share these weights, so what the others taught goes along"
 
     def attach(self, backbone: Backbone) -> None:
+        if backbone.source.quantized:
+            raise SettingsError(
+                f"{backbone.source.said}: its denoiser is quantized, and shifts of singular values need its own weights; choose a method with "
+                "adapters, such as gated-lora"
+            )
         modules = [
             (name, module)
             for name, module in backbone.denoiser.named_modules()

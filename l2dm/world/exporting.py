@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import __version__
-from ..backbone import save_pipeline
+from ..backbone import plain, save_pipeline
 from ..backbone.sites import key_value_layers
 from ..errors import ExchangeError, SettingsError, TokenError, os_errors
 from ..exchange.custom_diffusion import custom_diffusion_file
@@ -201,8 +201,8 @@ class _Work:
     def custom_diffusion(self, folder: Path) -> Iterator[tuple[str, bytes]]:
         known = [name for name in key_value_layers(self.backbone.denoiser) if name.endswith(("to_k", "to_v"))]
         own = self.backbone.denoiser.named_parameters()
-        plain = {name.replace(".layer.weight", ".weight"): p.detach() for name, p in own}
-        weights = self.tuner.merged(self.tokens, plain | self.tuner.pretrained_values, self.strength)
+        base = {name.replace(".layer.weight", ".weight"): plain(p.detach()) for name, p in own}
+        weights = self.tuner.merged(self.tokens, base | self.tuner.pretrained_values, self.strength)
         if not known:
             raise SettingsError(
                 f"{self.family.name} has no cross-attention, which is all that format custom-diffusion holds; use --format lora"
@@ -227,6 +227,11 @@ class _Work:
         yield from self.embeddings(folder)
 
     def pipeline(self, folder: Path) -> Iterator[tuple[str, bytes]]:
+        if self.backbone.source.quantized:
+            raise SettingsError(
+                f"{self.backbone.source.said}: its denoiser is quantized, and a pipeline of its own has what was learnt added to the weights; use "
+                "--format lora"
+            )
         save_pipeline(
             self.backbone.source, folder, lambda plain: self.tuner.merged(self.tokens, plain, self.strength),
             {layer: one.change() * self.strength for layer, one in self.tuner.of_text(self.tokens).items()}, self.vectors,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..backbone import Backbone
+from ..backbone import Backbone, plain
 from ..backbone.sites import key_value_layers
 from ..concept.words import check_token
 from ..errors import ExchangeError, SettingsError, TokenError, WorldError
@@ -79,8 +79,8 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
     notes: list[str] = []
     if is_custom_diffusion(tensors):
         kind, own = "custom-diffusion", key_value_layers(backbone.denoiser)
-        plain = {name: world.tuner.wrapped[name].weight for name in own if name in world.tuner.wrapped}
-        adapter = read_custom_diffusion(said, tensors, plain)
+        own = {name: plain(world.tuner.wrapped[name].weight) for name in own if name in world.tuner.wrapped}
+        adapter = read_custom_diffusion(said, tensors, own)
     else:
         kind, adapter = "lora", _of_lora(backbone, said, tensors, told, wanted.denoiser_only, notes)
     if wanted.embedding:
