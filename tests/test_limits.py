@@ -91,7 +91,7 @@ def test_a_step_whose_rows_name_nobody_is_a_step(photos, method):
 def test_a_gated_adapter_leaves_prior_pairs_as_the_pretrained_model_draws_them(photos):
     """So the row l2dm has none of Eq. 4's: their gradient is zero."""
     learning = begin(photos, "l2dm", steps=2, mixes=0)
-    prior = [Rows("prior", 1.0, learning._latents[:, 0], ["a photo of a dog"] * 3)]
+    prior = [Rows("prior", 1.0, learning._buckets[0].latents[:, 0], ["a photo of a dog"] * 3)]
 
     def loss():
         return objective(learning.backbone, prior, torch.Generator().manual_seed(1), read=learning.texts)[0]
