@@ -148,3 +148,10 @@ def test_the_judges_network_sees_a_picture_alone():
     assert torch.allclose(net(x[1:])[0], cells[1:], atol=1e-5), (
         "a picture's verdict does not depend on its neighbours"
     )
+
+
+@pytest.mark.parametrize(("levels", "one"), [(8, True), (9, False)])
+def test_how_far_colours_may_differ_in_a_picture_of_one(levels, one):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[0, 0, 1] = levels
+    assert flat([Image.fromarray(pixels)]).tolist() == [one]

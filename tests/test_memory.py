@@ -184,3 +184,9 @@ def test_uniform_weights_stay_as_they_are():
     elastic = ElasticWeights(["<a>", "<b>"], pace=0.0)
     elastic.update(["<a>", "<b>"], torch.tensor([3.0, 1.0]))
     assert elastic.weights().tolist() == [1, 1]
+
+
+def test_elastic_weights_have_mean_1_also_where_one_is_held_up():
+    elastic = ElasticWeights(["<a>", "<b>"])
+    elastic.update(["<a>", "<b>"], torch.tensor([1.0, 0.0]))
+    assert elastic.weights().tolist() == pytest.approx([2 / 1.025, 0.05 / 1.025])

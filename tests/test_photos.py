@@ -234,3 +234,9 @@ def test_five_thousand_photos_are_refused_at_once(tmp_path):
     code += "; print({'PIL', 'numpy', 'torch'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(("size", "usable"), [((200, 31), 0), ((31, 200), 0), ((200, 32), 1)])
+def test_a_photos_short_side_decides_whether_it_is_too_small(tmp_path, size, usable):
+    Image.new("RGB", size, "red").save(tmp_path / "a.png")
+    assert len(check_photos(tmp_path).photos) == usable

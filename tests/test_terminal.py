@@ -192,3 +192,8 @@ def test_progress_is_told_line_by_line_where_there_is_no_terminal():
         for done in (1, 2, 3):
             progress.update(task, completed=done)
     assert log.getvalue().splitlines() == ["learning 1/3", "learning 2/3", "learning 3/3"]
+
+
+@pytest.mark.parametrize("mark", ["\u200e", "\u200f", "\u202e", "\u2066", "\ufeff"])
+def test_marks_that_turn_the_direction_of_writing_are_shown(mark):
+    assert terminal.plain(f"a{mark}b") == f"a\\u{ord(mark):04x}b"

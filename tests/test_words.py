@@ -82,3 +82,19 @@ def test_prompts(backbone):
         personal_tokens("<rex>", [])
     with pytest.raises(PromptError, match="at most 30"):
         check_length("dog " * 40, backbone)
+
+
+def test_an_article_goes_by_the_first_letter():
+    words = ("apple", "egg", "ice cream", "owl", "umbrella", "dog", "grapes", "glass", "octopus")
+    said = [
+        "an apple",
+        "an egg",
+        "an ice cream",
+        "an owl",
+        "an umbrella",
+        "a dog",
+        "grapes",
+        "a glass",
+        "an octopus",
+    ]
+    assert list(map(article, words)) == said
