@@ -103,7 +103,10 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     assert len(json.loads(run(*draw, "--attention-steps", "1")[1])["attention"]) == 2
     plain = json.loads(run(*draw, "--subjects", "cat")[1])
     assert "attention" not in plain and plain["subjects"] == ["cat"] and drawn["subjects"] == ["dog", "cat"]
-    assert plain["composition"].startswith("l2dm (its attend loss alone; found cat)") and plain["parts"] == []
+    assert (
+        plain["composition"].startswith("none (l2dm needs two things or more; found cat)")
+        and plain["parts"] == []
+    )
     assert "note: composition: none (oaa needs" in run(*draw[:-2], "oaa", "--subjects", "dog")[1]
     for steps, message in (
         ("2", "expected a step between 0 and 1"),

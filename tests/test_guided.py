@@ -179,3 +179,18 @@ def test_structure_reads_whole_noun_phrases(backbone):
     assert [words for words, *_ in found] == ["a black dog"] * 2
     assert [len(places) for _, places, _ in found] == [backbone.count_tokens("a black dog")] * 2
     assert not set(found[0][1]) & set(found[1][1])
+
+
+@pytest.mark.parametrize("prompt, expected", [
+    ("a red car and a blue <dash> car", ["a red car", "a blue <dash> car"]),
+    ("a photo of a small red car next to my <dash> car in the snow", ["a small red car", "my <dash> car"]),
+    ("two white dogs and the black cat", ["two white dogs", "the black cat"]),
+])  # fmt: skip
+def test_structure_reads_a_things_own_adjectives_with_it(backbone, prompt, expected):
+    """ "red" belongs to "a red car": it is encoded with it, and its place in the prompt gets what is read there."""
+    things = mentions(prompt, {"<dash>": "car"}, backbone, ("dog", "cat", "car"))
+    phrases = guided_file._phrases(backbone, prompt, things)
+    assert [words for words, *_ in phrases] == expected
+    for words, places, alone in phrases:
+        assert places == backbone.places(prompt, (prompt.index(words), prompt.index(words) + len(words)))
+        assert len(places) == len(alone) and alone[0] == backbone.start

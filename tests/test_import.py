@@ -88,6 +88,14 @@ def test_an_imported_concept_is_one_like_any_other(sd, tmp_path):
     assert {row["token"] for row in card(world.manifest)["concepts"]} == {"<rex>", "<tom>", "<max>", "<ada>"}
     together = drawn(world, "a <max> dog and a <ada> cat", composition="none")
     assert not np.array_equal(together, drawn(world, "a <max> dog and a cat", composition="none"))
+    halves = {"layout": "<max>: left, <ada>: right", "composition": "confined"}
+    apart = drawn(world, "a <max> dog and a <ada> cat", **halves)
+    mirrored = drawn(
+        world, "a <max> dog and a <ada> cat", **{**halves, "layout": "<max>: right, <ada>: left"}
+    )
+    assert not np.array_equal(apart, together) and not np.array_equal(apart, mirrored), (
+        "it has a part of its own"
+    )
     world.forget("<max>")
     with pytest.raises(PromptError, match="not in this world"):
         drawn(world, "a <max> dog")

@@ -11,7 +11,7 @@ from conftest import QUICK, describe
 from tiny import mini
 
 from l2dm import World
-from l2dm.bench import comparison, lifelong, multi
+from l2dm.bench import comparison, interactions, lifelong, multi
 from l2dm.bench.multi_summary import with_each
 from l2dm.bench.subjects import Subjects
 from l2dm.errors import SettingsError
@@ -76,6 +76,12 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
         multi.bench(plan, ["none"], [0], [world.path], tmp_path / "out", 0, 1)
     for s in Subjects.read(folder).concepts:
         world.learn(s.learn, token=s.token, noun=s.noun, **{**QUICK, "steps": 1, "prior_weight": 0.0})
+    prompts = [
+        {"kind": "on", "prompt": "<rex> dog on <tom> cat", "above": ["<rex>", "<tom>"]},
+        {"kind": "counts", "prompt": "two <max> dogs", "counts": {"<max>": 2}},
+    ]
+    (tmp_path / "interactions.json").write_text(json.dumps(prompts))
+    monkeypatch.setattr(interactions, "PROMPTS", tmp_path / "interactions.json")
     told, out = [], tmp_path / "out"
     monkeypatch.setattr(multi.run, "__defaults__", (told.append,))
     result = multi.bench(plan, ["none", "l2dm"], [0], [world.path], out, 0, 1)
@@ -98,6 +104,8 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
             set(found["one_concept"]) == {"identification", "image_alignment", "text_alignment"}
             and "three_concepts" not in found
         )
+        assert set(found["interactions"]) == {"success", "arranged"}
+        assert all(0 <= found["pasted"][kind]["mean"] <= 1 for kind in found["pasted"])
         assert set(found["verdicts"]["two_concepts"]) == {"present", "own_looks", "none_doubled", "no_leak"}
     assert [(run["composition"], run["seed"], run["two_concepts"]["pictures"]) for run in result["runs"]] == [
         ("none", 0, 2),
@@ -117,7 +125,7 @@ def test_two_rows_from_end_to_end(tmp_path, untrained, monkeypatch):
     assert len(head) == len(rows[0]) and rows[1][0] == "l2dm" and rows[1][3] == "-"
     page = write_page(result, samples, tmp_path / "page.html").read_text()
     assert (
-        page.count("data:image/png") == 2 * (2 * 2 + 2 * 1 + 1)
+        page.count("data:image/png") == 2 * (2 * 2 + 2 * 1 + 1 + 1)
         and "&lt;rex&gt; dog and &lt;tom&gt; cat" in page
     )
 

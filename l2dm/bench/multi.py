@@ -25,14 +25,16 @@ from ..errors import SettingsError
 from ..evaluation.flat import shown
 from ..evaluation.judge import Judge
 from ..evaluation.judges import SHIPPED, find_judge
-from ..evaluation.verdict import verdict
+from ..evaluation.pasted import pasted
+from ..evaluation.verdict import places, verdict
 from ..generation.picture import save_png
 from ..report import attention
 from ..spelling import today
 from ..world import store
 from ..world.world import World
 from .examiner import Examiner
-from .multi_summary import KINDS, TOGETHER, summary
+from .interactions import drawn_and_judged
+from .multi_summary import KINDS, TOGETHER, rates, summary
 from .pool import each
 from .runs import begun, tell
 from .subjects import Subject, Subjects
@@ -137,6 +139,8 @@ def run(
     concepts = learnt(world, examiner.subjects)
     if kind == "one_concept":
         found = _alone(examiner, world, concepts, seed)
+    elif kind == "interactions":
+        found = drawn_and_judged(examiner, world, [s.token for s in concepts], seed, path)
     elif kind == "time":
         found = _time(plan, world, examiner.subjects, concepts, ROWS[name], seed)
     else:
@@ -178,22 +182,23 @@ def _together(
                     samples[-1]["attention"] = f"{file.stem}-attention.png"
                     overlays = attention.sheet(images[0], pictures[0].attention)
                     save_png(overlays, file.with_name(samples[-1]["attention"]))
-    flags = [f for f in (verdicts[0] if verdicts else ()) if f not in ("prompt", "seed")]
     return {
-        "rates": {flag: round(float(np.mean([v[flag] for v in verdicts])), 4) for flag in flags}, "pictures": len(verdicts),
+        "rates": rates(verdicts), "pictures": len(verdicts),
         "text_alignment": round(float(np.mean(alignments)), 4) if alignments and None not in alignments else None,
         "samples": samples, "verdicts": verdicts,
     }  # fmt: skip
 
 
 def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
-    """A ``Verdict`` of each picture of the learnt concepts ``group``."""
+    """A ``Verdict`` of each picture of the learnt concepts ``group``, and whether it is ``pasted``, where that can be told."""
     judge = examiner.judge
     cells = judge.look(images)[0]
     side = int(cells.shape[1] ** 0.5)
     like = torch.einsum("bcw,pw->bpc", shown(cells, images), examiner.known).unflatten(-1, (side, side))
     named = [examiner.tokens.index(s.token) for s in group]
-    return [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
+    said = [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
+    seams = [pasted(image, places(row, named)) for image, row in zip(images, like)]
+    return [v if seam is None else {**v, "pasted": seam} for v, seam in zip(said, seams)]
 
 
 def judge_nouns(judge: Judge, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
@@ -244,7 +249,7 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
         own = [p for p in parts if p["composition"] == name]
         for seed in dict.fromkeys(p["seed"] for p in own):
             kinds = {
-                p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
+                p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "by_kind", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
                 for p in own if p["seed"] == seed
             }  # fmt: skip
             runs.append({"composition": name, "seed": seed, **kinds})
@@ -281,7 +286,7 @@ def bench(
 def samples(out: Path, names: list[str], seed: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Kind -> row -> the kept pictures of ``seed``: prompt, seed, paths of the picture and of where it looked. Same prompts in each row."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for kind, name in itertools.product(TOGETHER, names):
+    for kind, name in itertools.product((*TOGETHER, "interactions"), names):
         if (path := out / "parts" / f"{name}-{seed}-{kind}.json").exists():
             kept = json.loads(path.read_text(encoding="utf-8"))["samples"]
             files = [{**s, **{k: path.parent / s[k] for k in ("file", "attention") if k in s}} for s in kept]

@@ -13,7 +13,13 @@ from ..evaluation.verdict import Verdict
 
 #: kinds of prompts whose pictures get a verdict; the last is drawn by the pretrained base
 TOGETHER = ("two_concepts", "two_of_one_noun", "three_concepts", "two_plain_nouns")
-KINDS = (*TOGETHER, "one_concept", "time")
+KINDS = (*TOGETHER, "interactions", "one_concept", "time")
+
+
+def rates(verdicts: list[dict[str, Any]]) -> dict[str, float]:
+    """Flag -> its share among the verdicts that tell of it."""
+    flags = dict.fromkeys(flag for v in verdicts for flag, said in v.items() if isinstance(said, bool))
+    return {flag: round(float(np.mean([v[flag] for v in verdicts if flag in v])), 4) for flag in flags}
 
 
 def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -23,6 +29,17 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
     for kind in TOGETHER:
         if rows := of[kind]:
             found[kind] = spread([r["rates"]["success"] for r in rows])
+    if rows := of["interactions"]:
+        found["interactions"] = {
+            flag: spread([r["rates"][flag] for r in rows])
+            for flag in ("success", "arranged")
+            if flag in rows[0]["rates"]
+        }
+    seams = {
+        kind: [r["rates"]["pasted"] for r in of[kind] if "pasted" in r["rates"]] for kind in TOGETHER[:3]
+    }
+    if any(seams.values()):
+        found["pasted"] = {kind: spread(rates) for kind, rates in seams.items() if rates}
     if (rows := of["two_concepts"]) and rows[0]["text_alignment"] is not None:
         found["text_alignment"] = spread([r["text_alignment"] for r in rows])
     if rows := of["time"]:

@@ -53,6 +53,13 @@ def groups(cells: torch.Tensor, reach: int = 2) -> int:
     return count
 
 
+def places(like: torch.Tensor, named: list[int]) -> list[tuple[float, float]]:
+    """Where each of ``named`` is, the middle (x, y) in [0, 1] of its best cell, of cells' likeness ``like`` (known things, h, w)."""
+    height, width = like.shape[1:]
+    best = [divmod(int(like[p].argmax()), width) for p in named]
+    return [((x + 0.5) / width, (y + 0.5) / height) for y, x in best]
+
+
 def verdict(like: torch.Tensor, named: list[int], found: float, sure: float) -> Verdict:
     """Of one picture with cells' likeness ``like`` (known things, h, w); ``named``: which of them it is to hold, each once."""
     flat = like.flatten(1)

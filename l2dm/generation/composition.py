@@ -27,7 +27,7 @@ class Kind:
 #: Compositions by the name that settings use; the losses of those that move stand in ``guided.LOSSES``.
 KINDS = {
     "collage": Kind(2, places=True), "structure": Kind(1), "oaa": Kind(2, moves=True), "caa": Kind(1, moves=True, places=True),
-    "l2dm": Kind(1, moves=True, places=True), "attend-and-excite": Kind(1, moves=True),
+    "l2dm": Kind(2, moves=True, places=True), "attend-and-excite": Kind(1, moves=True),
     "self-cross": Kind(2, moves=True), "mudi": Kind(2, places=True), "confined": Kind(2, places=True),
 }  # fmt: skip
 
@@ -63,7 +63,7 @@ def resolve_composition(asked: str, mentions: list[Mention]) -> Composition:
     if asked in KINDS and count < (min(1, KINDS[asked].needs) if placed else KINDS[asked].needs):
         needs = "two things or more" if KINDS[asked].needs > 1 else "a thing"
         return Composition("none", f"{asked} needs {needs}; found {named}")
-    if asked in ("l2dm", "caa") and count == 1 and not placed:
+    if asked == "caa" and count == 1 and not placed:
         return Composition(asked, f"its attend loss alone; found {named}")
     return Composition(asked)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,18 @@ def sheet(image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: in
         for x, (label, shown) in enumerate(row):
             draw.text((x * width + 3, y * (height + LABEL) + 2), label, fill="black")
             out.paste(shown, (x * width, y * (height + LABEL) + LABEL))
+    return out
+
+
+def labelled(pictures: list[tuple[str, Image.Image]], columns: int = 5, side: int = 192) -> Image.Image:
+    """``pictures`` in rows, each under its words, which may take two lines."""
+    rows, high = -(-len(pictures) // columns), side + 2 * LABEL
+    out = Image.new("RGB", (columns * side, rows * high), "white")
+    draw = ImageDraw.Draw(out)
+    for i, (words, image) in enumerate(pictures):
+        x, y = i % columns * side, i // columns * high
+        draw.text((x + 3, y + 2), "\n".join(textwrap.wrap(words, 30)[:2]), fill="black")
+        out.paste(image.convert("RGB").resize((side, side), Image.BICUBIC), (x, y + 2 * LABEL))
     return out
 
 

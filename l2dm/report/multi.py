@@ -16,7 +16,7 @@ COLUMNS = {
 }  # fmt: skip
 KINDS = {
     "two_concepts": "Two concepts", "two_of_one_noun": "Two concepts of one noun", "three_concepts": "Three concepts",
-    "two_plain_nouns": "Two plain nouns, drawn by the base alone",
+    "two_plain_nouns": "Two plain nouns, drawn by the base alone", "interactions": "Sixty prompts of interaction, attributes and counts",
 }  # fmt: skip
 FLAGS = {
     "present": "all present",
@@ -24,6 +24,9 @@ FLAGS = {
     "none_doubled": "none doubled",
     "no_leak": "no leak",
 }
+
+
+ARRANGED = {"success": "success", "arranged": "above and below as asked"}
 
 
 def cell(found: dict[str, Any] | None, places: int = 3) -> str:
@@ -57,13 +60,26 @@ def write_page(result: dict[str, Any], samples: dict[str, Any], target: Path) ->
     page.heading("Success")
     page.table(*table(result["compositions"]))
     for kind, title in KINDS.items():
-        rows = [[name, *(cell(found["verdicts"][kind][flag]) for flag in FLAGS)] for name, found in result["compositions"].items()
-                if kind in found["verdicts"]]  # fmt: skip
+        rows = [[name, *(cell(found["verdicts"][kind][flag]) for flag in FLAGS), cell(found.get("pasted", {}).get(kind))]
+                for name, found in result["compositions"].items() if kind in found["verdicts"]]  # fmt: skip
+        if kind == "interactions":
+            rows = [
+                [name, *(cell(found[kind].get(flag)) for flag in ARRANGED)]
+                for name, found in result["compositions"].items()
+                if kind in found
+            ]
         if not rows and kind not in samples:
             continue
         page.heading(title)
         if rows:
-            page.table(["composition", *FLAGS.values()], rows)
+            page.table(
+                [
+                    "composition",
+                    *(ARRANGED if kind == "interactions" else FLAGS).values(),
+                    *([] if kind == "interactions" else ["pasted"]),
+                ],
+                rows,
+            )
         kept = samples.get(kind, {})
         for i, sample in enumerate(next(iter(kept.values()), [])):
             page.text(f"Picture {i + 1}, chosen at random: “{sample['prompt']}”, seed {sample['seed']}.")

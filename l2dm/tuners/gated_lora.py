@@ -7,7 +7,8 @@ Keys and values choose among what the denoiser can draw; a concept's own shapes 
 ``gated-kv`` a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero by construction.
 It is what creators do by hand with one LoRA file a subject, put in and taken out; here the prompt does it, picture by picture of a batch.
 
-Where the parts of a picture are told apart (``Conditioning.regions``), an adapter of these layers is on in its concept's part alone.
+Where the parts of a picture are told apart (``Conditioning.regions``), an adapter of these layers is on in its concept's part alone; all of
+them then act as one of all their ranks, as quick as one of so many.
 
 What is on for a prompt is on for its negative too. Else classifier-free guidance, which multiplies the difference of the two, would
 multiply the whole adapter, and not what the prompt says: pictures turn hard, and a grid shows on plain grounds.
@@ -47,7 +48,7 @@ class GatedLora(GatedKv):
         self._placed: dict[tuple[int, int], torch.Tensor] = {}
         self.always: list[str] = []
         self.together: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
-        self.most, self.joined = 0, False
+        self.most, self.joined, self.parted = 0, False, False
 
     def _stand_beside(self, name: str) -> None:
         part, _, inner = name.partition(".")
@@ -68,7 +69,7 @@ class GatedLora(GatedKv):
 
     def rest(self) -> None:
         super().rest()
-        self.always, self.joined = [], False
+        self.always, self.joined, self.parted = [], False, False
 
     def switch(self, reading: Conditioning) -> None:
         """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
@@ -95,6 +96,7 @@ class GatedLora(GatedKv):
             self.on = sorted(self.on + idle[: max(0, self.most - len(acting))])
             self.at_hand(name for _, name in self.on)
             self.whole = {i: self.whole.get(i, whole[:, i, None]) for i, _ in self.on}
+        self.parted = reading.regions is not None and len(self.on) > 1
         self.joined, self.together, self.pictures = training and len(self.on) > 1, {}, whole
 
     def placed(self, gate: torch.Tensor, pixels: int) -> torch.Tensor:
@@ -111,6 +113,12 @@ class GatedLora(GatedKv):
         self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         words, on = gates is not None, [(i, name) for i, name in self.on if self.has(name, layer)]
+        if self.parted and not words and on:
+            ranks = tuple((i, len(self.now[f"{name}/{layer}.down"])) for i, name in on)
+            if ranks not in self.together:
+                parts = [self.whole[i].expand(-1, rank, -1, -1) for i, rank in ranks]
+                self.together[ranks] = torch.cat(parts, 1)
+            return [(*self.side_by_side(layer, [name for _, name in on]), self.together[ranks])]
         if self.joined and on:
             ranks = tuple((i, len(self.now[f"{name}/{layer}.down"])) for i, name in on)
             if not words and ranks not in self.together:
