@@ -6,6 +6,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from conftest import paint
 from learning import NAMES, learn
 
 from l2dm.backbone import Conditioning
@@ -16,11 +17,15 @@ FIVE = {**NAMES, "<max>": "car", "<ivy>": "owl"}
 SEVERAL = ("confined", "l2dm", "collage", "mudi", "self-cross", "oaa")  # what needs two things at least
 
 
-@pytest.fixture
-def taught(photos, monkeypatch):
-    """The tiny base with five switched adapters that do something."""
-    monkeypatch.setattr("learning.NAMES", FIVE)
-    return learn(photos, "switched", *FIVE, steps=1).backbone
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """The tiny base with five switched adapters that do something; tests leave it as it is."""
+    photos = tmp_path_factory.mktemp("photos")
+    for i in range(2):
+        paint(i).save(photos / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("learning.NAMES", FIVE)
+        return learn(photos, "switched", *FIVE, steps=1, mixes=0).backbone
 
 
 def prompt_of(count: int) -> str:
@@ -51,8 +56,9 @@ def test_one_concept_is_drawn_as_without_composition_to_the_last_bit(taught, com
         assert np.array_equal(one, drawn(taught, prompt_of(1), **given | {"composition": "none"}))
 
 
-@pytest.mark.parametrize("count", [2, 3, 4, 5])
-@pytest.mark.parametrize("composition", ["confined", "l2dm", "collage", "mudi", "self-cross"])
+@pytest.mark.parametrize("composition, count", [
+    ("confined", 2), ("confined", 3), ("l2dm", 3), ("l2dm", 5), ("collage", 4), ("mudi", 3), ("self-cross", 4),
+])  # fmt: skip
 def test_each_picture_of_a_batch_is_its_own(taught, composition, count):
     prompt, given = prompt_of(count), {"composition": composition, "negative_prompt": "a road"}
     together = drawn(taught, prompt, **given)
@@ -79,17 +85,21 @@ def test_every_concept_has_a_part_and_no_two_the_same(taught, count):
     assert (idle == 1).all(), "concepts that are not named are confined nowhere, and are off"
 
 
-@pytest.mark.parametrize("name, config", [
-    ("DDIM", {"clip_sample": False}), ("DDPM", {"clip_sample": False}), ("EulerDiscrete", {}), ("EulerAncestralDiscrete", {}), ("HeunDiscrete", {}),
-    ("PNDM", {"skip_prk_steps": True}), ("UniPCMultistep", {}), ("DPMSolverMultistep", {"algorithm_type": "sde-dpmsolver++"}),
-    ("DPMSolverSinglestep", {}), ("KDPM2Discrete", {}),
+SAMPLERS = {
+    "DDIM": {"clip_sample": False}, "DDPM": {"clip_sample": False}, "EulerDiscrete": {}, "EulerAncestralDiscrete": {}, "HeunDiscrete": {},
+    "PNDM": {"skip_prk_steps": True}, "UniPCMultistep": {}, "DPMSolverMultistep": {"algorithm_type": "sde-dpmsolver++"},
+    "DPMSolverSinglestep": {}, "KDPM2Discrete": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, composition", [
+    *((name, "confined") for name in SAMPLERS), ("HeunDiscrete", "l2dm"), ("EulerAncestralDiscrete", "l2dm"), ("EulerDiscrete", "mudi"),
+    ("PNDM", "mudi"), ("DDPM", "collage"),
 ])  # fmt: skip
-@pytest.mark.parametrize("composition", ["confined", "l2dm", "mudi", "collage"])
-def test_every_sampler_composes(taught, name, config, composition):
-    kind = getattr(diffusers, f"{name}Scheduler")
-    taught.scheduler, prompt = kind.from_config(taught.scheduler.config, **config), prompt_of(2)
+def test_every_sampler_composes(taught, monkeypatch, name, composition):
+    kind, prompt = getattr(diffusers, f"{name}Scheduler"), prompt_of(2)
+    monkeypatch.setattr(taught, "scheduler", kind.from_config(taught.scheduler.config, **SAMPLERS[name]))
     given = {"composition": composition, "steps": 6, "n": 1}
     first = drawn(taught, prompt, **given)
-    assert np.array_equal(first, drawn(taught, prompt, **given))
+    assert np.array_equal(first, drawn(taught, prompt, **given)) and first.std() > 0
     assert not np.array_equal(first, drawn(taught, prompt, **given | {"composition": "none"}))
-    assert first.std() > 0

@@ -29,7 +29,8 @@ _BEYOND = re.compile(r"\s+in the (?:background|foreground|distance)\b", re.IGNOR
 _PICTURE_OF = re.compile(rf"(?:{words.PICTURES})\s+of\b", re.IGNORECASE)
 _MADE_OF = re.compile(rf"\s+of\s+(?:{_ADJECTIVE}){{0,2}}?[^\W\d_][\w'’-]*")
 _ENDS = re.compile(
-    rf"\s*(?:$|[^\w\s'’-])|\s+(?:(?:{words.STOP.pattern})\b|\w+(?:ing|ed|ly)\b)", re.IGNORECASE
+    rf"\s*(?:$|[^\w\s'’-])|\s+(?:(?:{words.STOP.pattern})\b|(?!(?:{words.COLOURS})\b)\w+(?:ing|ed|ly)\b)",
+    re.IGNORECASE,
 )
 _DANGLING = re.compile(rf"(?:\s+(?:\w+ing|after|up|{words.SETTING}|{words.DETERMINER}))+\s*$", re.IGNORECASE)
 
