@@ -35,7 +35,7 @@ PLAIN = "a photo of a dog and a duck in the snow"
 STEPS = 10  # of learning: how much an adapter has learnt changes no time
 ROWS_TIMED = (
     "confined",
-    "l2dm-confined",
+    "artists",
     "l2dm",
     "caa",
     "oaa",

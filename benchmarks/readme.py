@@ -206,7 +206,7 @@ def compared(found: dict) -> str:
         ("the same, over that loop's with two forwards", f"{found['memory_ratio_two_forwards']:.2f}"),
         ("operations a second in a step, over the machine's matrix product in the same precision", f"{found['matrix_rate_fraction']:.1%}"),
         ("the same, compiled", f"{found['matrix_rate_fraction_compiled']:.1%}"),
-        ("time of drawing two plain nouns guided by `l2dm` in half of the steps, over plain sampling", f"{found['guided_time_ratio_ours']:.2f}"),
+        ("time of drawing two plain nouns guided by `artists` in half of the steps, over plain sampling", f"{found['guided_time_ratio_ours']:.2f}"),
         ("the same work by diffusers' Attend-and-Excite pipeline", f"{found['guided_time_ratio_attend_and_excite']:.2f}"),
     ]  # fmt: skip
     return markdown(["against its peers, one run on 2 CPU cores", "ratio"], [list(row) for row in rows])

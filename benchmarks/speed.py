@@ -11,7 +11,7 @@ memory_ratio           peak memory of these processes (resident; on a GPU, alloc
                        ..._two_forwards: over that which takes two
 matrix_rate_fraction   operations of one of our steps, forward and backward, a second, over the best matrix product measured here in the
                        precision of our step; ..._of_fastest: over the best in any precision
-guided_time_ratio_...  time of guided over plain sampling, of our guidance "l2dm" and of diffusers' Attend-and-Excite pipeline
+guided_time_ratio_...  time of guided over plain sampling, of our guidance "artists" and of diffusers' Attend-and-Excite pipeline
 
 With --script the published script (examples/custom_diffusion/train_custom_diffusion.py of diffusers, fetched by whoever runs this; it
 asks for its own requirements) takes the plain loop's place in the first two. Its time a step is that of a longer run less that of a
@@ -252,9 +252,11 @@ def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
             max_iter_to_alter=chosen.steps // 2, attn_res=(side, side), generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
 
-    by_us = {name: GenerateSettings.of(chosen.as_dict(), {"composition": name}) for name in ("none", "l2dm")}
+    by_us = {
+        name: GenerateSettings.of(chosen.as_dict(), {"composition": name}) for name in ("none", "artists")
+    }
     found = rounds_of(
-        {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["l2dm"], mentions=things)),
+        {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["artists"], mentions=things)),
          "attend and excite": timed(excite)}, rounds,
     )  # fmt: skip
     details = {

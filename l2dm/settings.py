@@ -17,6 +17,7 @@ COMPOSITIONS = [
     "caa",
     "oaa",
     "l2dm",
+    "artists",
     "attend-and-excite",
     "self-cross",
     "structure",
@@ -228,13 +229,13 @@ class GenerateSettings(Checked):
     )
     confine: bool = setting(
         False,
-        text="of what moves latents, and of a collage's second half: each thing acts in its own part of the picture alone",
+        text="of what moves latents, and of a collage's second half: each thing acts in its own part of the picture alone; of l2dm and confined always",
     )
     guidance_step: float = setting(
         10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps"
     )
     guidance_until: float = setting(0.4, 0.0, 1.0, text="share of the steps that are guided, from the first")
-    guidance_every: int = setting(1, 1, 1000, text="every how many of these steps is guided")
+    guidance_every: int = setting(2, 1, 1000, text="every how many of these steps is guided")
     guidance_repeats: int = setting(1, 1, 100, text="moves before each guided step")
     guidance_refinements: int = setting(
         20, 0, 1000, text="most moves that attend-and-excite makes at steps 0, 1/5, 2/5 for a neglected thing"

@@ -143,8 +143,11 @@ def test_provenance_tells_of_what_was_confined(taught):
         composition = resolve_composition(settings.composition, things)
         return provenance(backbone, BOTH, things, composition, settings)["composition"]
 
-    assert "; confined" in told(composition="l2dm") and "confined" not in told(
-        composition="l2dm", confine=False
+    assert "; confined" in told(composition="artists") and "confined" not in told(
+        composition="artists", confine=False
+    )
+    assert "; confined" in told(composition="l2dm", confine=False), (
+        "it is the artists and confinement together"
     )
     for guidance in ("confined", "l2dm"):
         assert "one step, so nothing is confined" in told(composition=guidance, steps=1)
@@ -153,7 +156,7 @@ def test_provenance_tells_of_what_was_confined(taught):
 
 def test_parts_are_found_also_where_no_step_is_guided(taught):
     def drawn(**changes) -> np.ndarray:
-        settings = GenerateSettings(steps=4, n=1, composition="l2dm", guidance_until=0.0, **changes)
+        settings = GenerateSettings(steps=4, n=1, composition="artists", guidance_until=0.0, **changes)
         things = mentions(BOTH, {"<rex>": "dog", "<tom>": "cat"}, taught.backbone)
         return np.stack(draw(taught.backbone, BOTH, settings, mentions=things))
 

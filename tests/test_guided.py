@@ -168,7 +168,7 @@ def _attend(layer, hidden, context, values):
 def test_guidance_says_what_it_cannot_do():
     with pytest.raises(
         SettingsError,
-        match="expected one of none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage, auto",
+        match="expected one of none, caa, oaa, l2dm, artists, attend-and-excite, self-cross, structure, mudi, confined, collage, auto",
     ):
         GenerateSettings(composition="cca")
 

@@ -190,7 +190,7 @@ def test_a_world_draws_by_a_layout_and_says_so(tmp_path, photos):
     assert json.loads(picture.provenance["subjects"]) == ["<rex> dog", "<tom> cat"]
     for guidance in ("none", "structure", "attend-and-excite", "oaa"):
         with pytest.raises(
-            SettingsError, match="places nothing; choose one of collage, caa, l2dm, mudi, confined"
+            SettingsError, match="places nothing; choose one of collage, caa, l2dm, artists, mudi, confined"
         ):
             world.generate(BOTH, **common, composition=guidance, layout=HALVES)
     (picture,) = world.generate(BOTH, **common, composition="oaa", confine=True, layout=HALVES)

@@ -41,7 +41,7 @@ from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.
 ROWS: dict[str, dict[str, Any]] = {
-    **{name: {"composition": name} for name in ("none", "collage", "l2dm", "caa", "oaa")},
+    **{name: {"composition": name} for name in ("none", "collage", "l2dm", "artists", "caa", "oaa")},
     "unmix": {"composition": "caa", "attend_weight": 0.0},
     "attend": {"composition": "caa", "unmix_weight": 0.0},
     "attend-and-excite": {
@@ -50,7 +50,8 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "self-cross": {"composition": "self-cross", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1, "composition_loss_threshold": 0.0},
     "structure": {"composition": "structure"}, "mudi": {"composition": "mudi"}, "collage-confined": {"composition": "collage", "confine": True},
-    "confined": {"composition": "confined"}, "l2dm-confined": {"composition": "l2dm", "confine": True},
+    "confined": {"composition": "confined"},
+    "caa-confined": {"composition": "caa", "confine": True}, "oaa-confined": {"composition": "oaa", "confine": True},
 }  # fmt: skip
 
 SAMPLES = 3  # pictures of a part that are kept for the page

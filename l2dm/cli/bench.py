@@ -157,7 +157,7 @@ def multi(
         Path,
         typer.Option("--out", help="Folder of the parts and results; finished parts in it are not repeated."),
     ],
-    compositions: Compositions = "none,collage,l2dm,caa,oaa,attend-and-excite,structure",
+    compositions: Compositions = "none,collage,l2dm,artists,caa,oaa,attend-and-excite,structure",
     kinds: PromptKinds = "all",
     seeds: Annotated[str, typer.Option(help="Whole numbers with commas.")] = "0,1,2",
     triples: Annotated[

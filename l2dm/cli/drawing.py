@@ -35,7 +35,7 @@ Composition = Annotated[
     typer.Option(
         "--composition",
         "--guidance",
-        help="For several concepts: none, caa, oaa, l2dm, attend-and-excite, self-cross, structure, mudi, confined, collage or auto.",
+        help="For several concepts: none, caa, oaa, l2dm, artists, attend-and-excite, self-cross, structure, mudi, confined, collage or auto.",
     ),
 ]
 Subjects = Annotated[

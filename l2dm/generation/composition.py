@@ -17,18 +17,19 @@ from .mentions import Mention, single_subject_prompts
 @dataclass(frozen=True)
 class Kind:
     """Of a composition: how many things it ``needs`` to act at all; whether it ``moves`` latents between steps; whether it ``places``
-    things, so that a layout tells it where."""
+    things, so that a layout tells it where; whether it ``confines`` each to its place, whatever the setting of that name."""
 
     needs: int
     moves: bool = False
     places: bool = False
+    confines: bool = False
 
 
 #: Compositions by the name that settings use; the losses of those that move stand in ``guided.LOSSES``.
 KINDS = {
     "collage": Kind(2, places=True), "structure": Kind(1), "oaa": Kind(2, moves=True), "caa": Kind(1, moves=True, places=True),
-    "l2dm": Kind(2, moves=True, places=True), "attend-and-excite": Kind(1, moves=True),
-    "self-cross": Kind(2, moves=True), "mudi": Kind(2, places=True), "confined": Kind(2, places=True),
+    "l2dm": Kind(2, moves=True, places=True, confines=True), "artists": Kind(2, moves=True, places=True), "attend-and-excite": Kind(1, moves=True),
+    "self-cross": Kind(2, moves=True), "mudi": Kind(2, places=True), "confined": Kind(2, places=True, confines=True),
 }  # fmt: skip
 
 
@@ -84,8 +85,9 @@ def check_layout(composition: Composition, mentions: list[Mention], settings: Ge
 def confines(composition: str, mentions: list[Mention], settings: GenerateSettings) -> bool:
     """Whether each of ``mentions`` is held to its part of the picture."""
     several = len(mentions) > 1 or any(mention.box for mention in mentions)
-    able = composition in KINDS and (KINDS[composition].moves or composition == "collage")
-    return composition == "confined" or (able and settings.confine and several)
+    if (kind := KINDS.get(composition)) is None or not several:
+        return False
+    return kind.confines or (settings.confine and (kind.moves or composition == "collage"))
 
 
 def provenance(

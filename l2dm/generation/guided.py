@@ -61,7 +61,7 @@ class Guide:
 
     @property
     def wants_regions(self) -> bool:
-        return self.settings.composition in ("caa", "l2dm") and len(self.mentions) > 1
+        return self.settings.composition in ("caa", "artists", "l2dm") and len(self.mentions) > 1
 
     def guided_steps(self, scheduler) -> dict[int, int]:
         """Index into the sampler's timesteps -> step, of the steps that are guided."""
@@ -187,7 +187,7 @@ def _concept_artist(guide: Guide, maps: torch.Tensor, rows: torch.Tensor) -> tor
 
 #: Composition that moves latents -> its loss (B,) of (guide, probabilities (B, tokens, h, w), pictures (B,)), which the moves descend.
 LOSSES: dict[str, Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "attend-and-excite": _neglect, "self-cross": _self_cross, "caa": _artists(True, False), "oaa": _artists(False, True), "l2dm": _artists(True, True),
+    "attend-and-excite": _neglect, "self-cross": _self_cross, "caa": _artists(True, False), "oaa": _artists(False, True), "artists": _artists(True, True), "l2dm": _artists(True, True),
 }  # fmt: skip
 
 

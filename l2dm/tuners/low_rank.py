@@ -75,11 +75,11 @@ class _Added(torch.nn.Module):
             return gate.mean((2, 3))
         if hidden.dim() == 4:
             return self.tuner.placed(gate, hidden.shape[2] * hidden.shape[3])
+        if self.rows == ("picture",):
+            return self.tuner.placed(gate, hidden.shape[1]).flatten(2).mT
         whole, count = gate.amax((2, 3))[:, None], gate.shape[2] * gate.shape[3]
         if self.rows == ("text",):
             return whole
-        if self.rows == ("picture",):
-            return self.tuner.placed(gate, hidden.shape[1]).flatten(2).mT
         placed, rest = gate.flatten(2).mT, whole.expand(-1, hidden.shape[1] - count, -1)
         return torch.cat([placed if part == "picture" else rest for part in self.rows], 1)
 
