@@ -178,3 +178,15 @@ def test_each_step_shows_the_part_that_a_thing_is_held_to(taught, guidance):
         assert guidance == "collage" or all(shot.region is None for shot in first), "not chosen yet"
         rex, tom = (shot.region for shot in last)
         assert rex.dtype == bool and rex.any() and tom.any() and (rex ^ tom).all()
+
+
+def test_artists_look_at_the_attention_of_the_base_itself(taught):
+    """Their moves are made with adapters off; the sampling's own forwards with them on."""
+    backbone, on, moved = taught.backbone, [], []
+    hook = backbone.denoiser.register_forward_hook(
+        lambda *_: (moved if torch.is_grad_enabled() else on).append(len(taught.tuner.on))
+    )
+    settings = GenerateSettings(steps=4, n=1, guidance="l2dm", guidance_until=1.0, guidance_scale=3.0)
+    draw(backbone, BOTH, settings, mentions=mentions(BOTH, {"<rex>": "dog", "<tom>": "cat"}, backbone))
+    hook.remove()
+    assert set(on) == {2} and set(moved) == {0} and len(moved) == 1, "later moves end before the last layer"

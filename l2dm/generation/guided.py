@@ -191,6 +191,11 @@ LOSSES: dict[str, Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]] =
 }  # fmt: skip
 
 
+#: Compositions whose moves look at the attention of the base itself, adapters that act by whole pictures being off, which takes less time: where
+#: a thing belongs is for its words to say, and how it looks there for its adapters.
+OURS = ("caa", "oaa", "artists", "l2dm")
+
+
 @contextmanager
 def guided(
     pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
@@ -215,6 +220,8 @@ def guided(
         with confined(pipe, backbone, mentions, latent_size, {}) as changes:
             yield changes
         return
+    if kind in OURS and context.named is not None:
+        context = replace(context, named=torch.zeros_like(context.named))
     guide = Guide(
         backbone,
         mentions,
