@@ -1,6 +1,6 @@
 """What each composition costs over plain drawing, on the shipped base: results/composition-time.json
 
-python -m benchmarks.composition_time --work FOLDER [--pairs 9] [--rows confined,l2dm]      (the world of two concepts is kept in FOLDER)
+python -m benchmarks.composition_time --work FOLDER [--pairs 7] [--rows confined,l2dm]      (the world of two concepts is kept in FOLDER)
 
 Paired runs, plain and composed in turn, at the base's default settings and batch, in one thread: the median of their ratios, in seconds of the
 processor, which others on the machine do not change as they change the clock's. Beside it diffusers' own Attend-and-Excite over its own plain pipeline,
@@ -124,7 +124,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--rows", default=",".join((*ROWS_TIMED, "diffusers")))
     options = parser.parse_args()
     torch.set_num_threads(1)
