@@ -58,7 +58,7 @@ def smoke(world: World) -> dict[str, dict]:
         )
         return np.stack([np.asarray(p.image) for p in pictures]), pictures[0].provenance["composition"]
 
-    plain, found = drawn(guidance="none")[0], {}
+    plain, found = drawn(composition="none")[0], {}
     for name, row in ROWS.items():
         try:
             (first, said), (again, _) = drawn(**row), drawn(**row)

@@ -28,7 +28,7 @@ from l2dm.settings import GenerateSettings
 from l2dm.world import store
 
 PLACE = ROOT / "results" / "plain-pairs.json"
-ORACLE = {"guidance": "confined", "layout": "by hand: left and right half"}
+ORACLE = {"composition": "confined", "layout": "by hand: left and right half"}
 
 
 def measure(

@@ -111,7 +111,7 @@ def test_guidance_of_size_zero_is_plain_sampling_bit_for_bit(backbone):
     backbone = dataclasses.replace(backbone, scheduler=deterministic(backbone.scheduler)[0])
     plain = GenerateSettings(n=2, steps=3, seed=5)
     things = mentions("a dog and a cat", {}, backbone, ("dog", "cat"))
-    still = GenerateSettings(n=2, steps=3, seed=5, composition="l2dm", guidance_step=0.0)
+    still = GenerateSettings(n=2, steps=3, seed=5, composition="artists", guidance_step=0.0)
     for a, b in zip(
         draw(backbone, "a dog and a cat", plain), draw(backbone, "a dog and a cat", still, mentions=things)
     ):

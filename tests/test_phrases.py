@@ -209,8 +209,8 @@ def test_pictures_tell_what_was_found_and_done(world):
         (picture,) = world.generate("a cat", n=1, steps=1, composition="oaa")
     assert picture.provenance["guidance"] == "none" and "found cat" in picture.provenance["notes"]
     (picture,) = world.generate(
-        r"a cat \(old\) in a car", n=1, steps=1, composition="l2dm", subjects="cat, car"
+        r"a cat \(old\) in a car", n=1, steps=1, composition="artists", subjects="cat, car"
     )
     assert picture.prompt == r"a cat \(old\) in a car" == picture.provenance["prompt"]
     assert json.loads(picture.provenance["subjects"]) == ["cat", "car"]
-    assert picture.provenance["composition"] == "l2dm; sampler: dpmsolver++ in place of sde-dpmsolver++"
+    assert picture.provenance["composition"] == "artists; sampler: dpmsolver++ in place of sde-dpmsolver++"
