@@ -38,12 +38,12 @@ def world_of(name: str, work: Path) -> World:
                 "steps": 2,
                 "batch": 1,
                 "mixes": 2,
-                "candidates": 1,
-                "budget": 1,
+                "memory_candidates": 1,
+                "memory_budget": 1,
                 "rank": 2,
                 "precision": "float32",
                 "prior_steps": 2,
-                "previews": 0,
+                "report_pictures": 0,
             }
             world.learn(subject.learn, token=subject.token, noun=subject.noun, **few)
     return world

@@ -53,7 +53,12 @@ def world_of(place: Path) -> World:
     for subject in Subjects.read("shipped").concepts:
         if subject.token in CONCEPTS and subject.token not in world.concepts:
             world.learn(
-                subject.learn, token=subject.token, noun=subject.noun, steps=STEPS, previews=0, threads=1
+                subject.learn,
+                token=subject.token,
+                noun=subject.noun,
+                steps=STEPS,
+                report_pictures=0,
+                threads=1,
             )
     return world
 

@@ -25,7 +25,7 @@ def taught(tmp_path_factory):
         paint(i).save(photos / f"{i}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("learning.NAMES", FIVE)
-        return learn(photos, "switched", *FIVE, steps=1, mixes=0).backbone
+        return learn(photos, "gated-lora", *FIVE, steps=1, mixes=0).backbone
 
 
 def prompt_of(count: int) -> str:

@@ -186,7 +186,7 @@ def test_artists_look_at_the_attention_of_the_base_itself(taught):
     hook = backbone.denoiser.register_forward_hook(
         lambda *_: (moved if torch.is_grad_enabled() else on).append(len(taught.tuner.on))
     )
-    settings = GenerateSettings(steps=4, n=1, guidance="l2dm", guidance_until=1.0, guidance_scale=3.0)
+    settings = GenerateSettings(steps=4, n=1, composition="l2dm", guidance_until=1.0, guidance_scale=3.0)
     draw(backbone, BOTH, settings, mentions=mentions(BOTH, {"<rex>": "dog", "<tom>": "cat"}, backbone))
     hook.remove()
     assert set(on) == {2} and set(moved) == {0} and len(moved) == 1, "later moves end before the last layer"

@@ -109,7 +109,7 @@ def labelled(pictures: list[tuple[str, Image.Image]], columns: int = 5, side: in
     for i, (words, image) in enumerate(pictures):
         x, y = i % columns * side, i // columns * high
         draw.text((x + 3, y + 2), "\n".join(textwrap.wrap(words, 30)[:2]), fill="black")
-        out.paste(image.convert("RGB").resize((side, side), Image.BICUBIC), (x, y + 2 * LABEL))
+        out.paste(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), (x, y + 2 * LABEL))
     return out
 
 
