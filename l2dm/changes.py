@@ -46,6 +46,11 @@ class LearnChanges(TypedDict, total=False):
     compile: bool | None
     threads: int | None
     checkpoint_every: int | None
+    sample_every: int | None
+    sample_prompt: str | None
+    keep_every: int | None
+    tracker: str | None
+    tracker_folder: str | None
     report_pictures: int | None
     report_concepts: int | None
     keep_if_forgetting_below: float | None

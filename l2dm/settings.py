@@ -28,6 +28,9 @@ COMPOSITIONS = [
 ]
 GUIDANCES = COMPOSITIONS  # as it was called, until 0.3.0
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+TRACKERS = ("none", "tensorboard", "wandb")
+#: Settings that say how a lesson is watched, not what is learnt.
+WATCHING = ("sample_every", "sample_prompt", "keep_every", "tracker", "tracker_folder")
 #: What ``masks`` may be beside a folder.
 OWN_MASKS = ("beside", "alpha")
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -161,6 +164,19 @@ class LearnSettings(Checked):
         text="of the processor; 0: OMP_NUM_THREADS, or as many as are free, fewer when others come",
     )
     checkpoint_every: int = setting(25, 1, 100_000, text="steps between checkpoints")
+    sample_every: int = setting(
+        0, 0, 100_000, text="steps between sample pictures, kept in the world; 0: none"
+    )
+    sample_prompt: str = setting(
+        "", text="what samples show; several are parted by |; empty: the concept alone"
+    )
+    keep_every: int = setting(
+        0, 0, 100_000, text="steps between weights that are kept to choose from with l2dm pick; 0: none"
+    )
+    tracker: str = setting(
+        "none", choices=TRACKERS, text="who is told losses and samples too, by accelerate's trackers"
+    )
+    tracker_folder: str = setting("runs", text="where the tracker writes; the world does not know of it")
     report_pictures: int = setting(
         4, 0, 64, text="pictures of each examined concept and noun for the report; 0: no report"
     )
@@ -175,7 +191,11 @@ class LearnSettings(Checked):
         """As it is kept with what was learnt: of a folder of the user's, that there was one."""
         given = {"masks": self.masks, "class_pictures": self.class_pictures}
         folders = {name: "folder" for name, place in given.items() if place not in ("", *OWN_MASKS)}
-        return {**self.as_dict(), **folders}
+        watched = {
+            "sample_prompt": "",
+            "tracker_folder": "",
+        }  # may name other concepts, or a place of the user's
+        return {**self.as_dict(), **folders, **watched}
 
 
 @reading_earlier_names

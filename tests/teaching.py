@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from conftest import QUICK
 
 from l2dm.world.weights import read_weights
@@ -21,3 +22,8 @@ def weights(world):
 def pixels(world, **changes):
     options = {"n": 1, "steps": 2, **changes}
     return np.asarray(world.generate(PROMPT, **options)[0].image)
+
+
+def slow(*methods):
+    """Parameters of a test that are for the slow tier."""
+    return [pytest.param(method, marks=pytest.mark.slow) for method in methods]

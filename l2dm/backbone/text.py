@@ -112,6 +112,10 @@ class Text:
             reader.tokens.ids[token] = ids
         return self.tokens.add(token, self.tokens.ids[token], vector)
 
+    def vector_of(self, token: str) -> torch.nn.Parameter:
+        """The parameter that ``add_token`` returned."""
+        return self.tokens.vectors[self.tokens.places([token])[0]]
+
     def word_vector(self, words: str) -> torch.Tensor:
         """Mean embedding of ``words`` in every encoder, one after another: where a new token starts."""
         return torch.cat([reader.mean_vector(words) for reader in self.readers])

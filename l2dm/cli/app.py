@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from .bench import bench_app
-from .changing import branch, forget, rename, repair, undo
+from .changing import branch, forget, pick, rename, repair, undo
 from .drawing import generate
 from .founding import init, relocate
 from .learning import learn, report
@@ -31,6 +31,7 @@ VERBS = (
     init,
     learn,
     report,
+    pick,
     generate,
     settings,
     show,

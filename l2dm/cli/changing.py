@@ -103,6 +103,34 @@ def branch(
     )
 
 
+def pick(
+    world: WorldPath,
+    token: Annotated[str, typer.Argument(help="The concept's token, such as '<rex>'.")],
+    step: Annotated[
+        int | None, typer.Option(help="Whose weights to take; left out: list those that there are.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose among the steps whose weights a lesson kept (keep_every): what a concept is from now on, as a new version."""
+    from ..world.kept_steps import kept_steps
+    from ..world.manifest import Manifest
+
+    if step is None:
+        steps = sorted(kept_steps(world, Manifest.read(world, whole=False), token))
+        have = f"{world}: weights of {token} after steps {', '.join(map(str, steps))}; take one with --step"
+        none = f"{world}: no weights of {token} are kept; a lesson keeps them with --keep-every"
+        answer(as_json, {"world": str(world), "token": token, "steps": steps}, have if steps else none)
+        return
+    from ..world.world import World
+
+    version = World.open(world).pick(token, step)
+    answer(
+        as_json,
+        {"world": str(world), "token": token, "step": step, "version": version.version},
+        f"{world}: {token} is as after step {step} (version {version.version})",
+    )
+
+
 def undo(world: WorldPath, as_json: AsJson = False) -> None:
     """Take the last change back: a concept learnt, or one forgotten."""
     from ..world.repository import Repository

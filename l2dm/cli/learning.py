@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from ..errors import SettingsError, os_errors
 from ..processes import Processes
+from ..settings import LearnSettings
 from .shared import (
     AsJson,
     Device,
@@ -22,6 +23,10 @@ from .shared import (
     settings_from,
 )
 from .terminal import notes, table
+
+if TYPE_CHECKING:
+    from ..world.manifest import Manifest
+    from ..world.version import Version
 
 PhotoFolder = Annotated[
     Path, typer.Argument(metavar="PHOTOS", help="Folder of 1 to 30 photos of one thing (3 to 5 are best).")
@@ -45,6 +50,23 @@ Buckets = Annotated[
     bool | None,
     typer.Option("--buckets", help="Learn each photo in its own aspect ratio, not its centre square."),
 ]
+Noun = Annotated[
+    str | None, typer.Option(help="Its class noun, such as dog or 'duck toy'; not needed with --more.")
+]
+More = Annotated[
+    bool,
+    typer.Option("--more", help="So many more steps for a concept that is learnt already, as a new version."),
+]
+SampleEvery = Annotated[
+    int | None, typer.Option(help="Steps between sample pictures, kept in the world's version.")
+]
+SamplePrompt = Annotated[str | None, typer.Option(help="What samples show; several are parted by |.")]
+KeepEvery = Annotated[
+    int | None, typer.Option(help="Steps between weights that are kept to choose from with pick.")
+]
+TrackerName = Annotated[
+    str | None, typer.Option("--tracker", help="tensorboard or wandb: losses and samples go there too.")
+]
 KeepIf = Annotated[
     float | None,
     typer.Option(help="Take the concept back if an earlier one loses more points of likeness than this."),
@@ -57,13 +79,18 @@ def learn(
     world: WorldPath,
     photos: PhotoFolder,
     token: Annotated[str, typer.Option(help="The new word that will call it, such as '<rex>'.")],
-    noun: Annotated[str, typer.Option(help="Its class noun, such as dog or 'duck toy'.")],
+    noun: Noun = None,
+    more: More = False,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     method: MethodName = None,
     vectors: Annotated[int | None, typer.Option(help="Of the token; several hold more.")] = None,
     masks: Masks = None,
     class_pictures: ClassPictures = None,
     buckets: Buckets = None,
+    sample_every: SampleEvery = None,
+    sample_prompt: SamplePrompt = None,
+    keep_every: KeepEvery = None,
+    tracker: TrackerName = None,
     seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
     keep_if_forgetting_below: KeepIf = None,
     threads: ThreadCount = None,
@@ -80,7 +107,8 @@ def learn(
     processes = Processes.together()
     opened = World.open(world)
     options = dict(steps=steps, method=method, vectors=vectors, masks=masks, class_pictures=class_pictures, buckets=buckets, seed=seed, threads=threads,
-                   precision=precision, device=device, keep_if_forgetting_below=keep_if_forgetting_below)  # fmt: skip
+                   precision=precision, device=device, keep_if_forgetting_below=keep_if_forgetting_below, sample_every=sample_every,
+                   sample_prompt=sample_prompt, keep_every=keep_every, tracker=tracker)  # fmt: skip
     chosen = settings_from(opened, "learn", settings, options)
     with bar(as_json or not processes.is_main) as move, notes():
 
@@ -91,25 +119,31 @@ def learn(
         version = opened.learn(
             photos,
             token=token,
-            noun=noun,
+            noun=noun or "",
+            more=more,
             settings=chosen,
             skip_bad=skip_bad,
             discard=discard,
             on_progress=show_progress,
             processes=processes,
         )
-    if not processes.is_main:
-        return
+    if processes.is_main:
+        _say_learnt(world, opened.manifest, version, chosen, more, as_json)
+
+
+def _say_learnt(
+    world: Path, manifest: Manifest, version: Version, chosen: LearnSettings, more: bool, as_json: bool
+) -> None:
     from ..report.card import card
 
-    report = card(opened.manifest)
+    report, token = card(manifest), version.token
     answer(
         as_json,
         {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
          "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads,
          "adopted": version.adopted, "report": report},
         *([f"{token} was in the base already: learning began with its {version.adopted} vector(s)"] if version.adopted else []),
-        f"{world}: learnt {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
+        f"{world}: {'went on with' if more else 'learnt'} {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
         *_report_tables(report),
         *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),
     )  # fmt: skip
@@ -141,7 +175,7 @@ def report(
 ) -> None:
     """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
     from ..report.card import card, write_page
-    from ..world.manifest import Manifest, steadily
+    from ..world.manifest import steadily
     from ..world.store import check_outside
 
     check_outside(world, html, "--html")

@@ -60,11 +60,11 @@ class Learning:
     """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what ``past`` holds.
 
     Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a checkpoint. Several ``processes`` work out
-    a part of each step's rows each, and take the same steps.
+    a part of each step's rows each, and take the same steps. ``more``: the tuner has learnt the concept already.
     """
 
     def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept, past: Past,
-                 settings: LearnSettings, processes: Processes | None = None):  # fmt: skip
+                 settings: LearnSettings, processes: Processes | None = None, more: bool = False):  # fmt: skip
         self.backbone, self.tuner, self.concept, self.past, self.settings = (
             backbone,
             tuner,
@@ -80,7 +80,7 @@ class Learning:
             elastic = ElasticWeights(list(past.prompts), pace=0.05 if elastic else 0.0)
             weights = settings.distil_weight, settings.attention_weight
             self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, *weights)
-        tuner.begin(concept, settings)
+        (tuner.resume if more else tuner.begin)(concept, settings)
         self.penalty = None
         if self.method.penalty != "nothing":
             weight = settings.penalty_weight * self.method.penalty_weight

@@ -6,7 +6,7 @@ feature one picture (as latents) that the model drew itself, renewed before ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +24,11 @@ class LongTerm:
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     prompts: dict[str, list[str]] = field(default_factory=dict)
 
+    def of(self, tokens: Collection[str]) -> LongTerm:
+        """What of it is of ``tokens``, in their order."""
+        features = {t: self.features[t] for t in tokens if t in self.features}
+        return LongTerm(features, {t: self.prompts[t] for t in tokens if t in self.prompts})
+
 
 @dataclass
 class ShortTerm:
@@ -32,6 +37,12 @@ class ShortTerm:
     latents: dict[str, torch.Tensor] = field(default_factory=dict)
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     drawn_in: dict[str, int] = field(default_factory=dict)
+
+    def of(self, tokens: Collection[str]) -> ShortTerm:
+        """What of it is of ``tokens``."""
+        latents = {t: of for t, of in self.latents.items() if t in tokens}
+        features = {t: of for t, of in self.features.items() if t in tokens}
+        return ShortTerm(latents, features, {t: turn for t, turn in self.drawn_in.items() if t in tokens})
 
 
 def _affordable(

@@ -43,6 +43,10 @@ class Aggregated(ByPrompt):
         super().begin(concept, settings)
         self.learning = concept
 
+    def resume(self, concept: Concept, settings: LearnSettings) -> None:
+        super().resume(concept, settings)
+        self.learning = concept
+
     @torch.no_grad()
     def finish(self) -> None:
         ids = self.backbone.tokenize([self.learning.name])

@@ -97,6 +97,12 @@ class ByPrompt(LowRank):
         self.now = {**self.now, **self.nouns(concept)}
         self.train(self.fresh(concept.token, settings))
 
+    def resume(self, concept: Concept, settings: LearnSettings) -> None:
+        self.at_hand([concept.token])
+        mine = f"{concept.token}/"
+        own = {name: t for name, t in self.now.items() if name.startswith(mine)}
+        self.train({name: t.float() for name, t in own.items() if name.endswith((".down", ".up"))})
+
     def nouns(self, concept: Concept) -> dict[str, torch.Tensor]:
         """``<token>/noun`` of ``concept``, whose token the backbone knows."""
         return {

@@ -67,6 +67,10 @@ class GatedLora(GatedKv):
         super().begin(concept, settings)
         self.most = 1 + settings.mixes // 2  # the new concept, and an earlier one in every other mix
 
+    def resume(self, concept: Concept, settings: LearnSettings) -> None:
+        super().resume(concept, settings)
+        self.most = 1 + settings.mixes // 2
+
     def rest(self) -> None:
         super().rest()
         self.always, self.joined, self.parted = [], False, False

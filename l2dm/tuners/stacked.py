@@ -25,3 +25,7 @@ class Stacked(LowRank):
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train(self.fresh(f"{len(self.adapters) + 1:04d}", settings))
+
+    def resume(self, concept: Concept, settings: LearnSettings) -> None:
+        newest = f"{self.adapters[-1]}/"
+        self.train({name: t for name, t in self.now.items() if name.startswith(newest)})

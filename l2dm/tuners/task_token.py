@@ -62,6 +62,9 @@ class TaskToken(Beside):
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         self.train({f"{concept.token}/task_token": torch.zeros(self.backbone.text_width)})
 
+    def resume(self, concept: Concept, settings: LearnSettings) -> None:
+        self.train({name: self.now[name] for name in [f"{concept.token}/task_token"]})
+
     def low_rank(self, tokens: Sequence[str]) -> dict[str, Factors]:
         raise self._stays(tokens)
 

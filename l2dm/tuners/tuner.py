@@ -30,6 +30,8 @@ class Tuner:
     changes_weights = True
     #: Whether a concept's own tensors are read only when they are to act.
     by_need = False
+    #: Whether a concept that it has settled can be trained on (``resume``).
+    goes_on = True
     #: What a concept loses where this tuner does not read its prompts; "" where nothing.
     loses = ""
 
@@ -48,6 +50,10 @@ class Tuner:
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         """Make ready for ``concept``: a tuner that grows by task adds here what will be trained. The same state, concept
         and settings always give the same start, so that a stopped learning can be taken up."""
+
+    def resume(self, concept: Concept, settings: LearnSettings) -> None:
+        """As ``begin``, for a concept that this state has learnt already, whose weights are trained on."""
+        self.begin(concept, settings)
 
     def finish(self) -> None:
         """After the last step: settle what was grown."""

@@ -41,6 +41,8 @@ def moved(old: tuple[torch.Tensor, torch.Tensor], new: tuple[torch.Tensor, torch
 class Widening(ByPrompt):
     """Adapters ``0001``, ``0002``, ... by stamp, shared by all later tasks; ``<token>/stamp`` says which is a concept's newest."""
 
+    goes_on = False  # a settled task's components are split, merged and cut by their size
+
     def attach(self, backbone: Backbone) -> None:
         self.retrained: dict[
             str, dict[str, torch.Tensor]

@@ -33,7 +33,7 @@ class Called:
         found = {number: [pair] for number, pair in self._renames.items()}
         journal: list[dict[str, Any]] = self.manifest.journal
         for line in journal:
-            if line["action"] in ("learn", "import"):
+            if line["action"] in ("learn", "import") and line.get("more") is not True:
                 found.setdefault(line.get("version", 0), []).append(("", line.get("token", "")))
             elif line["action"] == "undo":
                 found.pop(line.get("version", 0), None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import WorldDamaged, WorldError, WorldWarning
 from . import store
+from .names import LOG
 from .recorded import Recorded, write_recorded
 from .schema import DRAFT, DraftRecord
 from .tensors import write_tensors
@@ -80,8 +81,16 @@ class Draft:
         learning.load_state(latest[0].tensors("state.safetensors"), latest[1]["step"])
         return latest[1]["seconds"]
 
-    def save(self, learning: Learning, seconds: float, threads: list[tuple[int, int]]) -> None:
-        """Keep the state after this step, and the one before it."""
+    @property
+    def log(self) -> bytes:
+        """The log up to the last checkpoint."""
+        latest = self._latest()
+        return latest[0].read(LOG) if latest and LOG in latest[0] else b""
+
+    def save(
+        self, learning: Learning, seconds: float, threads: list[tuple[int, int]], log: bytes = b""
+    ) -> None:
+        """Keep the state after this step with the ``log`` up to it, and the one before it."""
         target = self.folder / f"{learning.done:06d}"
         if target.exists():
             return
@@ -98,6 +107,7 @@ class Draft:
                 "threads": threads,
             }
             store.write_json(place / "draft.json", record)
+            (place / LOG).write_bytes(log)
 
         write_recorded(target, fill)
 

@@ -55,7 +55,8 @@ class Examining:
         """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares with what is remembered."""
         last = {token: score.version for token, score in self.world.manifest.scores.items()}
         most = self.settings.report_concepts if backbone.clip else 0
-        return due([*self.world.concepts, self.concept.token], last, most)
+        others = [token for token in self.world.concepts if token != self.concept.token]
+        return due([*others, self.concept.token], last, most)
 
     def draw(self, backbone: Backbone, prompt: str, n: int = 0) -> list[Image.Image]:
         """The examination's pictures of ``prompt``, or ``n`` of them, from the same seeds every time."""

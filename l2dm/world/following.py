@@ -33,13 +33,15 @@ class Begun:
     vector: torch.Tensor
     state: dict[str, torch.Tensor]
     done: int
+    more: bool
 
 
 def begin(world: World, learning: Learning, vector: torch.Tensor) -> None:
     """Of the main process: tell the others what is learnt."""
     if learning.processes.count > 1:
         learning.processes.told(
-            Begun(world.manifest.tuner, learning.concept, learning.past, learning.settings, vector, learning.state(), learning.done)
+            Begun(world.manifest.tuner, learning.concept, learning.past, learning.settings, vector, learning.state(), learning.done,
+                  learning.concept.token in world.concepts)
         )  # fmt: skip
 
 
@@ -53,14 +55,17 @@ def follow(world: World, processes: Processes) -> Version:
     try:
         with Threads(settings.threads).during():
             backbone = world.backbone("float32" if changed else settings.precision, settings.device, False)
-            vector = backbone.add_token(told.concept.token, told.vector)
-            learning = Learning(backbone, world.tuner, vector, told.concept, told.past, settings, processes)
+            token = told.concept.token
+            vector = backbone.vector_of(token) if told.more else backbone.add_token(token, told.vector)
+            learning = Learning(
+                backbone, world.tuner, vector, told.concept, told.past, settings, processes, told.more
+            )
             learning.load_state(told.state, told.done)
             with stop_signals(), suppress(L2DMError):  # the main process says whether they stop, and why
                 for _ in learning.run():
                     pass
     finally:
-        world.unload_unless(told.concept.token)
+        world.unload_unless(told.concept.token, world.version)
     processes.heard()
     world.manifest = Manifest.read(world.path, whole=False)
     return world.manifest.versions[world.version]

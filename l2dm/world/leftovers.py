@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import WorldDamaged
 from . import store
 from .manifest import Manifest
+from .names import LOG
 from .recorded import Recorded
 from .schema import DRAFT
 
@@ -16,6 +17,7 @@ def clear(world: Path, manifest: Manifest) -> None:
     """Remove half-done work, versions that the manifest does not have, and checkpoints of a lesson that began at another version
     than the present one, so that it can never be taken up; the world's lock is held."""
     store.sweep(world)
+    (world / "learning" / LOG).unlink(missing_ok=True)
     for folder in (world / "versions").glob("*"):
         if re.fullmatch("[0-9]{4,9}", folder.name) and int(folder.name) not in manifest.versions:
             store.remove_folder(folder)

@@ -18,14 +18,15 @@ from ..concept import Concept
 from ..concept.class_pictures import ClassPictures
 from ..errors import LearningStopped, NotFinite, NotKept, SettingsError
 from ..evaluation.examination import worst_loss
-from ..generation import contact_sheet
+from ..generation import contact_sheet, personal_tokens
 from ..learner import Learning, check_captions, check_masks, stop_signals
 from ..memory import LongTerm, ShortTerm
 from ..methods import METHODS
 from ..processes import Processes
-from ..settings import LearnSettings
+from ..settings import WATCHING, LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
+from .again import settles
 from .draft import Draft
 from .examining import Examining, OnProgress, Progress
 from .filling import Filling
@@ -36,6 +37,8 @@ from .past import gather, read_long_term, remember, write_long_term, write_short
 from .recollection import recollect
 from .recorded import write_recorded
 from .tensors import as_bytes, write_tensors
+from .tracking import check_tracker, tracker
+from .watching import Watch
 from .weights import write_weights
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Lesson(Examining):
 
     #: What the journal calls it, and what that says beside token and noun.
     action = "learn"
+    watch: Watch | None = None
     facts: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(
@@ -70,12 +74,16 @@ class Lesson(Examining):
             earlier,
         )
         self.processes = processes or Processes()
+        self.more = concept.token in world.concepts
+        self.facts = {"more": True} if self.more else {}
         self.head = world.manifest.recorded(world.path, world.version) if world.version else None
 
     def run(self, discard: bool) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
         lasting = {
-            name: value for name, value in settings.kept().items() if name not in ("threads", "device")
+            name: value
+            for name, value in settings.kept().items()
+            if name not in ("threads", "device", *WATCHING)
         }
         identity = {"concept": concept.digest, "settings": lasting, "parent": world.version}
         self.own = ClassPictures.read(settings, concept.noun) if settings.class_pictures else None
@@ -85,18 +93,27 @@ class Lesson(Examining):
         draft = Draft(world.path / "learning", identity)
         draft.check(discard)
         self.threads = Threads(settings.threads, draft.threads)
-        with self.threads.during():
-            return self._run(draft)
+        run = f"{world.path.name}-{concept.token[1:-1]}-{world.manifest.counter + 1}"
+        check_tracker(settings)
+        self.watch = watch = Watch(
+            draft.folder, identity, concept.token, settings, self.sample_prompts(), tracker(settings, run)
+        )
+        try:
+            with self.threads.during():
+                return self._run(draft, watch)
+        finally:
+            watch.close()
 
-    def _run(self, draft: Draft) -> Version:
+    def _run(self, draft: Draft, watch: Watch) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
-        began = time.monotonic()
+        began, began_at = time.monotonic(), world.version
         changed = TUNERS[METHODS[settings.method].tuner].changes_weights
         backbone = world.backbone("float32" if changed else settings.precision, settings.device, False)
         self.check(backbone)
-        check_captions(concept, settings.captions_only, backbone, settings.vectors)
+        vectors = len(backbone.tokens.ids[concept.token]) if self.more else settings.vectors
+        check_captions(concept, settings.captions_only, backbone, vectors)
         check_masks(backbone, concept.photos, settings)
-        own = backbone.own_vector(concept.token)
+        own = None if self.more else backbone.own_vector(concept.token)
         scale = world.settings("generate").guidance_scale
 
         def tell(stage: str, done: int, total: int) -> None:
@@ -106,44 +123,61 @@ class Lesson(Examining):
         drawn = recollect(world.path, world.manifest, long, backbone, settings, scale, tell)
         self.drawn = sorted({*drawn, *world.manifest.drawn})
         self.before = {**self.baseline(backbone, long), **world.manifest.scores}
+        others = {token: noun for token, noun in world.concepts.items() if token != concept.token}
         past, short = gather(
-            world.path, self.head, long, world.concepts, concept, backbone, world.tuner, settings, scale, tell, self.earlier, self.own
+            world.path, self.head, long, others, concept, backbone, world.tuner, settings, scale, tell, self.earlier, self.own
         )  # fmt: skip
         try:
-            new = backbone.word_vector(concept.noun)
-            new = new.expand(settings.vectors, -1) if settings.vectors > 1 else new
-            vector = backbone.add_token(concept.token, new if own is None else own)
+            vector = self.vector(backbone, own)
             start = vector.detach().clone()
-            learning = Learning(backbone, world.tuner, vector, concept, past, settings, self.processes)
+            learning = Learning(
+                backbone, world.tuner, vector, concept, past, settings, self.processes, self.more
+            )
             before = draft.resume(learning)
             begin(world, learning, start)
             self.threads.go_on(draft.history, learning.done)
-            echo = ECHO if self.processes.count > 1 else 0.0
-            with stop_signals(echo) as stop, contextlib.closing(learning.run()) as steps:
-                for step in steps:
-                    self.tell(
-                        Progress(
-                            "learn", step.step, step.steps, step, functools.partial(self.sample, learning)
-                        )
-                    )
-                    last = step.step == step.steps
-                    if stop.is_set() or last or step.step % settings.checkpoint_every == 0:
-                        draft.save(learning, before + time.monotonic() - began, self.threads.history)
-                    self.threads.after(step.step)
-                    if stop.is_set():
-                        raise LearningStopped(step.step, step.steps)
+            self._steps(learning, draft, watch, began - before)
             kept = learning.finish()
             adopted = 0 if own is None else len(backbone.tokens.ids[concept.token])
             remember(long, concept, backbone)
+            if concept.token in long.prompts:
+                self.drawn = [token for token in self.drawn if token != concept.token]
             seconds = before + time.monotonic() - began
             version = self.commit(backbone, long, short, kept, seconds, adopted)
         except (NotKept, NotFinite):
             draft.remove()
             raise
         finally:
-            world.unload_unless(concept.token)
+            world.unload_unless(concept.token, began_at)
         draft.remove()
         return version
+
+    def _steps(self, learning: Learning, draft: Draft, watch: Watch, began: float) -> None:
+        """Every step that is left, with its checkpoints and what is kept to watch it by; ``began``: when, had it never been stopped."""
+        every, sample = self.settings.checkpoint_every, functools.partial(self.sample_of, learning)
+        watch.begin(draft.log, learning, sample)
+        echo = ECHO if self.processes.count > 1 else 0.0
+        with stop_signals(echo) as stop, contextlib.closing(learning.run()) as steps:
+            for step in steps:
+                watch.step(step)
+                pictures = functools.partial(self.sample, learning)
+                self.tell(Progress("learn", step.step, step.steps, step, pictures))
+                due = watch.is_due(step.step)
+                if stop.is_set() or due or step.step in (step.steps, step.step // every * every):
+                    draft.save(learning, time.monotonic() - began, self.threads.history, watch.log)
+                if due:
+                    watch.keep(learning, sample)
+                self.threads.after(step.step)
+                if stop.is_set():
+                    raise LearningStopped(step.step, step.steps)
+
+    def vector(self, backbone: Backbone, own: torch.Tensor | None) -> torch.nn.Parameter:
+        """The token's, as it is learnt, or where it starts: the base's ``own``, or its noun's."""
+        if self.more:
+            return backbone.vector_of(self.concept.token)
+        new = backbone.word_vector(self.concept.noun)
+        new = new.expand(self.settings.vectors, -1) if self.settings.vectors > 1 else new
+        return backbone.add_token(self.concept.token, new if own is None else own)
 
     def check(self, backbone: Backbone) -> None:
         """Raises SettingsError before anything is drawn when the settings need what is not there: an image encoder, a report card, or text that
@@ -158,7 +192,11 @@ class Lesson(Examining):
             raise SettingsError(
                 f"method {s.method!r} learns earlier concepts from their photos too, as whole centre squares; leave masks and buckets out"
             )
-        if s.vectors > 1 and not backbone.reads_several:
+        if s.keep_every and settles(s.method):
+            raise SettingsError(
+                f"keep_every = {s.keep_every}: method {s.method!r} settles a concept when its lesson ends, so that none of its steps could be picked; leave it out"
+            )
+        if s.vectors > 1 and not self.more and not backbone.reads_several:
             raise SettingsError(
                 f"vectors = {s.vectors}: diffusers' pipeline of {backbone.family.name} reads one a token; leave it out"
             )
@@ -195,6 +233,8 @@ class Lesson(Examining):
                 write_tensors(folder / KEPT, kept)
             if nouns:
                 place.put(NOUNS, as_bytes(nouns, NOUNS))
+            if self.watch:
+                place.linked |= self.watch.write(folder)
             for name, drawn in pictures.items():
                 contact_sheet(drawn).save(folder / picture_file(name))
             return place.linked
@@ -222,6 +262,17 @@ class Lesson(Examining):
         """As recorded; of the present CLIP model in a world that was made before it was."""
         known = self.world.manifest.clip_fingerprint
         return known or (clip_fingerprint(backbone.clip) if backbone.clip else "")
+
+    def sample_prompts(self) -> list[str]:
+        """What samples are drawn of. Raises PromptError for a token that the world does not know."""
+        asked = [part.strip() for part in self.settings.sample_prompt.split("|") if part.strip()]
+        for prompt in asked:
+            personal_tokens(prompt, [*self.world.concepts, self.concept.token])
+        return asked or [f"a photo of {self.concept.name}"]
+
+    def sample_of(self, learning: Learning, prompt: str) -> list[Image.Image]:
+        with learning.engine.autocast():
+            return self.draw(learning.backbone, prompt)
 
     def sample(self, learning: Learning, n: int) -> list[Image.Image]:
         """Between two steps: pictures of what is being learnt, in the precision that it is learnt in."""

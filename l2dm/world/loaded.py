@@ -116,9 +116,10 @@ class Loaded(Repository):
             self.manifest = dataclasses.replace(self.manifest, tuner=tuner)
             self._unload()
 
-    def unload_unless(self, token: str) -> None:
-        """Drop a backbone that holds something half-taught: unless ``token`` was committed it is loaded afresh when needed."""
-        if token in self.concepts:
+    def unload_unless(self, token: str, since: int = -1) -> None:
+        """Drop a backbone that holds something half-taught: unless ``token`` was committed, after version ``since``, it is loaded
+        afresh when needed."""
+        if token in self.concepts and self.version != since:
             self._loaded = self.version
         else:
             self._unload()

@@ -149,6 +149,11 @@ class Manifest:
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "versions"}
         return {**facts, "versions": packed(self.versions)}
 
+    def changes_again(self, version: Version) -> bool:
+        """Whether ``version`` changed a concept that was learnt before it: by more steps, or by weights of another step."""
+        lines = (line for line in self.journal if line.get("version") == version.version)
+        return any(line["action"] == "pick" or line.get("more") is True for line in lines)
+
     def write(self, world: Path) -> None:
         """At one stroke; the copy first, so that it is never older than a damaged manifest."""
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..concept.words import file_stem
 
 #: Weights that concepts share, and each token's vector.
@@ -15,6 +17,30 @@ NOUNS = "nouns.safetensors"
 FEATURES, PROMPTS = "memory.safetensors", "memory.json"
 DRAWN, DRAWN_IN = "short-term.safetensors", "short-term.json"
 _OWN = ("adapter-", "memory-", "short-term-", "concept-", "noun-")
+#: Of a lesson, a line for each step: kept with the version that it made, and with no later one.
+LOG = "log.jsonl"
+_STEP = re.compile(r"step-([0-9]{6})-(.+)\.safetensors")
+
+
+def sample_file(step: int) -> str:
+    """Pictures that were drawn while a concept was learnt."""
+    return f"sample-{step:06d}.png"
+
+
+def step_file(step: int, token: str) -> str:
+    """Weights of a concept as they were after a step."""
+    return f"step-{step:06d}-{token[1:-1]}.safetensors"
+
+
+def step_of(name: str) -> tuple[int, str] | None:
+    """Step and token of a ``step_file``."""
+    found = _STEP.fullmatch(name)
+    return (int(found[1]), f"<{found[2]}>") if found else None
+
+
+def is_of_lesson(name: str) -> bool:
+    """Whether a file tells how a version's concept was learnt."""
+    return name == LOG or name.startswith(("sample-", "step-"))
 
 
 def own_file(token: str) -> str:

@@ -38,10 +38,11 @@ def gather(
     own: ClassPictures | None = None,
 ) -> tuple[Past, ShortTerm]:  # fmt: skip
     """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if any; ``long``
-    holds an entry for each of ``concepts`` where there is a CLIP pair. ``earlier``:
+    holds an entry for each of ``concepts``, the earlier ones, where there is a CLIP pair. ``earlier``:
     the earlier concepts with their photos, for methods that learn from them; ``own``: pictures of the noun that are not to be drawn; nothing of
     either is kept."""
     method, past = METHODS[settings.method], Past()
+    long = long.of(concepts)
     if head is not None and names.KEPT in head:
         past.kept = head.tensors(names.KEPT)
     nouns = {"nothing": [], "new": [concept.noun], "all": [*concepts.values(), concept.noun]}[method.prior]
@@ -68,9 +69,16 @@ def gather(
         past.memory, past.prompts = photos_as_memory(
             backbone, {token: earlier[token] for token in concepts}, settings
         )
-    elif method.memory != "nothing" and head is not None:
+    elif method.memory != "nothing" and head is not None and long.prompts:
         short = _renewed(
-            world, long, read_short_term(head), len(concepts), backbone, settings, guidance_scale, tell
+            world,
+            long,
+            read_short_term(head).of(concepts),
+            len(concepts),
+            backbone,
+            settings,
+            guidance_scale,
+            tell,
         )
         past.memory, past.prompts = short.latents, long.prompts
     past.names = {token: f"{token} {noun}" for token, noun in concepts.items()}
@@ -175,9 +183,8 @@ def _renewed(
 ) -> ShortTerm:
     """The short-term memory redrawn by the present model; what was drawn is kept beside the checkpoints, so that a stopped learning finds it."""
 
-    identity = hashlib.sha256(json.dumps([turn, settings.as_dict()], sort_keys=True).encode()).hexdigest()[
-        :16
-    ]
+    facts = json.dumps([turn, list(long.prompts), settings.as_dict()], sort_keys=True)
+    identity = hashlib.sha256(facts.encode()).hexdigest()[:16]
     folder = world / "learning" / f"memory-{identity}"
 
     def make(place: Path) -> None:

@@ -215,7 +215,7 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
     nouns = {token: old.concepts.get(token, done.noun) for token in gone}
     source = manifest.recorded(path, number)
     for name in source.files:
-        if name not in _KNOWN and not names.is_own(name):
+        if not (name in _KNOWN or names.is_own(name) or names.is_of_lesson(name)):
             raise WorldError(
                 f"{source.folder / name}: not known, so it may hold {done.called.token}; purge with the l2dm that made it"
             )

@@ -33,6 +33,8 @@ def _called(token: str, old: str, new: str) -> str:
 def _copy(place: Filling, old: str, new: str) -> dict[str, str]:
     source, moved = place.given, dict(zip(names.own_files(old), names.own_files(new)))
     for name in source.files:
+        if names.is_of_lesson(name):
+            continue
         if name == names.PROMPTS:
             prompts = source.json(name, schema.PROMPTS)
             said = {

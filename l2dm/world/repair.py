@@ -12,8 +12,9 @@ from ..errors import WorldDamaged, os_errors
 from . import schema, store
 from .leftovers import clear
 from .lock import locked
+from .logs import parse_log
 from .manifest import COPY, FORMAT, NAME, Manifest, check_place, entry, folder_of
-from .names import DRAWN, DRAWN_IN, NOUNS, PROMPTS, own_file, picture_file
+from .names import DRAWN, DRAWN_IN, LOG, NOUNS, PROMPTS, is_of_lesson, own_file, picture_file
 from .purging import finish
 from .recorded import RECORD, Recorded
 from .tensors import check_tensors
@@ -208,8 +209,9 @@ def _with_groups(names: Iterable[str], there: Iterable[str]) -> set[str]:
 
 
 def _spare(name: str) -> bool:
-    """Whether the next lesson makes the file anew; a version's pictures are for the report alone. It is whole without them."""
-    return name.endswith(".png") or name == NOUNS or name.startswith(_DRAWN)
+    """Whether the next lesson makes the file anew; a version's pictures, and what tells of its lesson, are for people alone. It is whole without them."""
+    spare = name.endswith(".png") or name == NOUNS or name.startswith(_DRAWN)
+    return spare or is_of_lesson(name)
 
 
 def _broken_version(
@@ -244,6 +246,11 @@ def _read(files: Recorded, name: str) -> None:
         files.picture(name)
     elif name in _SCHEMAS:
         files.json(name, _SCHEMAS[name])
+    elif name == LOG:
+        try:
+            parse_log(files.read(name))
+        except ValueError as error:
+            raise WorldDamaged(f"{files.folder / name}: not a log ({error}); {files.way_out}") from None
 
 
 def _lines(world: Path, broken: dict[int, dict[str, str]]) -> Iterator[str]:

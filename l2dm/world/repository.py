@@ -79,7 +79,8 @@ class Repository:
         before = self.manifest.versions[dropped.parent].concepts if dropped.parent else {}
         renamed = (line for line in self.manifest.journal if line["action"] == "rename")
         was = {line["was"] for line in renamed if line["version"] == dropped.version}
-        if set(before) ^ set(dropped.concepts) != {dropped.token, *was}:
+        changed = set() if self.manifest.changes_again(dropped) else {dropped.token, *was}
+        if set(before) ^ set(dropped.concepts) != changed:
             raise WorldError(
                 f"{self.path}: the version before the last one was put aside by a repair, so undo would take back more than "
                 f"{dropped.token}; to take back one concept use: l2dm forget"

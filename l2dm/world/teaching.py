@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..concept import Concept, Photos
+from ..concept import Concept, Photos, check_noun, check_token
 from ..errors import SettingsError, TokenError, out_of_memory
 from ..methods import METHODS
 from ..processes import Processes
 from ..settings import LearnSettings
+from .again import check_again
 from .examining import OnProgress
 from .lesson import Lesson
 from .manifest import Version
@@ -18,20 +19,25 @@ if TYPE_CHECKING:
 
 
 def teach(world: World, photos: Photos, token: str, noun: str, settings: LearnSettings, skip_bad: bool, discard: bool, on_progress: OnProgress,
-           earlier: dict[str, Photos], processes: Processes) -> Version:  # fmt: skip
+           earlier: dict[str, Photos], processes: Processes, more: bool) -> Version:  # fmt: skip
     """As ``World.learn``."""
+    if more:
+        noun = check_again(world, check_token(token), check_noun(noun) if noun else "", settings.method)
     concept = Concept.read(photos, token, noun, skip_bad, world.concepts, settings.masks)
     with world._writing():
         _tune(world, settings.method)
-        if token in world.concepts:
+        if more:
+            check_again(world, token, concept.noun, settings.method)
+        elif token in world.concepts:
             raise TokenError(
-                f"token {token!r}: {world.path} has learnt it already, as a {world.concepts[token]}; choose another token"
+                f"token {token!r}: {world.path} has learnt it already, as a {world.concepts[token]}; choose another token, or add --more "
+                "(more=True) for more steps"
             )
-        if METHODS[settings.method].apart and world.concepts:
+        elif METHODS[settings.method].apart and world.concepts:
             raise SettingsError(
                 f"method {settings.method!r} gives every concept a world of its own; {world.path} holds one already"
             )
-        if unknown := set(earlier) - set(world.concepts):
+        if unknown := set(earlier) - {*world.concepts} | {*earlier} & {token}:
             raise TokenError(
                 f"earlier={sorted(unknown)}: {world.path} has learnt {', '.join(world.concepts) or 'nothing yet'}"
             )

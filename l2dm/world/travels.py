@@ -16,6 +16,7 @@ from .importing import Arrived, merge, move, take
 from .loaded import Loaded
 from .manifest import Version, entry
 from .parcel import Wanted
+from .picking import pick
 from .renaming import version_renamed
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ class Travels(Loaded):
             self.commit(entry("rename", version=version.version, token=to, was=token), version)
             self._unload()
         return version
+
+    def pick(
+        self, token: str, step: int, *, on_progress: OnProgress = lambda progress: None, **changes: Unpack[LearnChanges]
+    ) -> Version:  # fmt: skip
+        """Make the weights of ``token`` after ``step``, which its lesson kept (``keep_every``), what it is now, as a new version that is examined like
+        any other. Other concepts stay as they are; ``undo`` takes it back. ``changes``: settings of the examination, e.g. ``report_pictures=0``. Raises
+        TokenError, WorldError where no such step is kept, SettingsError where later lessons changed the same weights."""
+        return pick(self._world, token, step, on_progress, changes)
 
     def import_file(
         self, file: str | Path, *, token: str, noun: str, trigger: str = "", embedding: str | Path | None = None, denoiser_only: bool = False,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import names, schema, store
 from .filling import Filling
+from .logs import log_without
 from .manifest import Manifest, Version, folder_of, now
 from .recorded import Recorded, write_recorded
 
@@ -32,13 +33,17 @@ def copy_without(
     source: Recorded, target: Path, gone: dict[str, str], nouns: Collection[str] = (), pictures: bool = False
 ) -> dict[str, str]:
     """Write a version's files into ``target``, leaving out the concepts ``gone`` (token -> noun) and the class ``nouns``; its ``pictures``
-    only if they are asked for. What is one concept's own is linked, unread. Raises WorldDamaged for another file that is not whole; returns
-    what is recorded of those that were linked."""
+    and what tells how its concept was learnt, only if they are asked for. What is one concept's own is linked, unread. Raises WorldDamaged for
+    another file that is not whole; returns what is recorded of those that were linked."""
     place = Filling(target, source)
     dropped = {*map(names.picture_file, nouns), *(file for token in gone for file in names.own_files(token))}
     dropped |= _copy_memory(place, gone)
+    if pictures:
+        _copy_lesson(place, source, gone)
     for name in source.files:
         if name in dropped or name in _MEMORY or (name.endswith(".png") and not pictures):
+            continue
+        if names.is_of_lesson(name):
             continue
         if names.is_own(name):
             place.carry(name)
@@ -46,6 +51,18 @@ def copy_without(
             cut = {*gone, *nouns} if name in (names.VECTORS, names.NOUNS) else ()
             place.put(name, source.without(name, cut))
     return place.linked
+
+
+def _copy_lesson(place: Filling, source: Recorded, gone: Collection[str]) -> None:
+    """What tells how another concept was learnt, but for weights and samples of ``gone`` ones."""
+    shown: set[str] = set()
+    if names.LOG in source:
+        log, shown = log_without(source.read(names.LOG), gone)
+        place.put(names.LOG, log)
+    for name in filter(names.is_of_lesson, source.files):
+        step = names.step_of(name)
+        if name != names.LOG and name not in shown and not (step and step[1] in gone):
+            place.carry(name)
 
 
 def _copy_memory(place: Filling, gone: dict[str, str]) -> set[str]:

@@ -127,16 +127,17 @@ class World(Travels):
 
     # ---------------------------------------------------------------- learning
 
-    def learn(self, photos: Photos, *, token: str, noun: str, settings: LearnSettings | None = None, skip_bad: bool = False,
+    def learn(self, photos: Photos, *, token: str, noun: str = "", settings: LearnSettings | None = None, skip_bad: bool = False,
               discard: bool = False, on_progress: OnProgress = lambda progress: None, earlier: dict[str, Photos] | None = None,
-              processes: Processes | None = None, **changes: Unpack[LearnChanges]) -> Version:  # fmt: skip
+              processes: Processes | None = None, more: bool = False, **changes: Unpack[LearnChanges]) -> Version:  # fmt: skip
         """Learn one concept from a folder of photos, or a list of paths and of pictures open in Pillow, and commit it as a new version.
 
         Stopped by Ctrl-C it raises LearningStopped after a checkpoint; killed, it leaves the world as it was. Called
         again with the same photos and settings it goes on and ends with the very weights of an unbroken run;
         ``discard`` drops an unfinished learning of something else. ``earlier``: the photos of earlier concepts by token, for
         a method that learns from them; a world never keeps them. ``processes`` (``Processes.together()``) that all call this share the rows
-        of each step; the main one alone writes. Raises ConceptError, SettingsError, WorldError.
+        of each step; the main one alone writes. ``more``: so many more steps for a concept that is learnt already, from photos given again; ``noun`` may
+        be left out. Raises ConceptError, SettingsError, WorldError.
         """
         processes = processes or Processes()
         if not processes.is_main:
@@ -147,5 +148,15 @@ class World(Travels):
             else:
                 settings = LearnSettings.of(settings.as_dict(), changes)
             return teach(
-                self, photos, token, noun, settings, skip_bad, discard, on_progress, earlier or {}, processes
+                self,
+                photos,
+                token,
+                noun,
+                settings,
+                skip_bad,
+                discard,
+                on_progress,
+                earlier or {},
+                processes,
+                more,
             )
