@@ -142,7 +142,7 @@ class Manifest:
         """The version that brought a present concept in, or gave it its token; None where a repair has put that aside."""
         return next((v for v in reversed(self.lineage()) if v.token == token and token in v.concepts), None)
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, object]:
         """What is written of it; of an earlier format as it was."""
         if self.format < 3:
             return dataclasses.asdict(self)
