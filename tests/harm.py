@@ -32,6 +32,8 @@ LESSON = {
     "prior_steps": 1,
     "report_pictures": 1,
     "mixes": 1,
+    "sample_every": 2,
+    "keep_every": 2,
 }
 
 

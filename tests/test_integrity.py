@@ -27,10 +27,12 @@ def test_the_world_has_files_of_every_kind(place):
     assert names >= {
         NAME, COPY, "learning/000001/draft.json", "learning/000002/state.safetensors", "learning/000002/files.json",
         "prior/tree-4x1/latents.safetensors", "versions/0002/adapter-rex.safetensors", "versions/0002/memory.json",
-        "versions/0002/nouns.safetensors", "versions/0002/short-term.json", "versions/0002/concept-tom.png",
+        "versions/0002/nouns.safetensors", "versions/0001/log.jsonl", "versions/0002/sample-000002.png",
+        "versions/0002/step-000002-tom.safetensors", "versions/0002/short-term.json", "versions/0002/concept-tom.png",
         "versions/0002/memory-rex.safetensors", "versions/0002/short-term-rex.safetensors", "versions/0002/files.json",
     }  # fmt: skip
-    assert any(name.startswith("learning/memory-") for name in names)
+    for kind in ("memory", "sample", "kept"):
+        assert any(name.startswith(f"learning/{kind}-") for name in names), kind
 
 
 def test_harm_to_any_file_is_named_with_a_way_out(place):
