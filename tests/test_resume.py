@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from learning import begin
-from test_learner import MEMORY, PAST, latents
+from remembering import MEMORY, PAST, latents
 
 from l2dm.methods import METHODS
 from l2dm.retention import Past
