@@ -33,7 +33,7 @@ def test_a_pipelines_folder_draws_the_same_and_is_a_base(world, tmp_path):
     assert not np.array_equal(theirs, draw_stock(world, "a photo of a dog"))
     over = World.create(tmp_path / "over", folder, clip="none")
     backbone = over.backbone("float32")
-    assert np.array_equal(np.asarray(backbone.pipeline()(prompt, **options()).images[0]), theirs)
+    assert np.array_equal(np.asarray(backbone.pipeline()(prompt=prompt, **options()).images[0]), theirs)
     assert torch.equal(backbone.own_vector("<rex>"), world._files.tensors("tokens.safetensors")["<rex>"])
     lora = (
         world.export("<rex>", out=tmp_path / "lora", strength=0.5, dtype="float32").folder / "rex.safetensors"

@@ -67,6 +67,10 @@ def test_a_text_encoders_part_acts_where_the_prompt_names_its_concept(source, tm
         assert np.array_equal(drawn(opened, MAX), theirs)
         assert np.array_equal(drawn(opened, PLAIN), draw_stock(world, PLAIN))
         assert np.array_equal(drawn(opened, "a photo of <rex> dog"), before)
+    fresh = World.open(world.path).pipeline(
+        precision="float32"
+    )  # its adapters are read when a prompt names them
+    assert np.array_equal(np.asarray(fresh(prompt=MAX, **options()).images[0]), theirs)
 
 
 def test_a_batch_of_prompts_has_each_read_as_it_asks(source, tmp_path):

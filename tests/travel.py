@@ -98,7 +98,7 @@ def draw_stock(
     }
     try:
         return np.asarray(
-            pipe(prompt, generator=torch.Generator().manual_seed(DRAW["seed"]), **told).images[0]
+            pipe(prompt=prompt, generator=torch.Generator().manual_seed(DRAW["seed"]), **told).images[0]
         )
     finally:
         if lora:
@@ -107,12 +107,12 @@ def draw_stock(
 
 def ungated(world: World, prompt: str, *tokens: str) -> np.ndarray:
     """The world's own picture with the adapters of ``tokens`` acting everywhere, side by side."""
-    backbone = world.backbone("float32")
+    backbone = world.backbone("float32", tokens=tokens)
     tuner = world.tuner
     with pytest.MonkeyPatch.context() as patch:
         together = lambda layer, gates: [(*tuner.side_by_side(layer, list(tokens)), None)]  # noqa: E731
         patch.setattr(tuner, "acting", together)
-        return np.asarray(backbone.pipeline()(prompt, **options()).images[0])
+        return np.asarray(backbone.pipeline()(prompt=prompt, **options()).images[0])
 
 
 def options() -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -27,6 +27,8 @@ class Text:
     """
 
     named: torch.Tensor | None = None
+    #: Called with ``named`` before encoders read.
+    before_reading: Callable[[torch.Tensor], None] | None = None
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
@@ -157,6 +159,8 @@ class Text:
     @contextmanager
     def naming_while_read(self, named: torch.Tensor) -> Iterator[None]:
         """Within the block encoders read prompts that name what ``named`` says: adapters in them act by it."""
+        if self.before_reading is not None:
+            self.before_reading(named)
         outer, self.named = self.named, named
         try:
             yield

@@ -43,12 +43,18 @@ class GatedLora(GatedKv):
 
     def attach(self, backbone: Backbone) -> None:
         self.in_text: list[str] = []  # layers of text encoders that adapters stand beside
+        backbone.before_reading = self._before_reading
         super().attach(backbone)
         self.whole: dict[int, torch.Tensor | None] = {}
         self._placed: dict[tuple[int, int], torch.Tensor] = {}
         self.always: list[str] = []
         self.together: dict[tuple[tuple[int, int], ...], torch.Tensor] = {}
         self.most, self.joined, self.parted = 0, False, False
+
+    def _before_reading(self, named: torch.Tensor) -> None:
+        """What concepts have for text encoders has to be there before these read ``named`` (B, personal tokens)."""
+        if self.later:
+            self.at_hand([t for t, said in zip(self.backbone.tokens.ids, named.any(0).tolist()) if said])
 
     def _stand_beside(self, name: str) -> None:
         part, _, inner = name.partition(".")
