@@ -45,7 +45,9 @@ def test_kohya_and_diffusers_files_agree_bit_for_bit(world, tmp_path, strength):
     b = world.export("<rex>", format="diffusers", out=tmp_path / "b", strength=strength).folder
     b = b / "pytorch_lora_weights.safetensors"
     assert np.array_equal(draw_stock(world, PLAIN, a), draw_stock(world, PLAIN, b))
-    if strength == 1:
+    if (
+        strength == 1 and world.backbone().family.lora_names != "flux2"
+    ):  # where queries, keys and values are one layer
         alike = [{t.numpy().tobytes() for name, t in load_file(file).items() if t.dim()} for file in (a, b)]
         assert alike[0] == alike[1]
 
