@@ -119,7 +119,7 @@ def _empty(place: Path) -> Path:
 CASES = [
     # files
     Case("photos: no such folder", lambda p: _learn(p, p / "nowhere"), ("nowhere: no such folder", "give a folder")),
-    Case("photos: a file", lambda p: _learn(p, photo(p / "single.png")), ("single.png: not a folder", "put the photos")),
+    Case("photos: a file", lambda p: _learn(p, photo(p / "single.png")), ("single.png: not a folder", "put 1 to 30 photos into a folder")),
     Case("photos: empty folder", lambda p: _learn(p, _empty(p)), ("empty: no usable photo", "1 to 30")),
     Case("photos: more than thirty", _crowd, ("31 photos", "at most 30")),
     Case("photo: zero bytes", lambda p: _files(p, "a.jpg", b""), ("a.jpg: the file is empty", "--skip-bad")),

@@ -102,7 +102,7 @@ def test_no_photo_is_in_a_world(world, tmp_path):
                     ).mean()
                     > 8
                 )
-    assert {p.suffix for p in files} <= {".json", ".safetensors", ".png", ""}
+    assert {p.suffix for p in files} <= {".json", ".jsonl", ".safetensors", ".png", ""}
 
 
 def _tensor(image):
@@ -144,6 +144,7 @@ def test_the_manifest_tells_everything(world, photos):
         "tokens.safetensors",
         "memory-rex.safetensors",
         "memory.json",
+        "log.jsonl",
     }
 
 

@@ -10,7 +10,6 @@ import typer
 
 from ..errors import SettingsError
 from ..studio.exchange_names import FORMATS
-from ..world.manifest import NAME
 from .shared import AsJson, SettingsFile, WorldPath, answer, bar, from_file
 from .terminal import notes
 
@@ -106,6 +105,8 @@ def import_(
     if (file is None) == (other is None):
         raise SettingsError("import: give a file, or --from with another world")
     if file is not None and file.suffix == ".zip" and not token:
+        from ..world.manifest import NAME
+
         if (world / NAME).exists():
             raise SettingsError(
                 f"import: {world} is a world already; to take the concepts of {file} into it: l2dm import {world} --from {file}"
