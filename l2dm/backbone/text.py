@@ -81,38 +81,34 @@ class Text:
         vectors = torch.cat([reader.tokens(i)[0] for reader, i in zip(self.readers, ids)], -1).detach()
         return vectors if len(vectors) > 1 else vectors[0]
 
-    def add_tokens(self, vectors: dict[str, torch.Tensor]) -> None:
-        """``add_token`` each; new ones are made known to the tokenizers together, which for hundreds takes a hundredth of the time."""
+    def add_tokens(self, vectors: dict[str, torch.Tensor]) -> list[torch.nn.Parameter]:
+        """Give each token its vector, of the shape that ``own_vector`` has, or a new one ``(width,)`` or ``(n, width)``; returns the (frozen)
+        parameters. New ones are made known to a tokenizer together, which for hundreds takes a hundredth of the time. Raises BaseModelError where the
+        base's pipeline reads no token of several vectors."""
+        counts = {token: len(vector) if vector.dim() == 2 else 1 for token, vector in vectors.items()}
+        for token, count in counts.items():
+            if token in self.tokens.ids:
+                raise TokenError(f"token {token!r} is known already; choose another token")
+            if count > 1 and not self.reads_several:
+                raise BaseModelError(
+                    f"{self.name}: {token} has {count} vectors, and diffusers' pipeline of {self.family.name} reads one a token; give it one"
+                )
         for reader in self.readers:
-            new = [(token, v) for token, v in vectors.items() if not reader.own_ids(token)]
-            several = [
-                [token, *(f"{token}_{i}" for i in range(1, len(v) if v.dim() == 2 else 1))]
-                for token, v in new
-            ]
-            add_tokens(reader.tokenizer, [name for names in several for name in names])
-        for token, vector in vectors.items():
-            self.add_token(token, vector)
+            found = {token: reader.own_ids(token) for token in vectors}
+            named = {t: [t, *(f"{t}_{i}" for i in range(1, counts[t]))] for t in vectors if not found[t]}
+            add_tokens(reader.tokenizer, [name for names in named.values() for name in names])
+            found |= {t: tuple(reader.tokenizer.convert_tokens_to_ids(names)) for t, names in named.items()}
+            for token, ids in found.items():
+                if len(ids) != counts[token]:
+                    raise BaseModelError(
+                        f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
+                    )
+            reader.tokens.ids |= found
+        return [self.tokens.add(token, self.tokens.ids[token], vector) for token, vector in vectors.items()]
 
     def add_token(self, token: str, vector: torch.Tensor) -> torch.nn.Parameter:
-        """Give ``token`` ``vector``, of the shape that ``own_vector`` has, or a new one ``(width,)`` or ``(n, width)``; returns the (frozen)
-        parameter. Raises BaseModelError where the base's pipeline reads no token of several vectors."""
-        if token in self.tokens.ids:
-            raise TokenError(f"token {token!r} is known already; choose another token")
-        count = len(vector) if vector.dim() == 2 else 1
-        if count > 1 and not self.reads_several:
-            raise BaseModelError(
-                f"{self.name}: {token} has {count} vectors, and diffusers' pipeline of {self.family.name} reads one a token; give it one"
-            )
-        for reader in self.readers:
-            if not reader.own_ids(token):
-                add_tokens(reader.tokenizer, [token, *(f"{token}_{i}" for i in range(1, count))])
-            ids = reader.own_ids(token)
-            if len(ids) != count:
-                raise BaseModelError(
-                    f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
-                )
-            reader.tokens.ids[token] = ids
-        return self.tokens.add(token, self.tokens.ids[token], vector)
+        """``add_tokens`` of one."""
+        return self.add_tokens({token: vector})[0]
 
     def vector_of(self, token: str) -> torch.nn.Parameter:
         """The parameter that ``add_token`` returned."""

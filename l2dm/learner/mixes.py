@@ -11,6 +11,7 @@ the method has one). Beyond a shrunken picture its edges are drawn out, and ther
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +59,20 @@ def mixes(
     tokens of earlier concepts, whose words these are. ``background``: how much the error counts where a photo's mask is black."""
     rng, side, half = np.random.default_rng(seed), backbone.side, backbone.side // 2
     photos = [(photo.square(side), photo.fit_mask((side, side))) for photo in concept.photos]
-    drawn = {words: backbone.decode_latents(latents) for words, latents in companions.items()}
+    things_beside = list(companions)
+
+    @functools.cache
+    def drawn(beside: str, number: int) -> Image.Image:
+        """Only what is shown is decoded: of a memory of hundreds few pictures are."""
+        return backbone.decode_latents(companions[beside][number : number + 1])[0]
+
     pixels, prompts, chosen, where = np.empty((count, side, side, 3), np.uint8), [], [], []
     for k in range(count):
         inside, theirs, masks = np.zeros((side, side)), np.zeros((side, side)), np.ones((side, side))
-        beside = list(drawn)[rng.integers(len(drawn))]
+        beside = things_beside[rng.integers(len(things_beside))]
         words = names[beside] if names else beside
         shown = photos[rng.integers(len(photos))]
-        things = [(words, drawn[beside][rng.integers(len(drawn[beside]))], None)]
+        things = [(words, drawn(beside, int(rng.integers(len(companions[beside])))), None)]
         if flip and rng.random() < 0.5:
             shown = tuple(image.transpose(Image.FLIP_LEFT_RIGHT) for image in shown)
         things = [(concept.name, *shown), *things][:: rng.choice([1, -1])]

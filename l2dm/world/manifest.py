@@ -7,13 +7,12 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from ..errors import WorldDamaged, WorldError, os_errors
-from ..evaluation.examination import Score
 from ..files import write_whole
 from . import store
 from .links import check_links, check_version
@@ -37,6 +36,9 @@ from .schema import (
 )
 from .sealed import seal, unseal
 from .version import Version
+
+if TYPE_CHECKING:
+    from ..evaluation.examination import Score
 
 #: What l2dm writes; earlier ones are read too (``upgrade.py``).
 FORMAT = 3
@@ -88,6 +90,8 @@ class Manifest:
     @property
     def scores(self) -> dict[str, Score]:
         """Token -> its latest score."""
+        from ..evaluation.examination import Score  # and numpy, which verbs over files alone can do without
+
         return (
             {
                 token: Score(score["likeness"], score["own"], score["version"])
