@@ -2,8 +2,8 @@
 
 python -m benchmarks.base [--base FOLDER] [--out FILE] [--pictures 1000] [--photos FOLDER] [--concepts FOLDER]
 
-``--photos``: photographs for the autoencoder, searched below. ``--concepts``: where the ten concepts are learnt for the ImageNet
-network's figure (minutes; it resumes).
+``--photos``: photographs for the autoencoder, searched below. ``--concepts``: where the ten concepts are
+learnt for the ImageNet network's figure (minutes; it resumes).
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def both_there(judge: Judge, image: Image.Image, pair: tuple[str, str]) -> bool:
 
 
 def of_layouts(backbone: Backbone, judge: Judge, count: int, seed: int) -> dict[str, Any]:
-    """Of ``count`` pictures of two nouns each: the share with both there, plainly and with the layout given by hand."""
+    """Of ``count`` pictures of two nouns each: the share with both there, plainly and with the layout given
+    by hand.
+    """
     rng = np.random.default_rng(seed)
     pairs = [tuple(rng.choice(judge.nouns, size=2, replace=False).tolist()) for _ in range(count)]
     settings = GenerateSettings.of(backbone.defaults.get("generate", {}), {})

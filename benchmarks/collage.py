@@ -1,10 +1,13 @@
-"""How large, from how many steps and with how much guidance a collage's things are best, and how the whole: results/collage.json
+"""How large, from how many steps and with how much guidance a collage's things are best, and how the whole:
+results/collage.json
 
-python -m benchmarks.collage WORLD CONCEPTS      (a world that learnt concepts other than the benchmark's: python -m mini_base.concepts --tuning)
+python -m benchmarks.collage WORLD CONCEPTS      (a world that learnt concepts other than the benchmark's:
+python -m mini_base.concepts --tuning)
 
-``rows``: of every concept pictures are drawn alone, put together as a collage would, two and three at a time, and judged as they are: the last
-steps, which join them, are left out, so that a choice costs seconds. ``joined``: whole collages, of the best of these, by how many of the
-steps the things have alone and whether the rest is guided. ``--joined``: these alone, the others stay as they are.
+``rows``: of every concept pictures are drawn alone, put together as a collage would, two and three at a time,
+and judged as they are: the last steps, which join them, are left out, so that a choice costs seconds.
+``joined``: whole collages, of the best of these, by how many of the steps the things have alone and whether
+the rest is guided. ``--joined``: these alone, the others stay as they are.
 """
 
 from __future__ import annotations
@@ -81,17 +84,26 @@ def things(world: World, examiner: Examiner, concepts: list) -> Iterator[tuple[s
             "batch": PICTURES,
         }
         drawn = {
-            (s.token, c): [p.image for p in world.generate(prompt.format(s.words), seed=900 + 10 * c, **changes)]
-            for s in concepts for c, prompt in contexts
-        }  # fmt: skip
+            (s.token, c): [
+                p.image for p in world.generate(prompt.format(s.words), seed=900 + 10 * c, **changes)
+            ]
+            for s in concepts
+            for c, prompt in contexts
+        }
         for size in [size for *same, size in chosen if same == [how, scale]]:
             row = {"alone": how, "guidance_scale": scale, "size": size}
             collage.SIZE = size
             for kind, pictures in (("two_concepts", PICTURES), ("three_concepts", PICTURES // 2)):
                 said = [
-                    judge_concepts(examiner, [together([drawn[s.token, c][(k + i) % PICTURES] for i, s in enumerate(group)])], group)[0]
-                    for group in groups(kind, concepts, TRIPLES, []) for c, _ in contexts for k in range(pictures)
-                ]  # fmt: skip
+                    judge_concepts(
+                        examiner,
+                        [together([drawn[s.token, c][(k + i) % PICTURES] for i, s in enumerate(group)])],
+                        group,
+                    )[0]
+                    for group in groups(kind, concepts, TRIPLES, [])
+                    for c, _ in contexts
+                    for k in range(pictures)
+                ]
                 row[kind], row[f"{kind}_pictures"] = (
                     round(float(np.mean([v["success"] for v in said])), 4),
                     len(said),

@@ -2,8 +2,9 @@
 
 python -m benchmarks.composition_smoke --work FOLDER
 
-Tiny bases of random weights, SDXL's two text encoders and SD 3's joint attention, in which two concepts have been learnt for two steps: machinery
-only, nothing is judged. Of each row: that its pictures differ from plain ones, that the same call draws the same bits, and what it says of itself.
+Tiny bases of random weights, SDXL's two text encoders and SD 3's joint attention, in which two concepts have
+been learnt for two steps: machinery only, nothing is judged. Of each row: that its pictures differ from plain
+ones, that the same call draws the same bits, and what it says of itself.
 """
 
 from __future__ import annotations
@@ -63,8 +64,10 @@ def smoke(world: World) -> dict[str, dict]:
         try:
             (first, said), (again, _) = drawn(**row), drawn(**row)
             found[name] = {
-                "differs_from_plain": not np.array_equal(first, plain), "same_again": np.array_equal(first, again), "composition": said,
-            }  # fmt: skip
+                "differs_from_plain": not np.array_equal(first, plain),
+                "same_again": np.array_equal(first, again),
+                "composition": said,
+            }
         except SettingsError as error:
             found[name] = {"refused": str(error)}
         print(name, found[name], flush=True)

@@ -1,10 +1,12 @@
 """What each composition costs over plain drawing, on the shipped base: results/composition-time.json
 
-python -m benchmarks.composition_time --work FOLDER [--pairs 7] [--rows confined,l2dm]      (the world of two concepts is kept in FOLDER)
+python -m benchmarks.composition_time --work FOLDER [--pairs 7] [--rows confined,l2dm]      (the world of two
+concepts is kept in FOLDER)
 
-Paired runs, plain and composed in turn, at the base's default settings and batch, in one thread: the median of their ratios, in seconds of the
-processor, which others on the machine do not change as they change the clock's. Beside it diffusers' own Attend-and-Excite over its own plain pipeline,
-with its defaults, one picture at a time, as it draws.
+Paired runs, plain and composed in turn, at the base's default settings and batch, in one thread: the median
+of their ratios, in seconds of the processor, which others on the machine do not change as they change the
+clock's. Beside it diffusers' own Attend-and-Excite over its own plain pipeline, with its defaults, one
+picture at a time, as it draws.
 """
 
 from __future__ import annotations
@@ -117,9 +119,14 @@ def of_diffusers(pairs: int) -> dict[str, Any]:
 
     def with_(k: int) -> None:
         theirs(
-            PLAIN, token_indices=words, generator=torch.Generator().manual_seed(k + 1), attn_res=map_size(backbone.unet, cells, cells),
-            max_iter_to_alter=steps // 2, thresholds={0: 0.05, round(0.2 * steps): 0.5, round(0.4 * steps): 0.8}, **call,
-        )  # fmt: skip
+            PLAIN,
+            token_indices=words,
+            generator=torch.Generator().manual_seed(k + 1),
+            attn_res=map_size(backbone.unet, cells, cells),
+            max_iter_to_alter=steps // 2,
+            thresholds={0: 0.05, round(0.2 * steps): 0.5, round(0.4 * steps): 0.8},
+            **call,
+        )
 
     return ratio(without, with_, pairs)
 

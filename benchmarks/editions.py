@@ -1,12 +1,13 @@
-"""Another checkout of l2dm against this one, on the same base and work, in turns -> results/speed-edition.json.
+"""Another checkout of l2dm against this one, on the same base and work, in turns ->
+results/speed-edition.json.
 
-    git worktree add /tmp/before eba0f7f
-    python -m benchmarks.editions /tmp/before
-    python -m benchmarks.editions /tmp/before --base DIR/sd --block 1 --rounds 3 --works "learn, keys and values"
+    git worktree add /tmp/before eba0f7f python -m benchmarks.editions /tmp/before python -m
+    benchmarks.editions /tmp/before --base DIR/sd --block 1 --rounds 3 --works "learn, keys and values"
 
-Each edition works in a process of its own, with one thread; what is counted are the processor's seconds, user and system, so that other work
-on the machine matters little. The order turns round from pair to pair, and a round before them warms up. A ratio is the median of the pairs',
-this edition's seconds over the other's: below 1 this one is faster.
+Each edition works in a process of its own, with one thread; what is counted are the processor's seconds, user
+and system, so that other work on the machine matters little. The order turns round from pair to pair, and a
+round before them warms up. A ratio is the median of the pairs', this edition's seconds over the other's:
+below 1 this one is faster.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from benchmarks.main import ROOT, made_by
 from l2dm.files import write_whole
 
 RESULTS = ROOT / "results" / "speed-edition.json"
-#: What either edition is asked to do, in words that both understand: names of works, each with how many steps of it are timed together.
+#: What either edition is asked to do, in words that both understand: names of works, each with how many steps
+#: of it are timed together.
 WORKS = {"learn, keys and values": 10, "learn, adapters and mixes": 10, "draw": 1, "draw, guided": 1}
 #: Runs in both editions. Reads "name<tab>count" lines, tells the processor's seconds of each.
 INNER = """
@@ -83,9 +85,13 @@ class Edition:
     def __init__(self, folder: Path, base: str):
         kept = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", INNER, base], cwd=folder, env={**os.environ, **kept}, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", INNER, base],
+            cwd=folder,
+            env={**os.environ, **kept},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def seconds(self, work: str, count: int) -> float:
         print(f"{work}\t{count}", file=self.process.stdin, flush=True)

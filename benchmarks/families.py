@@ -1,13 +1,16 @@
-"""Memory and time of every family: one learning step and one picture, each in a process of its own -> results/families.json.
+"""Memory and time of every family: one learning step and one picture, each in a process of its own ->
+results/families.json.
 
     python -m benchmarks.families                        tiny models of all families, with random weights
-    python -m benchmarks.families sdxl --real --work DIR  in the published size, with random weights in float16, kept in DIR
+    python -m benchmarks.families sdxl --real --work DIR  in the published size, with random weights in
+    float16, kept in DIR
 
-A step of the real size: one picture of 512 px, one prompt, adapters on all layers, gradient checkpointing; *step*: the most that was held after
-loading, *still*: the same with `token_learning_rate = 0`, where text encoders leave the memory. A picture: two steps of the sampler
-at 512 px, without classifier-free guidance. A lesson of the real size: a world's whole `init` and `learn` of one such step, nothing drawn, the photo
-remembered by a CLIP of the published size; *default*: with the default settings, but one step, one sampling step of what is drawn, and gradient
-checkpointing. Seconds are the processor's, of one thread or all.
+A step of the real size: one picture of 512 px, one prompt, adapters on all layers, gradient checkpointing;
+*step*: the most that was held after loading, *still*: the same with `token_learning_rate = 0`, where text
+encoders leave the memory. A picture: two steps of the sampler at 512 px, without classifier-free guidance. A
+lesson of the real size: a world's whole `init` and `learn` of one such step, nothing drawn, the photo
+remembered by a CLIP of the published size; *default*: with the default settings, but one step, one sampling
+step of what is drawn, and gradient checkpointing. Seconds are the processor's, of one thread or all.
 """
 
 from __future__ import annotations
@@ -56,31 +59,51 @@ RESULTS = Path(__file__).parent.parent / "results" / "families.json"
 SIDE = 512
 _BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 _VAE = {
-    "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
-}  # fmt: skip
+}
 _CLIP_L = {
-    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 49408,
-}  # fmt: skip
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "vocab_size": 49408,
+}
 _BIG_G = {
-    "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "vocab_size": 49408,
-    "projection_dim": 1280, "hidden_act": "gelu",
-}  # fmt: skip
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "vocab_size": 49408,
+    "projection_dim": 1280,
+    "hidden_act": "gelu",
+}
 _VIT_L = {
-    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 224,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 224,
     "patch_size": 14,
-}  # fmt: skip
+}
 #: The published configurations, for pictures of SIDE.
 _UNET = {
     "sd": {"cross_attention_dim": 768, "attention_head_dim": 8},
     "sdxl": {
-        "cross_attention_dim": 2048, "attention_head_dim": (5, 10, 20), "block_out_channels": (320, 640, 1280),
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 10, 20),
+        "block_out_channels": (320, 640, 1280),
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), "use_linear_projection": True,
-        "transformer_layers_per_block": (1, 2, 10), "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "use_linear_projection": True,
+        "transformer_layers_per_block": (1, 2, 10),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
         "projection_class_embeddings_input_dim": 2816,
     },
-}  # fmt: skip
+}
 
 
 def random_weights(kind: type, config: Any) -> torch.nn.Module:
@@ -104,10 +127,11 @@ def real_folder(name: str, folder: Path) -> Path:
     marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     parts = {
         "unet": random_weights(UNet2DConditionModel, {"sample_size": SIDE // 8, **_UNET[name]}),
-        "vae": random_weights(AutoencoderKL, _VAE), "tokenizer": tokenizer,
+        "vae": random_weights(AutoencoderKL, _VAE),
+        "tokenizer": tokenizer,
         "text_encoder": random_weights(CLIPTextModel, CLIPTextConfig(**_CLIP_L, **marks)),
         "scheduler": (EulerDiscreteScheduler if name == "sdxl" else PNDMScheduler)(steps_offset=1, **_BETAS),
-    }  # fmt: skip
+    }
     family = next(f for f in FAMILIES if class_named(f.pipeline) is type(folders.FAMILIES[name]()))
     options = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     if name == "sdxl":
@@ -145,10 +169,14 @@ def learn(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "denoiser_parameters": sum(p.numel() for n, p in backbone.denoiser.named_parameters()),
         "parameters": sum(p.numel() for network in networks for p in network.parameters()),
-        "dtype": str(backbone.dtype).removeprefix("torch."), "trained": sum(p.numel() for p in learning.named.values()),
-        "side": backbone.side, "loaded_gib": round(loaded, 2), "learn_gib": round(max(loaded, peak()), 2), "step_gib": since_reset(),
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "trained": sum(p.numel() for p in learning.named.values()),
+        "side": backbone.side,
+        "loaded_gib": round(loaded, 2),
+        "learn_gib": round(max(loaded, peak()), 2),
+        "step_gib": since_reset(),
         "learn_seconds": round(seconds, 1),
-    }  # fmt: skip
+    }
 
 
 def photo(place: str) -> Path:

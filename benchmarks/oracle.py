@@ -1,8 +1,8 @@
 """Pairs of things with the layout given by hand: what guidance of attention could reach at most on a base.
 
-Two ways, each thing in a half of its own: its words are read by that half alone (attention confined), or each half is drawn
-for a prompt of its own (regional prompts, as in MultiDiffusion, arXiv 2302.08113). Where neither beats the plain prompt, pairs
-do not fail for want of attention.
+Two ways, each thing in a half of its own: its words are read by that half alone (attention confined), or each
+half is drawn for a prompt of its own (regional prompts, as in MultiDiffusion, arXiv 2302.08113). Where
+neither beats the plain prompt, pairs do not fail for want of attention.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def halves(side: int) -> torch.Tensor:
 
 
 class _Confined:
-    """A processor around a processor: the last rows' words (``words``: of each picture two lists) are seen from their half alone."""
+    """A processor around a processor: the last rows' words (``words``: of each picture two lists) are seen
+    from their half alone.
+    """
 
     def __init__(self, processor, words: list[tuple[list[int], list[int]]]):
         self.processor, self.words = processor, words
@@ -56,7 +58,9 @@ class _Confined:
 
 @contextmanager
 def confined(denoiser: torch.nn.Module, words: list[tuple[list[int], list[int]]]) -> Iterator[None]:
-    """Within the block the left half of each picture does not see its second thing's words, nor the right half the first's."""
+    """Within the block the left half of each picture does not see its second thing's words, nor the right
+    half the first's.
+    """
     layers = list(text_attention(denoiser).values())
     own = [layer.processor for layer in layers]
     try:
@@ -72,7 +76,9 @@ def confined(denoiser: torch.nn.Module, words: list[tuple[list[int], list[int]]]
 def draw(
     backbone: Backbone, pairs: list[tuple[str, str]], kind: str, steps: int, scale: float, seed: int
 ) -> list[Image.Image]:
-    """One picture of each pair, from seeds in a row; ``kind``: of ``KINDS``. "plain" is the pipeline's own picture."""
+    """One picture of each pair, from seeds in a row; ``kind``: of ``KINDS``. "plain" is the pipeline's own
+    picture.
+    """
     scheduler, side = backbone.pipeline().scheduler, backbone.unet.config.sample_size
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(pairs))]
     z = torch.cat([torch.randn((1, backbone.channels, side, side), generator=g) for g in generators])

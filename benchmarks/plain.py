@@ -1,9 +1,11 @@
-"""A plain Custom Diffusion loop (arXiv 2212.04488): what diffusers' example script does in each step, and nothing cleverer.
+"""A plain Custom Diffusion loop (arXiv 2212.04488): what diffusers' example script does in each step, and
+nothing cleverer.
 
-Every step opens its photos and its pictures of the class, encodes them, encodes the prompt of every row, and trains the cross-attention's
-key and value projections and the token on both. The script lays photos and class pictures into one batch, one forward; ``forwards=2``
-takes them one after another, as loops without that care do. Float32, which is the script's default, unless told otherwise.
-Kinder to the loop than the script is: no loader processes to start, no mask, only the token's own vector in the optimizer.
+Every step opens its photos and its pictures of the class, encodes them, encodes the prompt of every row, and
+trains the cross-attention's key and value projections and the token on both. The script lays photos and class
+pictures into one batch, one forward; ``forwards=2`` takes them one after another, as loops without that care
+do. Float32, which is the script's default, unless told otherwise. Kinder to the loop than the script is: no
+loader processes to start, no mask, only the token's own vector in the optimizer.
 """
 
 from __future__ import annotations
@@ -23,9 +25,17 @@ class Plain:
     """Photos in ``photos``, class pictures in ``others``; ``batch`` of each in a step."""
 
     def __init__(
-        self, backbone: Backbone, photos: Path, others: Path, token: str, noun: str, batch: int, rate: float, forwards: int = 1,
+        self,
+        backbone: Backbone,
+        photos: Path,
+        others: Path,
+        token: str,
+        noun: str,
+        batch: int,
+        rate: float,
+        forwards: int = 1,
         precision: str = "float32",
-    ):  # fmt: skip
+    ):
         self.backbone, self.batch, self.forwards, self.precision = backbone, batch, forwards, precision
         self.sources = [
             (sorted(photos.iterdir()), f"a photo of {token} {noun}"),

@@ -1,9 +1,11 @@
 """Two plain nouns on the bare base, by every composition: results/plain-pairs.json
 
-python -m benchmarks.plain_pairs [--rows none,artists] [--seeds 0,1,2] [--pairs 16] [--pictures 4]      (resumes; adds to what is there)
+python -m benchmarks.plain_pairs [--rows none,artists] [--seeds 0,1,2] [--pairs 16] [--pictures 4]
+(resumes; adds to what is there)
 
-No concept is learnt. A picture succeeds where the judge names both nouns, each with a probability of 1/2 or more. "layout" is the oracle: the first
-noun in the left half and the second in the right half, by hand, from the first step on (``confined`` with a layout).
+No concept is learnt. A picture succeeds where the judge names both nouns, each with a probability of 1/2 or
+more. "layout" is the oracle: the first noun in the left half and the second in the right half, by hand, from
+the first step on (``confined`` with a layout).
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 python -m benchmarks.rainbow WORLD...      (worlds of finished runs of l2dm bench lifelong)
 
-Before the next lesson, candidates for every concept's short-term memory are drawn as learning draws them. The judge, who has no part in
-the choice, says how good the chosen pictures are, beside the mean candidate (which is what random selection gets) and the best it could find.
+Before the next lesson, candidates for every concept's short-term memory are drawn as learning draws them. The
+judge, who has no part in the choice, says how good the chosen pictures are, beside the mean candidate (which
+is what random selection gets) and the best it could find.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MODES = {"rainbow": 1.0, "guided alone": 1e6, "diverse alone": 0.0}  # name -> b
 
 
 def world_figures(world: World, examiner: Examiner) -> dict[str, dict[str, float]]:
-    """Of each way to choose: image alignment and identification by the judge, and how unlike one another a concept's chosen pictures are."""
+    """Of each way to choose: image alignment and identification by the judge, and how unlike one another a
+    concept's chosen pictures are.
+    """
     backbone, learn, scale = (
         world.backbone(),
         world.settings("learn"),

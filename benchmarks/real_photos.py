@@ -1,4 +1,5 @@
-"""Real photos on the shipped base: learn dog, duck toy and cat one after another, draw each; the sheet holds no photo.
+"""Real photos on the shipped base: learn dog, duck toy and cat one after another, draw each; the sheet holds
+no photo.
 
 python -m benchmarks.real_photos FOLDER        (FOLDER has dog/, duck_toy/ and cat/)
 """
@@ -17,7 +18,8 @@ from l2dm.generation import contact_sheet
 
 CONCEPTS = {"dog": ("<dog1>", "dog"), "duck_toy": ("<duck1>", "duck"), "cat": ("<cat1>", "cat")}
 COLUMNS = 8
-#: photographs are far from this base's drawings: more of everything, no scenes of two, and less guidance, which hardens them
+#: photographs are far from this base's drawings: more of everything, no scenes of two, and less guidance,
+#: which hardens them
 LEARN = {"steps": 1500, "batch": 8, "rank": 64, "learning_rate": 1e-3, "lr_scheduler": "cosine", "mixes": 0}
 DRAW = {"n": COLUMNS, "guidance_scale": 1.5}
 

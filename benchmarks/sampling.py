@@ -1,6 +1,7 @@
 """How many steps and how much guidance suit the shipped base?  results/sampling.json
 
-python -m benchmarks.sampling [--pictures 192]      (of one noun, and as many of two, for every choice; the judge says what it sees)
+python -m benchmarks.sampling [--pictures 192]      (of one noun, and as many of two, for every choice; the
+judge says what it sees)
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ def main() -> None:
             of_nouns(backbone, judge, n, 50_000, **changes),
             np.array(of_pairs(backbone, judge, n, 60_000, **changes)),
         )
-        rows.append({
-            **changes, "noun_accuracy": round(float(np.mean(alone)), 4), "pair_at_least_one": round(float((hits >= 1).mean()), 4),
-            "pair_both": round(float((hits == 2).mean()), 4),
-        })  # fmt: skip
+        rows.append(
+            {
+                **changes,
+                "noun_accuracy": round(float(np.mean(alone)), 4),
+                "pair_at_least_one": round(float((hits >= 1).mean()), 4),
+                "pair_both": round(float((hits == 2).mean()), 4),
+            }
+        )
         print(rows[-1], flush=True)
         store.write_json(
             ROOT / "results" / "sampling.json",

@@ -1,16 +1,18 @@
-"""The figures of results/scale.json: a world of hundreds of concepts beside one of few, by real lessons of one step each.
+"""The figures of results/scale.json: a world of hundreds of concepts beside one of few, by real lessons of
+one step each.
 
 python -m benchmarks.scale PLACE [--base tiny|mini|FOLDER] [--concepts 300] [--rounds 5] [--out FILE]
 
-PLACE keeps the world and, as hard links, how it was at 2 and at 10 concepts; the same command again goes on where it stopped. "tiny" is the tests'
-base of random weights: there nothing but the files and the lists can grow. Each measurement is made in a process of its own, over a copy by hard
-links, large and small world in turn; figures are medians of the rounds' ratios of processor time, on one thread.
+PLACE keeps the world and, as hard links, how it was at 2 and at 10 concepts; the same command again goes on
+where it stopped. "tiny" is the tests' base of random weights: there nothing but the files and the lists can
+grow. Each measurement is made in a process of its own, over a copy by hard links, large and small world in
+turn; figures are medians of the rounds' ratios of processor time, on one thread.
 
-setup_ratio       from the call of ``learn`` to the end of the first step, less the median of the steps after it: N concepts over 10
-step_ratio        median of the steps 2 to STEPS of a lesson: N over 10
-open_draw_ratio   ``World.open`` and a picture of two concepts: N over 2, imports left out
-disk_mb_a_concept what the world takes on the disk (each file once, folders too), less its adapters', by N
-manifest_kb       manifest.json at N concepts
+setup_ratio       from the call of ``learn`` to the end of the first step, less the median of the steps after
+it: N concepts over 10 step_ratio        median of the steps 2 to STEPS of a lesson: N over 10 open_draw_ratio
+``World.open`` and a picture of two concepts: N over 2, imports left out disk_mb_a_concept what the world
+takes on the disk (each file once, folders too), less its adapters', by N manifest_kb       manifest.json at N
+concepts
 """
 
 from __future__ import annotations
@@ -36,10 +38,18 @@ from l2dm.world.lock import LOCK
 
 NOUNS = ("dog", "cat", "bird", "car", "cup", "house", "tree", "boat", "clock", "chair")
 FEW, TEN, STEPS = 2, 10, 12
-#: Lessons of one step, with every kind of file: a memory that is drawn, mixes, an examination with pictures. Less is drawn than by default.
+#: Lessons of one step, with every kind of file: a memory that is drawn, mixes, an examination with pictures.
+#: Less is drawn than by default.
 LESSON = {
-    "method": "l2dm", "steps": 1, "prior_pictures": 1, "prior_steps": 2, "candidates": 2, "budget": 12, "previews": 1, "threads": 1,
-}  # fmt: skip
+    "method": "l2dm",
+    "steps": 1,
+    "prior_pictures": 1,
+    "prior_steps": 2,
+    "candidates": 2,
+    "budget": 12,
+    "previews": 1,
+    "threads": 1,
+}
 
 
 def token(number: int) -> str:
@@ -100,9 +110,12 @@ def measured_lesson(world: Path, place: Path) -> dict[str, float]:
     number, ends = len(opened.concepts), []
     began = time.process_time()
     opened.learn(
-        photos(place, number), token=token(number), noun=noun(number), **{**LESSON, "steps": STEPS, "previews": 0, "checkpoint_every": STEPS + 1},
+        photos(place, number),
+        token=token(number),
+        noun=noun(number),
+        **{**LESSON, "steps": STEPS, "previews": 0, "checkpoint_every": STEPS + 1},
         on_progress=lambda progress: ends.append(time.process_time()) if progress.step else None,
-    )  # fmt: skip
+    )
     step = statistics.median(b - a for a, b in itertools.pairwise(ends[:-1]))
     return {"setup": ends[0] - began - step, "step": step}
 
@@ -171,14 +184,20 @@ def figures(place: Path, concepts: int, rounds: int) -> dict[str, Any]:
 
     total, adapters = on_disk(many)
     return {
-        "setup_ratio": ratio("setup", ten), "step_ratio": ratio("step", ten), "open_draw_ratio": ratio("open and draw", few),
+        "setup_ratio": ratio("setup", ten),
+        "step_ratio": ratio("step", ten),
+        "open_draw_ratio": ratio("open and draw", few),
         "disk_mb_a_concept": round((total - adapters) / concepts / 2**20, 3),
         "manifest_kb": round((many / "manifest.json").stat().st_size / 1024, 1),
         "details": {
-            "concepts": concepts, "rounds": rounds, "lesson": LESSON, "disk_mb": round(total / 2**20, 1), "adapters_mb": round(adapters / 2**20, 1),
+            "concepts": concepts,
+            "rounds": rounds,
+            "lesson": LESSON,
+            "disk_mb": round(total / 2**20, 1),
+            "adapters_mb": round(adapters / 2**20, 1),
             "seconds": {name: [round(v, 3) for v in found] for name, found in seconds.items()},
         },
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The search for hyper-parameters, on concepts that the benchmark does not have: results/search.json.
 
-python -m mini_base.concepts --tuning FOLDER
-python -m benchmarks.search FOLDER --out OUT [--variants NAME,NAME] [--seeds 0]      (resumes; adds to what is there)
+python -m mini_base.concepts --tuning FOLDER python -m benchmarks.search FOLDER --out OUT [--variants
+NAME,NAME] [--seeds 0]      (resumes; adds to what is there)
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 python -m benchmarks.stability WORLD...      (worlds of finished runs of l2dm bench lifelong)
 
-Every concept of each world is scored as the benchmark does it, and again with more pictures, more steps, and other seeds.
+Every concept of each world is scored as the benchmark does it, and again with more pictures, more steps, and
+other seeds.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from l2dm.world import store
 
 #: name -> pictures of a prompt, sampling steps, seed of the first picture
 WAYS = {
-    "as the benchmark": (Plan.pictures, Plan.steps, 1000), "other seeds": (Plan.pictures, Plan.steps, 501_000),
-    "four times the pictures": (4 * Plan.pictures, Plan.steps, 901_000), "twice the steps": (Plan.pictures, 2 * Plan.steps, 1000),
-}  # fmt: skip
+    "as the benchmark": (Plan.pictures, Plan.steps, 1000),
+    "other seeds": (Plan.pictures, Plan.steps, 501_000),
+    "four times the pictures": (4 * Plan.pictures, Plan.steps, 901_000),
+    "twice the steps": (Plan.pictures, 2 * Plan.steps, 1000),
+}
 
 
 def main() -> None:
@@ -40,10 +43,12 @@ def main() -> None:
             world = World.open(place)
             found += [examiner.scores(world, token, noun, seed) for token, noun in world.concepts.items()]
         rows[name] = {
-            "pictures": pictures, "steps": steps, "seed": seed,
+            "pictures": pictures,
+            "steps": steps,
+            "seed": seed,
             **{score: round(float(np.mean([f[score] for f in found])), 4) for score in found[0]},
             "each": [f["identification"] for f in found],
-        }  # fmt: skip
+        }
         print(name, {k: v for k, v in rows[name].items() if k != "each"}, flush=True)
     first = np.array(rows["as the benchmark"]["each"])
     for row in rows.values():

@@ -1,16 +1,20 @@
 """Does looking at a learning slow it?  results/studio.json
 
-python -m benchmarks.studio [--lessons 3] [--block 5] [--out FILE]    (needs playwright and a chromium, as make test-browser does)
+python -m benchmarks.studio [--lessons 3] [--block 5] [--out FILE]    (needs playwright and a chromium, as
+make test-browser does)
 
-A concept is learnt by the studio's own worker, on one thread, while the studio and its page in a browser come and go in turns of ``--block``
-seconds: open, with live events, polls and ten other pages asked for in each turn; then closed, the studio itself held still.
+A concept is learnt by the studio's own worker, on one thread, while the studio and its page in a browser come
+and go in turns of ``--block`` seconds: open, with live events, polls and ten other pages asked for in each
+turn; then closed, the studio itself held still.
 
-slowed_by_page       seconds a step while it is open over those while it is closed, less 1: the median over neighbouring turns, whose median
-                     steps are compared; ..._processor: the same of the processor's seconds of the learning process
-slowed_by_studio     what the studio does within the learning process (events, the user's wishes, sample pictures), as a share of the rest
-slowed_by            both together
-answer_ms            median over all pages that were asked for while it learnt
-studio_cores         processor's seconds a second that the studio takes while it is open, and answers two pages a second; browser_cores: the
+slowed_by_page       seconds a step while it is open over those while it is closed, less 1: the median over
+neighbouring turns, whose median
+                     steps are compared; ..._processor: the same of the processor's seconds of the learning
+                     process
+slowed_by_studio     what the studio does within the learning process (events, the user's wishes, sample
+pictures), as a share of the rest slowed_by            both together answer_ms            median over all
+pages that were asked for while it learnt studio_cores         processor's seconds a second that the studio
+takes while it is open, and answers two pages a second; browser_cores: the
                      browser. Where a learning uses all cores, these are taken from it
 """
 
@@ -50,7 +54,9 @@ WARM = 5
 
 
 class Timed(Told):
-    """Writes a line for each step: when it ended, the processor's seconds so far, and how long the studio itself then took of each."""
+    """Writes a line for each step: when it ended, the processor's seconds so far, and how long the studio
+    itself then took of each.
+    """
 
     log: Any = None
 
@@ -93,7 +99,9 @@ def studio(folder: StudioFolder) -> Iterator[tuple[subprocess.Popen, str]]:
 
 @dataclass
 class Turn:
-    """Some seconds in which the studio was open or closed; how long each page took that was asked for, and the processor's seconds."""
+    """Some seconds in which the studio was open or closed; how long each page took that was asked for, and
+    the processor's seconds.
+    """
 
     is_open: bool
     began: float
@@ -178,7 +186,9 @@ def lesson(fresh: Path, block: float, context: Any) -> tuple[list[list[float]], 
 
 
 def slowed(steps: list[list[float]], watched: list[Turn], which: int) -> list[float]:
-    """Of each two neighbouring turns the median step's seconds (``which`` 0: of the clock, 1: of the processor), open over closed, less 1."""
+    """Of each two neighbouring turns the median step's seconds (``which`` 0: of the clock, 1: of the
+    processor), open over closed, less 1.
+    """
     medians = []
     for turn in watched:
         lasted = [
@@ -206,7 +216,8 @@ def measure(lessons: int, block: float) -> dict[str, Any]:
             own.append(sum(step[3] for step in steps))
             rest.append(steps[-1][1] - steps[0][1] - own[-1])
             print(
-                f"{len(steps)} steps, {rest[-1]:.1f} s of the processor, and {own[-1]:.2f} s of the studio's own",
+                f"{len(steps)} steps, {rest[-1]:.1f} s of the processor, and {own[-1]:.2f} s of the studio's "
+                "own",
                 flush=True,
             )
         browser.close()
@@ -223,11 +234,19 @@ def measure(lessons: int, block: float) -> dict[str, Any]:
         "answer_ms": round(1000 * statistics.median(answers)),
         "studio_cores": round(sum(turn.studio for turn in seen) / lasted, 3),
         "browser_cores": round(sum(turn.browser for turn in seen) / lasted, 3),
-        "settings": made_by({
-            "base": "mini", "lessons": lessons, "block_seconds": block, "steps": len(steps), "pairs_of_turns": len(clock),
-            "answers": len(answers), "threads": 1, "slowed_by_page_quartiles": [round(q, 4) for q in statistics.quantiles(clock)],
-        }),
-    }  # fmt: skip
+        "settings": made_by(
+            {
+                "base": "mini",
+                "lessons": lessons,
+                "block_seconds": block,
+                "steps": len(steps),
+                "pairs_of_turns": len(clock),
+                "answers": len(answers),
+                "threads": 1,
+                "slowed_by_page_quartiles": [round(q, 4) for q in statistics.quantiles(clock)],
+            }
+        ),
+    }
 
 
 def main() -> None:

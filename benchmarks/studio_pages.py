@@ -1,8 +1,10 @@
-"""Pictures of every page of the studio, light and dark, wide and narrow, each page's four in one file: docs/studio/
+"""Pictures of every page of the studio, light and dark, wide and narrow, each page's four in one file:
+docs/studio/
 
 python -m benchmarks.studio_pages [WORLD] [--out FOLDER] [--whole FOLDER]    (needs playwright and a chromium)
 
-WORLD: one with a few concepts, such as demo/out/world of `make demo`; a copy of it is used. --whole: also each picture as it was taken.
+WORLD: one with a few concepts, such as demo/out/world of `make demo`; a copy of it is used. --whole: also
+each picture as it was taken.
 """
 
 from __future__ import annotations
@@ -63,9 +65,12 @@ def visit(pages: Pages, concepts: dict[str, str], head: int) -> None:
     tab, names = pages.tab, [f"{token} {noun}" for token, noun in concepts.items()]
     last = quote(list(concepts)[-1])
     for name, place in (
-        ("world", "/"), ("effect", f"/effect/{head}"), ("version", f"/versions/{head - 1}"), ("forget", f"/forget?token={last}"),
+        ("world", "/"),
+        ("effect", f"/effect/{head}"),
+        ("version", f"/versions/{head - 1}"),
+        ("forget", f"/forget?token={last}"),
         ("rename", f"/rename?token={last}"),
-    ):  # fmt: skip
+    ):
         pages.go(place)
         pages.take(name)
     pages.go("/draw")

@@ -2,9 +2,10 @@
 
 python -m benchmarks.travel [--concept dog1] [--pictures 100] [--seeds 0 1 2] [--sheet FOLDER]
 
-A concept of the benchmark is learnt by the shipped base, once a seed, and exported as a LoRA and an embedding; stock diffusers draws it from
-the same seeds and prompts as the world. The judge tells of each picture whether it is that concept or another: one of the nine others, or a
-look-alike (identification, as the benchmarks have it). The concept is also moved to a fresh world, which has to draw the same bits.
+A concept of the benchmark is learnt by the shipped base, once a seed, and exported as a LoRA and an
+embedding; stock diffusers draws it from the same seeds and prompts as the world. The judge tells of each
+picture whether it is that concept or another: one of the nine others, or a look-alike (identification, as the
+benchmarks have it). The concept is also moved to a fresh world, which has to draw the same bits.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ SEED = 1000  # of each prompt's first picture
 
 
 def stock(world: World, folder: Path, token: str, prompts: list[str], each: int) -> list[Image.Image]:
-    """What diffusers' own pipeline draws with the exported files loaded, and nothing of l2dm's; ``each`` of every prompt."""
+    """What diffusers' own pipeline draws with the exported files loaded, and nothing of l2dm's; ``each`` of
+    every prompt.
+    """
     pipe = DiffusionPipeline.from_pretrained(find_base(MINI).folder, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     name, chosen = token[1:-1], world.settings("generate")
@@ -51,7 +54,9 @@ def drawn(world: World, prompts: list[str], each: int) -> list[Image.Image]:
 def once(
     subject: Subject, seed: int, prompts: list[str], each: int
 ) -> tuple[dict[str, list[Image.Image]], str]:
-    """What is drawn by the world, by stock diffusers and by a world that the concept was moved to; and what the export says is lost."""
+    """What is drawn by the world, by stock diffusers and by a world that the concept was moved to; and what
+    the export says is lost.
+    """
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         world = World.create(place / "world")
@@ -130,9 +135,13 @@ def main() -> None:
             sheet(images, each).save(given.sheet / f"{subject.name}-{seed}.png")
         by_stock, by_world = (sum(row[name] for row in rows) for name in ("stock_diffusers", "world"))
         settings = {
-            "concept": subject.name, "pictures": each * len(prompts), "seeds": [row["seed"] for row in rows], "format": "lora",
-            "seconds": round(time.monotonic() - began), "judge_identity_top1": judge.card()["identity_top1"],
-        }  # fmt: skip
+            "concept": subject.name,
+            "pictures": each * len(prompts),
+            "seeds": [row["seed"] for row in rows],
+            "format": "lora",
+            "seconds": round(time.monotonic() - began),
+            "judge_identity_top1": judge.card()["identity_top1"],
+        }
         figures = {"rows": rows, "kept": round(by_stock / by_world, 4), "lost": loses}
         record(settings, ROOT / "results" / "travel.json", **{subject.name: figures})
 

@@ -1,8 +1,10 @@
-"""The main job: three personal concepts learnt one after another, then drawn alone in new places and together.
+"""The main job: three personal concepts learnt one after another, then drawn alone in new places and
+together.
 
     make demo        (or: python demo/demo.py [--out FOLDER])
 
-Leaves sheet.png, front.png, index.html and the world itself in the output folder. docs/demo.png and docs/front.png are the first two of these.
+Leaves sheet.png, front.png, index.html and the world itself in the output folder. docs/demo.png and
+docs/front.png are the first two of these.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ def main() -> None:
     rows: list[tuple[str, list[Image.Image]]] = []
     page = Page(
         "l2dm demo",
-        "Three personal concepts, learnt one after another on the shipped base, then drawn alone and together.",
+        "Three personal concepts, learnt one after another on the shipped base, then drawn alone and "
+        "together.",
     )
     page.heading("Learning")
     columns = (TextColumn("{task.description:28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -160,7 +163,9 @@ def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
 
 
 def front(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
-    """The first pictures of what matters: a photo of each concept, two of it at the end, two of concepts together. ``rows`` as of ``sheet``."""
+    """The first pictures of what matters: a photo of each concept, two of it at the end, two of concepts
+    together. ``rows`` as of ``sheet``.
+    """
     photos, ended, together = rows[0:6:2], rows[6:9], rows[10:15:2]
     head, wide = 34, CELL + GAP
     canvas = Image.new("RGB", (5 * wide + 4 * GAP, head + 3 * wide), "white")

@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from .settings import GenerateSettings, LearnSettings
     from .world.world import World
 
-_HOMES = {"Concept": "concept", "check_photos": "concept", "L2DMError": "errors", "LearningStopped": "errors",
-          "GenerateSettings": "settings", "LearnSettings": "settings", "Processes": "processes", "World": "world.world"}  # fmt: skip
+_HOMES = {
+    "Concept": "concept",
+    "check_photos": "concept",
+    "L2DMError": "errors",
+    "LearningStopped": "errors",
+    "GenerateSettings": "settings",
+    "LearnSettings": "settings",
+    "Processes": "processes",
+    "World": "world.world",
+}
 
 wait_asleep()  # torch reads the environment once, when it is first imported
 

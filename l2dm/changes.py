@@ -1,4 +1,6 @@
-"""The settings by name, as ``learn`` and ``generate`` take them: editors complete these, and a test holds them against the settings."""
+"""The settings by name, as ``learn`` and ``generate`` take them: editors complete these, and a test holds
+them against the settings.
+"""
 
 from __future__ import annotations
 

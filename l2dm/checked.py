@@ -25,7 +25,9 @@ def setting(
     choices: Collection[str] = (),
     text: str = "",
 ) -> Any:
-    """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, which may grow, and one line of help."""
+    """A dataclass field with a closed range ``[low, high]`` or a set of ``choices``, which may grow, and one
+    line of help.
+    """
     return dataclasses.field(
         default=default, metadata={"low": low, "high": high, "choices": choices, "text": text}
     )
@@ -91,7 +93,9 @@ class Checked:
 
     @classmethod
     def described(cls) -> list[dict[str, Value]]:
-        """Of each setting its ``name``, ``default``, ``range`` as text ("" where any value will do) and ``help``."""
+        """Of each setting its ``name``, ``default``, ``range`` as text ("" where any value will do) and
+        ``help``.
+        """
         return [
             {
                 "name": field.name,

@@ -17,8 +17,8 @@
         ├── WorldDamaged    files that are missing or not what the manifest says
         └── WorldLocked     another process is writing to it
 
-Each message names the place, what was found, and the way out. ``LearningStopped`` is not an error: it is how a
-learning that was asked to stop tells that it can be taken up again.
+Each message names the place, what was found, and the way out. ``LearningStopped`` is not an error: it is how
+a learning that was asked to stop tells that it can be taken up again.
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ class NotKept(L2DMError):
 
     def __init__(self, token: str, loss: float, most: float):
         super().__init__(
-            f"{token} was not kept: an earlier concept lost {loss:.1f} points of likeness, more than the {most:g} "
-            "allowed; the world is as it was (try --method l2dm, fewer steps, or a larger --keep-if-forgetting-below)"
+            f"{token} was not kept: an earlier concept lost {loss:.1f} points of likeness, more than the "
+            f"{most:g} "
+            "allowed; the world is as it was (try --method l2dm, fewer steps, or a larger "
+            "--keep-if-forgetting-below)"
         )
         self.token, self.loss, self.most = token, loss, most
 
@@ -93,7 +95,9 @@ class PromptError(L2DMError):
 
 
 class PromptWarning(UserWarning):
-    """A prompt is drawn, but probably not as it was meant; pictures' provenance says the same under ``notes``."""
+    """A prompt is drawn, but probably not as it was meant; pictures' provenance says the same under
+    ``notes``.
+    """
 
 
 class SettingsError(L2DMError):
@@ -166,8 +170,8 @@ def because(error: OSError) -> str:
 
 @contextmanager
 def os_errors(place: str | Path, kind: type[L2DMError] = WorldError) -> Iterator[None]:
-    """Turn the system's refusals inside the block (disk full, permission denied, name too long, ...) into a ``kind`` that
-    names the file, or ``place`` where the system names none."""
+    """Turn the system's refusals inside the block (disk full, permission denied, name too long, ...) into a
+    ``kind`` that names the file, or ``place`` where the system names none."""
     try:
         yield
     except OSError as error:
@@ -182,7 +186,9 @@ _OF_THE_FILE = {errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOO
 
 @contextmanager
 def reading(place: Path) -> Iterator[None]:
-    """``os_errors`` of a world's file: WorldDamaged where the disk cannot give it, a WorldError alone where it may another time."""
+    """``os_errors`` of a world's file: WorldDamaged where the disk cannot give it, a WorldError alone where
+    it may another time.
+    """
     try:
         with os_errors(place):
             yield

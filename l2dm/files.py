@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, on every system: written beside their place, flushed to the disk, then named.
+"""Files that appear whole or not at all, on every system: written beside their place, flushed to the disk,
+then named.
 
-``system`` is ``os.name``; Windows ("nt") flushes no folders, flushes a file only by a handle that may write, and refuses to rename
-what another program has open just then, such as a virus scanner.
+``system`` is ``os.name``; Windows ("nt") flushes no folders, flushes a file only by a handle that may write,
+and refuses to rename what another program has open just then, such as a virus scanner.
 """
 
 from __future__ import annotations
@@ -71,9 +72,11 @@ def write_whole(path: Path, content: bytes, system: str = os.name) -> Path:
 
 
 def write_new(paths: Iterable[Path], content: bytes, system: str = os.name) -> Path:
-    """Write ``content`` whole to the first of ``paths``, all in one folder, where nothing stands yet, and return that one.
+    """Write ``content`` whole to the first of ``paths``, all in one folder, where nothing stands yet, and
+    return that one.
 
-    Several processes with the same ``paths`` each get one of their own."""
+    Several processes with the same ``paths`` each get one of their own.
+    """
     paths = iter(paths)
     path = next(paths)
     with _beside(path.parent, content) as scratch:
@@ -118,7 +121,9 @@ def _runs(process: int) -> bool:
 
 
 def scratch_in(folder: Path) -> Path:
-    """A name for work in progress in ``folder``, from which what this machine's ended processes have left under such names is removed."""
+    """A name for work in progress in ``folder``, from which what this machine's ended processes have left
+    under such names is removed.
+    """
     for left in folder.glob(f"{PART}*"):
         if (whose := _LEFT.fullmatch(left.name)) and not _runs(int(whose[1])):
             if left.is_dir() and not left.is_symlink():

@@ -11,17 +11,18 @@ class Method:
     """One row. ``tuner`` names a file of ``tuners``; the rest says what keeps the past.
 
     ``rate``: the tuner's learning rate as a multiple of ``learning_rate``, which is that of keys and values.
-    ``prior``: prior pairs of "nothing", of the "new" concept's noun, or of "all" nouns so far (L2DM, Eqs. 2-4).
-    ``memory``: pictures of earlier concepts, chosen "random"ly or by the "rainbow" score (Algorithm 1, Eq. 5), or "nothing". Or
-    their own "photos": those are handed over for each learning anew, a world never keeps them.
-    ``rehearse``: learn from the memory's pictures (the first sum of L_TAME); without it a row that mixes has as many more mixes
-    with plain things, so that the new concept is trained as much.
-    ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos, or "nothing".
-    ``elastic``: distillation holds what drifts more; False: all earlier concepts alike.
-    ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its ``penalty_weight``.
-    ``directions``: keys and values move at right angles only to what earlier prompts and class nouns look at (``kept_directions``).
-    ``mix``: learn the new concept beside another thing too; what is rehearsed or distilled then stands beside it.
-    ``apart``: every concept has a world of its own, so nothing can be forgotten and nothing drawn together.
+    ``prior``: prior pairs of "nothing", of the "new" concept's noun, or of "all" nouns so far (L2DM, Eqs.
+    2-4). ``memory``: pictures of earlier concepts, chosen "random"ly or by the "rainbow" score (Algorithm 1,
+    Eq. 5), or "nothing". Or their own "photos": those are handed over for each learning anew, a world never
+    keeps them. ``rehearse``: learn from the memory's pictures (the first sum of L_TAME); without it a row
+    that mixes has as many more mixes with plain things, so that the new concept is trained as much.
+    ``distil``: elastic concept distillation on the "memory"'s pictures, or distillation on the "new" photos,
+    or "nothing". ``elastic``: distillation holds what drifts more; False: all earlier concepts alike.
+    ``penalty``: a term on the weights alone, "fisher", "self-regularization" or "nothing", and its
+    ``penalty_weight``. ``directions``: keys and values move at right angles only to what earlier prompts and
+    class nouns look at (``kept_directions``). ``mix``: learn the new concept beside another thing too; what
+    is rehearsed or distilled then stands beside it. ``apart``: every concept has a world of its own, so
+    nothing can be forgotten and nothing drawn together.
     """
 
     text: str
@@ -43,9 +44,9 @@ class Method:
         return {name: value for name, value in asdict(self).items() if name != "text"}
 
 
-#: Where each concept has an adapter of its own, prompts of one concept cannot be forgotten: L2DM's parts act where concepts meet.
-#: Prior pairs (beta of Eq. 4) would do nothing here: in a prompt of a plain noun no adapter acts, so it is drawn as by the pretrained
-#: model to the last bit, and the gradient of L_PR is zero.
+#: Where each concept has an adapter of its own, prompts of one concept cannot be forgotten: L2DM's parts act
+#: where concepts meet. Prior pairs (beta of Eq. 4) would do nothing here: in a prompt of a plain noun no
+#: adapter acts, so it is drawn as by the pretrained model to the last bit, and the gradient of L_PR is zero.
 _MEETING = {
     "tuner": "gated_lora",
     "rate": 2.0,
@@ -122,7 +123,8 @@ METHODS = {
         directions=True,
     ),
     "l2dm": Method(
-        "L2DM (arXiv 2309.04430) over gated adapters (ours): its parts act where concepts meet; no prior pairs, since a plain noun is "
+        "L2DM (arXiv 2309.04430) over gated adapters (ours): its parts act where concepts meet; no prior "
+        "pairs, since a plain noun is "
         "drawn as by the pretrained model to the last bit",
         **_MEETING,
     ),
@@ -131,7 +133,8 @@ METHODS = {
         **{**_MEETING, "rehearse": False},
     ),
     "l2dm-uniform-distillation": Method(
-        "L2DM over adapters, all earlier concepts distilled alike (arXiv 2309.04430 without its elastic weights)",
+        "L2DM over adapters, all earlier concepts distilled alike (arXiv 2309.04430 without its elastic "
+        "weights)",
         **{**_MEETING, "elastic": False},
     ),
     "l2dm-without-rainbow": Method(
@@ -140,7 +143,8 @@ METHODS = {
     "l2dm-without-ecd": Method(
         "L2DM over adapters, without elastic concept distillation", **{**_MEETING, "distil": "nothing"}
     ),
-    # references: one world a concept bounds the row of the same tuner; joint bounds nothing, since it is not trained to convergence
+    # references: one world a concept bounds the row of the same tuner; joint bounds nothing, since it is not
+    # trained to convergence
     "separate": Method(
         "gated-lora, a world for each concept: the ceiling of gated-lora and l2dm",
         tuner="gated_lora",
@@ -152,13 +156,14 @@ METHODS = {
         "Custom Diffusion, a world for each concept: the ceiling of keys and values", prior="new", apart=True
     ),
     "joint": Method(
-        "Custom Diffusion on the photos of all concepts so far, one lesson a concept and not to convergence: no ceiling",
+        "Custom Diffusion on the photos of all concepts so far, one lesson a concept and not to convergence: "
+        "no ceiling",
         prior="all",
         memory="photos",
         rehearse=True,
     ),
 }
 
-#: Tuners with which all that a concept teaches stands under names of its own, ``<token>/...``, and later concepts change none of it: one
-#: can be taken out of a world as if it had never been learnt.
+#: Tuners with which all that a concept teaches stands under names of its own, ``<token>/...``, and later
+#: concepts change none of it: one can be taken out of a world as if it had never been learnt.
 SEPARABLE = frozenset(["embedding", "task_token", "aggregated", "gated_kv", "gated_lora"])

@@ -1,4 +1,5 @@
-"""Processes that ``accelerate launch`` (or torchrun) started beside each other, by way of accelerate: what one learns, all learn.
+"""Processes that ``accelerate launch`` (or torchrun) started beside each other, by way of accelerate: what
+one learns, all learn.
 
 The first one is the main one: it alone writes files and speaks. All others do what it tells them.
 """
@@ -55,7 +56,9 @@ class ToldByMain(Exception):
 
 @dataclass(frozen=True)
 class _Ended:
-    """How the main process ended what it led: the parts of its error, which may not be built from its text alone; None where there was none."""
+    """How the main process ended what it led: the parts of its error, which may not be built from its text
+    alone; None where there was none.
+    """
 
     kind: type[BaseException] | None = None
     args: tuple = ()
@@ -96,8 +99,10 @@ class Processes:
 
     @contextmanager
     def leading(self) -> Iterator[None]:
-        """Of the main process: how the block ended is told to the others, who ask for it by ``heard``. An error within a step is not: they wait for
-        numbers then, and end when the launcher sees this process end."""
+        """Of the main process: how the block ended is told to the others, who ask for it by ``heard``. An
+        error within a step is not: they wait for numbers then, and end when the launcher sees this process
+        end.
+        """
         try:
             yield
         except BaseException as error:
@@ -108,7 +113,9 @@ class Processes:
             self.told(_Ended())
 
     def heard(self) -> object:
-        """Of the others: what the main process says next; None where it ended well, its own error where it did not."""
+        """Of the others: what the main process says next; None where it ended well, its own error where it
+        did not.
+        """
         said = self.told()
         if isinstance(said, _Ended):
             said.check()
@@ -141,7 +148,9 @@ class Processes:
         return self._mean(torch.tensor(own, dtype=torch.float64)).tolist()
 
     def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Every gradient becomes its mean over the processes, where one that has none counts as 0; one that none has stays so."""
+        """Every gradient becomes its mean over the processes, where one that has none counts as 0; one that
+        none has stays so.
+        """
         if self.count == 1:
             return
         import torch
@@ -165,7 +174,8 @@ class Processes:
             return work()
         except RuntimeError as error:
             raise ProcessLost(
-                f"a process beside this one ended or cannot be reached ({first_line(error)}); see what it said. Nothing was committed, and the "
+                f"a process beside this one ended or cannot be reached ({first_line(error)}); see what it "
+                "said. Nothing was committed, and the "
                 "same command goes on from the last checkpoint"
             ) from error
 
@@ -186,6 +196,7 @@ def for_one(what: str) -> None:
     """Raises SettingsError where several processes were launched to do ``what``, which all of them would do."""
     if launched() > 1:
         raise SettingsError(
-            f"{what}: {launched()} processes were launched, and it is the work of one; start it without accelerate launch (learn and bench are "
+            f"{what}: {launched()} processes were launched, and it is the work of one; start it without "
+            "accelerate launch (learn and bench are "
             "shared among processes)"
         )

@@ -55,7 +55,9 @@ def read_toml(path: Path, section: str) -> dict[str, Any]:
 @reading_earlier_names
 @dataclass(frozen=True)
 class LearnSettings(Checked):
-    """How one concept is learnt. The defaults are for Stable Diffusion; a base may carry its own in ``l2dm.json``."""
+    """How one concept is learnt. The defaults are for Stable Diffusion; a base may carry its own in
+    ``l2dm.json``.
+    """
 
     steps: int = setting(250, 1, 100_000, text="optimizer steps")
     batch: int = setting(2, 1, 256, text="photos per step; as many prior pictures come on top")
@@ -85,7 +87,8 @@ class LearnSettings(Checked):
         0.99,
         0.0,
         1.0,
-        text="share of the earlier prompts' feature energy that key and value updates must not touch; 0: none",
+        text="share of the earlier prompts' feature energy that key and value updates must not touch; 0: "
+        "none",
     )
     penalty_weight: float = setting(
         1.0, 0.0, 1e9, text="of the method's own penalty on weights, as a multiple of its row's"
@@ -97,7 +100,8 @@ class LearnSettings(Checked):
         32,
         1,
         1024,
-        text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's counts",
+        text="of adapters of keys and values (of all layers: a quarter); with lora the first concept's "
+        "counts",
     )
     vectors: int = setting(
         1, 1, 16, text="of a new token: several hold more of a thing, and take as many of a prompt's words"
@@ -119,7 +123,8 @@ class LearnSettings(Checked):
     )
     masks: str = setting(
         "",
-        text="white is the subject: a folder with the photos' names, or beside (photo-masklabel.png), or alpha",
+        text="white is the subject: a folder with the photos' names, or beside (photo-masklabel.png), or "
+        "alpha",
     )
     mask_background: float = setting(
         0.1, 0.0, 1.0, text="weight of the error where a mask is black; it is 1 where it is white"
@@ -201,7 +206,9 @@ class LearnSettings(Checked):
 @reading_earlier_names
 @dataclass(frozen=True)
 class GenerateSettings(Checked):
-    """How a prompt is drawn. ``layout`` may be a mapping too: ``{"<rex>": "left", "<pip>": (0.5, 0.2, 0.9, 0.8)}``."""
+    """How a prompt is drawn. ``layout`` may be a mapping too: ``{"<rex>": "left", "<pip>": (0.5, 0.2, 0.9,
+    0.8)}``.
+    """
 
     def __post_init__(self) -> None:
         if isinstance(self.layout, Mapping):
@@ -241,15 +248,18 @@ class GenerateSettings(Checked):
     )
     subjects: str = setting(
         "",
-        text="the prompt's plain nouns that the composition looks after, with commas; empty: those found in it",
+        text="the prompt's plain nouns that the composition looks after, with commas; empty: those found in "
+        "it",
     )
     layout: str = setting(
         "",
-        text="where each thing goes, by hand: <rex>: left, <pip>: 0.5,0.2,0.9,0.8 (a word or x0,y0,x1,y1 in shares of the picture)",
+        text="where each thing goes, by hand: <rex>: left, <pip>: 0.5,0.2,0.9,0.8 (a word or x0,y0,x1,y1 in "
+        "shares of the picture)",
     )
     confine: bool = setting(
         False,
-        text="of what moves latents, and of a collage's second half: each thing acts in its own part of the picture alone; of l2dm and confined always",
+        text="of what moves latents, and of a collage's second half: each thing acts in its own part of the "
+        "picture alone; of l2dm and confined always",
     )
     guidance_step: float = setting(
         10.0, 0.0, 1e6, text="s_t: how far the latents are moved, falling by sqrt(1/2) over the steps"

@@ -1,4 +1,6 @@
-"""Earlier spellings of settings and methods, read until 0.3.0: what people type, and what worlds, bases and results hold, as it is called today."""
+"""Earlier spellings of settings and methods, read until 0.3.0: what people type, and what worlds, bases and
+results hold, as it is called today.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ HEADINGS = {"guidance": "compositions"}
 
 
 def today(stored: Any, heading: str = "") -> Any:
-    """A JSON value that was written by any version, with today's spellings at any depth. ``heading``: the key that it stands under."""
+    """A JSON value that was written by any version, with today's spellings at any depth. ``heading``: the key
+    that it stands under.
+    """
     if isinstance(stored, list):
         return [today(item) for item in stored]
     if isinstance(stored, str):
@@ -43,12 +47,16 @@ def today(stored: Any, heading: str = "") -> Any:
 
 
 def _key(key: str, value: Any) -> str:
-    """A setting is a number or a word; over a table a word means something else, or is a results file's heading."""
+    """A setting is a number or a word; over a table a word means something else, or is a results file's
+    heading.
+    """
     return HEADINGS.get(key, key) if isinstance(value, (dict, list)) else SETTINGS.get(key, key)
 
 
 def typed(given: Mapping[str, object], place: str = "settings") -> dict[str, Any]:
-    """Settings that a person wrote, with today's spellings; a RenamedWarning tells each earlier one, and a SettingsError one that is given twice."""
+    """Settings that a person wrote, with today's spellings; a RenamedWarning tells each earlier one, and a
+    SettingsError one that is given twice.
+    """
     found: dict[str, Any] = {}
     for name, value in given.items():
         now = SETTINGS.get(name, name)

@@ -1,7 +1,9 @@
-"""Threads that fit the machine: as many as there are free cores, fewer as soon as others want them, and none that spins while it waits.
+"""Threads that fit the machine: as many as there are free cores, fewer as soon as others want them, and none
+that spins while it waits.
 
-A step of learning is thousands of small operations, after each of which every thread waits for the slowest. Where two threads share a
-core with other work, the one that waits must give its core away, or each small operation takes a whole time slice of the scheduler.
+A step of learning is thousands of small operations, after each of which every thread waits for the slowest.
+Where two threads share a core with other work, the one that waits must give its core away, or each small
+operation takes a whole time slice of the scheduler.
 """
 
 from __future__ import annotations
@@ -13,14 +15,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-#: How long a waiting thread spins before it sleeps: GNU's OpenMP counts turns, LLVM's and Intel's milliseconds.
+#: How long a waiting thread spins before it sleeps: GNU's OpenMP counts turns, LLVM's and Intel's
+#: milliseconds.
 _PATIENCE = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 _MOMENT, _WINDOW = 0.2, 2.0  # seconds looked at before work, and between two looks during it
 _STAT = Path("/proc/stat")
 
 
 def wait_asleep() -> None:
-    """Let OpenMP's threads sleep while they wait, unless the user's environment says how. Only before torch is imported."""
+    """Let OpenMP's threads sleep while they wait, unless the user's environment says how. Only before torch
+    is imported.
+    """
     if "OMP_WAIT_POLICY" not in os.environ and "torch" not in sys.modules:
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
@@ -34,7 +39,9 @@ def cores() -> set[int]:
 
 
 class Others:
-    """How busy others keep our cores, from one ``look`` to the next. Where the system does not tell (only Linux does): not at all."""
+    """How busy others keep our cores, from one ``look`` to the next. Where the system does not tell (only
+    Linux does): not at all.
+    """
 
     def __init__(self) -> None:
         self._last = self._now()
@@ -68,11 +75,13 @@ def fitting(others: float) -> int:
 
 
 class Threads:
-    """The threads of one piece of work, torch's number while ``during``: ``history`` says from which step on how many."""
+    """The threads of one piece of work, torch's number while ``during``: ``history`` says from which step on
+    how many.
+    """
 
     def __init__(self, wanted: int = 0, before: int = 0):
-        """``wanted``: exactly so many; 0: those that a checkpoint was made with (``before``), or torch's own number, which is
-        OMP_NUM_THREADS where that is set, else no more than fit.
+        """``wanted``: exactly so many; 0: those that a checkpoint was made with (``before``), or torch's own
+        number, which is OMP_NUM_THREADS where that is set, else no more than fit.
         """
         import torch
 
@@ -102,8 +111,8 @@ class Threads:
             self.history = [(s, n) for s, n in history] + ([(step, self.count)] if last != self.count else [])
 
     def after(self, step: int) -> bool:
-        """Look around after ``step``, every two seconds: fall to fewer threads if others want the cores; whether it did. Never more
-        again, so that as little as possible depends on the moment."""
+        """Look around after ``step``, every two seconds: fall to fewer threads if others want the cores;
+        whether it did. Never more again, so that as little as possible depends on the moment."""
         if self.fixed or self.count == 1 or self._others.age() < _WINDOW:
             return False
         if (fit := fitting(self._others.look())) >= self.count:

@@ -5,7 +5,8 @@ python -m mini_base                                   all of it, on this machine
 On a GPU without internet, one command there:
 python -m mini_base pack --out PACK                   here: all that it needs, less than 64 MiB
 pip install PACK/wheels/*.whl; python -m mini_base train --work PACK --deliver FOLDER [--minutes 25]
-                                                      there: files of at most 16 MiB; the same command takes it up again
+                                                      there: files of at most 16 MiB; the same command takes
+                                                      it up again
 python -m mini_base package                           here, once FOLDER's files lie in .work/base/finished
 """
 

@@ -1,6 +1,7 @@
 """The autoencoder: 128 px pictures to 16 x 16 x 16 latents and back (diffusers' AutoencoderKL, factor 8).
 
-Widths are small where there are many cells and large where there are few: a step costs half of what even widths cost.
+Widths are small where there are many cells and large where there are few: a step costs half of what even
+widths cost.
 """
 
 from __future__ import annotations
@@ -27,16 +28,24 @@ NOISE = 0.05  # added to the latents that are decoded; also the posterior's devi
 def build() -> AutoencoderKL:
     """The autoencoder as training begins it."""
     model = AutoencoderKL(
-        block_out_channels=WIDTHS, layers_per_block=1, latent_channels=CHANNELS, norm_num_groups=8, sample_size=SIDE,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, mid_block_add_attention=False,
+        block_out_channels=WIDTHS,
+        layers_per_block=1,
+        latent_channels=CHANNELS,
+        norm_num_groups=8,
+        sample_size=SIDE,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        mid_block_add_attention=False,
         scaling_factor=1.0,
-    )  # fmt: skip
+    )
     return spread_evenly(model)
 
 
 @torch.no_grad()
 def spread_evenly(model: AutoencoderKL) -> AutoencoderKL:
-    """Make the posterior's deviation NOISE for every picture: ``sample`` then gives what the decoder learnt from."""
+    """Make the posterior's deviation NOISE for every picture: ``sample`` then gives what the decoder learnt
+    from.
+    """
     channels = model.config.latent_channels
     model.quant_conv.weight[channels:] = 0
     model.quant_conv.bias[channels:] = 2 * math.log(NOISE)
@@ -55,10 +64,14 @@ def likeness(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def pictures(composer: Composer, rng: np.random.Generator) -> np.ndarray:
     """(POOL, side, side, 3): scenes, and textures that stand for photographs."""
-    return np.stack([
-        composer.photo_like() if rng.random() < 0.35 else composer.scene(int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))).pixels
-        for _ in range(POOL)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            composer.photo_like()
+            if rng.random() < 0.35
+            else composer.scene(int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))).pixels
+            for _ in range(POOL)
+        ]
+    )
 
 
 def cropped(picked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +83,8 @@ def cropped(picked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def train(icons: list[Icon], folder: Path, seed: int = 1) -> AutoencoderKL:
     """Train (or take up, or just load) the autoencoder.
 
-    Latents are not asked to turn and shrink with the picture (EQ-VAE, arXiv 2502.09509): in a trial that cost 5 dB.
+    Latents are not asked to turn and shrink with the picture (EQ-VAE, arXiv 2502.09509): in a trial that cost
+    5 dB.
     """
     torch.manual_seed(seed)
     model = build().to(memory_format=torch.channels_last)

@@ -1,12 +1,12 @@
 """Averages of the weights whose length is chosen when training is over.
 
-"Analyzing and Improving the Training Dynamics of Diffusion Models", arXiv 2312.02696, section 3. A power average of exponent
-gamma after t steps weighs the weights of step s by its profile
+"Analyzing and Improving the Training Dynamics of Diffusion Models", arXiv 2312.02696, section 3. A power
+average of exponent gamma after t steps weighs the weights of step s by its profile
 
     p(s) = (gamma + 1) s^gamma / t^(gamma + 1),    0 <= s <= t,
 
-and its length is the profile's standard deviation as a share of t. Two of them are kept, and put aside now and then; the
-profile of any other length is their linear combination that is nearest in the mean square.
+and its length is the profile's standard deviation as a share of t. Two of them are kept, and put aside now
+and then; the profile of any other length is their linear combination that is nearest in the mean square.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ def exponent(length: float) -> float:
 def overlap(
     time: np.ndarray, gamma: np.ndarray, other_time: np.ndarray, other_gamma: np.ndarray
 ) -> np.ndarray:
-    """Integral of the product of two profiles, for each of the first (rows) with each of the others (columns)."""
+    """Integral of the product of two profiles, for each of the first (rows) with each of the others
+    (columns).
+    """
     t, g, u, h = time[:, None], gamma[:, None], other_time[None], other_gamma[None]
     logs = (g + h + 1) * np.log(np.minimum(t, u)) - (g + 1) * np.log(t) - (h + 1) * np.log(u)
     return (g + 1) * (h + 1) / (g + h + 1) * np.exp(logs)
 
 
 def mixture(times: list[int], lengths: list[float], time: int, length: float) -> np.ndarray:
-    """How much of each average (kept at ``times``, of ``lengths``) makes up the one of ``length`` after ``time`` steps."""
+    """How much of each average (kept at ``times``, of ``lengths``) makes up the one of ``length`` after
+    ``time`` steps.
+    """
     t, g = np.array(times, float), np.array([exponent(one) for one in lengths])
     u, h = np.array([time], float), np.array([exponent(length)])
     shares = np.linalg.lstsq(overlap(t, g, t, g), overlap(t, g, u, h)[:, 0], rcond=None)[0]
@@ -47,7 +51,9 @@ def mixture(times: list[int], lengths: list[float], time: int, length: float) ->
 
 
 class PowerAverages:
-    """The two averages of ``named`` weights, and where they are put aside: ``folder``, one file (fp16) a snapshot."""
+    """The two averages of ``named`` weights, and where they are put aside: ``folder``, one file (fp16) a
+    snapshot.
+    """
 
     def __init__(self, named: dict[str, torch.nn.Parameter], folder: Path, total: int):
         self.named, self.folder = named, folder
@@ -76,7 +82,9 @@ class PowerAverages:
 
     @torch.no_grad()
     def at(self, step: int, length: float) -> dict[str, torch.Tensor]:
-        """The average of ``length`` of the ``step`` steps up to now, from what is kept now and was put aside before."""
+        """The average of ``length`` of the ``step`` steps up to now, from what is kept now and was put aside
+        before.
+        """
         aside = sorted(int(path.stem) for path in self.folder.glob("*.safetensors") if int(path.stem) < step)
         times = [time for time in [*aside, step] for _ in LENGTHS]
         shares = iter(mixture(times, [*LENGTHS] * (len(aside) + 1), step, length))

@@ -1,8 +1,9 @@
 """The tokenizer and the CLIP pair: a byte-level BPE in CLIP's format, a small text and a small image encoder.
 
-Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with helpers that know the scene
-exactly: which nouns are in it, which one is at each patch (as in token labeling, arXiv 2104.10858), which background. The
-UNet begins with the pair's text encoder and trains a copy of it on; the pair itself, which measures, stays as it is.
+Trained contrastively on scenes and their captions (Radford et al., arXiv 2103.00020), with helpers that know
+the scene exactly: which nouns are in it, which one is at each patch (as in token labeling, arXiv 2104.10858),
+which background. The UNet begins with the pair's text encoder and trains a copy of it on; the pair itself,
+which measures, stays as it is.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def make_tokenizer(words: Counter, folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer of ``VOCABULARY`` pieces learnt from ``words``; every byte has a piece, so nothing is unknown."""
+    """A CLIP tokenizer of ``VOCABULARY`` pieces learnt from ``words``; every byte has a piece, so nothing is
+    unknown.
+    """
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(SPLIT), "removed", invert=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])  # fmt: skip
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = letters + [letter + "</w>" for letter in letters]
     trainer = trainers.BpeTrainer(
@@ -65,9 +70,14 @@ def make_tokenizer(words: Counter, folder: Path) -> CLIPTokenizer:
     )
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(m) for m in merges) + "\n")
     loaded = CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), bos_token=START, eos_token=END, unk_token=END,
-        pad_token=END, model_max_length=LENGTH,
-    )  # fmt: skip
+        vocab=str(folder / "vocab.json"),
+        merges=str(folder / "merges.txt"),
+        bos_token=START,
+        eos_token=END,
+        unk_token=END,
+        pad_token=END,
+        model_max_length=LENGTH,
+    )
     loaded.save_pretrained(folder)
     return loaded
 
@@ -84,7 +94,8 @@ def word_counts(work: Path) -> Counter:
     """The words the tokenizer must hold whole: the captions' own, often; every icon's name, once."""
     words: Counter = Counter()
     grammar = (
-        "a an and of the on in at to next left right top bottom corner above below photo picture small large big drawing background "
+        "a an and of the on in at to next left right top bottom corner above below photo picture small large "
+        "big drawing background "
         "floor wall toy plushie style painting red"
     )
     styles = " ".join(word for _, _, word in STYLES.values())
@@ -100,14 +111,26 @@ def word_counts(work: Path) -> Counter:
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=3, num_attention_heads=HEADS,
-        max_position_embeddings=LENGTH, projection_dim=128, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    vision = CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=4, num_attention_heads=HEADS, image_size=SIDE, patch_size=PATCH,
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=HEADS,
+        max_position_embeddings=LENGTH,
         projection_dim=128,
-    )  # fmt: skip
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=4,
+        num_attention_heads=HEADS,
+        image_size=SIDE,
+        patch_size=PATCH,
+        projection_dim=128,
+    )
     return CLIPModel(
         CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128)
     )
@@ -143,7 +166,9 @@ class Pair(torch.nn.Module):
 
 
 def noun_of_patches(scene: Scene) -> torch.Tensor:
-    """Of each patch ``(8, 8)`` the noun whose box covers half of it, as its place in ``NOUNS``; ``len(NOUNS)`` where none does."""
+    """Of each patch ``(8, 8)`` the noun whose box covers half of it, as its place in ``NOUNS``;
+    ``len(NOUNS)`` where none does.
+    """
     count = SIDE // PATCH
     nouns = torch.full((count, count), len(NOUNS))
     for item in scene.items:
@@ -152,7 +177,9 @@ def noun_of_patches(scene: Scene) -> torch.Tensor:
 
 
 def told(scene: Scene) -> tuple[np.ndarray, str, torch.Tensor, int, torch.Tensor]:
-    """What is learnt from: pixels, caption, nouns that are there ``(64,)``, background, and the noun of each patch."""
+    """What is learnt from: pixels, caption, nouns that are there ``(64,)``, background, and the noun of each
+    patch.
+    """
     there = torch.zeros(len(NOUNS))
     there[[NOUN_PLACE[item.icon.noun] for item in scene.items]] = 1
     return scene.pixels, scene.caption, there, KINDS.index(scene.background), noun_of_patches(scene)
@@ -202,7 +229,8 @@ def _trained(icons: list[Icon], work: Path, seed: int) -> CLIPModel:
         if run.step % 100 == 0:
             right = (logits.argmax(1) == torch.arange(BATCH, device=DEVICE)).float().mean()
             print(
-                f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in batch {right:.2f}",
+                f"clip step {run.step} contrastive {loss.item():.3f} helpers {helpers.item():.3f} right in "
+                f"batch {right:.2f}",
                 flush=True,
             )
         run.update(loss + helpers, BATCH)

@@ -32,14 +32,24 @@ def _chunk(seed: list[int], count: int, shares: tuple[float, ...], tell: Callabl
 
 
 class Shards:
-    """Endless shards of ``size`` scenes, each as what ``tell`` makes of it; what is in which shard, the ``seed`` fixes.
+    """Endless shards of ``size`` scenes, each as what ``tell`` makes of it; what is in which shard, the
+    ``seed`` fixes.
 
-    ``shares``: of scenes of one thing, of two, and so on. ``processes`` that compose ahead; 0: none, and nothing is ahead.
-    Side by side, each of ``workers`` has its own part (``rank``) of every shard.
+    ``shares``: of scenes of one thing, of two, and so on. ``processes`` that compose ahead; 0: none, and
+    nothing is ahead. Side by side, each of ``workers`` has its own part (``rank``) of every shard.
     """
 
-    def __init__(self, icons: list[Icon], tell: Callable[[Scene], Any], size: int, seed: int, shares: tuple[float, ...] = SHARES,
-                 rank: int = 0, workers: int = 1, processes: int | None = None):  # fmt: skip
+    def __init__(
+        self,
+        icons: list[Icon],
+        tell: Callable[[Scene], Any],
+        size: int,
+        seed: int,
+        shares: tuple[float, ...] = SHARES,
+        rank: int = 0,
+        workers: int = 1,
+        processes: int | None = None,
+    ):
         self.tell, self.seed, self.shares = tell, seed, shares
         self.chunks = range(rank, max(1, size // CHUNK), workers)
         processes = ((os.cpu_count() or 1) - 1 if DEVICE == "cuda" else 0) if processes is None else processes

@@ -1,4 +1,5 @@
-"""The shipped personal concepts: a few pictures each of icons from the held-out styles, as a user's photos would be.
+"""The shipped personal concepts: a few pictures each of icons from the held-out styles, as a user's photos
+would be.
 
 python -m mini_base.concepts          (writes demo/ and l2dm/bench/concepts/)
 python -m mini_base.concepts --fifty FOLDER      (the fifty-concept sequence, there alone)
@@ -24,18 +25,26 @@ DEMO = {
 }
 #: the published protocol's classes (two dogs, two cats, a duck, a backpack, a teddy bear) and three more
 BENCHMARK = {
-    "dog1": ("dog", "fluent-emoji", "dog-face"), "duck1": ("duck", "fluent-emoji", "duck"), "cat1": ("cat", "fluent-emoji", "cat-face"),
-    "backpack1": ("backpack", "fluent-emoji", "backpack"), "bear1": ("teddy bear", "fluent-emoji", "teddy-bear"),
-    "dog2": ("dog", "fluent-emoji-flat", "poodle"), "cat2": ("cat", "fluent-emoji-flat", "black-cat"),
-    "car1": ("car", "fluent-emoji", "automobile"), "shoe1": ("shoe", "fluent-emoji", "running-shoe"),
+    "dog1": ("dog", "fluent-emoji", "dog-face"),
+    "duck1": ("duck", "fluent-emoji", "duck"),
+    "cat1": ("cat", "fluent-emoji", "cat-face"),
+    "backpack1": ("backpack", "fluent-emoji", "backpack"),
+    "bear1": ("teddy bear", "fluent-emoji", "teddy-bear"),
+    "dog2": ("dog", "fluent-emoji-flat", "poodle"),
+    "cat2": ("cat", "fluent-emoji-flat", "black-cat"),
+    "car1": ("car", "fluent-emoji", "automobile"),
+    "shoe1": ("shoe", "fluent-emoji", "running-shoe"),
     "owl1": ("owl", "fluent-emoji-flat", "owl"),
-}  # fmt: skip
+}
 #: other concepts, for choosing hyper-parameters: none of them is in the benchmark
 TUNING = {
-    "rabbit1": ("rabbit", "fluent-emoji", "rabbit-face"), "apple1": ("apple", "fluent-emoji", "red-apple"),
-    "fox1": ("fox", "fluent-emoji-flat", "fox"), "bus1": ("bus", "fluent-emoji", "bus"),
-    "rabbit2": ("rabbit", "fluent-emoji-flat", "rabbit"), "mushroom1": ("mushroom", "fluent-emoji-flat", "mushroom"),
-}  # fmt: skip
+    "rabbit1": ("rabbit", "fluent-emoji", "rabbit-face"),
+    "apple1": ("apple", "fluent-emoji", "red-apple"),
+    "fox1": ("fox", "fluent-emoji-flat", "fox"),
+    "bus1": ("bus", "fluent-emoji", "bus"),
+    "rabbit2": ("rabbit", "fluent-emoji-flat", "rabbit"),
+    "mushroom1": ("mushroom", "fluent-emoji-flat", "mushroom"),
+}
 #: places of the pictures to learn from, and of those to compare with; the prompts' places are in neither
 LEARNT, UNSEEN = ("white", "wood", "gray", "brick", "yellow"), ("wood", "white", "orange", "brick", "gray")
 ICON_SIDE = 96  # pixels of the icons that they were drawn from
@@ -62,7 +71,9 @@ def demo(out: Path, work: Path) -> None:
 
 
 def benchmark(out: Path, work: Path, concepts: dict[str, tuple[str, str, str]]) -> None:
-    """A folder that ``l2dm bench`` reads: of each concept ``learn/`` and ``unseen/``, of each noun ``like/<noun>-<style>/``."""
+    """A folder that ``l2dm bench`` reads: of each concept ``learn/`` and ``unseen/``, of each noun
+    ``like/<noun>-<style>/``.
+    """
     for seed, (name, (noun, style, icon)) in enumerate(concepts.items()):
         picked = _icons(work, style, noun, [icon])[0]
         compose(out / name / "learn", picked, LEARNT, 64, 700 + seed)
@@ -73,12 +84,25 @@ def benchmark(out: Path, work: Path, concepts: dict[str, tuple[str, str, str]]) 
             for icon in _icons(work, style, noun, NOUNS[noun])[:1]:
                 compose(out / "like" / f"{noun.replace(' ', '-')}-{style}", icon, LEARNT[:3], 64, 900 + seed)
     record = {
-        "concepts": [{"name": name, "token": f"<{name}>", "noun": noun} for name, (noun, _, _) in concepts.items()],
-        "prompts": ["a photo of {} on the beach", "a photo of {} in the snow", "a photo of {} at night", "a photo of {} on a purple background"],
-        "like": {f"{noun.replace(' ', '-')}-{style}": noun for noun in nouns for style in LIKE
-                 if (out / "like" / f"{noun.replace(' ', '-')}-{style}").exists()},
-        "nouns": [noun for noun in ("horse", "frog", "pizza", "rocket", "guitar", "tree") if noun not in nouns],
-    }  # fmt: skip
+        "concepts": [
+            {"name": name, "token": f"<{name}>", "noun": noun} for name, (noun, _, _) in concepts.items()
+        ],
+        "prompts": [
+            "a photo of {} on the beach",
+            "a photo of {} in the snow",
+            "a photo of {} at night",
+            "a photo of {} on a purple background",
+        ],
+        "like": {
+            f"{noun.replace(' ', '-')}-{style}": noun
+            for noun in nouns
+            for style in LIKE
+            if (out / "like" / f"{noun.replace(' ', '-')}-{style}").exists()
+        },
+        "nouns": [
+            noun for noun in ("horse", "frog", "pizza", "rocket", "guitar", "tree") if noun not in nouns
+        ],
+    }
     (out / "concepts.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

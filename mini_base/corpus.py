@@ -1,7 +1,8 @@
 """Icons: fetched from the npm registry by name and version, rendered with resvg, kept as RGBA arrays.
 
 Eight emoji sets under permissive licences. Six drawing styles (``TRAIN_STYLES``) teach the base; the two
-``HELD_OUT_STYLES`` are never seen by any part of it: their icons are the personal concepts of demo and benchmarks.
+``HELD_OUT_STYLES`` are never seen by any part of it: their icons are the personal concepts of demo and
+benchmarks.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ NOUNS: dict[str, list[str]] = json.loads((Path(__file__).parent / "nouns.json").
 
 @dataclass(frozen=True)
 class Icon:
-    """One drawing of one thing: straight (not premultiplied) RGBA, ``(side, side, 4)`` uint8, cropped to its ink."""
+    """One drawing of one thing: straight (not premultiplied) RGBA, ``(side, side, 4)`` uint8, cropped to its
+    ink.
+    """
 
     noun: str
     style: str
@@ -96,9 +99,11 @@ def sheet(work: Path, style: str, side: int = ICON_SIDE) -> Path:
 def load_icons(
     work: Path, styles: tuple[str, ...] = TRAIN_STYLES, nouns: dict | None = None, side: int = ICON_SIDE
 ) -> list[Icon]:
-    """Every icon of ``styles`` for ``nouns`` (default: the base's own), ``side`` pixels, rendered once and cached in ``work``.
+    """Every icon of ``styles`` for ``nouns`` (default: the base's own), ``side`` pixels, rendered once and
+    cached in ``work``.
 
-    Of names that a set draws alike (its aliases) a noun has the first."""
+    Of names that a set draws alike (its aliases) a noun has the first.
+    """
     nouns = NOUNS if nouns is None else nouns
     found = []
     for style in styles:
@@ -124,7 +129,9 @@ THINGS = ("Activities", "Animals & Nature", "Food & Drink", "Objects", "Travel &
 
 
 def load_things(work: Path, styles: tuple[str, ...], side: int = ICON_SIDE) -> list[Icon]:
-    """Every icon of a thing in ``styles``, ``side`` pixels; those of the base's nouns under their noun, all others under their own name."""
+    """Every icon of a thing in ``styles``, ``side`` pixels; those of the base's nouns under their noun, all
+    others under their own name.
+    """
     ours = {name: noun for noun, names in NOUNS.items() for name in names}
     found = []
     for style in styles:

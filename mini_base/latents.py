@@ -15,14 +15,15 @@ from .corpus import Icon
 from .scenes import Composer, Scene
 from .training import DEVICE, swift
 
-#: The autoencoder as the recipe has trained it, with the record of that: what a base is made of need not be made again.
+#: The autoencoder as the recipe has trained it, with the record of that: what a base is made of need not be
+#: made again.
 TRAINED = Path(__file__).parent / "vae"
 UNNAMED = 0.1  # share of pictures whose caption is left out: what guidance compares with
 
 
 def load_autoencoder(icons: list[Icon], work: Path) -> AutoencoderKL:
-    """The finished autoencoder, frozen; where it is not in ``work``, the one in TRAINED, and without that it is trained (or its
-    training taken up). Its scale makes latents of deviation 1.
+    """The finished autoencoder, frozen; where it is not in ``work``, the one in TRAINED, and without that it
+    is trained (or its training taken up). Its scale makes latents of deviation 1.
     """
     if not parts.settled(work, "vae", "autoencoder"):
         if TRAINED.exists() and not (work / "autoencoder").exists():

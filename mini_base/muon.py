@@ -1,8 +1,9 @@
-"""Muon over the weights of hidden layers: torch.optim.Muon, shared among the processes that train side by side.
+"""Muon over the weights of hidden layers: torch.optim.Muon, shared among the processes that train side by
+side.
 
-Muon moves a matrix by its momentum made orthogonal (five Newton-Schulz steps, in bfloat16; Keller Jordan, 2024). These cost as
-much as a small network's forward and backward, and need no data: each process does its share of the matrices and hands the
-others the moved weights.
+Muon moves a matrix by its momentum made orthogonal (five Newton-Schulz steps, in bfloat16; Keller Jordan,
+2024). These cost as much as a small network's forward and backward, and need no data: each process does its
+share of the matrices and hands the others the moved weights.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ _STATE = "momentum_buffer"
 
 
 def hidden(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The weights that Muon is for: matrices between hidden layers. Embeddings and the denoiser's ways in and out are not."""
+    """The weights that Muon is for: matrices between hidden layers. Embeddings and the denoiser's ways in and
+    out are not.
+    """
     kinds = torch.nn.Linear, torch.nn.Conv2d
     return {
         f"{name}.weight": layer.weight
         for name, layer in module.named_modules()
-        if isinstance(layer, kinds) and layer.weight.requires_grad and name.split(".")[-1] not in ("conv_in", "conv_out")
-    }  # fmt: skip
+        if isinstance(layer, kinds)
+        and layer.weight.requires_grad
+        and name.split(".")[-1] not in ("conv_in", "conv_out")
+    }
 
 
 def as_matrix(weight: torch.Tensor) -> torch.Tensor:
@@ -38,7 +43,9 @@ def share_out(costs: dict[str, float], workers: int) -> dict[str, int]:
 
 
 class Muon:
-    """The optimizer of ``named`` weights. ``lr`` is matched to AdamW's: a step's root mean square is 0.2 ``lr``."""
+    """The optimizer of ``named`` weights. ``lr`` is matched to AdamW's: a step's root mean square is 0.2
+    ``lr``.
+    """
 
     def __init__(self, named: dict[str, torch.nn.Parameter], lr: float, weight_decay: float):
         together = torch.distributed.is_initialized()
@@ -55,7 +62,9 @@ class Muon:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move the own share of the weights by their gradients, and take the others' from the other processes."""
+        """Move the own share of the weights by their gradients, and take the others' from the other
+        processes.
+        """
         for name, p in self.named.items():
             if self.owner[name] == self.rank and p.grad is not None:
                 grad = p.grad if p.grad.stride() == p.stride() else torch.empty_like(p).copy_(p.grad)
@@ -71,7 +80,9 @@ class Muon:
 
     @torch.no_grad()
     def pack(self) -> dict[str, torch.Tensor]:
-        """``{"momentum/<name>": (out, rest)}`` of all weights. Every process has to call it: each holds its share."""
+        """``{"momentum/<name>": (out, rest)}`` of all weights. Every process has to call it: each holds its
+        share.
+        """
         found = {
             name: self.optimizer.state.get(m, {}).get(_STATE, torch.zeros_like(m))
             for name, m in self.matrices.items()

@@ -1,4 +1,6 @@
-"""All that the GPU recipe needs, in one folder that needs no internet: rendered icons, tokenizer, finished parts, diffusers' wheel."""
+"""All that the GPU recipe needs, in one folder that needs no internet: rendered icons, tokenizer, finished
+parts, diffusers' wheel.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ MOST = 64 * 2**20  # bytes in all
 
 
 def pack(work: Path, out: Path, wheels: bool = True) -> None:
-    """Fill ``out`` from ``work``; the autoencoder is trained first where it is not finished. ``out`` is then a --work folder.
+    """Fill ``out`` from ``work``; the autoencoder is trained first where it is not finished. ``out`` is then
+    a --work folder.
 
-    SystemExit when it is larger than ``MOST``, or ``out`` holds something else."""
+    SystemExit when it is larger than ``MOST``, or ``out`` holds something else.
+    """
     if out.exists() and any(out.iterdir()) and not (out / "finished").is_dir():
         raise SystemExit(f"{out}: it holds something else than a pack; give an empty folder or a new one")
     icons = corpus.load_icons(work)
@@ -50,7 +54,9 @@ def pack(work: Path, out: Path, wheels: bool = True) -> None:
 
 
 def deliver(work: Path, out: Path) -> None:
-    """Copy the finished parts that were trained in ``work`` to ``out``: put them into another --work folder's ``finished``."""
+    """Copy the finished parts that were trained in ``work`` to ``out``: put them into another --work folder's
+    ``finished``.
+    """
     out.mkdir(parents=True, exist_ok=True)
     for part, training in (("clip", "clip"), ("denoiser", "unet")):
         if (work / training / "state.json").exists():

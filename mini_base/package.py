@@ -1,4 +1,6 @@
-"""Put the trained parts together as a diffusers folder in fp16, draw random samples, measure, write the model card."""
+"""Put the trained parts together as a diffusers folder in fp16, draw random samples, measure, write the model
+card.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,23 @@ from .training import DEVICE
 #: Settings that suit this base; ``Backbone`` reads them from ``l2dm.json``.
 DEFAULTS = {
     "learn": {
-        "steps": 350, "batch": 4, "learning_rate": 4e-3, "lr_scheduler": "cosine", "token_learning_rate": 2e-2, "prior_weight": 0.5, "prior_pictures": 24,
-        "prior_steps": 8, "distil_weight": 20.0, "rank": 32, "mixes": 4,
+        "steps": 350,
+        "batch": 4,
+        "learning_rate": 4e-3,
+        "lr_scheduler": "cosine",
+        "token_learning_rate": 2e-2,
+        "prior_weight": 0.5,
+        "prior_pictures": 24,
+        "prior_steps": 8,
+        "distil_weight": 20.0,
+        "rank": 32,
+        "mixes": 4,
     },
-    "tuners": {"gated_lora": {"steps": 200, "learning_rate": 5e-4, "lr_scheduler": "constant", "distil_weight": 4.0}},
+    "tuners": {
+        "gated_lora": {"steps": 200, "learning_rate": 5e-4, "lr_scheduler": "constant", "distil_weight": 4.0}
+    },
     "generate": {**unet.DRAWING, "guidance_step": 1.0, "composition": "collage"},
-}  # fmt: skip
+}
 
 MEASURED = {"autoencoder": 256, "clip": 1000}  # scenes
 
@@ -41,9 +54,15 @@ def assemble(icons: list[Icon], work: Path) -> tuple[StableDiffusionPipeline, di
     vae = latents.load_autoencoder(icons, work)
     networks, record = unet.load(work, vae.config.latent_channels)
     pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=networks.text, tokenizer=clip.load_tokenizer(work), unet=networks.unet, scheduler=unet.make_scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    ).to(DEVICE)  # fmt: skip
+        vae=vae,
+        text_encoder=networks.text,
+        tokenizer=clip.load_tokenizer(work),
+        unet=networks.unet,
+        scheduler=unet.make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).to(DEVICE)
     pipe.set_progress_bar_config(disable=True)
     return pipe, record
 
@@ -92,9 +111,13 @@ def measure(icons: list[Icon], work: Path, pipe: StableDiffusionPipeline, pair: 
     r1 = float(((text @ image.T).argmax(1).cpu() == torch.arange(len(image))).float().mean())
     networks = {"clip": pair, **{name: getattr(pipe, name) for name in ("vae", "text_encoder", "unet")}}
     return {
-        "side": SIDE, "nouns": len(corpus.NOUNS), "icons": len(icons), "psnr_unseen_icons_db": round(float(torch.cat(found).mean()), 2),
-        "retrieval_r1_of_1000": round(r1, 3), "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
-    }  # fmt: skip
+        "side": SIDE,
+        "nouns": len(corpus.NOUNS),
+        "icons": len(icons),
+        "psnr_unseen_icons_db": round(float(torch.cat(found).mean()), 2),
+        "retrieval_r1_of_1000": round(r1, 3),
+        "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
+    }
 
 
 def write(icons: list[Icon], work: Path, out: Path) -> None:
@@ -119,8 +142,11 @@ def write(icons: list[Icon], work: Path, out: Path) -> None:
     pipe.to("cpu", torch.float16).save_pretrained(whole, safe_serialization=True)
     pair.cpu().to(torch.float16).save_pretrained(whole / "clip")
     processor = CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )  # fmt: skip
+        size={"shortest_edge": SIDE},
+        crop_size={"height": SIDE, "width": SIDE},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
     processor.save_pretrained(whole / "clip")
     pipe.tokenizer.save_pretrained(whole / "clip")
     (whole / "l2dm.json").write_text(json.dumps({**DEFAULTS, "nouns": list(corpus.NOUNS)}, indent=1) + "\n")
@@ -136,7 +162,8 @@ def write(icons: list[Icon], work: Path, out: Path) -> None:
 def card(facts: dict) -> str:
     """The model card."""
     styles = "\n".join(
-        f"| `@iconify-json/{name}` | {version} | {licence} | {'held out' if name in corpus.HELD_OUT_STYLES else f'training, «{word}»'} |"
+        f"| `@iconify-json/{name}` | {version} | {licence} | "
+        f"{'held out' if name in corpus.HELD_OUT_STYLES else f'training, «{word}»'} |"
         for name, (version, licence, word) in corpus.STYLES.items()
     )
     minutes = {part: round(seconds / 60) for part, seconds in facts["training_seconds"].items()}

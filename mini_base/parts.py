@@ -1,7 +1,8 @@
-"""Finished parts of the base: weights in fp16, in files small enough to be carried from machine to machine, with their record.
+"""Finished parts of the base: weights in fp16, in files small enough to be carried from machine to machine,
+with their record.
 
-A part is ``finished/<part>-<i>-of-<n>.safetensors``; each file's metadata holds the record of the part's training and a stamp of
-all of its weights, so that files of two trainings are never taken for one part.
+A part is ``finished/<part>-<i>-of-<n>.safetensors``; each file's metadata holds the record of the part's
+training and a stamp of all of its weights, so that files of two trainings are never taken for one part.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ LARGEST = 15 * 2**20  # bytes of weights in a file
 
 
 def keep(work: Path, part: str, module: torch.nn.Module, record: dict) -> None:
-    """Write the weights of ``module`` and the ``record`` of their training; what was kept before of ``part`` goes."""
+    """Write the weights of ``module`` and the ``record`` of their training; what was kept before of ``part``
+    goes.
+    """
     files: list[dict[str, torch.Tensor]] = [{}]
     room, stamp = LARGEST, hashlib.sha256()
     for name, tensor in module.state_dict().items():
@@ -67,7 +70,9 @@ def record(work: Path, part: str) -> dict:
 
 
 def load(work: Path, part: str, module: torch.nn.Module) -> dict:
-    """Put the finished weights into ``module`` and return their record; SystemExit where they are not there or not its own."""
+    """Put the finished weights into ``module`` and return their record; SystemExit where they are not there
+    or not its own.
+    """
     about, weights, own = record(work, part), {}, module.state_dict()
     for path in files(work, part):
         weights |= load_file(path)
@@ -80,7 +85,9 @@ def load(work: Path, part: str, module: torch.nn.Module) -> dict:
 
 
 def settled(work: Path, part: str, training: str, steps: int = 0) -> bool:
-    """Whether ``part`` is whole, and as its training (in folder ``training``) left it after ``steps``, if there is any here."""
+    """Whether ``part`` is whole, and as its training (in folder ``training``) left it after ``steps``, if
+    there is any here.
+    """
     state = work / training / "state.json"
     if not files(work, part) or not state.exists():
         return bool(files(work, part))

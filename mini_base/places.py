@@ -6,14 +6,26 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 PLAIN = {
-    "white": (250, 250, 250), "gray": (150, 152, 156), "black": (22, 22, 26), "red": (214, 56, 54),
-    "orange": (244, 150, 50), "yellow": (250, 214, 84), "green": (92, 178, 98), "blue": (78, 134, 226),
-    "purple": (142, 96, 200), "pink": (246, 166, 196),
-}  # fmt: skip
+    "white": (250, 250, 250),
+    "gray": (150, 152, 156),
+    "black": (22, 22, 26),
+    "red": (214, 56, 54),
+    "orange": (244, 150, 50),
+    "yellow": (250, 214, 84),
+    "green": (92, 178, 98),
+    "blue": (78, 134, 226),
+    "purple": (142, 96, 200),
+    "pink": (246, 166, 196),
+}
 PLACES = {
-    "grass": "in the grass", "beach": "on the beach", "snow": "in the snow", "water": "in the water",
-    "night": "at night", "wood": "on a wooden floor", "brick": "in front of a brick wall",
-}  # fmt: skip
+    "grass": "in the grass",
+    "beach": "on the beach",
+    "snow": "in the snow",
+    "water": "in the water",
+    "night": "at night",
+    "wood": "on a wooden floor",
+    "brick": "in front of a brick wall",
+}
 
 
 def _vertical(top, bottom, side):
@@ -32,7 +44,9 @@ def _noise(rng: np.random.Generator, side: int, unit: int) -> np.ndarray:
 
 
 def draw_place(kind: str, rng: np.random.Generator, side: int, unit: int) -> Image.Image:
-    """One drawing of a place, ``side`` pixels square; a line of it, a star or a blade's breadth is ``unit`` pixels."""
+    """One drawing of a place, ``side`` pixels square; a line of it, a star or a blade's breadth is ``unit``
+    pixels.
+    """
     sky, horizon = (150 + rng.integers(30), 205 + rng.integers(20), 245), int(side * rng.uniform(0.3, 0.55))
     canvas = _vertical(sky, (225, 240, 250), side)
     noise = _noise(rng, side, unit)

@@ -1,8 +1,8 @@
 """Pictures of known content: icons composed on drawn backgrounds, with a caption such as people write.
 
-Mostly one thing, at any size and place, as on the web: that something is small or on the left is said in words and learnt from
-them alone, and what a denoiser makes of two things at once is its own doing. Captions name style, size, colour, position and
-background, each by chance; never what is not there.
+Mostly one thing, at any size and place, as on the web: that something is small or on the left is said in
+words and learnt from them alone, and what a denoiser makes of two things at once is its own doing. Captions
+name style, size, colour, position and background, each by chance; never what is not there.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Item:
     box: tuple[int, int, int, int]
 
     def cells(self, side: int, count: int) -> np.ndarray:
-        """``(count, count)`` in [0, 1]: the share that the box covers of each cell of a picture ``side`` pixels square."""
+        """``(count, count)`` in [0, 1]: the share that the box covers of each cell of a picture ``side``
+        pixels square.
+        """
         low, high = np.arange(count) * side / count, np.arange(1, count + 1) * side / count
         left, top, right, bottom = self.box
         x, y = (
@@ -106,9 +108,11 @@ def ink(icon: Icon) -> str:
 
 
 class Composer:
-    """Draws endless scenes from ``icons``. ``side`` is the picture's side in pixels; the seed fixes everything.
+    """Draws endless scenes from ``icons``. ``side`` is the picture's side in pixels; the seed fixes
+    everything.
 
-    ``unit``: pixels of the finest line of a drawn place; None: as many as look the same at every side, one at 64.
+    ``unit``: pixels of the finest line of a drawn place; None: as many as look the same at every side, one at
+    64.
     """
 
     def __init__(self, icons: list[Icon], side: int = 64, seed: int = 0, unit: int | None = None):
@@ -154,7 +158,9 @@ class Composer:
         return crop.transpose(Image.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
 
     def paste(self, canvas: Image.Image, icon: Icon, spot: Spot, freedom: float = 1.0) -> Item:
-        """Paste ``icon`` at ``spot``, mirrored by even chance and tilted by up to 8 degrees, both times ``freedom``."""
+        """Paste ``icon`` at ``spot``, mirrored by even chance and tilted by up to 8 degrees, both times
+        ``freedom``.
+        """
         rng, size = self.rng, spot.size * self.side
         image = self._image(icon)
         if rng.random() < 0.5 * freedom:
@@ -184,7 +190,9 @@ class Composer:
 
     def scene(self, count: int | None = None, nouns: list[str] | None = None, background: str | None = None,
               icons: list[Icon] | None = None) -> Scene:  # fmt: skip
-        """A scene of ``count`` different nouns (None: by ``SHARES``), or of the given ``nouns`` or ``icons``, with its caption."""
+        """A scene of ``count`` different nouns (None: by ``SHARES``), or of the given ``nouns`` or ``icons``,
+        with its caption.
+        """
         rng = self.rng
         if icons is None:
             count = count or int(rng.choice(3, p=SHARES)) + 1
@@ -201,7 +209,9 @@ class Composer:
         return Scene(np.asarray(canvas), self.caption(icons, spots, background), background, items)
 
     def photo(self, icon: Icon, background: str) -> np.ndarray:
-        """``icon`` large, upright and near the middle, as people photograph their things; now and then from further off."""
+        """``icon`` large, upright and near the middle, as people photograph their things; now and then from
+        further off.
+        """
         rng, canvas = self.rng, self.background(background)
         far = bool(rng.random() < 0.035)
         size = rng.uniform(0.35, 0.5) if far else rng.uniform(0.795, 0.92)
@@ -250,7 +260,9 @@ class Composer:
         return "above" if a.y < b.y else "below"
 
     def photo_like(self) -> np.ndarray:
-        """Dead leaves over coloured noise, blurred by chance: statistics of photographs, for the autoencoder alone."""
+        """Dead leaves over coloured noise, blurred by chance: statistics of photographs, for the autoencoder
+        alone.
+        """
         rng, side = self.rng, self.side
         spectrum = np.fft.fftfreq(side)[:, None] ** 2 + np.fft.rfftfreq(side)[None] ** 2
         shape = (3, side, side // 2 + 1)

@@ -1,4 +1,6 @@
-"""What the three trainings of the base share: device, resumable state in safetensors, weight averaging, a log line."""
+"""What the three trainings of the base share: device, resumable state in safetensors, weight averaging, a log
+line.
+"""
 
 from __future__ import annotations
 
@@ -60,25 +62,43 @@ def averaging(module: torch.nn.Module, workers: int) -> torch.nn.Module:
 
 
 class Training:
-    """One resumable training: a module, its optimizers, a learning rate with warm-up and fall, an average of the weights.
+    """One resumable training: a module, its optimizers, a learning rate with warm-up and fall, an average of
+    the weights.
 
-    ``total`` optimizer steps in all, the learning rate falling as a cosine or level with a last fall (``shape``); the state lies
-    in ``folder`` and is taken up from there when it exists. All weights are AdamW's, or with ``muon`` (its learning rate) those
-    between hidden layers Muon's. ``decay``: of the exponential average; None: power averages in its place, see ``averages``.
-    ``minutes`` from now on it is done for this time, unfinished as it may be.
+    ``total`` optimizer steps in all, the learning rate falling as a cosine or level with a last fall
+    (``shape``); the state lies in ``folder`` and is taken up from there when it exists. All weights are
+    AdamW's, or with ``muon`` (its learning rate) those between hidden layers Muon's. ``decay``: of the
+    exponential average; None: power averages in its place, see ``averages``. ``minutes`` from now on it is
+    done for this time, unfinished as it may be.
     """
 
-    def __init__(self, folder: Path, module: torch.nn.Module, lr: float, total: int, warmup: int = 200,
-                 weight_decay: float = 0.01, decay: float | None = 0.999, save_every: float = 120.0, shape: str = "cosine",
-                 leader: bool = True, muon: float = 0.0, minutes: float | None = None):  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        module: torch.nn.Module,
+        lr: float,
+        total: int,
+        warmup: int = 200,
+        weight_decay: float = 0.01,
+        decay: float | None = 0.999,
+        save_every: float = 120.0,
+        shape: str = "cosine",
+        leader: bool = True,
+        muon: float = 0.0,
+        minutes: float | None = None,
+    ):
         self.folder, self.module, self.total, self.warmup = folder, module.to(DEVICE), total, warmup
         self.decay, self.save_every, self.shape, self.leader = decay, save_every, shape, leader
         self.named = {n: p for n, p in module.named_parameters() if p.requires_grad}
         turned = hidden(module) if muon else {}
         self.muon = Muon(turned, muon, weight_decay) if muon else None
         self.optimizer = torch.optim.AdamW(
-            [p for n, p in self.named.items() if n not in turned], lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True
-        )  # fmt: skip
+            [p for n, p in self.named.items() if n not in turned],
+            lr=lr,
+            weight_decay=weight_decay,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
         groups = self.optimizer.param_groups + (self.muon.optimizer.param_groups if self.muon else [])
         self._peaks = [(group, group["lr"]) for group in groups]
         self.average = {n: p.detach().clone() for n, p in self.named.items()} if decay is not None else {}
@@ -97,7 +117,9 @@ class Training:
     def update(
         self, loss: torch.Tensor, pictures: int, clip: float = 1.0, told: torch.Tensor | None = None
     ) -> None:
-        """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs (``told``, else the loss) when it is time to."""
+        """One optimizer step on ``loss`` over ``pictures``; the leader saves and logs (``told``, else the
+        loss) when it is time to.
+        """
         rate = min(1.0, (self.step + 1) / self.warmup)
         at = min(1.0, self.step / self.total)
         if self.shape == "cosine":
@@ -113,7 +135,8 @@ class Training:
                 self.muon.step()
         else:  # the same for all processes side by side, whose gradients are averaged
             print(
-                f"{self.folder.name} step {self.step}: gradients that are not finite, loss {float(loss.detach())}; step left out",
+                f"{self.folder.name} step {self.step}: gradients that are not finite, loss "
+                f"{float(loss.detach())}; step left out",
                 flush=True,
             )
         self.module.zero_grad(set_to_none=True)
@@ -145,7 +168,8 @@ class Training:
             self._since = now
             self.log.append([self.step, round(mean, 5), round(self.seconds, 1)])
             print(
-                f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} rate {rate:.2f} {self.seconds:.0f}s",
+                f"{self.folder.name} step {self.step}/{self.total} loss {mean:.4f} rate {rate:.2f} "
+                f"{self.seconds:.0f}s",
                 flush=True,
             )
 
@@ -165,7 +189,9 @@ class Training:
         )
 
     def save(self) -> None:
-        """Write the whole state beside the last one, then swap: a kill leaves one of the two. Every process calls it, the leader writes."""
+        """Write the whole state beside the last one, then swap: a kill leaves one of the two. Every process
+        calls it, the leader writes.
+        """
         momentum = self.muon.pack() if self.muon else {}
         if not self.leader:
             return
@@ -197,7 +223,8 @@ class Training:
         for name, own in (self._tensors() | moments).items():
             if name not in tensors or tensors[name].shape != own.shape:
                 raise SystemExit(
-                    f"{self.folder}: made for another architecture or recipe ({name}); remove the folder to begin anew"
+                    f"{self.folder}: made for another architecture or recipe ({name}); remove the folder to "
+                    "begin anew"
                 )
         for name, own in self._tensors().items():
             own.copy_(tensors[name])
@@ -207,7 +234,9 @@ class Training:
             self.muon.unpack(tensors)
 
     def averaged(self, length: float | None = None) -> torch.nn.Module:
-        """A copy of the module with the averaged weights; ``length`` of a power average, as a share of the training."""
+        """A copy of the module with the averaged weights; ``length`` of a power average, as a share of the
+        training.
+        """
         average = self.powers.at(self.step, length) if self.powers else self.average
         other = copy.deepcopy(self.module).eval()
         with torch.no_grad():

@@ -1,9 +1,10 @@
 """The denoiser: a UNet2DConditionModel on the latents' 16 x 16 cells, v-prediction, zero terminal SNR.
 
-What a prompt asks for reaches the picture through cross-attention alone, at every level, and nothing is asked of attention:
-where a noun lands, and which is neglected, is the denoiser's own doing. The text encoder, begun from the CLIP pair, learns
-along, as in the first latent diffusion models (Rombach et al., arXiv 2112.10752). Widths are multiples of 32 and heads have
-32, so that products in bfloat16 fill their tiles; hidden weights are Muon's (which suits U-Nets, arXiv 2510.19376).
+What a prompt asks for reaches the picture through cross-attention alone, at every level, and nothing is asked
+of attention: where a noun lands, and which is neglected, is the denoiser's own doing. The text encoder, begun
+from the CLIP pair, learns along, as in the first latent diffusion models (Rombach et al., arXiv 2112.10752).
+Widths are multiples of 32 and heads have 32, so that products in bfloat16 fill their tiles; hidden weights
+are Muon's (which suits U-Nets, arXiv 2510.19376).
 """
 
 from __future__ import annotations
@@ -63,9 +64,15 @@ def build(channels: int) -> UNet2DConditionModel:
 def make_scheduler() -> DPMSolverMultistepScheduler:
     """DPM-Solver++ (2M): deterministic, so that what is done to a latent half-way stays in the picture."""
     return DPMSolverMultistepScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        rescale_betas_zero_snr=True, timestep_spacing="trailing", final_sigmas_type="zero", algorithm_type="dpmsolver++",
-    )  # fmt: skip
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        algorithm_type="dpmsolver++",
+    )
 
 
 class Denoiser(torch.nn.Module):
@@ -96,7 +103,9 @@ class Noising:
         self.snr = self.bars / (1 - self.bars)
 
     def levels(self, count: int, progress: float, generator: torch.Generator) -> torch.Tensor:
-        """Steps t (count,): strong noise first, where shapes are decided; then more and more the details' turn."""
+        """Steps t (count,): strong noise first, where shapes are decided; then more and more the details'
+        turn.
+        """
         likely = 1 / (1 + self.snr * (4 - 3.5 * progress))
         return torch.multinomial(likely, count, replacement=True, generator=generator)
 
@@ -110,7 +119,9 @@ class Noising:
 
 @torch.no_grad()
 def held_out_error(networks: Denoiser, z: torch.Tensor, ids: torch.Tensor) -> list[float]:
-    """The mean squared error of v on scenes that were not learnt from, at ``BINS`` levels from little noise to much."""
+    """The mean squared error of v on scenes that were not learnt from, at ``BINS`` levels from little noise
+    to much.
+    """
     noising, generator = Noising(), torch.Generator(DEVICE).manual_seed(HELD_SEED)
     last, found = len(noising.bars) - 1, []
     for level in range(BINS):
@@ -123,8 +134,8 @@ def held_out_error(networks: Denoiser, z: torch.Tensor, ids: torch.Tensor) -> li
 
 
 def train(icons: list[Icon], work: Path, steps: int | None = None, minutes: float | None = None) -> None:
-    """Train (or take up) the denoiser and its text encoder for ``steps`` in all, or until ``minutes`` are over, and keep it as it
-    is then; nothing to do where it came finished."""
+    """Train (or take up) the denoiser and its text encoder for ``steps`` in all, or until ``minutes`` are
+    over, and keep it as it is then; nothing to do where it came finished."""
     steps = steps or PICTURES // BATCH
     if not parts.settled(work, "denoiser", "unet", steps):
         latents.load_autoencoder(icons, work)
@@ -145,9 +156,18 @@ def learn(rank: int, workers: int, icons: list[Icon], work: Path, steps: int, mi
     torch.manual_seed(SEED)
     model = Denoiser(text_encoder(clip.train(icons, work)), vae.config.latent_channels)
     run = Training(
-        work / "unet", model, lr=ADAM, muon=MUON, total=steps, warmup=200, decay=None, save_every=300, shape="stable",
-        leader=rank == 0, minutes=minutes,
-    )  # fmt: skip
+        work / "unet",
+        model,
+        lr=ADAM,
+        muon=MUON,
+        total=steps,
+        warmup=200,
+        decay=None,
+        save_every=300,
+        shape="stable",
+        leader=rank == 0,
+        minutes=minutes,
+    )
     shards = Shards(icons, latents.seen, SHARD, 50_000, rank=rank, workers=workers)
     noising, forward = Noising(), averaging(model, workers)
     per_shard, batch, shard = SHARD * PASSES // BATCH, BATCH // workers, -1

@@ -1,9 +1,12 @@
-"""What the verdict on several concepts (``l2dm.evaluation.verdict``) says of composed pictures, right ones and wrong ones.
+"""What the verdict on several concepts (``l2dm.evaluation.verdict``) says of composed pictures, right ones
+and wrong ones.
 
-python -m mini_base.verdicts [--work .work/base] [--judge FOLDER]      (adds "verdict" to its figures; ``mini_base.judge`` ends with it)
+python -m mini_base.verdicts [--work .work/base] [--judge FOLDER]      (adds "verdict" to its figures;
+``mini_base.judge`` ends with it)
 
-The benchmark's ten concepts, in pictures that hold what is named (how many of them succeed is the most that any guidance can
-reach) and in pictures that do not: one is missing, one is a look-alike of another style, one is there twice.
+The benchmark's ten concepts, in pictures that hold what is named (how many of them succeed is the most that
+any guidance can reach) and in pictures that do not: one is missing, one is a look-alike of another style, one
+is there twice.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What small denoisers do to pictures, done to composed ones: the judge learns from it, and is measured with and without."""
+"""What small denoisers do to pictures, done to composed ones: the judge learns from it, and is measured with
+and without.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,10 @@ def field(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
 
 
 def worn(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``(side, side, 3)`` uint8 after what small denoisers do to pictures: outlines bent, details run together in blots, colours
-    mottled, blur, noise, another light. How much of each is drawn anew every time; one picture in eight stays as it is."""
+    """``(side, side, 3)`` uint8 after what small denoisers do to pictures: outlines bent, details run
+    together in blots, colours mottled, blur, noise, another light. How much of each is drawn anew every time;
+    one picture in eight stays as it is.
+    """
     if rng.random() < 0.125:
         return pixels
     side = len(pixels)

@@ -49,7 +49,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def describe(folder: Path, concepts: dict[str, str]) -> str:
-    """A benchmark in ``folder``: concepts (name -> noun) of two pictures each, one look-alike dog, one prompt, one noun."""
+    """A benchmark in ``folder``: concepts (name -> noun) of two pictures each, one look-alike dog, one
+    prompt, one noun.
+    """
     for i, place in enumerate(
         [f"{name}/{part}" for name in concepts for part in ("learn", "unseen")] + ["like/dog-a"]
     ):
@@ -58,8 +60,10 @@ def describe(folder: Path, concepts: dict[str, str]) -> str:
             paint(10 * i + j).save(folder / place / f"{j}.png")
     record = {
         "concepts": [{"name": n, "token": f"<{n}>", "noun": noun} for n, noun in concepts.items()],
-        "prompts": ["a photo of {} at night"], "like": {"dog-a": "dog"}, "nouns": ["tree"],
-    }  # fmt: skip
+        "prompts": ["a photo of {} at night"],
+        "like": {"dog-a": "dog"},
+        "nouns": ["tree"],
+    }
     (folder / "concepts.json").write_text(json.dumps(record))
     return str(folder)
 
@@ -85,7 +89,9 @@ def untrained(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def lessons_here(request, monkeypatch):
-    """Benchmarks give each lesson a process of its own, which takes seconds to start, and has nothing of what a test patched."""
+    """Benchmarks give each lesson a process of its own, which takes seconds to start, and has nothing of what
+    a test patched.
+    """
     if "slow" not in request.keywords:
         monkeypatch.setattr(runs, "alone", lambda work, *given: work(*given))
 

@@ -1,4 +1,5 @@
-"""Stopping every change of files under a folder from the n-th on: what a kill, or a read-only disk, leaves there.
+"""Stopping every change of files under a folder from the n-th on: what a kill, or a read-only disk, leaves
+there.
 
 Python tells audit hooks of each file that is opened, renamed, linked or removed, whichever function does it.
 """
@@ -26,7 +27,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Killed(BaseException):
-    """Nothing after it runs that a dead process would not run: what cleans up finds a disk that it cannot change."""
+    """Nothing after it runs that a dead process would not run: what cleans up finds a disk that it cannot
+    change.
+    """
 
 
 class Guard:
@@ -82,7 +85,9 @@ def _guarded(guard: Any) -> Iterator[Any]:
 
 
 def stopped(folder: Path, allowed: int, first: Callable[[], BaseException] = Killed) -> Any:
-    """Within the block ``folder`` can be changed ``allowed`` times; then ``first`` is raised once, and OSErrors from there on."""
+    """Within the block ``folder`` can be changed ``allowed`` times; then ``first`` is raised once, and
+    OSErrors from there on.
+    """
     return _guarded(Guard(folder, allowed, first))
 
 
@@ -97,7 +102,9 @@ def read_only(folder: Path) -> Any:
 
 
 def kill_at_each_change(folder: Path, fresh: Callable[[], Any], work: Callable[[], Any]) -> Iterator[int]:
-    """Have ``fresh`` make ``folder`` and kill ``work`` at its first change of a file, its second, ...; yields after each kill."""
+    """Have ``fresh`` make ``folder`` and kill ``work`` at its first change of a file, its second, ...; yields
+    after each kill.
+    """
     for allowed in range(10_000):
         fresh()
         with stopped(folder, allowed) as guard, suppress(Killed):

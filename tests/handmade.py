@@ -1,4 +1,6 @@
-"""Worlds made by hand in milliseconds: every kind of file that learning writes, with marks that can be looked for."""
+"""Worlds made by hand in milliseconds: every kind of file that learning writes, with marks that can be looked
+for.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def fresh(place: Path, tuner: str = "gated_lora") -> World:
 
 
 def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, str] | None = None) -> World:
-    """``world`` after ``token``, as a lesson would leave it. ``captions``: of a photo of each token, where it has one."""
+    """``world`` after ``token``, as a lesson would leave it. ``captions``: of a photo of each token, where it
+    has one.
+    """
     number, manifest = world.manifest.counter + 1, world.manifest
     concepts = {**manifest.concepts, token: NOUN[token]}
     head = manifest.recorded(world.path, manifest.head) if manifest.head else None

@@ -44,7 +44,9 @@ def interrupt(progress):
 
 @functools.cache
 def taught() -> Path:
-    """A folder with photos and a world that has a file of every kind: two versions, priors, two checkpoints and a memory."""
+    """A folder with photos and a world that has a file of every kind: two versions, priors, two checkpoints
+    and a memory.
+    """
     place = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     (place / "photos").mkdir()
@@ -103,8 +105,8 @@ def learning(place: Path) -> list[str]:
 
 
 def older(world: Path, number: int = 1) -> None:
-    """Make it a world of an earlier format: what is remembered and what was drawn of all concepts in one file, and the manifest with all checksums of
-    versions' files. In format 1 nothing else had any."""
+    """Make it a world of an earlier format: what is remembered and what was drawn of all concepts in one
+    file, and the manifest with all checksums of versions' files. In format 1 nothing else had any."""
     manifest = Manifest.read(world)
     versions = {n: _older(world, manifest, n) for n in manifest.versions}
     for path in world.rglob(recorded.RECORD):

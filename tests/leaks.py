@@ -16,8 +16,12 @@ from l2dm.world.tensors import write_tensors
 
 def unfinished(world, token):
     """A checkpoint of a learning, and the memory that it rehearses."""
-    record = {"identity": {"concept": "x", "settings": {}, "parent": world.version, "earlier": {}}, "token": token,
-              "step": 5, "seconds": 1.0}  # fmt: skip
+    record = {
+        "identity": {"concept": "x", "settings": {}, "parent": world.version, "earlier": {}},
+        "token": token,
+        "step": 5,
+        "seconds": 1.0,
+    }
 
     def fill(place):
         store.write_json(place / "draft.json", record)

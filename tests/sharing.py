@@ -1,4 +1,6 @@
-"""What each of several launched processes does in ``test_processes``: worlds are taught, by all of them together."""
+"""What each of several launched processes does in ``test_processes``: worlds are taught, by all of them
+together.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,21 @@ TAUGHT = {"<rex>": "dog", "<tom>": "cat"}
 METHODS = ("gated-lora", "l2dm-published", "lwf")
 #: Rows of three kinds, of which some fall to one process and some to the other.
 FEW = {
-    "steps": 3, "batch": 3, "mixes": 3, "prior_pictures": 2, "prior_steps": 2, "report_pictures": 0, "rank": 4, "memory_candidates": 1, "memory_budget": 2,
-    "learning_rate": 0.01, "checkpoint_every": 1, "precision": "float32", "accumulate": 2, "threads": 1,
-}  # fmt: skip
+    "steps": 3,
+    "batch": 3,
+    "mixes": 3,
+    "prior_pictures": 2,
+    "prior_steps": 2,
+    "report_pictures": 0,
+    "rank": 4,
+    "memory_candidates": 1,
+    "memory_budget": 2,
+    "learning_rate": 0.01,
+    "checkpoint_every": 1,
+    "precision": "float32",
+    "accumulate": 2,
+    "threads": 1,
+}
 
 
 def teach(base: str, photos: Path, place: Path, processes: Processes | None = None) -> None:
@@ -33,7 +47,9 @@ def teach(base: str, photos: Path, place: Path, processes: Processes | None = No
 
 
 def stop_and_go_on(base: str, photos: Path, place: Path, processes: Processes) -> list[str]:
-    """What was raised where the main process was asked to stop after a step, and where a photo's token was no token; then all goes on."""
+    """What was raised where the main process was asked to stop after a step, and where a photo's token was no
+    token; then all goes on.
+    """
     if processes.is_main:
         World.create(place / "stopped", base)
     processes.told()

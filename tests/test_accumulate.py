@@ -82,7 +82,9 @@ def test_shares_hold_every_row_once_one_after_another(photos, count):
 
 
 def test_a_share_of_what_nothing_trained_acts_on_is_no_error(photos):
-    """Adapters of this method are on for prompts of their concept alone; in the last share are prior pictures."""
+    """Adapters of this method are on for prompts of their concept alone; in the last share are prior
+    pictures.
+    """
     priors = {"a photo of a dog": past().priors["a photo of a dog"]}
     learning = begin(photos, "gated-lora", batch=1, mixes=0, accumulate=2, steps=2, past=Past(priors=priors))
     assert [part.term for part in learning.rows(torch.Generator())] == ["concept", "prior"]

@@ -72,21 +72,40 @@ def test_each_distinct_prompt_is_encoded_once(backbone, monkeypatch):
 
 def tiny_base(folder, backbone, kl=True, prediction="epsilon"):
     """A Stable-Diffusion-shaped folder of another shape: AutoencoderKL, noise prediction, PNDM."""
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(backbone.tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=32, eos_token_id=backbone.tokenizer.eos_token_id,
-    ))  # fmt: skip
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(backbone.tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+            eos_token_id=backbone.tokenizer.eos_token_id,
+        )
+    )
     unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, cross_attention_dim=16, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )  # fmt: skip
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     vae = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, **blocks) if kl else AutoencoderTiny()
     scheduler = PNDMScheduler(skip_prk_steps=True, prediction_type=prediction, beta_schedule="scaled_linear")
     StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=backbone.tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    ).save_pretrained(folder)  # fmt: skip
+        vae=vae,
+        text_encoder=text,
+        tokenizer=backbone.tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
     return folder
 
 
@@ -115,7 +134,9 @@ def test_a_world_refuses_another_base_in_its_bases_place(tmp_path, backbone):
 
 
 def test_a_tokens_gradient_is_the_same_every_time():
-    """Many prompts, several threads: nothing may be added up in an order of its own, or a resumed learning ends elsewhere."""
+    """Many prompts, several threads: nothing may be added up in an order of its own, or a resumed learning
+    ends elsewhere.
+    """
     torch.manual_seed(0)
     tokens = PersonalTokens(torch.nn.Embedding(50, 192))
     vector = tokens.add("<rex>", (50,), torch.randn(192)).requires_grad_(True)

@@ -118,7 +118,8 @@ def test_the_page_says_who_leads_and_what_each_part_does():
         }
     )
     assert lines[0].endswith(
-        "l2dm (0.600 ± 0.050) leads before sequential (0.300 ± 0.050), beyond the spreads; it is number 1 of 2."
+        "l2dm (0.600 ± 0.050) leads before sequential (0.300 ± 0.050), beyond the spreads; it is number 1 of "
+        "2."
     )
     assert "ties with sequential" in lines[1], "a ceiling is no rival, nor is a part"
     (behind, _) = standing({"l2dm": of(0.6, 0.05), "gated-lora": of(0.65, 0.02)})
@@ -126,9 +127,14 @@ def test_the_page_says_who_leads_and_what_each_part_does():
 
     def run(method, seed, value):
         return {
-            "method": method, "seed": seed, "matrices": {"identification": [[value]]}, "prior_drift": value, "seconds": [1.0], "peak_mb": [1.0],
+            "method": method,
+            "seed": seed,
+            "matrices": {"identification": [[value]]},
+            "prior_drift": value,
+            "seconds": [1.0],
+            "peak_mb": [1.0],
             "bytes": [1],
-        }  # fmt: skip
+        }
 
     records = [
         run("l2dm", 0, 0.5),

@@ -31,8 +31,10 @@ def test_a_branch_is_the_world_as_it_was(tmp_path, at):
     for number in made.manifest.versions:
         assert content(made, number) == content(world, number)
     assert [line["action"] for line in made.history()] == [
-        "init", *("learn", "learn", "forget", "learn")[: then.version], "branch"
-    ]  # fmt: skip
+        "init",
+        *("learn", "learn", "forget", "learn")[: then.version],
+        "branch",
+    ]
     assert made.history()[-1] | {"at": ""} == {
         "at": "",
         "action": "branch",

@@ -59,8 +59,10 @@ def test_photos_are_learnt_in_their_own_shape(long):
     concept = Concept.read(long, "<rex>", "dog")
     found = buckets(fresh(), concept.photos, LearnSettings(buckets=True, flip=True))
     assert {tuple(b.latents.shape): b.photos for b in found} == {
-        (2, 2, 4, 6, 10): [0, 2], (1, 2, 4, 10, 6): [1], (1, 2, 4, 8, 8): [3],
-    }  # fmt: skip
+        (2, 2, 4, 6, 10): [0, 2],
+        (1, 2, 4, 10, 6): [1],
+        (1, 2, 4, 8, 8): [3],
+    }
     (square,) = buckets(fresh(), concept.photos, LearnSettings())
     assert square.latents.shape == (4, 1, 4, 8, 8) and square.photos == [0, 1, 2, 3]
 
@@ -89,8 +91,11 @@ def test_rows_of_other_shapes_are_learnt_in_the_same_step(long, monkeypatch):
     )
     assert all(set(step.terms) == {"concept", "prior"} for step in learning.run())
     assert {shape[2:] for shape in sizes} > {(8, 8)} and sizes <= {
-        (1, 4, 8, 8), (2, 4, 8, 8), (1, 4, 6, 10), (1, 4, 10, 6),
-    }  # fmt: skip
+        (1, 4, 8, 8),
+        (2, 4, 8, 8),
+        (1, 4, 6, 10),
+        (1, 4, 10, 6),
+    }
 
 
 def test_two_shapes_add_up_to_the_sum_of_their_losses():

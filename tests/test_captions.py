@@ -1,4 +1,6 @@
-"""Captions as people have them: beside a photo under any name, for a whole folder, with other tools' placeholders."""
+"""Captions as people have them: beside a photo under any name, for a whole folder, with other tools'
+placeholders.
+"""
 
 from __future__ import annotations
 

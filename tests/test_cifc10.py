@@ -1,4 +1,6 @@
-"""The CIFC-10 protocol: its data, its order, its metric on pictures that the world drew, and what a check of it says."""
+"""The CIFC-10 protocol: its data, its order, its metric on pictures that the world drew, and what a check of
+it says.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,17 @@ def place(tmp_path_factory):
 @pytest.fixture
 def plan(place):
     return Plan(
-        str(place / "data"), base=mini(), clip=str(place / "clip"), dino=str(place / "dino"), count=2, prompts=2, images=2, steps=1, batch=2,
+        str(place / "data"),
+        base=mini(),
+        clip=str(place / "clip"),
+        dino=str(place / "dino"),
+        count=2,
+        prompts=2,
+        images=2,
+        steps=1,
+        batch=2,
         learn=learning({**QUICK, "steps": 1}),
-    )  # fmt: skip
+    )
 
 
 def test_the_defaults_are_the_published_protocol():
@@ -160,7 +170,10 @@ def test_the_command_by_the_bases_own_pair_is_labelled_a_check(place, tmp_path, 
         runs, "each", lambda work, jobs, *where: ((i, work(*job)) for i, job in enumerate(jobs))
     )
     sizes = [x for name in ("count", "prompts", "images", "steps") for x in (f"--{name}", "1")]
-    said = f"bench cifc10 --data {place / 'data'} --out {tmp_path / 'out'} --clip base --dino= --methods sequential --seeds 4"
+    said = (
+        f"bench cifc10 --data {place / 'data'} --out {tmp_path / 'out'} --clip base --dino= --methods "
+        "sequential --seeds 4"
+    )
     monkeypatch.setattr(sys, "argv", ["l2dm", *said.split(), *sizes, "--settings", str(quick), "--json"])
     cli.main()
     answer = json.loads(capsys.readouterr().out)

@@ -116,8 +116,9 @@ def test_what_cannot_be_used_is_refused_before_anything(world, photos, dogs):
         with pytest.raises(kind, match=said):
             teach(world, photos, **{"method": "custom-diffusion", "class_pictures": dogs, **changes})
         assert sorted(path.name for path in world.path.iterdir() if path.name[0] != ".") == [
-            "manifest-copy.json", "manifest.json",
-        ]  # fmt: skip
+            "manifest-copy.json",
+            "manifest.json",
+        ]
 
     empty = photos.parent / "empty"
     empty.mkdir()

@@ -159,5 +159,8 @@ def test_help_teaches(run, command):
 
 
 def test_help_and_show_do_not_wait_for_torch():
-    code = "import sys; sys.argv = ['l2dm', '--version']; from l2dm.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['l2dm', '--version']; from l2dm.cli import main\ntry: main()\nexcept "
+        "SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -29,16 +29,25 @@ PLAIN = ("dog", "cat", "tree")
 COLLAGE = GenerateSettings(n=2, steps=4, guidance_scale=3.0, composition="collage", batch=2)
 
 
-@pytest.mark.parametrize("prompt, expected", [
-    ("a photo of a dog and a cat in the snow", ["a photo of a dog in the snow", "a photo of a cat in the snow"]),
-    ("A dog, the cat and a tree", ["A dog", "the cat", "a tree"]),
-    ("a dog on the left and a cat on the right at night", ["a dog at night", "a cat at night"]),
-    ("a dog to the left of a cat on the beach", ["a dog on the beach", "a cat on the beach"]),
-    ("a dog is above the cat", ["a dog", "the cat"]),
-    ("photo of dog in a red hat next to my cat, at night", ["photo of dog in a red hat, at night", "photo of my cat, at night"]),
-    ("a dog in a red hat to the right of a cat", ["a dog in a red hat", "a cat"]),
-    ("a dog with a cat with a hat", ["a dog with a hat", "a cat with a hat"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prompt, expected",
+    [
+        (
+            "a photo of a dog and a cat in the snow",
+            ["a photo of a dog in the snow", "a photo of a cat in the snow"],
+        ),
+        ("A dog, the cat and a tree", ["A dog", "the cat", "a tree"]),
+        ("a dog on the left and a cat on the right at night", ["a dog at night", "a cat at night"]),
+        ("a dog to the left of a cat on the beach", ["a dog on the beach", "a cat on the beach"]),
+        ("a dog is above the cat", ["a dog", "the cat"]),
+        (
+            "photo of dog in a red hat next to my cat, at night",
+            ["photo of dog in a red hat, at night", "photo of my cat, at night"],
+        ),
+        ("a dog in a red hat to the right of a cat", ["a dog in a red hat", "a cat"]),
+        ("a dog with a cat with a hat", ["a dog with a hat", "a cat with a hat"]),
+    ],
+)
 def test_each_thing_gets_the_prompt_without_the_others(backbone, prompt, expected):
     assert single_subject_prompts(prompt, mentions(prompt, {}, backbone, PLAIN)) == expected
 
@@ -115,8 +124,12 @@ def test_what_was_drawn_alone_stays_where_it_was_put(backbone, monkeypatch):
     made = []
     monkeypatch.setattr(alone, "collage", lambda *about: made.append(collage(*about)) or made[-1])
     prompt = "a photo of a dog and a cat"
-    (drawn,) = draw(backbone, prompt, GenerateSettings(n=1, steps=8, guidance_scale=3.0, composition="collage"),
-                    mentions=mentions(prompt, {}, backbone, PLAIN))  # fmt: skip
+    (drawn,) = draw(
+        backbone,
+        prompt,
+        GenerateSettings(n=1, steps=8, guidance_scale=3.0, composition="collage"),
+        mentions=mentions(prompt, {}, backbone, PLAIN),
+    )
     ((pixels, inside),) = made
     apart = np.abs(np.asarray(drawn, int) - pixels).mean(-1)
     assert apart[inside].mean() < 25, "of 255"

@@ -22,7 +22,10 @@ from l2dm.world import store
 
 
 def test_a_second_writer_is_turned_away(world, photos):
-    hold = "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    hold = (
+        "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]): print('held', "
+        "flush=True); sys.stdin.read()"
+    )
     other = [sys.executable, "-c", hold, str(world.path / ".lock")]
     with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
@@ -75,7 +78,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("point", range(10))
 def test_a_kill_at_any_write_leaves_before_or_after(world, photos, monkeypatch, point):
-    """The n-th rename or replace of the commit never happens: the world is as before, and learning again succeeds."""
+    """The n-th rename or replace of the commit never happens: the world is as before, and learning again
+    succeeds.
+    """
     count = [0]
 
     def dying(real):

@@ -1,4 +1,6 @@
-"""The shell completes commands, options and formats, by what ``l2dm --install-completion`` puts into its settings."""
+"""The shell completes commands, options and formats, by what ``l2dm --install-completion`` puts into its
+settings.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,15 @@ def l2dm(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(start, capture_output=True, text=True, env=told, timeout=60)
 
 
-@pytest.mark.parametrize("line, wanted", {
-    "l2dm ex": ["export"], "l2dm i": ["init", "import"], "l2dm export pets --format cu": ["custom-diffusion"],
-    "l2dm import pets --den": ["--denoiser-only"],
-}.items())  # fmt: skip
+@pytest.mark.parametrize(
+    "line, wanted",
+    {
+        "l2dm ex": ["export"],
+        "l2dm i": ["init", "import"],
+        "l2dm export pets --format cu": ["custom-diffusion"],
+        "l2dm import pets --den": ["--denoiser-only"],
+    }.items(),
+)
 def test_the_shell_completes(line, wanted):
     words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
     done = l2dm(_L2DM_COMPLETE="complete_bash", **words)

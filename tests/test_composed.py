@@ -1,4 +1,6 @@
-"""Compositions of one to five concepts: in batches, by every sampler, with negative prompts, with concepts from elsewhere."""
+"""Compositions of one to five concepts: in batches, by every sampler, with negative prompts, with concepts
+from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +58,18 @@ def test_one_concept_is_drawn_as_without_composition_to_the_last_bit(taught, com
         assert np.array_equal(one, drawn(taught, prompt_of(1), **given | {"composition": "none"}))
 
 
-@pytest.mark.parametrize("composition, count", [
-    ("confined", 2), ("confined", 3), ("l2dm", 3), ("l2dm", 5), ("collage", 4), ("mudi", 3), ("self-cross", 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "composition, count",
+    [
+        ("confined", 2),
+        ("confined", 3),
+        ("l2dm", 3),
+        ("l2dm", 5),
+        ("collage", 4),
+        ("mudi", 3),
+        ("self-cross", 4),
+    ],
+)
 def test_each_picture_of_a_batch_is_its_own(taught, composition, count):
     prompt, given = prompt_of(count), {"composition": composition, "negative_prompt": "a road"}
     together = drawn(taught, prompt, **given)
@@ -86,16 +97,30 @@ def test_every_concept_has_a_part_and_no_two_the_same(taught, count):
 
 
 SAMPLERS = {
-    "DDIM": {"clip_sample": False}, "DDPM": {"clip_sample": False}, "EulerDiscrete": {}, "EulerAncestralDiscrete": {}, "HeunDiscrete": {},
-    "PNDM": {"skip_prk_steps": True}, "UniPCMultistep": {}, "DPMSolverMultistep": {"algorithm_type": "sde-dpmsolver++"},
-    "DPMSolverSinglestep": {}, "KDPM2Discrete": {},
-}  # fmt: skip
+    "DDIM": {"clip_sample": False},
+    "DDPM": {"clip_sample": False},
+    "EulerDiscrete": {},
+    "EulerAncestralDiscrete": {},
+    "HeunDiscrete": {},
+    "PNDM": {"skip_prk_steps": True},
+    "UniPCMultistep": {},
+    "DPMSolverMultistep": {"algorithm_type": "sde-dpmsolver++"},
+    "DPMSolverSinglestep": {},
+    "KDPM2Discrete": {},
+}
 
 
-@pytest.mark.parametrize("name, composition", [
-    *((name, "confined") for name in SAMPLERS), ("HeunDiscrete", "l2dm"), ("EulerAncestralDiscrete", "l2dm"), ("EulerDiscrete", "mudi"),
-    ("PNDM", "mudi"), ("DDPM", "collage"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, composition",
+    [
+        *((name, "confined") for name in SAMPLERS),
+        ("HeunDiscrete", "l2dm"),
+        ("EulerAncestralDiscrete", "l2dm"),
+        ("EulerDiscrete", "mudi"),
+        ("PNDM", "mudi"),
+        ("DDPM", "collage"),
+    ],
+)
 def test_every_sampler_composes(taught, monkeypatch, name, composition):
     kind, prompt = getattr(diffusers, f"{name}Scheduler"), prompt_of(2)
     monkeypatch.setattr(taught, "scheduler", kind.from_config(taught.scheduler.config, **SAMPLERS[name]))

@@ -1,4 +1,6 @@
-"""What a base is held in and where: half precision where that saves memory, one line where a device is not there."""
+"""What a base is held in and where: half precision where that saves memory, one line where a device is not
+there.
+"""
 
 from __future__ import annotations
 
@@ -143,8 +145,14 @@ def test_who_changes_the_weights_themselves_learns_in_float32_and_draws_in_what_
 
 
 def start(photos, folder, **changes):
-    return begin(photos, "gated-lora", backbone=Backbone.load(folder, precision="float16"), steps=3,
-                 precision="float16", **changes)  # fmt: skip
+    return begin(
+        photos,
+        "gated-lora",
+        backbone=Backbone.load(folder, precision="float16"),
+        steps=3,
+        precision="float16",
+        **changes,
+    )
 
 
 def test_in_float16_gradients_are_scaled_and_a_stopped_learning_goes_on(folder, photos):
@@ -214,7 +222,9 @@ def test_to_offload_from_a_cpu_is_refused(world):
 
 
 def test_offloaded_parts_draw_the_same_bits(world, folder, monkeypatch):
-    """diffusers' own offloading refuses a CPU: here accelerate's hooks, by which it works, move the parts from CPU to CPU."""
+    """diffusers' own offloading refuses a CPU: here accelerate's hooks, by which it works, move the parts
+    from CPU to CPU.
+    """
     moved = []
 
     def offloaded(pipe, device):
@@ -244,7 +254,9 @@ def test_offloaded_parts_draw_the_same_bits(world, folder, monkeypatch):
 
 
 def test_text_encoders_leave_where_no_vector_is_learnt_in_them(folder, photos, monkeypatch):
-    """Of a large base; what is learnt is the same, to the last bit, and so are pictures that are drawn meanwhile."""
+    """Of a large base; what is learnt is the same, to the last bit, and so are pictures that are drawn
+    meanwhile.
+    """
     states, sampled = [], []
     for large in (False, True):
         monkeypatch.setattr(precision, "LARGE", 0 if large else precision.LARGE)

@@ -1,4 +1,6 @@
-"""Commands and settings in README and docs are real: all are parsed; those of README and guide are run, over a tiny base."""
+"""Commands and settings in README and docs are real: all are parsed; those of README and guide are run, over
+a tiny base.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ def test_every_setting_is_one(page):
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A folder to work in, with photos of two things, where the shipped base is a tiny one that learns tokens in two steps."""
+    """A folder to work in, with photos of two things, where the shipped base is a tiny one that learns tokens
+    in two steps.
+    """
     folder = Path(shutil.copytree(mini(), tmp_path / "mini"))
     few = {"method": "textual-inversion", "steps": 2, "batch": 1, "report_pictures": 1}
     (folder / "l2dm.json").write_text(

@@ -1,4 +1,6 @@
-"""Published encoders as judges, on tiny ones with random weights; the released metric against its literal twin."""
+"""Published encoders as judges, on tiny ones with random weights; the released metric against its literal
+twin.
+"""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ def test_scores_tell_whose_pictures_are_whose():
 
 @pytest.mark.parametrize("less", [-1e-7, 0, 1e-7])
 def test_a_tie_is_not_for_rounding_to_decide(less):
-    """Two concepts of the same photos: which of the two is a hair nearer depends on where numbers lie in memory."""
+    """Two concepts of the same photos: which of the two is a hair nearer depends on where numbers lie in
+    memory.
+    """
     drawn = np.float32([[1, 0]])
     stored = {
         "<a>": np.float32([[0.5, 0]]),
@@ -99,9 +101,15 @@ def test_flat_pictures_count_as_nothing_in_the_benchmarks(tmp_path, untrained):
 
     rex, tom = examiner.subjects.concepts
     sees_all = SimpleNamespace(
-        nouns=["dog", "cat"], found=0.5, sure=0.9,
-        look=lambda images: (torch.stack([*examiner.own.values(), *[examiner.own["<rex>"]] * 2]).expand(len(images), -1, -1), None, torch.ones(len(images), 2)),
-    )  # fmt: skip
+        nouns=["dog", "cat"],
+        found=0.5,
+        sure=0.9,
+        look=lambda images: (
+            torch.stack([*examiner.own.values(), *[examiner.own["<rex>"]] * 2]).expand(len(images), -1, -1),
+            None,
+            torch.ones(len(images), 2),
+        ),
+    )
     assert judge_nouns(sees_all, [DARK, BRIGHT], (rex, tom)) == [{"success": False}, {"success": True}]
     examiner.judge = sees_all
     assert [v["present"] for v in judge_concepts(examiner, [DARK, BRIGHT], (rex, tom))] == [False, True]

@@ -1,4 +1,6 @@
-"""Out, as LoRA files and embeddings: what stock diffusers draws of an exported concept, bit for bit, and what is written beside it."""
+"""Out, as LoRA files and embeddings: what stock diffusers draws of an exported concept, bit for bit, and what
+is written beside it.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_kohya_and_diffusers_files_agree_bit_for_bit(world, tmp_path, strength):
 
 
 def test_the_format_kohya_is_what_sd_scripts_write(world, tmp_path):
-    """Of SD 3 only that is not what ``lora`` writes, and diffusers does not read it: it comes in again as the same adapter."""
+    """Of SD 3 only that is not what ``lora`` writes, and diffusers does not read it: it comes in again as the
+    same adapter.
+    """
     lora = load_file(world.export("<rex>", out=tmp_path / "a").folder / "rex.safetensors")
     file = world.export("<rex>", format="kohya", out=tmp_path / "b").folder / "rex.safetensors"
     kohya, own = load_file(file), not world.backbone().family.kohya_names
@@ -91,9 +95,15 @@ def test_a_files_header_names_the_base_as_trainers_do_or_not_at_all(world, tmp_p
     assert told.get("modelspec.architecture", "x/lora").partition("/")[0], "no empty name"
 
 
-@pytest.mark.parametrize("width, kind, told", [
-    (768, "epsilon", "sd_v1"), (1024, "epsilon", "sd_v2"), (1024, "v_prediction", "sd_v2_v"), (512, "epsilon", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "width, kind, told",
+    [
+        (768, "epsilon", "sd_v1"),
+        (1024, "epsilon", "sd_v2"),
+        (1024, "v_prediction", "sd_v2_v"),
+        (512, "epsilon", ""),
+    ],
+)
 def test_generations_of_stable_diffusion_are_told_apart(width, kind, told):
     parts = {"text_encoder": {"hidden_size": width}, "scheduler": {"prediction_type": kind}}
     family = known("sd").backbone().family
@@ -137,7 +147,9 @@ def test_uneven_ranks_are_made_even_since_diffusers_mixes_their_alphas_up(sd, tm
 
 
 def test_a_token_of_several_vectors_is_learnt_kept_and_exported(tmp_path):
-    """Drawn by stock diffusers from its embedding alone as by the world, and taken up again after a stop as any lesson is."""
+    """Drawn by stock diffusers from its embedding alone as by the world, and taken up again after a stop as
+    any lesson is.
+    """
     world = taught("sd", tmp_path, "<rex>", method="textual-inversion", vectors=3)
     vectors = world._files.tensors("tokens.safetensors")["<rex>"]
     assert vectors.shape == (3, 16) and not torch.equal(vectors[0], vectors[1])

@@ -1,4 +1,6 @@
-"""Out, whole: pipelines with concepts merged in, Custom Diffusion's weights, and the pipeline that keeps the gates."""
+"""Out, whole: pipelines with concepts merged in, Custom Diffusion's weights, and the pipeline that keeps the
+gates.
+"""
 
 from __future__ import annotations
 

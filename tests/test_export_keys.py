@@ -1,7 +1,9 @@
-"""Under which keys a LoRA file goes out: those that ComfyUI, kohya's sd-scripts and diffusers know, of networks in their published sizes.
+"""Under which keys a LoRA file goes out: those that ComfyUI, kohya's sd-scripts and diffusers know, of
+networks in their published sizes.
 
-The rules are written down here from what ``comfy/lora.py`` and ``comfy/utils.py`` of ComfyUI and ``networks/lora*.py`` of sd-scripts make
-of their own networks; musubi-tuner, of the same author, has FLUX.2's.
+The rules are written down here from what ``comfy/lora.py`` and ``comfy/utils.py`` of ComfyUI and
+``networks/lora*.py`` of sd-scripts make of their own networks; musubi-tuner, of the same author, has
+FLUX.2's.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def under(before: str, ends: Iterable[str]) -> set[str]:
 
 
 def in_transformers(blocks: dict[str, int]) -> set[str]:
-    """SD's and SDXL's transformers, block by block (name -> depth): a LoRA of every linear layer and 1 x 1 convolution."""
+    """SD's and SDXL's transformers, block by block (name -> depth): a LoRA of every linear layer and 1 x 1
+    convolution.
+    """
     found = set()
     for block, depth in blocks.items():
         found |= under(f"lora_unet_{block}_", ("proj_in", "proj_out"))
@@ -118,7 +122,9 @@ def of_sd3(last: int = 23, twice: int = 13) -> set[str]:
 
 
 def of_sd3_by_kohya(last: int = 23, twice: int = 13) -> set[str]:
-    """sd-scripts' names; ComfyUI knows every layer of its own network behind ``lora_unet_``, and this network is Stability's own in both."""
+    """sd-scripts' names; ComfyUI knows every layer of its own network behind ``lora_unet_``, and this network
+    is Stability's own in both.
+    """
     found, whole = set(), ("attn_qkv", "attn_proj", "mlp_fc1", "mlp_fc2")
     for i in range(last + 1):
         found |= under(f"lora_unet_joint_blocks_{i}_x_block_", whole + (("attn2_qkv", "attn2_proj") if i < twice else ()))  # fmt: skip
@@ -224,9 +230,11 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name, shared", product(SMALL, (True, False)))
+@pytest.mark.parametrize("name, shared", list(product(SMALL, (True, False))))
 def test_layers_that_are_one_in_a_file_are_read_as_they_were(name, shared):
-    """Queries, keys and values are one layer there: from one D, or each from its own. By us, and by diffusers where it reads such files."""
+    """Queries, keys and values are one layer there: from one D, or each from its own. By us, and by diffusers
+    where it reads such files.
+    """
     pipeline, make = SMALL[name]
     with torch.device("meta"):
         module = make()
@@ -259,7 +267,9 @@ def test_layers_that_stabilitys_networks_have_not_are_called_as_diffusers_calls_
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_layer_is_known_under_the_names_that_trainers_write(name):
-    """diffusers and peft (``transformer.``), ai-toolkit (``diffusion_model.``), SimpleTuner (``lycoris_``), OneTrainer (``lora_transformer_``)."""
+    """diffusers and peft (``transformer.``), ai-toolkit (``diffusion_model.``), SimpleTuner (``lycoris_``),
+    OneTrainer (``lora_transformer_``).
+    """
     family = family_of("pixart" if name.startswith("pixart") else name)
     pipe = FAMILIES[name]()
     module = getattr(pipe, family.denoiser)

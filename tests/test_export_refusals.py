@@ -23,13 +23,16 @@ def sd() -> World:
     return known("sd")
 
 
-@pytest.mark.parametrize("given, message", {
-    "kind": ({"format": "ckpt"}, "expected one of lora, diffusers, kohya"),
-    "dtype": ({"dtype": "int8"}, "expected one of float32"),
-    "strength": ({"strength": 0.0}, "not 0"),
-    "custom": ({"format": "custom-diffusion"}, "no keys or values of the text"),
-    "world": ({"format": "world"}, "goes whole and as it is"),
-}.values())  # fmt: skip
+@pytest.mark.parametrize(
+    "given, message",
+    {
+        "kind": ({"format": "ckpt"}, "expected one of lora, diffusers, kohya"),
+        "dtype": ({"dtype": "int8"}, "expected one of float32"),
+        "strength": ({"strength": 0.0}, "not 0"),
+        "custom": ({"format": "custom-diffusion"}, "no keys or values of the text"),
+        "world": ({"format": "world"}, "goes whole and as it is"),
+    }.values(),
+)
 def test_what_cannot_be_exported_is_told(sd, tmp_path, given, message):
     with pytest.raises(SettingsError, match=message):
         sd.export("<rex>", out=tmp_path / "out", **given)
@@ -41,9 +44,11 @@ def test_nothing_goes_where_a_world_clears_up(sd, tmp_path, place):
     world = copied(sd, tmp_path / "w")
     out = str(world.path / place)
     for command in (
-        ["export", "<rex>", "--out", out], ["export", "--format", "world", "--out", f"{out}/w.zip"],
-        ["generate", "a <rex> dog", "--out", out], ["report", "--html", f"{out}/report.html"],
-    ):  # fmt: skip
+        ["export", "<rex>", "--out", out],
+        ["export", "--format", "world", "--out", f"{out}/w.zip"],
+        ["generate", "a <rex> dog", "--out", out],
+        ["report", "--html", f"{out}/report.html"],
+    ):
         code, said = say([command[0], str(world.path), *command[1:]])
         assert code == 2 and "keeps for itself and clears" in said
     assert not (world.path / "versions/0009").exists() and examine(world.path).faults == []

@@ -168,7 +168,8 @@ def _attend(layer, hidden, context, values):
 def test_guidance_says_what_it_cannot_do():
     with pytest.raises(
         SettingsError,
-        match="expected one of none, caa, oaa, l2dm, artists, attend-and-excite, self-cross, structure, mudi, confined, collage, auto",
+        match="expected one of none, caa, oaa, l2dm, artists, attend-and-excite, self-cross, structure, "
+        "mudi, confined, collage, auto",
     ):
         GenerateSettings(composition="cca")
 
@@ -181,13 +182,21 @@ def test_structure_reads_whole_noun_phrases(backbone):
     assert not set(found[0][1]) & set(found[1][1])
 
 
-@pytest.mark.parametrize("prompt, expected", [
-    ("a red car and a blue <dash> car", ["a red car", "a blue <dash> car"]),
-    ("a photo of a small red car next to my <dash> car in the snow", ["a small red car", "my <dash> car"]),
-    ("two white dogs and the black cat", ["two white dogs", "the black cat"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prompt, expected",
+    [
+        ("a red car and a blue <dash> car", ["a red car", "a blue <dash> car"]),
+        (
+            "a photo of a small red car next to my <dash> car in the snow",
+            ["a small red car", "my <dash> car"],
+        ),
+        ("two white dogs and the black cat", ["two white dogs", "the black cat"]),
+    ],
+)
 def test_structure_reads_a_things_own_adjectives_with_it(backbone, prompt, expected):
-    """ "red" belongs to "a red car": it is encoded with it, and its place in the prompt gets what is read there."""
+    """ "red" belongs to "a red car": it is encoded with it, and its place in the prompt gets what is read
+    there.
+    """
     things = mentions(prompt, {"<dash>": "car"}, backbone, ("dog", "cat", "car"))
     phrases = guided_file._phrases(backbone, prompt, things)
     assert [words for words, *_ in phrases] == expected

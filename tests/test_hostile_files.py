@@ -39,21 +39,38 @@ FILES = {
     "header-of-1-gb": ((1 << 30).to_bytes(8, "little") + b"{}", "cut off"),
     "header-of-17-mb": ((17 << 20).to_bytes(8, "little") + b" " * (17 << 20), "at most"),
     "no-json": (header([])[:8] + b"x" * 80, "safetensors file"),
-    "offsets": (header({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 999]}}), "not a readable safetensors file"),
-    "overlap": (header({k: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for k in "ab"}, 16), "not a readable"),
+    "offsets": (
+        header({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 999]}}),
+        "not a readable safetensors file",
+    ),
+    "overlap": (
+        header({k: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for k in "ab"}, 16),
+        "not a readable",
+    ),
     "pickle": (pickle.dumps({"a": 1}, protocol=4), "a pickle, which can run code"),
     "torch-zip": (b"PK\x03\x04" + b"\0" * 99, "a pickle, which can run code"),
     "text": (b"<!DOCTYPE html><html>not found</html>", "cut off"),
     "nothing": (save({}), "holds no tensors|cut off"),
     "nan": (save(GOOD | {UP: torch.full((16, 2), torch.nan)}), "not finite"),
     "too-large": (save(GOOD | {DOWN: HUGE.T.contiguous(), UP: HUGE}), "what is drawn is no longer finite"),
-    "too-many-vectors": (save({"emb_params": torch.ones(9999, 16)}), "9,999 vectors, and a prompt of this base has room for"),
+    "too-many-vectors": (
+        save({"emb_params": torch.ones(9999, 16)}),
+        "9,999 vectors, and a prompt of this base has room for",
+    ),
     "infinite-alpha": (save(GOOD | {ALPHA: torch.tensor(torch.inf)}), "not finite"),
     "integers": (save(GOOD | {UP: torch.ones(16, 2, dtype=torch.int8)}), "is of int8"),
     "rank": (save(GOOD | {DOWN: torch.ones(3, 16)}), "its factors are"),
     "rank-0": (save(GOOD | {DOWN: torch.ones(0, 16), UP: torch.ones(16, 0)}), "its factors are"),
     "other-base": (save(GOOD | {DOWN: torch.ones(2, 768)}), "it is for another base, or broken"),
-    "other-layers": (save({f"lora_unet_input_blocks_99_1_proj_in.{end}": torch.ones(1, 1) for end in ("lora_down.weight", "lora_up.weight")}), "this base has no such layer"),
+    "other-layers": (
+        save(
+            {
+                f"lora_unet_input_blocks_99_1_proj_in.{end}": torch.ones(1, 1)
+                for end in ("lora_down.weight", "lora_up.weight")
+            }
+        ),
+        "this base has no such layer",
+    ),
     "no-base-at-all": (save({"model.layers.0.weight": torch.ones(2)}), "not a key of a LoRA file"),
     "no-up": (without(UP), "its up is missing"),
     "no-down": (without(DOWN), "its down is missing"),
@@ -62,12 +79,27 @@ FILES = {
     "loha": (save({f"{STEM}.hada_w1_a": torch.ones(2, 2)}), "this is a LoHa"),
     "lokr": (save({f"{STEM}.lokr_w1": torch.ones(2, 2)}), "this is a LoKr"),
     "differences": (save({f"{STEM}.diff": torch.ones(16, 16)}), "whole differences"),
-    "metadata": (save({f"unet.{k}": t for k, t in {"conv_in.lora_A.weight": torch.ones(1, 4, 3, 3)}.items()}, {"lora_adapter_metadata": "[" * 9999}), "not as diffusers writes it"),
+    "metadata": (
+        save(
+            {f"unet.{k}": t for k, t in {"conv_in.lora_A.weight": torch.ones(1, 4, 3, 3)}.items()},
+            {"lora_adapter_metadata": "[" * 9999},
+        ),
+        "not as diffusers writes it",
+    ),
     "embedding": (save({TI: torch.ones(1, 768)}), "expected \\(number, 16\\)"),
-    "embedding-of-sdxl": (save({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(1, 16)}), "2 embeddings in one file"),
-    "custom-diffusion": (save({"mid_block.attn2.processor.to_k_custom_diffusion.weight": torch.ones(2, 2)}), "no such keys or values"),
-    "text-encoder-alone": (save({f"lora_te_x.{end}": torch.ones(1, 1) for end in ("lora_down.weight", "lora_up.weight")}), "a text encoder's"),
-}  # fmt: skip
+    "embedding-of-sdxl": (
+        save({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(1, 16)}),
+        "2 embeddings in one file",
+    ),
+    "custom-diffusion": (
+        save({"mid_block.attn2.processor.to_k_custom_diffusion.weight": torch.ones(2, 2)}),
+        "no such keys or values",
+    ),
+    "text-encoder-alone": (
+        save({f"lora_te_x.{end}": torch.ones(1, 1) for end in ("lora_down.weight", "lora_up.weight")}),
+        "a text encoder's",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +120,14 @@ def test_a_broken_file_is_told_in_one_line_and_nothing_is_changed(world, tmp_pat
     assert state(world.path) == before and world.version == 0
 
 
-@pytest.mark.parametrize("given, message", {
-    "token": (["--token", "max", "--noun", "dog"], "did you mean '<max>'"),
-    "noun": (["--token", "<max>", "--noun", "4"], "expected one to four words"),
-    "missing": (["--token", "<max>", "--noun", "dog"], "no such file"),
-}.values())  # fmt: skip
+@pytest.mark.parametrize(
+    "given, message",
+    {
+        "token": (["--token", "max", "--noun", "dog"], "did you mean '<max>'"),
+        "noun": (["--token", "<max>", "--noun", "4"], "expected one to four words"),
+        "missing": (["--token", "<max>", "--noun", "dog"], "no such file"),
+    }.values(),
+)
 def test_the_command_line_tells_it_in_one_line(world, tmp_path, given, message):
     code, said = call(["import", str(world.path), str(tmp_path / "gone.safetensors"), *given])
     assert code == 2 and len(said.splitlines()) == 1 and message in said, said

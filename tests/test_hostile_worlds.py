@@ -1,4 +1,6 @@
-"""Manifests of strangers (with -m slow two hundred), through every command: no traceback, nothing written outside, no network."""
+"""Manifests of strangers (with -m slow two hundred), through every command: no traceback, nothing written
+outside, no network.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,16 @@ from l2dm.backbone import find_base
 from l2dm.errors import BaseModelError
 
 CHECKS = {
-    "derandomize": True, "deadline": None, "database": None,
+    "derandomize": True,
+    "deadline": None,
+    "database": None,
     "suppress_health_check": [
-        HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
         HealthCheck.differing_executors,
     ],
-}  # fmt: skip
+}
 
 
 @settings(max_examples=10, **CHECKS)

@@ -1,4 +1,6 @@
-"""Bases and CLIP models from the hub, against one that is two folders: a remote one, and the cache of this machine."""
+"""Bases and CLIP models from the hub, against one that is two folders: a remote one, and the cache of this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -126,8 +128,10 @@ def test_a_world_goes_from_a_folder_to_the_hub_and_misses_a_cache_that_is_gone(h
 
 def test_what_configurations_tell_against_it_is_refused_before_weights_are_downloaded(hub, tmp_path):
     changes = {
-        "unet": {"in_channels": 9}, "text_encoder": {"hidden_size": 24}, "scheduler": {"prediction_type": "flow"},
-    }  # fmt: skip
+        "unet": {"in_channels": 9},
+        "text_encoder": {"hidden_size": 24},
+        "scheduler": {"prediction_type": "flow"},
+    }
     for part, values in changes.items():
         file = (
             hub.remote

@@ -1,4 +1,6 @@
-"""In, from files: a concept from elsewhere is drawn as stock diffusers draws its file, is one of the world's own, and leaves all other prompts alone."""
+"""In, from files: a concept from elsewhere is drawn as stock diffusers draws its file, is one of the world's
+own, and leaves all other prompts alone.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,9 @@ def test_it_is_remembered_by_photos_where_there_are_some(sd, tmp_path):
 
 @pytest.mark.slow
 def test_a_locon_of_uneven_ranks_and_convolutions_outside_of_blocks(sd, tmp_path):
-    """Samplers' convolutions too, which no lesson of ours changes; alone, and with another while a third is learnt."""
+    """Samplers' convolutions too, which no lesson of ours changes; alone, and with another while a third is
+    learnt.
+    """
     source, _ = sd
     unet = source.backbone("float32").denoiser
     layers = {name.removesuffix(".layer"): layer for name, layer in picture_layers(unet).items()}

@@ -1,4 +1,6 @@
-"""In: what a LoRA file has for text encoders acts in the prompts that name its concept, as in stock diffusers with the file loaded; nowhere else."""
+"""In: what a LoRA file has for text encoders acts in the prompts that name its concept, as in stock diffusers
+with the file loaded; nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_a_text_encoders_part_acts_where_the_prompt_names_its_concept(source, tm
 
 
 def test_a_batch_of_prompts_has_each_read_as_it_asks(source, tmp_path):
-    """And beside each what it is guided away from: read with the file where its prompt names the concept, without it where not."""
+    """And beside each what it is guided away from: read with the file where its prompt names the concept,
+    without it where not.
+    """
     file, world = file_of(source, tmp_path), another(source, tmp_path / "world")
     world.import_file(file, token="<max>", noun="dog", trigger="lamp dog", **FEW)
     told = {"negative_prompt": ["a blue cat", "a blue cat"], "num_images_per_prompt": 2}

@@ -1,4 +1,6 @@
-"""No byte of a world is used unless it is the one that was written; what is broken is named, and what can be saved is."""
+"""No byte of a world is used unless it is the one that was written; what is broken is named, and what can be
+saved is.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,24 @@ from l2dm.world.sealed import seal, unseal
 def test_the_world_has_files_of_every_kind(place):
     names = {str(path.relative_to(place / "world")) for path in files_of(place / "world")}
     assert names >= {
-        NAME, COPY, "learning/000001/draft.json", "learning/000002/state.safetensors", "learning/000002/files.json",
-        "prior/tree-4x1/latents.safetensors", "versions/0002/adapter-rex.safetensors", "versions/0002/memory.json",
-        "versions/0002/nouns.safetensors", "versions/0001/log.jsonl", "versions/0002/sample-000002.png",
-        "versions/0002/step-000002-tom.safetensors", "versions/0002/short-term.json", "versions/0002/concept-tom.png",
-        "versions/0002/memory-rex.safetensors", "versions/0002/short-term-rex.safetensors", "versions/0002/files.json",
-    }  # fmt: skip
+        NAME,
+        COPY,
+        "learning/000001/draft.json",
+        "learning/000002/state.safetensors",
+        "learning/000002/files.json",
+        "prior/tree-4x1/latents.safetensors",
+        "versions/0002/adapter-rex.safetensors",
+        "versions/0002/memory.json",
+        "versions/0002/nouns.safetensors",
+        "versions/0001/log.jsonl",
+        "versions/0002/sample-000002.png",
+        "versions/0002/step-000002-tom.safetensors",
+        "versions/0002/short-term.json",
+        "versions/0002/concept-tom.png",
+        "versions/0002/memory-rex.safetensors",
+        "versions/0002/short-term-rex.safetensors",
+        "versions/0002/files.json",
+    }
     for kind in ("memory", "sample", "kept"):
         assert any(name.startswith(f"learning/{kind}-") for name in names), kind
 
@@ -135,8 +149,10 @@ def test_damaged_priors_checkpoints_and_memories_are_made_anew(place, tmp_path):
     flip(memory / "short-term-rex.safetensors", 999)
     flip(world / "learning/000002/state.safetensors", 9999)
     assert [f.split(": ")[0].removeprefix(str(world)) for f in examine(world).faults] == [
-        "/prior/tree-4x1/latents.safetensors", "/learning/000002/state.safetensors", f"/{memory.relative_to(world)}/short-term-rex.safetensors",
-    ]  # fmt: skip
+        "/prior/tree-4x1/latents.safetensors",
+        "/learning/000002/state.safetensors",
+        f"/{memory.relative_to(world)}/short-term-rex.safetensors",
+    ]
     steps = []
     with pytest.warns(WorldWarning) as said:
         finish(place, on_progress=lambda p: steps.append(p.done) if p.step else None)

@@ -1,4 +1,6 @@
-"""A kill, a stop or a refusal at any moment leaves a whole world, and what comes after it is as if it had not been."""
+"""A kill, a stop or a refusal at any moment leaves a whole world, and what comes after it is as if it had not
+been.
+"""
 
 from __future__ import annotations
 

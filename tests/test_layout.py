@@ -40,20 +40,27 @@ def test_places_are_words_and_boxes():
     ).layout == "<rex>: left, <pip>: " + ",".join(map(str, box))
 
 
-@pytest.mark.parametrize("layout, told", [
-    ("<rex>", "layout: '<rex>' is no place of a thing; write NAME: PLACE, such as"),
-    ("<rex>:", "is no place of a thing"),
-    ("<rex>: lft", "layout: <rex>: 'lft' is no place; did you mean 'left'?"),
-    ("<rex>: yonder", "no place; known: left, right"),
-    ("<rex>: 0,0,1", "a box has four numbers, x0,y0,x1,y1, and '0,0,1' has 3"),
-    ("<rex>: 0,0,64,64", "reaches beyond the picture; give shares of its sides, each from 0 to 1"),
-    ("<rex>: nan,0,1,1", "reaches beyond the picture"),
-    ("<rex>: 0.5,0,0.2,1", "holds nothing; x0 must be less than x1"),
-    ("<rex>: 0,1,1,1", "y0 less than y1"),
-    ("<max>: left", "layout: <max>: the prompt does not name it; it names <rex>, <tom>"),
-    ("<rex>: left, <rex>: right", "the prompt names it once, and it is placed once more"),
-    ("and: left", "was not found to be a thing of the prompt .found: <rex>, <tom>.; if it is one, name it in subjects"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "layout, told",
+    [
+        ("<rex>", "layout: '<rex>' is no place of a thing; write NAME: PLACE, such as"),
+        ("<rex>:", "is no place of a thing"),
+        ("<rex>: lft", "layout: <rex>: 'lft' is no place; did you mean 'left'?"),
+        ("<rex>: yonder", "no place; known: left, right"),
+        ("<rex>: 0,0,1", "a box has four numbers, x0,y0,x1,y1, and '0,0,1' has 3"),
+        ("<rex>: 0,0,64,64", "reaches beyond the picture; give shares of its sides, each from 0 to 1"),
+        ("<rex>: nan,0,1,1", "reaches beyond the picture"),
+        ("<rex>: 0.5,0,0.2,1", "holds nothing; x0 must be less than x1"),
+        ("<rex>: 0,1,1,1", "y0 less than y1"),
+        ("<max>: left", "layout: <max>: the prompt does not name it; it names <rex>, <tom>"),
+        ("<rex>: left, <rex>: right", "the prompt names it once, and it is placed once more"),
+        (
+            "and: left",
+            "was not found to be a thing of the prompt .found: <rex>, <tom>.; if it is one, name it in "
+            "subjects",
+        ),
+    ],
+)
 def test_what_is_wrong_is_said(backbone, layout, told):
     with pytest.raises(SettingsError, match=told):
         laid_out(mentions(BOTH, CONCEPTS, backbone), layout, BOTH)
@@ -145,8 +152,11 @@ def test_one_thing_can_be_placed_too(taught):
     assert not np.array_equal(plain, drawn(taught, "<rex>: left", one))
     things = laid_out(mentions(one, CONCEPTS, taught), "<rex>: left", one)
     assert [resolve_composition(asked, things).name for asked in ("auto", "confined", "collage", "l2dm")] == [
-        "confined", "confined", "collage", "l2dm",
-    ]  # fmt: skip
+        "confined",
+        "confined",
+        "collage",
+        "l2dm",
+    ]
 
 
 def test_the_unmix_loss_takes_the_layouts_masks(taught):

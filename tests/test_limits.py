@@ -1,4 +1,6 @@
-"""Where learning meets a limit: numbers that are no longer finite, memory, a long caption, Ctrl-C at the last step."""
+"""Where learning meets a limit: numbers that are no longer finite, memory, a long caption, Ctrl-C at the last
+step.
+"""
 
 from __future__ import annotations
 

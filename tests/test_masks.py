@@ -1,4 +1,6 @@
-"""Masks of photos: which are found, what they weigh, and that they are cropped and mirrored with their photos."""
+"""Masks of photos: which are found, what they weigh, and that they are cropped and mirrored with their
+photos.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,8 @@ def test_masks_weigh_the_error_cropped_and_mirrored_with_the_photo(photos, masks
     assert only.latents.shape == (3, 2, 4, 8, 8) and only.masks.shape == (3, 2, 1, 8, 8)
     first, mirrored = only.masks[0, :, 0]
     assert torch.equal(mirrored, first.flip(-1)) and (only.masks[2] == 1).all(), "without a mask all counts"
-    # the square is the photo's middle 72 of 80 columns, of which 9 make a cell: white are its columns 16 to 41, its rows up to 36
+    # the square is the photo's middle 72 of 80 columns, of which 9 make a cell: white are its columns 16 to
+    # 41, its rows up to 36
     assert (first[4:] == 0.25).all() and (first[:4, 2:4] == 1).all() and (first[:4, 5:] == 0.25).all()
     assert first[0, 1].item() == pytest.approx(0.25) and first[0, 4].item() == pytest.approx(5 / 9, abs=0.06)
     assert buckets(fresh(), Concept.read(photos, "<rex>", "dog").photos, settings)[0].masks is None

@@ -38,7 +38,9 @@ def test_the_score_is_its_literal_twin(candidates, stored, others, guide, seed):
 
 
 def test_a_worked_example():
-    """Candidates at 0, 0 and 90 degrees, the stored feature at 0. Diversity: 1/3, 1/3, 2/3; likeness: 1, 1, 0."""
+    """Candidates at 0, 0 and 90 degrees, the stored feature at 0. Diversity: 1/3, 1/3, 2/3; likeness: 1, 1,
+    0.
+    """
     candidates, stored = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
     assert rainbow_score(candidates, candidates, stored, 0.25).flatten().tolist() == pytest.approx(
         [7 / 12, 7 / 12, 2 / 3]
@@ -114,7 +116,9 @@ def test_over_nine_tasks_of_five_photos_old_ones_are_drawn_again_in_turn():
 
 @pytest.mark.parametrize("selection", ["rainbow", "random"])
 def test_an_entry_was_drawn_from_its_own_prompt(selection):
-    """Candidates of the first prompt are just like every stored feature, and still do not serve for the second prompt's."""
+    """Candidates of the first prompt are just like every stored feature, and still do not serve for the
+    second prompt's.
+    """
     long = LongTerm({"<a>": torch.eye(4)[[0, 0, 0]]}, {"<a>": ["one", "two", "two"]})
 
     def draw(prompts, seed):

@@ -35,7 +35,9 @@ def test_maps_are_the_largest_up_to_16_pixels_that_are_coarser_than_the_latents(
 
 @pytest.mark.parametrize("goal", [None, 0.0, 0.99])
 def test_attend_and_excite_is_that_of_diffusers(backbone, monkeypatch, goal):
-    """The same loss and the same moved latents as diffusers' own pipeline, for one step; also after refinement to a ``goal``."""
+    """The same loss and the same moved latents as diffusers' own pipeline, for one step; also after
+    refinement to a ``goal``.
+    """
     size = 20.0 if goal is None else 0.01  # several large steps would enlarge the rounding
     from diffusers import StableDiffusionAttendAndExcitePipeline as Theirs
 

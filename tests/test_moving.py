@@ -1,4 +1,6 @@
-"""In, from other worlds: a concept moves bit for bit, a world travels in a zip, a concept is called otherwise."""
+"""In, from other worlds: a concept moves bit for bit, a world travels in a zip, a concept is called
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -122,10 +124,12 @@ def test_the_command_line_takes_files_and_worlds_in(source, tmp_path):
     code, said = say(["import", str(third), "--from", str(file), "--json", *few])
     assert code == 0 and json.loads(said)["arrived"] == {"<max>": 1, "<tom>": 2}, said
     for wrong, message in {
-        (): "give a file, or --from", (str(folder),): "--token is missing", (str(folder), "--token", "<x>"): "--noun is missing",
+        (): "give a file, or --from",
+        (str(folder),): "--token is missing",
+        (str(folder), "--token", "<x>"): "--noun is missing",
         ("--from", str(world), "--token", "<max>", "--trigger", "x"): "--trigger does nothing with --from",
         (str(folder), "--token", "<x>", "--noun", "dog", "--as", "<y>"): "--as does nothing without --from",
-    }.items():  # fmt: skip
+    }.items():
         code, said = say(["import", str(world), *wrong])
         assert code == 2 and message in said and len(said.splitlines()) == 1, said
 

@@ -1,4 +1,6 @@
-"""Several concepts in one picture, measured: verdicts by hand, what is drawn, parts never repeated, the shape of the result, the page."""
+"""Several concepts in one picture, measured: verdicts by hand, what is drawn, parts never repeated, the shape
+of the result, the page.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +61,11 @@ def test_all_pairs_and_some_triples():
     concepts = list(Subjects.read("shipped").concepts)
     found = {kind: multi.groups(kind, concepts, 20, ["dog", "cat", "owl"]) for kind in multi.TOGETHER}
     assert {kind: len(rows) for kind, rows in found.items()} == {
-        "two_concepts": 43, "two_of_one_noun": 2, "three_concepts": 20, "two_plain_nouns": 3,
-    }  # fmt: skip
+        "two_concepts": 43,
+        "two_of_one_noun": 2,
+        "three_concepts": 20,
+        "two_plain_nouns": 3,
+    }
     assert all(a.noun == b.noun for a, b in found["two_of_one_noun"])
     assert len(set(found["three_concepts"])) == 20 and all(
         len({s.noun for s in group}) == 3 for group in found["three_concepts"]

@@ -230,7 +230,10 @@ def test_five_thousand_photos_are_refused_at_once(tmp_path):
     found = checked(tmp_path)
     assert "5,000 photos; a concept takes at most 30" in found["said"] and found["exit_code"] == 2
     assert found["processor_seconds"] < 1 and found["peak_mb"] < 100
-    code = "import sys; from l2dm.cli.terminal import run; from l2dm.cli import app; run(app, ['check', sys.argv[1]])"
+    code = (
+        "import sys; from l2dm.cli.terminal import run; from l2dm.cli import app; run(app, ['check', "
+        "sys.argv[1]])"
+    )
     code += "; print({'PIL', 'numpy', 'torch'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"

@@ -155,9 +155,38 @@ def test_brackets_that_are_meant():
 
 
 _PIECES = st.sampled_from(
-    [*KNOWN, "dog", "cat", "duck", "toy", "car", "a", "the", "my", "red", "and", ",", "with", "in", "on the left of", "of", "'s",
-     "named", "(", ")", "chasing", "photo", "xyzzy", "is", " ", "\n", "ü", "<", ">"]
-)  # fmt: skip
+    [
+        *KNOWN,
+        "dog",
+        "cat",
+        "duck",
+        "toy",
+        "car",
+        "a",
+        "the",
+        "my",
+        "red",
+        "and",
+        ",",
+        "with",
+        "in",
+        "on the left of",
+        "of",
+        "'s",
+        "named",
+        "(",
+        ")",
+        "chasing",
+        "photo",
+        "xyzzy",
+        "is",
+        " ",
+        "\n",
+        "ü",
+        "<",
+        ">",
+    ]
+)
 _TEXTS = st.one_of(st.text(max_size=60), st.lists(_PIECES, max_size=16).map(" ".join))
 
 

@@ -1,4 +1,6 @@
-"""Work in several processes: as many as there are, each with all results, and none left when whoever began them is gone."""
+"""Work in several processes: as many as there are, each with all results, and none left when whoever began
+them is gone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def plan(tmp_path):
 
 
 def measured_apart(result):
-    """A benchmark's result without what differs from run to run: time, memory, and the bytes of JSON that holds time."""
+    """A benchmark's result without what differs from run to run: time, memory, and the bytes of JSON that
+    holds time.
+    """
     rows = [
         {k: v for k, v in run.items() if k not in ("seconds", "peak_mb", "bytes")} for run in result["runs"]
     ]
@@ -97,7 +101,8 @@ def test_workers_end_with_whoever_started_them(tmp_path):
     )
     main = tmp_path / "main.py"
     main.write_text(
-        f"from l2dm.bench import pool\nif __name__ == '__main__':\n    list(pool.each(exec, [({work!r},)], 1, 1))\n"
+        f"from l2dm.bench import pool\nif __name__ == '__main__':\n    list(pool.each(exec, [({work!r},)], "
+        "1, 1))\n"
     )
     parent = subprocess.Popen([sys.executable, str(main)])
     try:

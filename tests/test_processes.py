@@ -1,4 +1,6 @@
-"""Processes that ``accelerate launch`` starts beside each other learn as one does, and one of them alone writes."""
+"""Processes that ``accelerate launch`` starts beside each other learn as one does, and one of them alone
+writes.
+"""
 
 from __future__ import annotations
 

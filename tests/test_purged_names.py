@@ -97,7 +97,9 @@ def test_a_version_that_alone_is_left_of_another_concept_stays(tmp_path):
 
 
 def test_a_name_taken_over_in_versions_that_are_put_aside(tmp_path):
-    """They are two concepts still, though the version left before them holds one of the two by the other's name."""
+    """They are two concepts still, though the version left before them holds one of the two by the other's
+    name.
+    """
     world = told(tmp_path / "w", "+<rex>", "~<rex><max>", "+<rex>", "+<tom>")
     for number in (2, 3):
         (world.path / f"versions/{number:04d}/memory.json").write_text("{}")

@@ -1,4 +1,6 @@
-"""Purging: nothing of a concept in any byte of the world, the others as they were, a kill at any moment mended by the next writer."""
+"""Purging: nothing of a concept in any byte of the world, the others as they were, a kill at any moment
+mended by the next writer.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,9 @@ def dies(after: int, work, *given) -> bool:
 
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_at_any_file_operation(tmp_path, every):
-    """Each leaves the world before, byte for byte what it records, or one that the next writer ends the purge of."""
+    """Each leaves the world before, byte for byte what it records, or one that the next writer ends the purge
+    of.
+    """
     made = told(tmp_path / "made", "+<rex>", "+<tom>")
     unfinished(made, "<rex>")
     (made.path / "quarantine" / "0009").mkdir(parents=True)

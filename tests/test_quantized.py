@@ -1,4 +1,6 @@
-"""A denoiser that torchao quantized, by diffusers' own settings: adapters learn beside it, and all else is refused in one line."""
+"""A denoiser that torchao quantized, by diffusers' own settings: adapters learn beside it, and all else is
+refused in one line.
+"""
 
 from __future__ import annotations
 

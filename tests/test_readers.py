@@ -126,8 +126,13 @@ def test_each_of_two_drawings_into_one_folder_has_its_own_sheet(place, monkeypat
     monkeypatch.setattr(picture, "contact_sheet", meanwhile)
     assert call(command)[0] == others[0][0] == 0
     assert sorted(file.name for file in (place / "out").glob("*.png")) == [
-        "0000-sheet.png", "0000.png", "0001.png", "0002-sheet.png", "0002.png", "0003.png",
-    ]  # fmt: skip
+        "0000-sheet.png",
+        "0000.png",
+        "0001.png",
+        "0002-sheet.png",
+        "0002.png",
+        "0003.png",
+    ]
     for first in (0, 2):
         own = [Image.open(place / "out" / f"{first + i:04d}.png") for i in range(2)]
         sheet = Image.open(place / "out" / f"{first:04d}-sheet.png")

@@ -1,4 +1,6 @@
-"""The recipe from icons to a base that opens, on a miniature of every part; and parts that are carried in files."""
+"""The recipe from icons to a base that opens, on a miniature of every part; and parts that are carried in
+files.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +22,37 @@ STATE = {"step": 7, "pictures": 70, "seconds": 1.0, "log": []}
 
 def tiny_autoencoder() -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4, norm_num_groups=4, layers_per_block=1, mid_block_add_attention=False, sample_size=128,
-    )  # fmt: skip
+        block_out_channels=(8,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        layers_per_block=1,
+        mid_block_add_attention=False,
+        sample_size=128,
+    )
 
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A work folder with drawings, tokenizer and a finished autoencoder, and a recipe that is small in every number."""
+    """A work folder with drawings, tokenizer and a finished autoencoder, and a recipe that is small in every
+    number.
+    """
     for module, name, few in (
-        (autoencoder, "build", tiny_autoencoder), (unet, "WIDTHS", (32, 32)), (unet, "BATCH", 4), (unet, "SHARD", 64),
-        (unet, "HELD", 64), (unet, "BINS", 2), (unet, "LENGTHS", (0.05, 0.1)), (clip, "STEPS", 2), (clip, "BATCH", 4), (clip, "POOL", 64),
-        (package, "MEASURED", {"autoencoder": 16, "clip": 50}), (composing, "CHUNK", 16), (corpus, "ICON_SIDE", 24),
-    ):  # fmt: skip
+        (autoencoder, "build", tiny_autoencoder),
+        (unet, "WIDTHS", (32, 32)),
+        (unet, "BATCH", 4),
+        (unet, "SHARD", 64),
+        (unet, "HELD", 64),
+        (unet, "BINS", 2),
+        (unet, "LENGTHS", (0.05, 0.1)),
+        (clip, "STEPS", 2),
+        (clip, "BATCH", 4),
+        (clip, "POOL", 64),
+        (package, "MEASURED", {"autoencoder": 16, "clip": 50}),
+        (composing, "CHUNK", 16),
+        (corpus, "ICON_SIDE", 24),
+    ):
         monkeypatch.setattr(module, name, few)
     monkeypatch.setattr(unet, "side_by_side", lambda work, *given: work(0, 1, *given))
     monkeypatch.setattr(latents, "swift", lambda: torch.autocast("cpu", enabled=False))

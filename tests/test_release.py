@@ -1,4 +1,6 @@
-"""What is released: one version everywhere, a changelog that names it, and a wheel that runs in an environment of its own."""
+"""What is released: one version everywhere, a changelog that names it, and a wheel that runs in an
+environment of its own.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +63,21 @@ def test_the_wheel_holds_what_is_shipped_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"l2dm", f"l2dm-{l2dm.__version__}.dist-info"}
-    for part in ("py.typed", "backbone/mini/model_index.json", "evaluation/judge/judge.json", "bench/concepts/concepts.json",
-                 "studio/templates/draw.html", "studio/static/studio.css"):  # fmt: skip
+    for part in (
+        "py.typed",
+        "backbone/mini/model_index.json",
+        "evaluation/judge/judge.json",
+        "bench/concepts/concepts.json",
+        "studio/templates/draw.html",
+        "studio/static/studio.css",
+    ):
         assert f"l2dm/{part}" in names, part
 
 
 def interpreter(version: str) -> str | None:
-    """A Python of ``version`` that runs: this one, one on the path, or one installed beside this one, as version managers keep them."""
+    """A Python of ``version`` that runs: this one, one on the path, or one installed beside this one, as
+    version managers keep them.
+    """
     beside = sorted(Path(sys.base_prefix).parent.glob(f"{version}.*/bin/python"))
     found = [sys.executable] if version == HERE else [shutil.which(f"python{version}"), *map(str, beside)]
     runs = (

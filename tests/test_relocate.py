@@ -286,5 +286,10 @@ def test_long_work_is_told_in_minutes_by_one_step_that_was_measured(base):
     )
     assert "a step at this base's own 16 x 16 took 20 s" in line
     assert [spoken_time(seconds) for seconds in (0.04, 59, 90, 7000, 7200, 90000)] == [
-        "0.0 s", "59 s", "1.5 minutes", "117 minutes", "2.0 hours", "25 hours",
-    ]  # fmt: skip
+        "0.0 s",
+        "59 s",
+        "1.5 minutes",
+        "117 minutes",
+        "2.0 hours",
+        "25 hours",
+    ]

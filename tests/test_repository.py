@@ -1,4 +1,6 @@
-"""A world's files without its model: what is looked at, taken back and repaired, and with what it is imported."""
+"""A world's files without its model: what is looked at, taken back and repaired, and with what it is
+imported.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,16 @@ print(json.dumps([ended, sorted({"torch", "diffusers", "transformers"} & set(sys
 
 def test_files_are_looked_at_and_changed_without_torch(tmp_path):
     world = str(told(tmp_path / "w", "+<rex>", "+<tom>", "+<ada>").path)
-    commands = [["show", world], ["history", world], ["verify", world, "--deep"], ["forget", world, "<tom>"], ["undo", world],
-                ["forget", world, "<rex>", "--purge", "--yes"], ["repair", world],
-                ["branch", world, f"{world}-b", "--at", "0"]]  # fmt: skip
+    commands = [
+        ["show", world],
+        ["history", world],
+        ["verify", world, "--deep"],
+        ["forget", world, "<tom>"],
+        ["undo", world],
+        ["forget", world, "<rex>", "--purge", "--yes"],
+        ["repair", world],
+        ["branch", world, f"{world}-b", "--at", "0"],
+    ]
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)],
         capture_output=True,

@@ -1,4 +1,6 @@
-"""A learning that is stopped and taken up again ends in the very weights of an unbroken one: every method, both precisions."""
+"""A learning that is stopped and taken up again ends in the very weights of an unbroken one: every method,
+both precisions.
+"""
 
 from __future__ import annotations
 

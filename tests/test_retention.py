@@ -1,4 +1,6 @@
-"""How each method keeps the past: penalties and distillations against their literal twins, and what a world keeps for them."""
+"""How each method keeps the past: penalties and distillations against their literal twins, and what a world
+keeps for them.
+"""
 
 from __future__ import annotations
 
@@ -248,7 +250,13 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
 
 
 def test_nothing_kept_is_l2dm_as_published(photos):
-    told = [learn(photos, method, "<rex>", **changes).tuner.values() for method, changes in
-            (("l2dm-directions", {"kept_share": 0.0}), ("l2dm-published", {}), ("l2dm-directions", {}))]  # fmt: skip
+    told = [
+        learn(photos, method, "<rex>", **changes).tuner.values()
+        for method, changes in (
+            ("l2dm-directions", {"kept_share": 0.0}),
+            ("l2dm-published", {}),
+            ("l2dm-directions", {}),
+        )
+    ]
     assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
     assert not all(torch.equal(told[0][name], told[2][name]) for name in told[0])

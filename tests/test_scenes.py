@@ -144,7 +144,9 @@ def test_the_seed_fixes_everything(composers):
 
 
 def test_photos_stay_what_they_were():
-    """Of what the benchmarks' concepts were drawn with: a change here would change what their tables were measured on."""
+    """Of what the benchmarks' concepts were drawn with: a change here would change what their tables were
+    measured on.
+    """
     composer = Composer(icons()[:1], side=64, seed=700, unit=1)
     drawn = b"".join(
         composer.photo(composer.by_noun["dog"]["noto"][0], p).tobytes() for p in (*PLACES, "white", "red")

@@ -17,9 +17,20 @@ from l2dm.world.recorded import Recorded
 from l2dm.world.sealed import seal
 
 VERSION = Version(
-    1, 0, "2026-01-01", "<rex>", "dog", 3, 1.5, {"method": "l2dm", "seed": 1}, {"<rex>": "dog"},
-    {}, {"<rex>": {"likeness": 0.5, "own": 1.0, "version": 1}}, {"dog": 0.1}, record="0" * 64,
-)  # fmt: skip
+    1,
+    0,
+    "2026-01-01",
+    "<rex>",
+    "dog",
+    3,
+    1.5,
+    {"method": "l2dm", "seed": 1},
+    {"<rex>": "dog"},
+    {},
+    {"<rex>": {"likeness": 0.5, "own": 1.0, "version": 1}},
+    {"dog": 0.1},
+    record="0" * 64,
+)
 GOOD = Manifest("mini", "0" * 32, "gated_lora", 1, 1, {1: VERSION}, [{"at": "2026", "action": "init"}])
 
 
@@ -46,13 +57,27 @@ def test_a_good_manifest_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"base": 5}, {"base": "a\x1b[31mb"}, {"tuner": "nope"}, {"head": 7}, {"head": True}, {"versions": []},
-        {"journal": {}}, {"journal": [{}]}, {"journal": [5]}, {"journal": [{**LINE, "version": [1]}]},
-        {"journal": [{**LINE, "action": "rename"}]}, {"journal": [{**LINE, "was": 5}]}, {"counter": 0}, {"extra": 1}, {"format": "1"},
-        {"fingerprint": "/"}, {"versions": {"x": {}}}, {"versions": {"1": []}},
+        {"base": 5},
+        {"base": "a\x1b[31mb"},
+        {"tuner": "nope"},
+        {"head": 7},
+        {"head": True},
+        {"versions": []},
+        {"journal": {}},
+        {"journal": [{}]},
+        {"journal": [5]},
+        {"journal": [{**LINE, "version": [1]}]},
+        {"journal": [{**LINE, "action": "rename"}]},
+        {"journal": [{**LINE, "was": 5}]},
+        {"counter": 0},
+        {"extra": 1},
+        {"format": "1"},
+        {"fingerprint": "/"},
+        {"versions": {"x": {}}},
+        {"versions": {"1": []}},
     ],
     ids=str,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("made", [GOOD, EARLIER], ids=["now", "format 2"])
 def test_a_wrong_manifest_is_named(tmp_path, changes, made):
     with pytest.raises(WorldDamaged, match=rf"manifest\.json: .*{next(iter(changes))}"):
@@ -60,18 +85,42 @@ def test_a_wrong_manifest_is_named(tmp_path, changes, made):
 
 
 WRONG = [
-    {"noun": "/etc/passwd"}, {"noun": "Dog"}, {"token": "rex"}, {"parent": 4}, {"parent": 1}, {"version": 2},
-    {"concepts": {"<rex>": "/tmp/x"}}, {"concepts": ["<rex>"]}, {"drift": {"dog": "x"}}, {"drift": {"../dog": 1}}, {"settings": {"seed": 1}},
-    {"settings": {"method": ["l2dm"]}}, {"scores": {"<rex>": {}}}, {"scores": {"..": {}}}, {"seconds": float("nan")},
-]  # fmt: skip
+    {"noun": "/etc/passwd"},
+    {"noun": "Dog"},
+    {"token": "rex"},
+    {"parent": 4},
+    {"parent": 1},
+    {"version": 2},
+    {"concepts": {"<rex>": "/tmp/x"}},
+    {"concepts": ["<rex>"]},
+    {"drift": {"dog": "x"}},
+    {"drift": {"../dog": 1}},
+    {"settings": {"seed": 1}},
+    {"settings": {"method": ["l2dm"]}},
+    {"scores": {"<rex>": {}}},
+    {"scores": {"..": {}}},
+    {"seconds": float("nan")},
+]
 WRONG_FILES = [
-    {"../x": "0" * 64}, {"x": "short"}, {"nul.txt": "0" * 64}, {"a.": "0" * 64}, {"a.png": "0" * 64, "A.png": "0" * 64},
-]  # fmt: skip
+    {"../x": "0" * 64},
+    {"x": "short"},
+    {"nul.txt": "0" * 64},
+    {"a.": "0" * 64},
+    {"a.png": "0" * 64, "A.png": "0" * 64},
+]
 WRONG_TABLES = [
-    {"record": "short"}, {"record": None}, {"files": {}}, {"pictures": ["../dog"]}, {"spared": ["../x"]}, {"drawn": {"<rex>": 5}},
-    {"anew": ["files"]}, {"anew": ["concepts"], "concepts": {"<rex>": None}}, {"scores": {"<rex>": [0.5, 1.0]}},
-    {"scores": {"<rex>": [0.5, 1.0, -1]}}, {"concepts": {"<tom>": None}},
-]  # fmt: skip
+    {"record": "short"},
+    {"record": None},
+    {"files": {}},
+    {"pictures": ["../dog"]},
+    {"spared": ["../x"]},
+    {"drawn": {"<rex>": 5}},
+    {"anew": ["files"]},
+    {"anew": ["concepts"], "concepts": {"<rex>": None}},
+    {"scores": {"<rex>": [0.5, 1.0]}},
+    {"scores": {"<rex>": [0.5, 1.0, -1]}},
+    {"concepts": {"<tom>": None}},
+]
 
 
 @pytest.mark.parametrize(
@@ -91,25 +140,47 @@ def test_a_wrong_version_is_named(tmp_path, made, changes):
 
 @pytest.mark.parametrize(
     "content",
-    [b"[" * 100_000, b'{"format":' * 100_000, b'{"a":"\\ud800"}', b"\xff\xfe", b"", b"null", b" " * (33 << 20),
-     b'{"format": 1, "journal": [' + b"1," * 1_100_000 + b"1]}"],
+    [
+        b"[" * 100_000,
+        b'{"format":' * 100_000,
+        b'{"a":"\\ud800"}',
+        b"\xff\xfe",
+        b"",
+        b"null",
+        b" " * (33 << 20),
+        b'{"format": 1, "journal": [' + b"1," * 1_100_000 + b"1]}",
+    ],
     ids=["deep list", "deep table", "half a surrogate", "not UTF-8", "empty", "null", "huge", "many"],
-)  # fmt: skip
+)
 def test_what_is_no_manifest_is_named(tmp_path, content):
     with pytest.raises(WorldDamaged, match=r"manifest\.json: "):
         read(tmp_path, content)
 
 
 def test_a_version_says_what_is_otherwise_than_before_and_is_read_whole(tmp_path):
-    """Also where it is called otherwise, in another order, forgotten, or goes on from another than the one before."""
+    """Also where it is called otherwise, in another order, forgotten, or goes on from another than the one
+    before.
+    """
     said = {"method": "l2dm", "seed": 1}
     score = {"likeness": 0.123456789012345678, "own": 0.75, "version": 2}
     story = [
-        {"concepts": {"<rex>": "dog"}}, {"concepts": {"<rex>": "dog", "<tom>": "cat"}, "scores": {"<tom>": score}},
-        {"concepts": {"<max>": "dog", "<tom>": "cat"}, "settings": {}}, {"concepts": {"<tom>": "cat"}, "drawn": ["<tom>"], "spared": ["a.png"]},
-        {"concepts": {"<tom>": "cat", "<ada>": "owl"}, "drawn": [], "settings": {"method": "ewc", "x": None}, "threads": [(0, 2), (7, 1)]},
-        {"parent": 3, "concepts": {"<tom>": "cat", "<max>": "dog"}, "pictures": ["<tom>", "cat"], "drift": {"cat": 0.5}},
-    ]  # fmt: skip
+        {"concepts": {"<rex>": "dog"}},
+        {"concepts": {"<rex>": "dog", "<tom>": "cat"}, "scores": {"<tom>": score}},
+        {"concepts": {"<max>": "dog", "<tom>": "cat"}, "settings": {}},
+        {"concepts": {"<tom>": "cat"}, "drawn": ["<tom>"], "spared": ["a.png"]},
+        {
+            "concepts": {"<tom>": "cat", "<ada>": "owl"},
+            "drawn": [],
+            "settings": {"method": "ewc", "x": None},
+            "threads": [(0, 2), (7, 1)],
+        },
+        {
+            "parent": 3,
+            "concepts": {"<tom>": "cat", "<max>": "dog"},
+            "pictures": ["<tom>", "cat"],
+            "drift": {"cat": 0.5},
+        },
+    ]
     versions = {}
     for number, changes in enumerate(story, start=1):
         facts = {

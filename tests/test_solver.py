@@ -1,4 +1,6 @@
-"""What guidance knows of samplers: the same move in each, made where a step begins and kept; regions where there is signal."""
+"""What guidance knows of samplers: the same move in each, made where a step begins and kept; regions where
+there is signal.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def test_the_same_move_in_every_sampler(backbone, name):
     ],
 )
 def test_a_move_is_kept(name, config, changed):
-    """With a denoiser that sees nothing, latents moved before a step end up moved as the sampler's own coefficients say."""
+    """With a denoiser that sees nothing, latents moved before a step end up moved as the sampler's own
+    coefficients say.
+    """
     scheduler, said = deterministic(sampler(name, **config))
     assert said == changed
     scheduler.set_timesteps(8)

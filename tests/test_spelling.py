@@ -126,10 +126,14 @@ def test_what_a_benchmark_wrote_before_is_gone_on_with(tmp_path):
 
 def test_headings_and_deep_tables_are_read_as_they_are_called_now():
     before = {
-        "guidance": {"none": {"mean": 1}}, "runs": [{"guidance": "none", "row": {"tuner": "isolated"}, "method": "switched"}],
-        "methods": {"isolated": {"n": 3}}, "tuners": {"switched": {"guide": 2}},
-    }  # fmt: skip
+        "guidance": {"none": {"mean": 1}},
+        "runs": [{"guidance": "none", "row": {"tuner": "isolated"}, "method": "switched"}],
+        "methods": {"isolated": {"n": 3}},
+        "tuners": {"switched": {"guide": 2}},
+    }
     assert today(before) == {
-        "compositions": {"none": {"mean": 1}}, "runs": [{"composition": "none", "row": {"tuner": "gated_kv"}, "method": "gated-lora"}],
-        "methods": {"gated-kv": {"n": 3}}, "tuners": {"gated_lora": {"rainbow_similarity_weight": 2}},
-    }  # fmt: skip
+        "compositions": {"none": {"mean": 1}},
+        "runs": [{"composition": "none", "row": {"tuner": "gated_kv"}, "method": "gated-lora"}],
+        "methods": {"gated-kv": {"n": 3}},
+        "tuners": {"gated_lora": {"rainbow_similarity_weight": 2}},
+    }

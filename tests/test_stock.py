@@ -30,7 +30,9 @@ def pets(tmp_path):
 
 
 def goes_the_whole_way(tmp_path, backbone, pets, count):
-    """Adapters that act for their own concept alone cost the earlier ones nothing, so the strictest gate keeps every one."""
+    """Adapters that act for their own concept alone cost the earlier ones nothing, so the strictest gate
+    keeps every one.
+    """
     clip = tiny_clip(tmp_path / "clip")
     World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone), clip=clip)
     for number in range(count):
@@ -52,7 +54,8 @@ def test_the_gate_refuses_what_costs_an_earlier_concept(tmp_path, backbone, pets
     )
     shared = TINY | {"method": "l2dm-published", "report_pictures": 2, "learning_rate": 0.05, "steps": 4}
     world.learn(pets(0), token="<rex>", noun="dog", **shared)
-    # likeness after the second concept may rise or fall on random weights: whichever seed lowers it must be refused
+    # likeness after the second concept may rise or fall on random weights: whichever seed lowers it must be
+    # refused
     for seed in range(4):
         try:
             world.learn(

@@ -115,8 +115,18 @@ def test_every_kind_of_operation_is_told_of(jobs, tmp_path):
 
     told = jobs["undo"].ground.child(work).value
     assert [kind for kind in told if kind != "stat"] == [
-        "mkdir", "create", "write", "chmod", "open", "fsync", "read", "link", "rename", "remove", "rmdir",
-    ]  # fmt: skip
+        "mkdir",
+        "create",
+        "write",
+        "chmod",
+        "open",
+        "fsync",
+        "read",
+        "link",
+        "rename",
+        "remove",
+        "rmdir",
+    ]
 
 
 @pytest.mark.parametrize("damage", [flips.link, flips.flip])

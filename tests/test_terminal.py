@@ -1,4 +1,6 @@
-"""Nothing of a world, photo, file or prompt acts on the terminal; every refusal is one line, and JSON where that was asked for."""
+"""Nothing of a world, photo, file or prompt acts on the terminal; every refusal is one line, and JSON where
+that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -66,10 +68,13 @@ def test_names_of_worlds_and_photos_are_shown_letter_by_letter(run, tmp_path):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["learn", "w"], "l2dm learn --help"), (["nonsense"], "No such command"), (["show", "w", "--bold"], "--bold"),
-        (["bench", "multi"], "bench multi --help"), (["generate", "w", "a dog", "-n", "x"], "valid int"),
+        (["learn", "w"], "l2dm learn --help"),
+        (["nonsense"], "No such command"),
+        (["show", "w", "--bold"], "--bold"),
+        (["bench", "multi"], "bench multi --help"),
+        (["generate", "w", "a dog", "-n", "x"], "valid int"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_command_line_is_one_line_and_json_where_asked(run, arguments, words):
     code, _, err = run(*arguments)
     assert code == 2 and err.startswith("error: ") and words in err and len(err.splitlines()) == 1

@@ -23,7 +23,9 @@ TINY = {**QUICK, "steps": 2, "batch": 1, "prior_pictures": 1, "report_pictures":
 
 
 def baked(folder, backbone, tokens, pad=None):
-    """A tiny base whose text encoder has textual inversions of ``tokens``, saved as diffusers' users save them."""
+    """A tiny base whose text encoder has textual inversions of ``tokens``, saved as diffusers' users save
+    them.
+    """
     torch.manual_seed(0)
     tiny_base(folder, backbone)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

@@ -1,4 +1,6 @@
-"""The base's training loop: a run that was taken up is the run that was never stopped, and one bad step harms nothing."""
+"""The base's training loop: a run that was taken up is the run that was never stopped, and one bad step harms
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_gradients_that_are_not_finite_are_left_out(tmp_path, capsys):
 
 
 class Net(torch.nn.Module):
-    """Of everything that the optimizers tell apart: an embedding, a way in, a hidden convolution and a hidden linear layer."""
+    """Of everything that the optimizers tell apart: an embedding, a way in, a hidden convolution and a hidden
+    linear layer.
+    """
 
     def __init__(self):
         super().__init__()
@@ -55,7 +59,9 @@ class Net(torch.nn.Module):
 
 
 def turned(folder, steps: int, total: int = 24, leader: bool = True, workers: int = 1) -> Training:
-    """Up to step ``steps`` with Muon and power averages; side by side each process gives its own share of the gradient."""
+    """Up to step ``steps`` with Muon and power averages; side by side each process gives its own share of the
+    gradient.
+    """
     torch.manual_seed(0)
     run = Training(folder, Net(), lr=0.02, total=total, warmup=2, decay=None, leader=leader, muon=0.02)
     forward = training.averaging(run.module, workers) if workers > 1 else run.module

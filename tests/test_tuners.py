@@ -35,7 +35,10 @@ def weights(backbone):
 
 
 def test_the_table_names_what_exists():
-    wanted = "sequential dreambooth textual-inversion custom-diffusion svdiff lora ewc lwf den der dytox c-lora cidm replay l2dm gated-kv gated-lora"
+    wanted = (
+        "sequential dreambooth textual-inversion custom-diffusion svdiff lora ewc lwf den der dytox "
+        "c-lora cidm replay l2dm gated-kv gated-lora"
+    )
     assert {*wanted.split(), "separate", "joint"} <= set(METHODS)
     assert {m.tuner for m in METHODS.values()} == set(TUNERS)
     assert {m.penalty for m in METHODS.values()} == {"nothing", *PENALTIES}
@@ -106,7 +109,9 @@ def test_ders_earlier_adapters_stay_as_they_are_and_act_in_every_prompt(photos, 
 
 
 def test_den_splits_what_moved_and_widens_only_where_needed(photos):
-    """By hand: of three earlier components one moves far and one a little; two new ones matter in one layer alone."""
+    """By hand: of three earlier components one moves far and one a little; two new ones matter in one layer
+    alone.
+    """
     first = begin(photos, "den", rank=3)
     tuner, backbone = first.tuner, first.backbone
     layers = list(tuner.layers)

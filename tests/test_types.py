@@ -20,7 +20,9 @@ SETTINGS = [(l2dm.LearnSettings, changes.LearnChanges), (l2dm.GenerateSettings, 
 
 
 def defined() -> dict[str, ast.stmt]:
-    """The package's classes, names of types and ``__all__``'s functions, but the backbone's, which are about diffusers' own, and the programs'."""
+    """The package's classes, names of types and ``__all__``'s functions, but the backbone's, which are about
+    diffusers' own, and the programs'.
+    """
     beside, found = ("backbone", "bench", "cli", "studio"), {}
     for path in ROOT.rglob("*.py"):
         if path.relative_to(ROOT).parts[0] in beside:
@@ -98,9 +100,23 @@ def test_a_type_checker_knows_every_setting(tmp_path):
         "world.settings('learn').rank + 1, world.settings('generate').rank\n"
     )
     found = subprocess.run(
-        [checker, "check", "--threads", "1", "--output-format", "min-text", "--python-interpreter-path", sys.executable,
-         "--search-path", str(ROOT.parent), "use.py"], cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            checker,
+            "check",
+            "--threads",
+            "1",
+            "--output-format",
+            "min-text",
+            "--python-interpreter-path",
+            sys.executable,
+            "--search-path",
+            str(ROOT.parent),
+            "use.py",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     lines = sorted(
         {int(line.split(":")[1]) for line in found.stdout.splitlines() if line.startswith("ERROR")}
     )

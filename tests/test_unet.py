@@ -1,4 +1,6 @@
-"""What the base's trainings read from a scene, and the denoiser's own: noise, text through cross-attention alone, tiles."""
+"""What the base's trainings read from a scene, and the denoiser's own: noise, text through cross-attention
+alone, tiles.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +61,12 @@ def test_widths_and_heads_fill_tiles_and_hidden_weights_are_muons(denoiser):
     assert all(m.to_q.out_features % 32 == 0 for m in attentions)
     turned, rest = muon.hidden(denoiser), dict(denoiser.named_parameters())
     left = {name for name in rest if name not in turned and rest[name].ndim > 1}
-    assert left == {"text.embeddings.token_embedding.weight", "text.embeddings.position_embedding.weight",
-                    "unet.conv_in.weight", "unet.conv_out.weight"}  # fmt: skip
+    assert left == {
+        "text.embeddings.token_embedding.weight",
+        "text.embeddings.position_embedding.weight",
+        "unet.conv_in.weight",
+        "unet.conv_out.weight",
+    }
 
 
 def test_v_gives_back_picture_and_noise():

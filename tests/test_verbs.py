@@ -27,8 +27,10 @@ TOKENS = st.sampled_from(list(NOUNS))
 
 
 class Verbs(RuleBasedStateMachine):
-    """``versions``: number -> parent, concepts, the concept that it learnt, renamed or forgot, and its tokens, as the world should have
-    them; None before ``init``. A concept is a number, so that one called otherwise is the same; ``concepts``: token -> it."""
+    """``versions``: number -> parent, concepts, the concept that it learnt, renamed or forgot, and its
+    tokens, as the world should have them; None before ``init``. A concept is a number, so that one called
+    otherwise is the same; ``concepts``: token -> it.
+    """
 
     ground: Ground
 
@@ -271,9 +273,14 @@ class Verbs(RuleBasedStateMachine):
 def explore(place, examples, steps):
     Verbs.ground = Ground(place.resolve())
     checks = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     run_state_machine_as_test(Verbs, settings=checks)
 
 

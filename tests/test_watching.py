@@ -30,8 +30,11 @@ WATCHED = {
     "checkpoint_every": 3,
 }
 FILES = {
-    "log.jsonl", "sample-000002.png", "sample-000004.png", *(f"step-{step:06d}-rex.safetensors" for step in (1, 2, 3, 4)),
-}  # fmt: skip
+    "log.jsonl",
+    "sample-000002.png",
+    "sample-000004.png",
+    *(f"step-{step:06d}-rex.safetensors" for step in (1, 2, 3, 4)),
+}
 
 
 def of_lesson(world, number):
@@ -66,8 +69,9 @@ def test_a_lesson_leaves_its_log_samples_and_steps(world, photos):
     assert all(line["loss"] == pytest.approx(sum(line["terms"].values())) for line in steps)
     samples = [line for line in log(world) if "sample" in line]
     assert [(line["step"], line["sample"], line["prompts"]) for line in samples] == [
-        (2, "sample-000002.png", ["a photo of <rex> dog"]), (4, "sample-000004.png", ["a photo of <rex> dog"]),
-    ]  # fmt: skip
+        (2, "sample-000002.png", ["a photo of <rex> dog"]),
+        (4, "sample-000004.png", ["a photo of <rex> dog"]),
+    ]
     assert not (world.path / "learning").exists()
     settings = world.manifest.present.settings
     assert settings["sample_every"] == 2 and settings["sample_prompt"] == settings["tracker_folder"] == ""
@@ -115,9 +119,17 @@ def test_what_is_damaged_of_an_unfinished_lesson_is_left_out_and_said(world, pho
 
 def test_sample_prompts_may_be_several_and_name_others(world, photos):
     teach(world, photos, **QUICK)
-    world.learn(photos, token="<tom>", noun="cat", **{
-        **WATCHED, "keep_every": 0, "sample_prompt": "a <tom> cat | <rex> dog and <tom> cat", "report_pictures": 1,
-    })  # fmt: skip
+    world.learn(
+        photos,
+        token="<tom>",
+        noun="cat",
+        **{
+            **WATCHED,
+            "keep_every": 0,
+            "sample_prompt": "a <tom> cat | <rex> dog and <tom> cat",
+            "report_pictures": 1,
+        },
+    )
     (line, _) = (line for line in log(world, 2) if "sample" in line)
     assert line["prompts"] == ["a <tom> cat", "<rex> dog and <tom> cat"]
     with pytest.raises(PromptError, match="<ada> is not in this world"):

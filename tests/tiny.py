@@ -25,7 +25,9 @@ def mini() -> str:
 
 
 def tiny_mini(folder: Path) -> Path:
-    """The shipped base with everything but its tokenizers and its settings shrunk, random weights: 32 px, 8 x 8 latents."""
+    """The shipped base with everything but its tokenizers and its settings shrunk, random weights: 32 px, 8 x
+    8 latents.
+    """
     from diffusers import AutoencoderTiny, UNet2DConditionModel
     from transformers import CLIPTextModel
 
@@ -36,9 +38,12 @@ def tiny_mini(folder: Path) -> Path:
         (shutil.copytree if (shipped / name).is_dir() else shutil.copy)(shipped / name, place)
     torch.manual_seed(2)
     unet = UNet2DConditionModel.load_config(shipped / "unet") | {
-        "block_out_channels": (8, 16), "sample_size": 8, "cross_attention_dim": 32,
-        "down_block_types": ["CrossAttnDownBlock2D"] * 2, "up_block_types": ["CrossAttnUpBlock2D"] * 2,
-    }  # fmt: skip
+        "block_out_channels": (8, 16),
+        "sample_size": 8,
+        "cross_attention_dim": 32,
+        "down_block_types": ["CrossAttnDownBlock2D"] * 2,
+        "up_block_types": ["CrossAttnUpBlock2D"] * 2,
+    }
     UNet2DConditionModel.from_config(unet).save_pretrained(folder / "unet")
     shape = {"latent_channels": 4, "num_encoder_blocks": (0, 1, 1), "num_decoder_blocks": (1, 1, 1)}
     widths = {f"{part}_block_out_channels": (8, 8, 8) for part in ("encoder", "decoder")}

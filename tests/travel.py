@@ -1,4 +1,6 @@
-"""What tests of export and import share: tiny bases of three families, a taught world over each, and stock diffusers beside it."""
+"""What tests of export and import share: tiny bases of three families, a taught world over each, and stock
+diffusers beside it.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,13 @@ from l2dm import World
 FAMILIES = ("sd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sdxl", "sd3", "flux2")))
 PLAIN = "a photo of a cat at night"
 LESSON = QUICK | {
-    "steps": 2, "batch": 1, "prior_pictures": 1, "precision": "float32", "learning_rate": 0.01, "token_learning_rate": 0.1,
-}  # fmt: skip
+    "steps": 2,
+    "batch": 1,
+    "prior_pictures": 1,
+    "precision": "float32",
+    "learning_rate": 0.01,
+    "token_learning_rate": 0.1,
+}
 #: No examination, and few steps for what an import is remembered by.
 FEW = {"report_pictures": 0, "prior_steps": 2, "precision": "float32"}
 DRAW = {
@@ -55,7 +62,9 @@ def taught(kind: str, place: Path, *tokens: str, **changes) -> World:
 
 @functools.cache
 def known(kind: str) -> World:
-    """A world over a tiny base of a family that has learnt <rex> and <tom>: one for all tests, which leave it as it is."""
+    """A world over a tiny base of a family that has learnt <rex> and <tom>: one for all tests, which leave it
+    as it is.
+    """
     place = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return taught(kind, Path(place))

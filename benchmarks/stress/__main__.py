@@ -2,7 +2,8 @@
 
 python -m benchmarks.stress --photos 5000 --manifests 300 --flips 20 --kills 1000 --faults all [--minutes 30]
 
-What is left out of the command is not measured, and its figures stay. The base is a random one of four latent cells, lessons have two steps.
+What is left out of the command is not measured, and its figures stay. The base is a random one of four latent
+cells, lessons have two steps.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ RESULTS = ROOT / "results" / "stress.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.stress", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )  # fmt: skip
+        prog="python -m benchmarks.stress",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--kills", type=int, help="how many SIGKILLs")
     parser.add_argument("--faults", help="how many refusals of the file system, or all")
     parser.add_argument("--flips", type=int, help="flipped bits for each kind of file")
@@ -37,8 +40,10 @@ def main() -> None:
         "--minutes", type=float, default=math.inf, help="at most, of each; what was done by then counts"
     )
     parser.add_argument(
-        "--log", type=Path, help="file that faults are noted in: a run that was stopped goes on, and several may share it"
-    )  # fmt: skip
+        "--log",
+        type=Path,
+        help="file that faults are noted in: a run that was stopped goes on, and several may share it",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     most = 60 * asked.minutes

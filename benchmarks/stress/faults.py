@@ -1,8 +1,10 @@
-"""Refusals of the file system at every one of a command's operations: disk full, permission denied, an error of the disk, an interruption.
+"""Refusals of the file system at every one of a command's operations: disk full, permission denied, an error
+of the disk, an interruption.
 
-Each must end in one line (or be got over), with a world that opens and nothing of it changed by a byte; when the command has then been run
-again, the folder must be that of an undisturbed run. What the disk cannot give (EIO in reading) may be taken for damaged instead, if it is
-put aside into the quarantine and the world is whole without it; these are counted apart.
+Each must end in one line (or be got over), with a world that opens and nothing of it changed by a byte; when
+the command has then been run again, the folder must be that of an undisturbed run. What the disk cannot give
+(EIO in reading) may be taken for damaged instead, if it is put aside into the quarantine and the world is
+whole without it; these are counted apart.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ def spread(plan: list[Refusal], rng: random.Random) -> list[Refusal]:
     return [refusal for number in sorted(rounds) for refusal in rounds[number]]
 
 
-#: Of a refusal: what went wrong with it, as kind and words, and whether the command did its work all the same.
+#: Of a refusal: what went wrong with it, as kind and words, and whether the command did its work all the
+#: same.
 Outcome = tuple[list[list[str]], bool]
 
 
@@ -125,8 +128,10 @@ def outcome(refusal: Refusal) -> Outcome:
 
 
 class Log:
-    """Outcomes by the refusal's name, kept in ``file``, a line each: a measurement that was stopped goes on, and several may share one. Its first
-    line names the ``code`` that it is of; a ValueError where that is another."""
+    """Outcomes by the refusal's name, kept in ``file``, a line each: a measurement that was stopped goes on,
+    and several may share one. Its first line names the ``code`` that it is of; a ValueError where that is
+    another.
+    """
 
     def __init__(self, file: Path, code: str):
         self.file, self.code, self.read, self.begun, self.found = file, code, 0, set(), {}
@@ -159,10 +164,14 @@ class Log:
 
 
 def measure(
-    ground: Ground, tries: int | None = None, seed: int = 0, most_seconds: float = math.inf, file: Path | None = None
-) -> dict:  # fmt: skip
-    """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over all kinds. ``file``: of the
-    ``Log``; what is in it counts."""
+    ground: Ground,
+    tries: int | None = None,
+    seed: int = 0,
+    most_seconds: float = math.inf,
+    file: Path | None = None,
+) -> dict:
+    """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over
+    all kinds. ``file``: of the ``Log``; what is in it counts."""
     began = time.monotonic()
     jobs, log = list(verbs(ground)), Log(file or ground.place / "refusals", made_by({})["git_commit"])
     for job in jobs:
@@ -198,14 +207,21 @@ def figures(jobs: list[Job], plan: list[Refusal], done: list[Refusal], log: Log)
         return [f"{name}: {what}" for name, found, *_ in outcomes for of, what in found if of == kind]
 
     return {
-        "refusals": len(done), "of_possible": len(plan), "operations_met": len({(job.name, at) for job, at, _ in done}),
-        "verbs_kinds_and_errors": len(set(map(stratum, done))), "of_possible_ones": len(set(map(stratum, plan))),
+        "refusals": len(done),
+        "of_possible": len(plan),
+        "operations_met": len({(job.name, at) for job, at, _ in done}),
+        "verbs_kinds_and_errors": len(set(map(stratum, done))),
+        "of_possible_ones": len(set(map(stratum, plan))),
         "operations": {job.name: len(job.operations) for job in jobs},
         "changing_operations": {job.name: sum(kind in CHANGES for kind in job.operations) for job in jobs},
         "by_verb": dict(Counter(job.verb for job, *_ in done)),
         "by_error": dict(Counter(errno.errorcode[error] for *_, error in done)),
         "got_over": sum(got_over for *_, got_over, _ in outcomes),
-        "tracebacks": wrong("traceback"), "unclear_answers": wrong("unclear"), "false_claims": wrong("claimed"),
-        "damaged_worlds": wrong("world"), "other_ends_or_leaks": wrong("afterwards"),
-        "put_aside_as_unreadable": wrong("put aside"), "seconds": round(sum(seconds for *_, seconds in outcomes)),
-    }  # fmt: skip
+        "tracebacks": wrong("traceback"),
+        "unclear_answers": wrong("unclear"),
+        "false_claims": wrong("claimed"),
+        "damaged_worlds": wrong("world"),
+        "other_ends_or_leaks": wrong("afterwards"),
+        "put_aside_as_unreadable": wrong("put aside"),
+        "seconds": round(sum(seconds for *_, seconds in outcomes)),
+    }

@@ -1,7 +1,8 @@
-"""Every kind of file in a world, damaged: a bit flipped, emptied, deleted, a link in its place. Each must be named, with a way out that works.
+"""Every kind of file in a world, damaged: a bit flipped, emptied, deleted, a link in its place. Each must be
+named, with a way out that works.
 
-Named at open, or by ``l2dm verify``, or by ``verify --deep``. The verbs that read files are tried too, where it is deleted and with the first
-flip: they may refuse, or make anew what can be made anew, but not fail.
+Named at open, or by ``l2dm verify``, or by ``verify --deep``. The verbs that read files are tried too, where
+it is deleted and with the first flip: they may refuse, or make anew what can be made anew, but not fail.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def follow(world: Path, said: str) -> str:
 
 
 def worlds(ground: Ground, methods: tuple[str, ...]) -> Iterator[tuple[Path, list[list[str]]]]:
-    """Folders with a ``world`` that holds every kind of file, and the commands that read them, for a world in ``place``."""
+    """Folders with a ``world`` that holds every kind of file, and the commands that read them, for a world in
+    ``place``.
+    """
     for method in methods:
         start, place = ground.place / "flips" / method, ground.place / "place" / "world"
         ground.taught(start / "world", method, ("<rex>", "<tom>"))
@@ -126,7 +129,9 @@ def worlds(ground: Ground, methods: tuple[str, ...]) -> Iterator[tuple[Path, lis
 
 
 def measure(ground: Ground, flips: int, seed: int = 0, methods: tuple[str, ...] = ("l2dm", "ewc"), most_seconds: float = math.inf) -> dict:  # fmt: skip
-    """Figures, over a world of each method, of ``flips`` flipped bits and the other damages of a file of each kind."""
+    """Figures, over a world of each method, of ``flips`` flipped bits and the other damages of a file of each
+    kind.
+    """
     rng, began = random.Random(seed), time.monotonic()
     named: Counter[str] = Counter()
     wrong: dict[str, list[str]] = {

@@ -37,14 +37,29 @@ from l2dm.world.recorded import RECORD
 from l2dm.world.sealed import unseal
 
 LESSON = {
-    "steps": 2, "batch": 1, "prior_pictures": 1, "prior_steps": 1, "report_pictures": 1, "report_concepts": 1, "memory_candidates": 1, "memory_budget": 3,
-    "rank": 2, "mixes": 2, "checkpoint_every": 1, "fisher_samples": 1, "threads": 1, "learning_rate": 1e-3, "flip": False,
-}  # fmt: skip
+    "steps": 2,
+    "batch": 1,
+    "prior_pictures": 1,
+    "prior_steps": 1,
+    "report_pictures": 1,
+    "report_concepts": 1,
+    "memory_candidates": 1,
+    "memory_budget": 3,
+    "rank": 2,
+    "mixes": 2,
+    "checkpoint_every": 1,
+    "fisher_samples": 1,
+    "threads": 1,
+    "learning_rate": 1e-3,
+    "flip": False,
+}
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: ``killed``, or with what it returned, as JSON has it; ``trace``: of an exception that nobody caught."""
+    """How a child ended: ``killed``, or with what it returned, as JSON has it; ``trace``: of an exception
+    that nobody caught.
+    """
 
     killed: bool
     value: Any = None
@@ -53,7 +68,9 @@ class Ended:
 
 
 class Ground:
-    """A folder with a base, photos and settings. Commands run in forked children, with the base loaded before."""
+    """A folder with a base, photos and settings. Commands run in forked children, with the base loaded
+    before.
+    """
 
     def __init__(self, place: Path):
         torch.set_num_threads(1)  # a fork takes no thread along
@@ -67,7 +84,9 @@ class Ground:
     # ---------------------------------------------------------------- children
 
     def child(self, work: Callable[[], Any], after: float | None = None) -> Ended:
-        """Run ``work``, which returns what JSON can say, in a child; killed with SIGKILL ``after`` so many seconds, unless it is done before."""
+        """Run ``work``, which returns what JSON can say, in a child; killed with SIGKILL ``after`` so many
+        seconds, unless it is done before.
+        """
         ours, theirs = os.pipe()
         began = time.monotonic()
         if not (child := os.fork()):
@@ -94,7 +113,9 @@ class Ground:
             told.write(json.dumps(said).encode())
         os._exit(0)
 
-    def command(self, arguments: list[str], after: float | None = None, prepare: Callable[[], None] = lambda: None) -> Ended:  # fmt: skip
+    def command(
+        self, arguments: list[str], after: float | None = None, prepare: Callable[[], None] = lambda: None
+    ) -> Ended:
         """Run a command of l2dm's with --json in a child; its value: exit code and what it said."""
 
         def work() -> tuple[int, str]:
@@ -115,7 +136,14 @@ class Ground:
     def init(self, world: Path) -> list[str]:
         return ["init", str(world), "--base", str(self.base)]
 
-    def learn(self, world: Path, token: str = "<rex>", noun: str = "dog", method: str = "l2dm", precision: str = "float32") -> list[str]:  # fmt: skip
+    def learn(
+        self,
+        world: Path,
+        token: str = "<rex>",
+        noun: str = "dog",
+        method: str = "l2dm",
+        precision: str = "float32",
+    ) -> list[str]:
         settings = self.settings(f"{method}-{precision}", method=method, precision=precision)
         return ["learn", str(world), str(self.photos), "--token", token, "--noun", noun, *settings]
 
@@ -145,7 +173,8 @@ def fewer_mixes() -> Any:
     return mock.patch.object(loop, "mixes", functools.partial(mixes.mixes, count=4))
 
 
-#: The command line, which typer builds from our functions: once, for it would take half of a short command's time.
+#: The command line, which typer builds from our functions: once, for it would take half of a short command's
+#: time.
 _parser = functools.cache(typer.main.get_command)
 
 
@@ -153,9 +182,11 @@ def say(arguments: list[str]) -> tuple[int, str]:
     """Run a command of l2dm's in this process: exit code, and what it said on either stream."""
     said = io.StringIO()
     with (
-        mock.patch.object(sys, "argv", ["l2dm", *arguments]), mock.patch.object(typer.main, "get_command", _parser),
-        redirect_stdout(said), redirect_stderr(said),
-    ):  # fmt: skip
+        mock.patch.object(sys, "argv", ["l2dm", *arguments]),
+        mock.patch.object(typer.main, "get_command", _parser),
+        redirect_stdout(said),
+        redirect_stderr(said),
+    ):
         try:
             main()
         except SystemExit as end:
@@ -193,7 +224,9 @@ def timeless(value: Any, names: tuple[str, ...] = _OF_THE_MOMENT) -> Any:
 
 
 def story(world: Path) -> Any:
-    """A world's manifest without what tells of the moment: times, seconds, what is still to be removed; None where there is none."""
+    """A world's manifest without what tells of the moment: times, seconds, what is still to be removed; None
+    where there is none.
+    """
     if not (world / NAME).exists():
         return None
     return timeless(dataclasses.asdict(Manifest.read(world, whole=False)))
@@ -215,7 +248,9 @@ _AT_WORK = re.compile(r"\.part-[^/]*")
 
 
 def state(folder: Path) -> str:
-    """A hash of all that is in ``folder`` but for what tells of the moment, and for the names of work in progress: what a command finds."""
+    """A hash of all that is in ``folder`` but for what tells of the moment, and for the names of work in
+    progress: what a command finds.
+    """
     found = []
     for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
         data = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()

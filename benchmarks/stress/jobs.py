@@ -27,9 +27,11 @@ WHOLE = "l2dm"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a world after a command was disturbed: whether that is ``done``, what is wrong with the world (``fault``) or is so after the command was
-    run again or the next one was (``afterwards``); ``as_end``: as after an undisturbed run, but for the moment; ``aside``: whether what looked
-    damaged is in quarantine, and the world whole without it, and ``aside_afterwards``."""
+    """Of a world after a command was disturbed: whether that is ``done``, what is wrong with the world
+    (``fault``) or is so after the command was run again or the next one was (``afterwards``); ``as_end``: as
+    after an undisturbed run, but for the moment; ``aside``: whether what looked damaged is in quarantine, and
+    the world whole without it, and ``aside_afterwards``.
+    """
 
     done: bool
     fault: str
@@ -41,7 +43,9 @@ class Verdict:
 
 @dataclass
 class Job:
-    """One command. It runs in a copy of ``start``, a folder with ``world`` in it; pictures and pages go into ``out`` beside that."""
+    """One command. It runs in a copy of ``start``, a folder with ``world`` in it; pictures and pages go into
+    ``out`` beside that.
+    """
 
     ground: Ground
     name: str
@@ -121,7 +125,9 @@ class Job:
         return (self.world / "quarantine").exists() and not examine(self.world).faults
 
     def stands(self) -> tuple[bool, str]:
-        """Whether the command's work is done, and what is wrong with the world just after the command was disturbed."""
+        """Whether the command's work is done, and what is wrong with the world just after the command was
+        disturbed.
+        """
         before = self.start / "world"
         try:
             found = story(self.world)
@@ -146,7 +152,9 @@ class Job:
         )
 
     def finish(self, done: bool) -> str:
-        """Run the command again unless it is ``done``, or the next writer; what is then other than after an undisturbed run."""
+        """Run the command again unless it is ``done``, or the next writer; what is then other than after an
+        undisturbed run.
+        """
         if contents(self.place) == contents(self.start):
             return ""  # as if it had never begun
         again = (
@@ -175,7 +183,9 @@ class Job:
 
 
 def exported(path: Path) -> dict[str, str]:
-    """Name -> hash of everything in what an export or a branch made, a folder or a world's zip, but of what tells of the moment."""
+    """Name -> hash of everything in what an export or a branch made, a folder or a world's zip, but of what
+    tells of the moment.
+    """
     if path.is_dir():
         return {name: data for name, data in contents(path).items() if name not in (SIDECAR, NAME, COPY)}
     with zipfile.ZipFile(path) as packed:
@@ -229,11 +239,13 @@ def verbs(ground: Ground) -> Iterator[Job]:
         not_whole = {broken: ("0002",), lame: ("0001", "0002")}.get(start, ())
         yield Job(
             ground, name, start, arguments, broken=not_whole, in_steps=start == lame, makes=made.get(name, "")
-        )  # fmt: skip
+        )
 
 
 def lessons(ground: Ground, methods: list[str]) -> Iterator[Job]:
-    """A job for each method's lesson in both precisions: the second of a world where the method can, else the first."""
+    """A job for each method's lesson in both precisions: the second of a world where the method can, else the
+    first.
+    """
     for method in methods:
         start = ground.place / "starts" / method
         before = () if learns_from_one_world_only(method) else ("<rex>",)

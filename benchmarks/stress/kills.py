@@ -1,7 +1,8 @@
 """SIGKILL while a command runs: at every file operation, and at random moments.
 
-After each kill the world must open, at the state before or after, with no finished concept changed by a byte. When the command has then been
-run again, or the next writer after it, the folder must be that of an undisturbed run: the same weights, and no file more.
+After each kill the world must open, at the state before or after, with no finished concept changed by a byte.
+When the command has then been run again, or the next writer after it, the folder must be that of an
+undisturbed run: the same weights, and no file more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ Moment = int | float
 
 
 def dying(job: Job, at: int) -> Callable[[], None]:
-    """Prepares a child to kill itself before the ``at``-th operation that changes something; a write is half done then."""
+    """Prepares a child to kill itself before the ``at``-th operation that changes something; a write is half
+    done then.
+    """
 
     def prepare() -> None:
         left = itertools.count(at, -1)
@@ -51,7 +54,9 @@ def moments(job: Job, rng: random.Random) -> Iterator[Moment]:
 
 
 def schedule(whole: list[Job], others: list[Job], rng: random.Random) -> Iterator[tuple[Job, Moment]]:
-    """Every operation of the ``whole`` jobs once, in turn with moments of the ``others``; then of all, for ever."""
+    """Every operation of the ``whole`` jobs once, in turn with moments of the ``others``; then of all, for
+    ever.
+    """
     first = [(job, at) for job in whole for at in range(1, job.changes + 1)]
     rng.shuffle(first)
     sources = {job.name: moments(job, rng) for job in [*whole, *others]}

@@ -1,7 +1,9 @@
-"""This process's file operations below a folder, one by one: what is told of them may kill the process or refuse them.
+"""This process's file operations below a folder, one by one: what is told of them may kill the process or
+refuse them.
 
-Python's audit hook tells of names (open, rename, remove, mkdir, ...); what it does not tell of is wrapped: fsync, stat, the reads and writes
-of opened files, copies inside the kernel, and safetensors' own reading and writing, each of which counts as one operation.
+Python's audit hook tells of names (open, rename, remove, mkdir, ...); what it does not tell of is wrapped:
+fsync, stat, the reads and writes of opened files, copies inside the kernel, and safetensors' own reading and
+writing, each of which counts as one operation.
 """
 
 from __future__ import annotations
@@ -36,10 +38,18 @@ CHANGES = frozenset(
 )
 #: Audit event -> kind, and where among its arguments the path and the descriptor of its folder are.
 _EVENTS = {
-    "os.rename": ("rename", 0, 2), "os.remove": ("remove", 0, 1), "os.rmdir": ("rmdir", 0, 1), "os.mkdir": ("mkdir", 0, 2),
-    "os.link": ("link", 1, 3), "os.symlink": ("symlink", 1, 2), "os.chmod": ("chmod", 0, 2), "os.truncate": ("truncate", 0, None),
-    "os.listdir": ("list", 0, None), "os.scandir": ("list", 0, None), "fcntl.flock": ("lock", 0, None),
-}  # fmt: skip
+    "os.rename": ("rename", 0, 2),
+    "os.remove": ("remove", 0, 1),
+    "os.rmdir": ("rmdir", 0, 1),
+    "os.mkdir": ("mkdir", 0, 2),
+    "os.link": ("link", 1, 3),
+    "os.symlink": ("symlink", 1, 2),
+    "os.chmod": ("chmod", 0, 2),
+    "os.truncate": ("truncate", 0, None),
+    "os.listdir": ("list", 0, None),
+    "os.scandir": ("list", 0, None),
+    "fcntl.flock": ("lock", 0, None),
+}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 #: ``(kind, path)``, before the operation; for a write also a function that writes the first half of it.
@@ -47,7 +57,9 @@ Before = Callable[..., None]
 
 
 def watch(place: Path, before: Before) -> None:
-    """Call ``before(kind, path)`` before each file operation under ``place``, as long as this process lives: it should be a child."""
+    """Call ``before(kind, path)`` before each file operation under ``place``, as long as this process lives:
+    it should be a child.
+    """
     inside = os.path.realpath(place) + os.sep
 
     def where(path: Any, folder: Any = None) -> str:
@@ -113,8 +125,16 @@ def _wrap_files(tell: Before, inside: str) -> None:
     real = io.open
 
     @functools.wraps(real)
-    def opened(file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None,
-               newline: Any = None, closefd: bool = True, opener: Any = None) -> Any:  # fmt: skip
+    def opened(
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: Any = None,
+        errors: Any = None,
+        newline: Any = None,
+        closefd: bool = True,
+        opener: Any = None,
+    ) -> Any:
         if isinstance(file, int) or not os.fsdecode(file).startswith(inside):
             return real(file, mode, buffering, encoding, errors, newline, closefd, opener)
         raw = Raw(os.fsdecode(file), re.sub("[bt]", "", mode), closefd, opener)

@@ -1,6 +1,7 @@
 """Folders of photos that are far too many or far too large: refused at once, in little memory.
 
-``l2dm check`` runs in a process of its own, whose seconds and peak memory the system tells; what is read is the whole of it, Python's start too.
+``l2dm check`` runs in a process of its own, whose seconds and peak memory the system tells; what is read is
+the whole of it, Python's start too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .ground import Ground
 #: Of 12 million pixels.
 SIZE = (4000, 3000)
 MOST_MB, MOST_SECONDS = 300, 1.0
-#: Starts a command and tells what it took. A process of its own, and a small one: a child's peak memory is no less than its parent's.
+#: Starts a command and tells what it took. A process of its own, and a small one: a child's peak memory is no
+#: less than its parent's.
 LAUNCH = """
 import json, os, sys, time
 began = time.monotonic()
@@ -39,11 +41,17 @@ def grainy(path: Path, seed: int) -> Path:
 
 
 def checked(folder: Path) -> dict:
-    """How ``l2dm check`` ends: its exit code and answer, seconds by the clock and of the processor, peak memory in MB."""
+    """How ``l2dm check`` ends: its exit code and answer, seconds by the clock and of the processor, peak
+    memory in MB.
+    """
     command = [sys.executable, "-m", "l2dm", "check", str(folder), "--json"]
     launched = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", LAUNCH, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
-    )  # fmt: skip
+        [sys.executable, "-I", "-S", "-c", LAUNCH, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
     *said, told = launched.stdout.splitlines()
     answer = json.loads(said[-1].replace(f"{folder.parent}{os.sep}", ""))
     return {
@@ -62,11 +70,13 @@ def several(folder: Path, tries: int = 5) -> dict:
 
 
 def measure(ground: Ground, count: int) -> dict:
-    """Figures of a folder of ``count`` photos of 12 MP, of the most that are taken, and of a PNG that is small on the disk alone.
-    ``within``: refused in less than a second of one processor, all in no more than 300 MB; the clock's seconds depend on what else runs.
+    """Figures of a folder of ``count`` photos of 12 MP, of the most that are taken, and of a PNG that is
+    small on the disk alone. ``within``: refused in less than a second of one processor, all in no more than
+    300 MB; the clock's seconds depend on what else runs.
 
-    The many are hard links to five JPEGs: ``check`` counts names, and refuses before it opens any file, so that it cannot tell, nor
-    gain from it that they are few; the thirty are files of their own."""
+    The many are hard links to five JPEGs: ``check`` counts names, and refuses before it opens any file, so
+    that it cannot tell, nor gain from it that they are few; the thirty are files of their own.
+    """
     place = ground.place
     many, thirty, large = (place / name for name in ("many", "thirty", "large"))
     for folder in (many, thirty, large):

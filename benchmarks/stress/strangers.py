@@ -1,4 +1,6 @@
-"""Malformed inputs of every kind, and manifests made by a fuzzer: one clear line, nothing written outside, no network asked."""
+"""Malformed inputs of every kind, and manifests made by a fuzzer: one clear line, nothing written outside, no
+network asked.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,21 @@ from .ground import Ground
 
 
 def measure(ground: Ground, manifests: int, seed: int = 0, most_seconds: float = math.inf) -> dict[str, Any]:
-    """Figures of ``manifests`` different hostile manifests, each through every command, and of the listed malformed inputs."""
+    """Figures of ``manifests`` different hostile manifests, each through every command, and of the listed
+    malformed inputs.
+    """
     began, place = time.monotonic(), ground.place / "place"
     bad: list[str] = []
     tried: set[bytes] = set()
 
     @seeded(seed)
     @settings(
-        max_examples=20 * manifests, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=20 * manifests,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(hostile_worlds.manifests())
     def through(manifest: bytes) -> None:
         if manifest in tried or len(tried) >= manifests or time.monotonic() - began > most_seconds:
@@ -48,7 +55,11 @@ def measure(ground: Ground, manifests: int, seed: int = 0, most_seconds: float =
                 print(unclear[-1], flush=True)
             asked_network += [f"{case.name}: {one}" for one in asked]
     return {
-        "malformed_inputs": len(tried) + len(ALL), "listed": len(ALL), "manifests": len(tried),
-        "unclear_answers": unclear, "wrong_with_manifests": bad, "asked_the_network": asked_network,
+        "malformed_inputs": len(tried) + len(ALL),
+        "listed": len(ALL),
+        "manifests": len(tried),
+        "unclear_answers": unclear,
+        "wrong_with_manifests": bad,
+        "asked_the_network": asked_network,
         "seconds": round(time.monotonic() - began),
-    }  # fmt: skip
+    }

@@ -1,7 +1,8 @@
-"""Memory that is freed and taken again in every step stays with the process, where the system's allocator would give it back.
+"""Memory that is freed and taken again in every step stays with the process, where the system's allocator
+would give it back.
 
-By default glibc gives large blocks back to the kernel as soon as they are free, and a new one comes in pages that the kernel must map and
-clear again, one fault each. A forward and a backward take hundreds of them.
+By default glibc gives large blocks back to the kernel as soon as they are free, and a new one comes in pages
+that the kernel must map and clear again, one fault each. A forward and a backward take hundreds of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _KEPT = 1 << 30  # bytes free at the end of the heap before any are given back
 
 
 def keep_freed_memory() -> None:
-    """For the rest of this process, where it runs on glibc; what the environment says of its allocator stands."""
+    """For the rest of this process, where it runs on glibc; what the environment says of its allocator
+    stands.
+    """
     if not sys.platform.startswith("linux") or any(
         name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
     ):

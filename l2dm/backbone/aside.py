@@ -1,5 +1,5 @@
-"""Parts of a base that have nothing to do for a while leave the memory: an accelerator's for the computer's own, and that of a large base on a CPU
-altogether, to be read again from the base's folder."""
+"""Parts of a base that have nothing to do for a while leave the memory: an accelerator's for the computer's
+own, and that of a large base on a CPU altogether, to be read again from the base's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Aside:
-    """Of one backbone: its parts that are away now. Networks and parameters stay the objects that they are; only their numbers go."""
+    """Of one backbone: its parts that are away now. Networks and parameters stay the objects that they are;
+    only their numbers go.
+    """
 
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
@@ -69,7 +71,9 @@ class Aside:
 
 
 def _read_ones(network: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """The parameters that are in the base's files, by their names there: personal tokens are not, and stand around the table of the others."""
+    """The parameters that are in the base's files, by their names there: personal tokens are not, and stand
+    around the table of the others.
+    """
     tokens = [
         (name, module) for name, module in network.named_modules() if isinstance(module, PersonalTokens)
     ]

@@ -31,8 +31,10 @@ def check(source: Source) -> None:
         flows = settings.get("prediction_type") == "flow_prediction" and settings.get("use_flow_sigmas")
         if kind is not FlowMatchEulerDiscreteScheduler and not flows:
             raise BaseModelError(
-                f"{source.said}: its sampler is a {kind.__name__} without flows; l2dm learns flow matching of FlowMatchEulerDiscreteScheduler and "
-                "of solvers with use_flow_sigmas and prediction_type flow_prediction: put one of these in its folder scheduler"
+                f"{source.said}: its sampler is a {kind.__name__} without flows; l2dm learns flow matching "
+                "of FlowMatchEulerDiscreteScheduler and "
+                "of solvers with use_flow_sigmas and prediction_type flow_prediction: put one of these in "
+                "its folder scheduler"
             )
         return
     prediction = settings.get("prediction_type", "epsilon")
@@ -40,7 +42,8 @@ def check(source: Source) -> None:
     if not discrete or prediction not in PREDICTIONS:
         how = f"prediction_type {prediction}" if discrete else "no noise by betas, as flow matching has"
         raise BaseModelError(
-            f"{source.said}: its sampler {kind.__name__} has {how}; l2dm learns {', '.join(PREDICTIONS)} over betas: "
+            f"{source.said}: its sampler {kind.__name__} has {how}; l2dm learns {', '.join(PREDICTIONS)} "
+            "over betas: "
             f"{_OTHER_SAMPLER[3:]} if the denoiser was trained so"
         )
     try:
@@ -58,7 +61,8 @@ def check(source: Source) -> None:
 def _check_quantized(source: Source, part: str, method: str) -> None:
     if part != source.family.denoiser or method != "torchao":
         raise BaseModelError(
-            f"{source.said}: its {part} is quantized ({method}), and l2dm learns and draws beside a denoiser that torchao quantized, else beside "
+            f"{source.said}: its {part} is quantized ({method}), and l2dm learns and draws beside a denoiser "
+            "that torchao quantized, else beside "
             "weights in float32, bfloat16 or float16: give the base in one of these"
         )
     if importlib.util.find_spec("torchao") is None:
@@ -72,10 +76,12 @@ def scheduler_class(source: Source) -> type:
     kind = getattr(diffusers, name, None)
     if not inspect.isclass(kind):
         raise BaseModelError(
-            f"{source.said}: its sampler {name} is none of diffusers' {diffusers.__version__}; {_OTHER_SAMPLER[3:]}"
+            f"{source.said}: its sampler {name} is none of diffusers' {diffusers.__version__}; "
+            f"{_OTHER_SAMPLER[3:]}"
         )
     if lacking := [library for library in getattr(kind, "_backends", ()) if library != "torch"]:
         raise BaseModelError(
-            f"{source.said}: its sampler {name} needs {' and '.join(lacking)}: pip install {' '.join(lacking)}, {_OTHER_SAMPLER}"
+            f"{source.said}: its sampler {name} needs {' and '.join(lacking)}: pip install "
+            f"{' '.join(lacking)}, {_OTHER_SAMPLER}"
         )
     return kind

@@ -15,13 +15,16 @@ from .backbone import Backbone
 
 @contextmanager
 def compiled(backbone: Backbone) -> Iterator[None]:
-    """Within the block ``backbone.predict`` runs compiled code, made at the first call of each kind and kept for later blocks.
+    """Within the block ``backbone.predict`` runs compiled code, made at the first call of each kind and kept
+    for later blocks.
 
-    Raises SettingsError where torch would need a C++ compiler (on a CPU) and there is none."""
+    Raises SettingsError where torch would need a C++ compiler (on a CPU) and there is none.
+    """
     names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
     if backbone.device.type == "cpu" and not any(name and shutil.which(name) for name in names):
         raise SettingsError(
-            "compile = true needs a C++ compiler on a CPU (g++, clang++, or what CXX names); install one or leave compile out"
+            "compile = true needs a C++ compiler on a CPU (g++, clang++, or what CXX names); install one or "
+            "leave compile out"
         )
     own = backbone.denoiser
     backbone.denoiser = torch.compile(own)

@@ -1,4 +1,6 @@
-"""What a denoiser reads: text features, and beside them the words they were made of and the concepts that are named."""
+"""What a denoiser reads: text features, and beside them the words they were made of and the concepts that are
+named.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A row for each picture of a batch; ``c[rows]`` and ``cat`` take and join rows of all parts. Parts that a base has no use for are None.
+    """A row for each picture of a batch; ``c[rows]`` and ``cat`` take and join rows of all parts. Parts that
+    a base has no use for are None.
 
-    ``features`` (B, length, width) of the tokens; ``ids`` (B, length) these tokens; ``named`` (B, personal tokens) of bool: the concepts
-    that the picture's prompt names, for a negative prompt those of the prompt that it stands beside. ``pooled`` (B, width) features of
-    the whole text; ``mask`` (B, length): which tokens are read; ``negative`` (B,) of bool: the rows that a pipeline is guided away from.
-    ``regions`` (B, personal tokens, h, w) in [0, 1]: where in the picture each concept acts; None: everywhere.
+    ``features`` (B, length, width) of the tokens; ``ids`` (B, length) these tokens; ``named`` (B, personal
+    tokens) of bool: the concepts that the picture's prompt names, for a negative prompt those of the prompt
+    that it stands beside. ``pooled`` (B, width) features of the whole text; ``mask`` (B, length): which
+    tokens are read; ``negative`` (B,) of bool: the rows that a pipeline is guided away from. ``regions`` (B,
+    personal tokens, h, w) in [0, 1]: where in the picture each concept acts; None: everywhere.
     """
 
     features: torch.Tensor
@@ -47,8 +51,10 @@ class Conditioning:
 
 
 def resized(regions: torch.Tensor, pixels: int) -> torch.Tensor:
-    """``regions`` (B, n, h, w) as the ``pixels`` cells of another level have them: a finer cell is its nearest one's, a coarser one
-    belongs to all that its own belong to, so that no part is lost. ValueError where no grid of that many cells has their shape."""
+    """``regions`` (B, n, h, w) as the ``pixels`` cells of another level have them: a finer cell is its
+    nearest one's, a coarser one belongs to all that its own belong to, so that no part is lost. ValueError
+    where no grid of that many cells has their shape.
+    """
     h, w = regions.shape[2:]
     height = round((pixels * h / w) ** 0.5)
     width = pixels // max(1, height)

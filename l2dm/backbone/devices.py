@@ -19,6 +19,7 @@ def find_device(name: str | torch.device = "auto") -> torch.device:
         built = torch.version.cuda if device.type == "cuda" else torch.backends.mps.is_built()
         why = "finds none on this machine" if built else f"is built without {device.type}"
         raise SettingsError(
-            f"device = {device}: torch {torch.__version__} {why}; leave it out for what is there, or install another torch"
+            f"device = {device}: torch {torch.__version__} {why}; leave it out for what is there, or install "
+            "another torch"
         )
     return device

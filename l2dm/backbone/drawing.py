@@ -1,8 +1,9 @@
 """diffusers' own pipeline, unchanged, which says while it draws what the denoiser reads.
 
-A pipeline hands its denoiser features alone. Here the words and concepts behind them are told beside, in the order of the pipeline's
-batch: every prompt as often as it is drawn, and beside it what it is guided away from. Pipelines that read that apart, and call their
-denoiser for each, are known by the features that they hand it.
+A pipeline hands its denoiser features alone. Here the words and concepts behind them are told beside, in the
+order of the pipeline's batch: every prompt as often as it is drawn, and beside it what it is guided away
+from. Pipelines that read that apart, and call their denoiser for each, are known by the features that they
+hand it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """How ``pipe`` is told to call ``then`` after its steps: as its ``callback_on_step_end``, or, of older pipelines, as the ``callback``
-    that is shown the latents and can change them where they lie alone."""
+    """How ``pipe`` is told to call ``then`` after its steps: as its ``callback_on_step_end``, or, of older
+    pipelines, as the ``callback`` that is shown the latents and can change them where they lie alone."""
     if "callback_on_step_end" in inspect.signature(pipe.__call__).parameters:
         return {"callback_on_step_end": then}
 
@@ -41,7 +42,8 @@ def after_steps(pipe: DiffusionPipeline, then: Callable[..., dict[str, Any]]) ->
 
 
 _UNSAVED = (
-    "{}: a pipeline that concepts are gated into cannot be saved as it is; merge them: World.export(..., format='pipeline'), "
+    "{}: a pipeline that concepts are gated into cannot be saved as it is; merge them: World.export(..., "
+    "format='pipeline'), "
     "or l2dm export WORLD --format pipeline"
 )
 
@@ -49,7 +51,9 @@ _UNSAVED = (
 def _told_of(
     backbone: Backbone, output: tuple, mark: str, texts: list[str], positive: Conditioning | None
 ) -> Conditioning:
-    """What a pipeline's ``encode_prompt`` read of ``texts``, which stand beside ``positive`` where that is given."""
+    """What a pipeline's ``encode_prompt`` read of ``texts``, which stand beside ``positive`` where that is
+    given.
+    """
     told = backbone.conditioned(backbone.family.told(output, mark), texts)
     named = positive.named if positive else told.named
     negative = torch.full((len(told),), positive is not None, device=told.features.device)
@@ -59,7 +63,9 @@ def _told_of(
 def _named(
     backbone: Backbone, prompts: list[str], positive: Conditioning | None, copies: int
 ) -> torch.Tensor:
-    """(B, personal tokens): what ``prompts`` name or, of negative ones, the ``positive`` reading, which has so many ``copies`` of each, beside them."""
+    """(B, personal tokens): what ``prompts`` name or, of negative ones, the ``positive`` reading, which has
+    so many ``copies`` of each, beside them.
+    """
     if positive is None or positive.named is None:
         return backbone.naming(backbone.tokenize(prompts))
     return positive.named[::copies]
@@ -75,7 +81,8 @@ class _Watched:
 
     #: how errors name the base
     said = ""
-    #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is held to, once there are any
+    #: (pictures, things, h, w) of zeros and ones: the part of the picture that each thing of the prompt is
+    #: held to, once there are any
     regions: torch.Tensor | None = None
     #: of the denoiser
     last: Any = None
@@ -90,12 +97,15 @@ class _Watched:
         last, self.last = self.last, None
         if last is not None and not all(part.isfinite().all() for part in last):
             raise NotFinite(
-                f"{self.said}: what is drawn is no longer finite (NaN or infinity): a concept's weights or vectors are too large, or the numbers "
+                f"{self.said}: what is drawn is no longer finite (NaN or infinity): a concept's weights or "
+                "vectors are too large, or the numbers "
                 "of this precision too small (precision = float32 holds larger ones)"
             )
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load such a folder."""
+        """Raises ExchangeError: adapters and token vectors stand beside the layers, so that no one could load
+        such a folder.
+        """
         raise ExchangeError(_UNSAVED.format(self.said))
 
 

@@ -1,4 +1,5 @@
-"""Published encoders that look at whole pictures: CLIP (arXiv 2103.00020) and DINO (2104.14294), from a folder or hub id.
+"""Published encoders that look at whole pictures: CLIP (arXiv 2103.00020) and DINO (2104.14294), from a
+folder or hub id.
 
 Both give unit vectors, on the CPU. They belong to no base: nothing is learnt from them.
 """
@@ -27,7 +28,9 @@ KINDS = {"clip": ("CLIP", "openai/clip-vit-base-patch32"), "vit": ("DINO", "face
 
 
 class ClipEncoder:
-    """A CLIP pair with its own tokenizer and preprocessing: ``images`` and ``texts``, both ``(B, projection)``."""
+    """A CLIP pair with its own tokenizer and preprocessing: ``images`` and ``texts``, both ``(B,
+    projection)``.
+    """
 
     kind = "clip"
 
@@ -52,8 +55,8 @@ class ClipEncoder:
 class DinoEncoder:
     """A DINO vision transformer: ``images`` gives its class token after the last norm, ``(B, width)``.
 
-    Pictures are prepared as the CIFC protocol does, for an encoder of side s (224): the short side to s * 256 / 224, bicubic,
-    then the centre square.
+    Pictures are prepared as the CIFC protocol does, for an encoder of side s (224): the short side to s * 256
+    / 224, bicubic, then the centre square.
     """
 
     kind = "vit"
@@ -88,7 +91,8 @@ class DinoEncoder:
 def load_encoder(
     where: str | Path, kind: str | None = None, option: str = "judge"
 ) -> ClipEncoder | DinoEncoder:
-    """The encoder in a folder or of a hub id, told by its configuration. ``kind``: "clip" or "vit", if only that will do.
+    """The encoder in a folder or of a hub id, told by its configuration. ``kind``: "clip" or "vit", if only
+    that will do.
 
     Raises BaseModelError, naming ``option``, when it is missing, cannot be had, or is of another kind.
     """
@@ -99,7 +103,8 @@ def load_encoder(
         raise BaseModelError(f"{said}: no such folder; give the folder or hub id of {wanted}")
     if local and not (Path(where) / "config.json").is_file():
         raise BaseModelError(
-            f"{said}: {Path(where) / 'config.json'} is missing, so no encoder is here; give the folder or hub id of {wanted}"
+            f"{said}: {Path(where) / 'config.json'} is missing, so no encoder is here; give the folder or "
+            f"hub id of {wanted}"
         )
     try:
         found = AutoConfig.from_pretrained(where).model_type

@@ -30,12 +30,15 @@ _FILES = ["*.json", "*.txt", "model.safetensors", "model-*.safetensors"]
 
 
 def default_clip(source: Source) -> str:
-    """The own one ("base") where the base has a folder ``clip``, else the pair of its family, a hub id; raises BaseModelError when that is unknown."""
+    """The own one ("base") where the base has a folder ``clip``, else the pair of its family, a hub id;
+    raises BaseModelError when that is unknown.
+    """
     if (source.folder / "clip" / "config.json").is_file():
         return OWN
     if not (clip := source.family.clip_of(source)):
         raise BaseModelError(
-            f"{source.said}: it has no folder clip, and no CLIP model is known for its text encoder; {_WAY_OUT}"
+            f"{source.said}: it has no folder clip, and no CLIP model is known for its text encoder; "
+            f"{_WAY_OUT}"
         )
     return clip
 
@@ -63,11 +66,12 @@ def find_clip(clip: str, source: Source, download: bool) -> Path | None:
 
 
 class ImageFeatures:
-    """A CLIP pair: the image encoder I(x) of the method's memory, and its text encoder where the folder has one, loaded when it is first
-    asked; features are unit vectors ``(B, projection)``.
+    """A CLIP pair: the image encoder I(x) of the method's memory, and its text encoder where the folder has
+    one, loaded when it is first asked; features are unit vectors ``(B, projection)``.
 
-    ``folder`` holds a CLIPModel or a CLIPVisionModelWithProjection, in any precision; its preprocessor_config.json says how pictures
-    are prepared, else as CLIP was trained, at the model's own size. Raises BaseModelError for anything else.
+    ``folder`` holds a CLIPModel or a CLIPVisionModelWithProjection, in any precision; its
+    preprocessor_config.json says how pictures are prepared, else as CLIP was trained, at the model's own
+    size. Raises BaseModelError for anything else.
     """
 
     def __init__(self, folder: str | Path, device: str | torch.device = "cpu"):
@@ -136,7 +140,9 @@ class ImageFeatures:
 
     @torch.no_grad()
     def texts(self, prompts: list[str]) -> torch.Tensor:
-        """Of prompts of plain words; tokenizer and text encoder are the pair's own, so personal tokens mean nothing to them."""
+        """Of prompts of plain words; tokenizer and text encoder are the pair's own, so personal tokens mean
+        nothing to them.
+        """
         encoder = self.text_encoder
         length = encoder.config.max_position_embeddings
         ids = self.tokenizer(
@@ -146,7 +152,9 @@ class ImageFeatures:
 
 
 def _kind(said: str, folder: Path) -> tuple[bool, dict]:
-    """Whether the model in ``folder`` is a pair, not an image encoder alone, and how its weights are asked for."""
+    """Whether the model in ``folder`` is a pair, not an image encoder alone, and how its weights are asked
+    for.
+    """
     if not (folder / "config.json").is_file():
         raise BaseModelError(
             f"{said}: {folder / 'config.json'} is missing, so no CLIP model is here; {_WAY_OUT}"

@@ -1,4 +1,6 @@
-"""What identifies a base: a hash over everything that loading reads, whole, links followed; large files' hashes are kept in a cache."""
+"""What identifies a base: a hash over everything that loading reads, whole, links followed; large files'
+hashes are kept in a cache.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def fingerprint(source: Source) -> str:
 
 
 def clip_fingerprint(folder: Path) -> str:
-    """``v2-`` and 32 hex digits over a CLIP folder's weights, configuration, tokenizer and how it prepares pictures."""
+    """``v2-`` and 32 hex digits over a CLIP folder's weights, configuration, tokenizer and how it prepares
+    pictures.
+    """
     digest = hashlib.sha256(_meaning(f"clip {str(folder)!r}", folder / "config.json").encode())
     weights = weight_files([path.name for path in folder.iterdir()])[1]
     for name in (*(n for n in weights if not n.endswith(".json")), "preprocessor_config.json", *TOKENIZER):
@@ -93,7 +97,9 @@ def _meaning(said: str, path: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's whole content; of a large one from the cache while its size and time of change stay."""
+    """SHA-256 of a file's whole content; of a large one from the cache while its size and time of change
+    stay.
+    """
     real = path.resolve()
     facts = real.stat()
     if facts.st_size < _SMALL:

@@ -32,8 +32,8 @@ def fetch_file(said: str, repo: str, name: str, revision: str = "") -> Path:
 
 
 def fetch(said: str, repo: str, names: list[str], revision: str = "", small: bool = False) -> Path:
-    """The folder in the cache that holds ``names`` (or patterns) of ``repo``, downloaded where they are not there yet; which is said first
-    unless they are ``small``."""
+    """The folder in the cache that holds ``names`` (or patterns) of ``repo``, downloaded where they are not
+    there yet; which is said first unless they are ``small``."""
     try:
         if not small:
             _announce(said, repo, names, revision)
@@ -48,7 +48,9 @@ def fetch(said: str, repo: str, names: list[str], revision: str = "", small: boo
 
 
 def _announce(said: str, repo: str, names: list[str], revision: str) -> None:
-    """One line that says what is about to be downloaded; nothing where all is in the cache, or the hub does not answer."""
+    """One line that says what is about to be downloaded; nothing where all is in the cache, or the hub does
+    not answer.
+    """
     with suppress(Exception):
         files = huggingface_hub.snapshot_download(
             repo, revision=revision or None, allow_patterns=names or None, dry_run=True
@@ -68,7 +70,9 @@ def cached(said: str, repo: str, revision: str = "") -> Path:
 
 
 def listing(repo: str, revision: str, folder: Path) -> list[str]:
-    """Names of all files of ``repo``; of those in ``folder``, its place in the cache, when the hub does not answer."""
+    """Names of all files of ``repo``; of those in ``folder``, its place in the cache, when the hub does not
+    answer.
+    """
     try:
         return [
             file.rfilename for file in huggingface_hub.model_info(repo, revision=revision or None).siblings

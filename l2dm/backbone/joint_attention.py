@@ -1,10 +1,12 @@
-"""What the picture attends to in joint attention (SD 3, arXiv 2403.03206), where picture and text stand in one row of keys.
+"""What the picture attends to in joint attention (SD 3, arXiv 2403.03206), where picture and text stand in
+one row of keys.
 
     A = mean over heads of softmax(Q_picture K_textᵀ / sqrt(d))
 
-over the keys of the text alone: the shares of its tokens in what the picture takes from the text, as cross-attention has them. The fused
-attention gives no probabilities, so they are worked out beside it, from the queries and keys that it is called with: normed, turned by
-their places, of the whole batch, with their gradients.
+over the keys of the text alone: the shares of its tokens in what the picture takes from the text, as
+cross-attention has them. The fused attention gives no probabilities, so they are worked out beside it, from
+the queries and keys that it is called with: normed, turned by their places, of the whole batch, with their
+gradients.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ def _padded(pixels: int, picture_first: int) -> int:
 
 
 def _text_and_picture(rows: int, keys: int, pixels: int, picture_first: int) -> tuple[slice, slice] | None:
-    """Where among ``keys`` the text stands and where among ``rows`` the picture; None where this is no attention of both. ``picture_first``:
-    the multiple to which a picture that comes first is padded; 0 where the text comes first."""
+    """Where among ``keys`` the text stands and where among ``rows`` the picture; None where this is no
+    attention of both. ``picture_first``: the multiple to which a picture that comes first is padded; 0 where
+    the text comes first.
+    """
     tokens = keys - (padded := _padded(pixels, picture_first))
     if tokens <= 0 or rows not in (padded, keys):
         return None
@@ -38,11 +42,18 @@ def _text_and_picture(rows: int, keys: int, pixels: int, picture_first: int) -> 
 
 
 def text_probabilities(
-    query: torch.Tensor, key: torch.Tensor, pixels: int, picture_first: int = 0,
-    attn_mask: torch.Tensor | None = None, scale: float | None = None, of_picture: bool = False,
-) -> torch.Tensor | None:  # fmt: skip
-    """(B, pixels, tokens), or ``of_picture`` (B, pixels, pixels), the shares among the picture's own keys, in [0, 1] of ``query`` (B, heads, rows, d) and ``key`` (B, heads, picture and text, d); None where the picture has
-    not ``pixels``. ``picture_first`` as above. ``attn_mask``: of bool, or added, as ``scaled_dot_product_attention`` has it.
+    query: torch.Tensor,
+    key: torch.Tensor,
+    pixels: int,
+    picture_first: int = 0,
+    attn_mask: torch.Tensor | None = None,
+    scale: float | None = None,
+    of_picture: bool = False,
+) -> torch.Tensor | None:
+    """(B, pixels, tokens), or ``of_picture`` (B, pixels, pixels), the shares among the picture's own keys, in
+    [0, 1] of ``query`` (B, heads, rows, d) and ``key`` (B, heads, picture and text, d); None where the
+    picture has not ``pixels``. ``picture_first`` as above. ``attn_mask``: of bool, or added, as
+    ``scaled_dot_product_attention`` has it.
     """
     found = _text_and_picture(query.shape[2], key.shape[2], pixels, picture_first)
     if found is None:
@@ -57,7 +68,9 @@ def text_probabilities(
 
 
 class _Fused(TorchFunctionMode):
-    """Tells ``seen`` of every fused attention, before it is worked out; a mask that it returns is used in place of its own."""
+    """Tells ``seen`` of every fused attention, before it is worked out; a mask that it returns is used in
+    place of its own.
+    """
 
     def __init__(self, seen: Callable[..., torch.Tensor | None]):
         super().__init__()
@@ -77,7 +90,9 @@ class _Fused(TorchFunctionMode):
 def _told(
     denoiser: torch.nn.Module, names: list[str], tell: Callable[..., torch.Tensor | None]
 ) -> Iterator[None]:
-    """Within the block ``tell`` hears of every fused attention in the layers ``names``: ``PICTURE_FIRST`` of its block, and what it is called with."""
+    """Within the block ``tell`` hears of every fused attention in the layers ``names``: ``PICTURE_FIRST`` of
+    its block, and what it is called with.
+    """
     layers = [denoiser.get_submodule(name) for name in names]
     before = [vars(layer).get("forward") for layer in layers]
 
@@ -98,11 +113,15 @@ def _told(
 
 
 def joint_maps(
-    denoiser: torch.nn.Module, names: list[str], pixels: int, take: Callable[[torch.Tensor], None], wanted: Callable[[], bool],
+    denoiser: torch.nn.Module,
+    names: list[str],
+    pixels: int,
+    take: Callable[[torch.Tensor], None],
+    wanted: Callable[[], bool],
     take_own: Callable[[torch.Tensor], None] | None = None,
-) -> AbstractContextManager[None]:  # fmt: skip
-    """Within the block every forward of the joint attention layers ``names`` hands ``take`` its ``text_probabilities``, while they are ``wanted``, and
-    before that ``take_own`` those of the picture."""
+) -> AbstractContextManager[None]:
+    """Within the block every forward of the joint attention layers ``names`` hands ``take`` its
+    ``text_probabilities``, while they are ``wanted``, and before that ``take_own`` those of the picture."""
 
     def tell(first: int, query, key, value, attn_mask=None, scale=None, **others: Any) -> None:
         if not wanted():
@@ -117,10 +136,13 @@ def joint_maps(
 
 
 def joint_biases(
-    denoiser: torch.nn.Module, names: list[str], pixels: Callable[[], int], bias: Callable[[int, int], torch.Tensor | None]
-) -> AbstractContextManager[None]:  # fmt: skip
-    """Within the block ``bias(pixels(), tokens)``, (B, pixels, tokens) or None, is added to the scores of the picture's queries on the text's keys
-    in the joint attention layers ``names``."""
+    denoiser: torch.nn.Module,
+    names: list[str],
+    pixels: Callable[[], int],
+    bias: Callable[[int, int], torch.Tensor | None],
+) -> AbstractContextManager[None]:
+    """Within the block ``bias(pixels(), tokens)``, (B, pixels, tokens) or None, is added to the scores of the
+    picture's queries on the text's keys in the joint attention layers ``names``."""
 
     def tell(first: int, query, key, value, attn_mask=None, **others: Any) -> torch.Tensor | None:
         rows, keys = query.shape[2], key.shape[2]

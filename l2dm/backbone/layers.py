@@ -1,9 +1,12 @@
-"""Layers in the form that is the fastest in bfloat16 and channels_last on a CPU, forward and backward; what they compute stays.
+"""Layers in the form that is the fastest in bfloat16 and channels_last on a CPU, forward and backward; what
+they compute stays.
 
 On the shipped base (AVX512_BF16), of what torch and diffusers do by themselves:
-- fused attention over few pixels and narrow heads loses in bfloat16 what matrix products gain, above all in its backward; written out,
+- fused attention over few pixels and narrow heads loses in bfloat16 what matrix products gain, above all in
+  its backward; written out,
   softmax(Q Kᵀ) V is two matrix products;
-- a transformer gives its picture back contiguous, and whatever then meets one of each layout goes number by number;
+- a transformer gives its picture back contiguous, and whatever then meets one of each layout goes number by
+  number;
 - group norm of channels_last takes longer in bfloat16 than in float32 with both conversions.
 """
 
@@ -17,7 +20,8 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
-#: Written out up to so many pixels; over 1024 and more the fused form was the faster one, and takes less memory.
+#: Written out up to so many pixels; over 1024 and more the fused form was the faster one, and takes less
+#: memory.
 MOST_PIXELS = 256
 #: From so many on, the probabilities are not kept for the backward.
 MANY_PIXELS = 128
@@ -37,10 +41,12 @@ def _exponents(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Te
 
 
 class KeepsNoProbabilities(torch.autograd.Function):
-    """P V with P = softmax(scale Q Kᵀ), of ``(rows, pixels, width)``; the backward works P out anew, so nothing of its size is kept.
+    """P V with P = softmax(scale Q Kᵀ), of ``(rows, pixels, width)``; the backward works P out anew, so
+    nothing of its size is kept.
 
-    With E = exp(scale Q Kᵀ), l the sums of its rows and O = P V: dV = Eᵀ (dO / l), dS = E ∘ ((dO Vᵀ - rowsum(dO ∘ O)) / l),
-    dQ = scale dS K, dK = scale dSᵀ Q. What is taken away rides along in the product, as one more column.
+    With E = exp(scale Q Kᵀ), l the sums of its rows and O = P V: dV = Eᵀ (dO / l), dS = E ∘ ((dO Vᵀ -
+    rowsum(dO ∘ O)) / l), dQ = scale dS K, dK = scale dSᵀ Q. What is taken away rides along in the product, as
+    one more column.
     """
 
     @staticmethod
@@ -73,14 +79,18 @@ class KeepsNoProbabilities(torch.autograd.Function):
 
 
 def _softmax(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    """The same of few pixels; in the precision of the product, where autocast would have the softmax in float32 and keep both."""
+    """The same of few pixels; in the precision of the product, where autocast would have the softmax in
+    float32 and keep both.
+    """
     scores = torch.baddbmm(query.new_zeros(1), query, key.transpose(-1, -2), beta=0, alpha=scale)
     with torch.autocast(query.device.type, enabled=False):
         return torch.bmm(scores.softmax(-1), value)
 
 
 class _WrittenOut:
-    """Instead of diffusers' fused processor, which does what is out of the ordinary, and pictures of many pixels."""
+    """Instead of diffusers' fused processor, which does what is out of the ordinary, and pictures of many
+    pixels.
+    """
 
     def __init__(self):
         self.fused = AttnProcessor2_0()
@@ -131,8 +141,8 @@ _FORMS = {
 
 @contextmanager
 def fast_layers(unet: torch.nn.Module) -> Iterator[None]:
-    """Within the block ``unet``'s layers are in the form above; on other devices than CPUs nothing changes. Attention processors that
-    are not diffusers' default stay."""
+    """Within the block ``unet``'s layers are in the form above; on other devices than CPUs nothing changes.
+    Attention processors that are not diffusers' default stay."""
     modules = list(unet.modules()) if next(unet.parameters()).device.type == "cpu" else []
     attention = [m for m in modules if type(getattr(m, "processor", None)) is AttnProcessor2_0]
     own = [m.processor for m in attention]

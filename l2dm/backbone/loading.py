@@ -17,9 +17,11 @@ from .source import Source
 def load(
     source: Source, dtype: torch.dtype = torch.float32, weights: bool = True
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parts of ``source`` by their names in ``model_index.json``, networks in ``dtype``, and notes of what was read otherwise than its files
-    have it. Without ``weights`` networks are on the meta device, of their configurations' shapes. Raises BaseModelError when something is
-    missing, unreadable or of another kind."""
+    """The parts of ``source`` by their names in ``model_index.json``, networks in ``dtype``, and notes of
+    what was read otherwise than its files have it. Without ``weights`` networks are on the meta device, of
+    their configurations' shapes. Raises BaseModelError when something is missing, unreadable or of another
+    kind.
+    """
     family = source.family
     check(source)
     try:
@@ -75,12 +77,17 @@ def _shapes(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch.
 def _network(source: Source, part: str, kind: type, dtype: torch.dtype) -> torch.nn.Module:
     variant, files = source.weights(part)
     network, told = kind.from_pretrained(
-        source.folder / part, variant=variant or None, use_safetensors=files[0].suffix == ".safetensors",
-        local_files_only=True, output_loading_info=True, torch_dtype=dtype,
-    )  # fmt: skip
+        source.folder / part,
+        variant=variant or None,
+        use_safetensors=files[0].suffix == ".safetensors",
+        local_files_only=True,
+        output_loading_info=True,
+        torch_dtype=dtype,
+    )
     if missing := sorted(key for key in told["missing_keys"] if "position_ids" not in key):
         raise BaseModelError(
-            f"{source.said}: {files[0]} lacks {len(missing)} of the weights that its config.json asks for, such as "
+            f"{source.said}: {files[0]} lacks {len(missing)} of the weights that its config.json asks for, "
+            "such as "
             f"{missing[0]}; copy or download the base again, whole"
         )
     return network
@@ -90,10 +97,15 @@ def _single_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
     family = source.family
     try:
         pipe = family.pipeline_class().from_single_file(
-            str(source.checkpoint), config=str(source.folder), local_files_only=True, torch_dtype=dtype,
-            scheduler=scheduler_class(source).from_pretrained(source.folder / "scheduler", local_files_only=True),
+            str(source.checkpoint),
+            config=str(source.folder),
+            local_files_only=True,
+            torch_dtype=dtype,
+            scheduler=scheduler_class(source).from_pretrained(
+                source.folder / "scheduler", local_files_only=True
+            ),
             **{name: None for name, given in family.options(source).items() if given is None},
-        )  # fmt: skip
+        )
         parts = {part: getattr(pipe, part) for part in family.parts}
         lacking = any(weight.is_meta for part in family.networks for weight in parts[part].parameters())
     except NotImplementedError as error:  # diffusers could not move what has no data
@@ -102,7 +114,8 @@ def _single_file(source: Source, dtype: torch.dtype) -> dict[str, Any]:
         lacking = True
     if lacking:
         raise BaseModelError(
-            f"{source.said}: it lacks weights that the configurations in {source.folder} ask for; download it again, whole, or give those "
+            f"{source.said}: it lacks weights that the configurations in {source.folder} ask for; download "
+            "it again, whole, or give those "
             "of its own model (--config)"
         )
     return parts
@@ -134,12 +147,14 @@ def _tokens(said: str, tokenizer: Any, encoder: torch.nn.Module, length: int) ->
     rows = encoder.get_input_embeddings().num_embeddings
     if (highest := max(tokenizer.get_vocab().values())) >= rows:
         raise BaseModelError(
-            f"{said}: its tokenizer has {highest + 1} tokens, its text encoder {rows}; was one of them fine-tuned and the other not? "
+            f"{said}: its tokenizer has {highest + 1} tokens, its text encoder {rows}; was one of them "
+            "fine-tuned and the other not? "
             "Put the tokenizer and the text encoder of one model together"
         )
     for module in encoder.modules():
         if getattr(module, "eos_token_id", None) == 2 != tokenizer.eos_token_id:
-            # as published configurations of CLIP have it: the token of the highest number is pooled then, a personal one
+            # as published configurations of CLIP have it: the token of the highest number is pooled then, a
+            # personal one
             module.eos_token_id = tokenizer.eos_token_id
     tokenizer.model_max_length = length or min(most, reads)
     return (

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .source import Source
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-#: Bytes of weight files from which on a base is held in half precision, unless a setting says otherwise. Smaller ones would gain little
-#: memory, and lose the bits that they have always drawn.
+#: Bytes of weight files from which on a base is held in half precision, unless a setting says otherwise.
+#: Smaller ones would gain little memory, and lose the bits that they have always drawn.
 LARGE = 1 << 29
 
 
@@ -29,13 +29,16 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def held_dtype(source: Source, device: torch.device, precision: str = "auto") -> torch.dtype:
-    """What frozen weights are held in. "auto": half precision for bases from ``LARGE`` on and families that are published in it, where
-    ``device`` multiplies one: bfloat16, or float16 on GPUs that only emulate that; float32 for all else. A quantized denoiser works in bfloat16;
-    raises SettingsError where another is asked for."""
+    """What frozen weights are held in. "auto": half precision for bases from ``LARGE`` on and families that
+    are published in it, where ``device`` multiplies one: bfloat16, or float16 on GPUs that only emulate that;
+    float32 for all else. A quantized denoiser works in bfloat16; raises SettingsError where another is asked
+    for.
+    """
     if source.quantized:
         if precision not in ("auto", "bfloat16"):
             raise SettingsError(
-                f"precision = {precision}: the denoiser of {source.said} is quantized and works in bfloat16; leave it out, and choose a method with "
+                f"precision = {precision}: the denoiser of {source.said} is quantized and works in bfloat16; "
+                "leave it out, and choose a method with "
                 "adapters, such as gated-lora (those that change the base's own weights need float32)"
             )
         return torch.bfloat16
@@ -64,8 +67,8 @@ def is_large(source: Source) -> bool:
 
 
 def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Hold the weights of ``network`` in ``dtype``. What it works out for itself, such as the frequencies of rotary places, is no weight and
-    stays: rounded, it would turn all that stands far from the beginning."""
+    """Hold the weights of ``network`` in ``dtype``. What it works out for itself, such as the frequencies of
+    rotary places, is no weight and stays: rounded, it would turn all that stands far from the beginning."""
     if network.dtype == dtype:
         return
     own = [
@@ -82,8 +85,8 @@ def cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
 
 @contextmanager
 def upcast(autoencoder: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """Within the block an autoencoder in float16 is in float32 where its configuration asks for that (``force_upcast``): its inner numbers
-    leave float16's range."""
+    """Within the block an autoencoder in float16 is in float32 where its configuration asks for that
+    (``force_upcast``): its inner numbers leave float16's range."""
     if autoencoder.dtype != torch.float16 or not autoencoder.config.get("force_upcast"):
         yield autoencoder
         return
@@ -94,7 +97,9 @@ def upcast(autoencoder: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def _away(own: torch.Tensor) -> torch.Tensor | None:
-    """What ``_back`` needs beside the bfloat16 of ``own`` to give ``own`` again, a byte each; None where that is not enough."""
+    """What ``_back`` needs beside the bfloat16 of ``own`` to give ``own`` again, a byte each; None where that
+    is not enough.
+    """
     away = own.half().view(torch.int16) - own.to(torch.bfloat16).half().view(torch.int16)
     small = away.to(torch.int8)
     return small if torch.equal(_back(own.to(torch.bfloat16), small).to(own.dtype), own) else None
@@ -106,9 +111,11 @@ def _back(near: torch.Tensor, away: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def frozen_in_bfloat16(*networks: torch.nn.Module) -> Iterator[None]:
-    """Within the block the weights of matrix products and convolutions that take no gradient are bfloat16: what autocast makes of them,
-    to the last bit, but once and not in every forward, which would also keep its own copy of each for the backward. What they were is
-    kept meanwhile, where that loses nothing as a byte each, how many float16 numbers they are away: most bases are shipped in float16."""
+    """Within the block the weights of matrix products and convolutions that take no gradient are bfloat16:
+    what autocast makes of them, to the last bit, but once and not in every forward, which would also keep its
+    own copy of each for the backward. What they were is kept meanwhile, where that loses nothing as a byte
+    each, how many float16 numbers they are away: most bases are shipped in float16.
+    """
     kinds = (
         torch.nn.Linear,
         torch.nn.Conv2d,

@@ -1,7 +1,7 @@
 """The forward process: how noise is added while a model learns, and what the denoiser is asked for.
 
-Discrete betas (DDPM, arXiv 2006.11239):   z_t = sqrt(a_t) z + sqrt(1 - a_t) e,    a_t = prod of 1 - beta up to t
-Flow matching (SD 3, arXiv 2403.03206):    z_t = (1 - s) z + s e,    s = t / T in (0, 1)
+Discrete betas (DDPM, arXiv 2006.11239):   z_t = sqrt(a_t) z + sqrt(1 - a_t) e,    a_t = prod of 1 - beta up
+to t Flow matching (SD 3, arXiv 2403.03206):    z_t = (1 - s) z + s e,    s = t / T in (0, 1)
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class DiscreteBetas:
-    """Timesteps are whole numbers in [0, T), all equally likely; ``scheduler`` knows the betas and the prediction type."""
+    """Timesteps are whole numbers in [0, T), all equally likely; ``scheduler`` knows the betas and the
+    prediction type.
+    """
 
     scheduler: DDPMScheduler
 
@@ -52,7 +54,8 @@ class DiscreteBetas:
 
 @dataclass(frozen=True)
 class FlowMatching:
-    """Straight paths from picture to noise. u = sigmoid(N(mean, std)) (SD 3, Eq. 19) is moved towards noise by ``shift`` (Eq. 23):
+    """Straight paths from picture to noise. u = sigmoid(N(mean, std)) (SD 3, Eq. 19) is moved towards noise
+    by ``shift`` (Eq. 23):
 
     s = shift u / (1 + (shift - 1) u),    t = T s
     """
@@ -76,8 +79,9 @@ class FlowMatching:
 
 
 def process_of(scheduler: SchedulerMixin, patches: int | None = None) -> Process:
-    """The process a model with this sampler was trained on, told by the sampler's settings. ``patches``: how many a picture has, for
-    samplers whose shift depends on it (FLUX.1: mu grows with it in a straight line, the shift is e^mu).
+    """The process a model with this sampler was trained on, told by the sampler's settings. ``patches``: how
+    many a picture has, for samplers whose shift depends on it (FLUX.1: mu grows with it in a straight line,
+    the shift is e^mu).
 
     Raises ValueError when such a sampler is not told how many there are.
     """

@@ -59,7 +59,9 @@ class Reader:
         return self.tokenizer(texts, return_tensors="pt", **padded).input_ids.to(self.tokens.device)
 
     def spans(self, prompt: str) -> list[tuple[int, int]]:
-        """For each token of the whole ``prompt``, marks included, the characters of it that it stands for: (i, i) where it stands for none."""
+        """For each token of the whole ``prompt``, marks included, the characters of it that it stands for:
+        (i, i) where it stands for none.
+        """
         text, first = self.worded(prompt, self.tokenizer)
         inside = [
             [min(max(place - first, 0), len(prompt)) for place in span]
@@ -68,7 +70,9 @@ class Reader:
         return [(low, high) for low, high in inside]
 
     def places(self, prompt: str, span: tuple[int, int]) -> list[int]:
-        """Which of its tokens stand for the characters ``span`` of ``prompt``; none where not all of them are read."""
+        """Which of its tokens stand for the characters ``span`` of ``prompt``; none where not all of them are
+        read.
+        """
         found = [
             i
             for i, (low, high) in enumerate(self.spans(prompt))

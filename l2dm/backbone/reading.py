@@ -1,4 +1,6 @@
-"""How much of a prompt a base reads, told from its tokenizers and configurations alone: no weights are loaded."""
+"""How much of a prompt a base reads, told from its tokenizers and configurations alone: no weights are
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from .tokens import add_tokens
 
 
 def prompt_lengths(source: Source, tokens: Iterable[str] = ()) -> tuple[Callable[[str], int], int]:
-    """How many tokens a prompt has, and the most that the base reads, marks left out; each of ``tokens`` is one.
+    """How many tokens a prompt has, and the most that the base reads, marks left out; each of ``tokens`` is
+    one.
 
     As ``Backbone.count_tokens`` and ``longest_prompt``. Raises BaseModelError.
     """
@@ -30,7 +33,8 @@ def _reader(source: Source, reads: Reads, tokens: list[str]) -> Reader:
         add_tokens(tokenizer, tokens)
     except Exception as error:
         raise BaseModelError(
-            f"{source.said}: its tokenizer cannot be loaded ({first_line(error)}); copy or download the base again, whole"
+            f"{source.said}: its tokenizer cannot be loaded ({first_line(error)}); copy or download the base "
+            "again, whole"
         ) from error
     positions = source.settings_of(encoder).get("max_position_embeddings", 77)
     tokenizer.model_max_length = length or min(tokenizer.model_max_length, positions)

@@ -1,5 +1,5 @@
-"""How much memory work on a base takes, without its weights: it is done on torch's meta device, where tensors have shapes and no numbers, and
-the bytes that are held at once are counted."""
+"""How much memory work on a base takes, without its weights: it is done on torch's meta device, where tensors
+have shapes and no numbers, and the bytes that are held at once are counted."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Samplers that keep a latent which was moved between two of their steps, in place of those that forget it.
 
-A stochastic solver draws its next latents mostly from the predicted picture and fresh noise: of what is moved before each of the
-shipped base's first three steps of eight, its SDE-DPM-Solver++ keeps .003, .39, .52 over that step, the deterministic one .997, .99,
-.96. UniPC's corrector makes every step again
-from the latents before the move.
+A stochastic solver draws its next latents mostly from the predicted picture and fresh noise: of what is moved
+before each of the shipped base's first three steps of eight, its SDE-DPM-Solver++ keeps .003, .39, .52 over
+that step, the deterministic one .997, .99, .96. UniPC's corrector makes every step again from the latents
+before the move.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _FORGETFUL = ("LCMScheduler", "TCDScheduler")
 
 
 def deterministic(scheduler) -> tuple[object, str]:
-    """A sampler as ``scheduler`` that keeps what is moved between its steps, and what was changed for that ("" where nothing)."""
+    """A sampler as ``scheduler`` that keeps what is moved between its steps, and what was changed for that
+    ("" where nothing).
+    """
     name = type(scheduler).__name__
     if name in _WITHOUT_NOISE:
         other = _WITHOUT_NOISE[name]
@@ -55,7 +57,9 @@ def deterministic(scheduler) -> tuple[object, str]:
 
 
 def begin_later(scheduler, steps: int) -> None:
-    """From now on the schedules of ``scheduler`` leave out their first ``steps``, as those of pipelines that begin from pictures."""
+    """From now on the schedules of ``scheduler`` leave out their first ``steps``, as those of pipelines that
+    begin from pictures.
+    """
     whole, first = scheduler.set_timesteps, steps * scheduler.order
 
     @functools.wraps(whole)

@@ -17,11 +17,18 @@ State = dict[str, torch.Tensor]
 
 
 def save_pipeline(
-    source: Source, folder: Path, change: Callable[[State], State], of_text: State, vectors: State, dtype: torch.dtype
-) -> None:  # fmt: skip
-    """Write into ``folder`` the pipeline of ``source`` with the denoiser's weights that ``change`` makes of its own, with ``of_text`` added to those of its
-    encoders (by ``Backbone.encoder_layers``), and with ``vectors`` (token -> (width,) or (n, width) of the encoders one after another) in its tokenizers
-    and encoders. What the base brings along for l2dm comes too."""
+    source: Source,
+    folder: Path,
+    change: Callable[[State], State],
+    of_text: State,
+    vectors: State,
+    dtype: torch.dtype,
+) -> None:
+    """Write into ``folder`` the pipeline of ``source`` with the denoiser's weights that ``change`` makes of
+    its own, with ``of_text`` added to those of its encoders (by ``Backbone.encoder_layers``), and with
+    ``vectors`` (token -> (width,) or (n, width) of the encoders one after another) in its tokenizers and
+    encoders. What the base brings along for l2dm comes too.
+    """
     family = source.family
     parts, _ = load(source)
     own = parts[family.denoiser].state_dict()
@@ -49,7 +56,9 @@ def save_pipeline(
 
 
 def _teach(tokenizer, encoder: torch.nn.Module, token: str, rows: torch.Tensor) -> None:
-    """Give ``token`` the vectors ``rows`` (n, width), as diffusers does: those after the first are called ``<token>_1``, ``<token>_2``, …"""
+    """Give ``token`` the vectors ``rows`` (n, width), as diffusers does: those after the first are called
+    ``<token>_1``, ``<token>_2``, …
+    """
     if not own_ids(tokenizer, token):
         add_tokens(tokenizer, [token, *(f"{token}_{i}" for i in range(1, len(rows)))])
     table = encoder.get_input_embeddings()

@@ -1,8 +1,10 @@
-"""Where a denoiser reads text, and which of its layers can be adapted. Tuners and guidance ask here and name no layer themselves.
+"""Where a denoiser reads text, and which of its layers can be adapted. Tuners and guidance ask here and name
+no layer themselves.
 
-Told by what the denoiser is built of. In diffusers' UNets and in PixArt the picture attends to the text (cross-attention); in SD 3,
-FLUX, Z-Image and DeepFloyd IF picture and text stand in one row of keys (joint attention), to which the text comes by projections of its
-own (``add_k_proj``, ``add_v_proj``) or, in blocks of a single stream, by those of the picture.
+Told by what the denoiser is built of. In diffusers' UNets and in PixArt the picture attends to the text
+(cross-attention); in SD 3, FLUX, Z-Image and DeepFloyd IF picture and text stand in one row of keys (joint
+attention), to which the text comes by projections of its own (``add_k_proj``, ``add_v_proj``) or, in blocks
+of a single stream, by those of the picture.
 """
 
 from __future__ import annotations
@@ -11,8 +13,13 @@ import torch
 
 #: Lists of blocks in which text has gone into one row with the picture.
 _SINGLE_STREAM = ("single_transformer_blocks", "layers")
-#: Blocks of a denoiser's own work on picture and text; what is outside of them is its way in and out, and its reading of time.
-_BLOCKS = (".attentions.", ".resnets.", *(f".{name}." for name in ("transformer_blocks", "noise_refiner", "context_refiner", *_SINGLE_STREAM)))  # fmt: skip
+#: Blocks of a denoiser's own work on picture and text; what is outside of them is its way in and out, and its
+#: reading of time.
+_BLOCKS = (
+    ".attentions.",
+    ".resnets.",
+    *(f".{name}." for name in ("transformer_blocks", "noise_refiner", "context_refiner", *_SINGLE_STREAM)),
+)
 #: What text features go through before all blocks.
 _EMBEDDERS = ("caption_projection", "context_embedder", "encoder_hid_proj", "cap_embedder", "caption_norm")
 #: Blocks in whose rows the picture comes before the text, and the multiple to which it is padded.
@@ -45,7 +52,9 @@ def text_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def picture_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The layers in which the picture attends to itself alone, by a softmax: none in Sana, whose attention is linear."""
+    """The layers in which the picture attends to itself alone, by a softmax: none in Sana, whose attention is
+    linear.
+    """
     text = text_attention(denoiser)
     return {
         name: module
@@ -59,15 +68,23 @@ def picture_attention(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def looks_at_itself(denoiser: torch.nn.Module) -> bool:
-    """Whether there are maps of what the picture attends to in itself: in layers of its own, or where text stands beside it."""
+    """Whether there are maps of what the picture attends to in itself: in layers of its own, or where text
+    stands beside it.
+    """
     joint = any(is_joint(name, module) for name, module in text_attention(denoiser).items())
     return joint or bool(picture_attention(denoiser))
 
 
 def key_value_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """W_K and W_V by which text comes to the picture: those that it has to itself, and where it has none (Z-Image) those of both."""
-    shared = {f"{name}.{end}": getattr(module, end) for name, module in text_attention(denoiser).items() for end in ("to_k", "to_v")
-              if hasattr(module, end)}  # fmt: skip
+    """W_K and W_V by which text comes to the picture: those that it has to itself, and where it has none
+    (Z-Image) those of both.
+    """
+    shared = {
+        f"{name}.{end}": getattr(module, end)
+        for name, module in text_attention(denoiser).items()
+        for end in ("to_k", "to_v")
+        if hasattr(module, end)
+    }
     return text_layers(denoiser) or shared
 
 
@@ -86,8 +103,10 @@ def text_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def picture_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Linear layers and convolutions of all attention, feed-forward and residual blocks; keys and values of the text are among them,
-    convolutions of each channel by itself (Sana) are not: they have no rank to speak of."""
+    """Linear layers and convolutions of all attention, feed-forward and residual blocks; keys and values of
+    the text are among them, convolutions of each channel by itself (Sana) are not: they have no rank to speak
+    of.
+    """
     kinds = torch.nn.Linear, torch.nn.Conv2d
     return {
         name: module
@@ -100,7 +119,9 @@ def picture_layers(denoiser: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def rows_of(denoiser: torch.nn.Module, name: str) -> tuple[str, ...]:
-    """What stands in the rows that the layer called ``name`` works on: "picture", "text", or both in their order; "padding" behind a picture."""
+    """What stands in the rows that the layer called ``name`` works on: "picture", "text", or both in their
+    order; "padding" behind a picture.
+    """
     first, *rest = name.split(".")
     if first == "noise_refiner":
         return ("picture", "padding")
@@ -124,8 +145,8 @@ def text_width(denoiser: torch.nn.Module) -> int:
 
 
 def entering(denoiser: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
-    """(B, length, width') of text ``features`` (B, length, width) as they come to the first block: what all of ``key_value_layers`` read where
-    ``reads_features``, else what the blocks then work on."""
+    """(B, length, width') of text ``features`` (B, length, width) as they come to the first block: what all
+    of ``key_value_layers`` read where ``reads_features``, else what the blocks then work on."""
     for name in _EMBEDDERS:
         if (embed := getattr(denoiser, name, None)) is not None:
             features = embed(features)
@@ -133,7 +154,9 @@ def entering(denoiser: torch.nn.Module, features: torch.Tensor) -> torch.Tensor:
 
 
 def reads_features(denoiser: torch.nn.Module) -> bool:
-    """Whether every attention to the text reads the same features of it, whatever the picture: no joint attention does."""
+    """Whether every attention to the text reads the same features of it, whatever the picture: no joint
+    attention does.
+    """
     return not any(is_joint(name, module) for name, module in text_attention(denoiser).items())
 
 
@@ -151,10 +174,12 @@ def patch(denoiser: torch.nn.Module) -> int:
 
 
 def map_size(denoiser: torch.nn.Module, height: int, width: int, most: int = 16) -> tuple[int, int]:
-    """(height, width) of the attention maps to the text that are asked for, of latents that are ``height`` x ``width``.
+    """(height, width) of the attention maps to the text that are asked for, of latents that are ``height`` x
+    ``width``.
 
-    In a UNet the largest with sides up to ``most`` and coarser than the latents: (16, 16) for Stable Diffusion at 512 px; the finest maps
-    follow edges more than things. A transformer has them in one size alone, of its patches.
+    In a UNet the largest with sides up to ``most`` and coarser than the latents: (16, 16) for Stable
+    Diffusion at 512 px; the finest maps follow edges more than things. A transformer has them in one size
+    alone, of its patches.
     """
     if not _is_unet(denoiser):
         return height // patch(denoiser), width // patch(denoiser)

@@ -1,4 +1,6 @@
-"""Where a base's files lie: a diffusers folder, a hub id, or a single-file checkpoint; and which of them are loaded."""
+"""Where a base's files lie: a diffusers folder, a hub id, or a single-file checkpoint; and which of them are
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,11 @@ _DEFAULTS = {"learn": dict, "generate": dict, "tuners": dict, "nouns": list}
 
 @dataclass(frozen=True)
 class Source:
-    """A base's place. ``folder`` holds configurations and tokenizer, and the weights if ``checkpoint``, a single file, does not.
+    """A base's place. ``folder`` holds configurations and tokenizer, and the weights if ``checkpoint``, a
+    single file, does not.
 
-    ``revision`` is the commit of a hub id, ``variant`` the weights asked for, such as "fp16"; "" for the plain ones. ``config``:
-    the folder or hub id that a checkpoint's configurations come from.
+    ``revision`` is the commit of a hub id, ``variant`` the weights asked for, such as "fp16"; "" for the
+    plain ones. ``config``: the folder or hub id that a checkpoint's configurations come from.
     """
 
     name: str
@@ -59,7 +62,8 @@ class Source:
         path = self.folder / "model_index.json"
         if not path.is_file():
             raise BaseModelError(
-                f"{self.said}: {path} is missing, so this is no diffusers folder; give one, or a single .safetensors checkpoint"
+                f"{self.said}: {path} is missing, so this is no diffusers folder; give one, or a single "
+                ".safetensors checkpoint"
             )
         return family_of(self.said, path, self.index)
 
@@ -90,7 +94,8 @@ class Source:
         variant, files = weight_files(names, self.variant)
         if not files:
             raise BaseModelError(
-                f"{self.said}: {place} holds no weights, {_WEIGHTS_ARE}; copy or download the base again, whole"
+                f"{self.said}: {place} holds no weights, {_WEIGHTS_ARE}; copy or download the base again, "
+                "whole"
             )
         return variant, [place / name for name in files]
 
@@ -143,9 +148,10 @@ def find_base(
 ) -> Source:
     """The place of ``base``: "mini", a diffusers folder, a ``.safetensors`` checkpoint, or a hub id.
 
-    Only with ``download`` is the hub asked: for ``model_index.json``, then for the other configurations, and for weights when these are good
-    and ``ready``, which may ask more of them, has not raised. Without, as worlds are opened, what does not lie on this machine raises
-    BaseMissing. Raises BaseModelError when it is of another kind.
+    Only with ``download`` is the hub asked: for ``model_index.json``, then for the other configurations, and
+    for weights when these are good and ``ready``, which may ask more of them, has not raised. Without, as
+    worlds are opened, what does not lie on this machine raises BaseMissing. Raises BaseModelError when it is
+    of another kind.
     """
     if isinstance(base, Source):
         return base
@@ -163,7 +169,8 @@ def find_base(
         raise BaseMissing(f"{said}: no such folder or file")
     else:
         raise BaseModelError(
-            f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id (owner/name), or leave it out"
+            f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id "
+            "(owner/name), or leave it out"
         )
     _ = source.family  # or an error
     return source
@@ -198,7 +205,8 @@ def _checkpoint(name: str, path: Path, config: str, download: bool) -> Source:
     said = f"base {name!r}"
     if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
         raise BaseModelError(
-            f"{said}: a {path.suffix} file is a pickle, which can run code when it is opened, so l2dm does not; convert it to "
+            f"{said}: a {path.suffix} file is a pickle, which can run code when it is opened, so l2dm does "
+            "not; convert it to "
             ".safetensors, with a tool that you trust, or give the model's diffusers folder"
         )
     if path.suffix != ".safetensors":
@@ -228,12 +236,15 @@ def _configurations(said: str, repo: str, asked: bool, download: bool) -> Path:
             raise
         raise BaseModelError(
             f"{said}: it has no configurations, and those of {repo} could not be had from the hub "
-            f"({first_line(error.__cause__ or error)}); give --config FOLDER, a diffusers folder of the same family"
+            f"({first_line(error.__cause__ or error)}); give --config FOLDER, a diffusers folder of the same "
+            "family"
         ) from error
 
 
 def default_config(said: str, path: Path) -> str:
-    """The hub id that diffusers takes a checkpoint's configurations from, by the names and shapes of its weights."""
+    """The hub id that diffusers takes a checkpoint's configurations from, by the names and shapes of its
+    weights.
+    """
     from diffusers.loaders.single_file_utils import (
         fetch_diffusers_config,
         load_single_file_checkpoint,
@@ -243,7 +254,8 @@ def default_config(said: str, path: Path) -> str:
         return fetch_diffusers_config(load_single_file_checkpoint(str(path)))["pretrained_model_name_or_path"]
     except Exception as error:
         raise BaseModelError(
-            f"{said}: cannot be read as a checkpoint ({error}); give --config FOLDER, a diffusers folder of the same family"
+            f"{said}: cannot be read as a checkpoint ({error}); give --config FOLDER, a diffusers folder of "
+            "the same family"
         ) from error
 
 
@@ -254,8 +266,8 @@ def configs(family: Family) -> list[str]:
 
 
 def weight_files(names: list[str], variant: str = "") -> tuple[str, list[str]]:
-    """(variant, files) that loading takes among ``names``, a network's folder: ``variant`` where it is there, else the plain weights,
-    else the only ones that are there, fp16 first; safetensors before .bin."""
+    """(variant, files) that loading takes among ``names``, a network's folder: ``variant`` where it is there,
+    else the plain weights, else the only ones that are there, fp16 first; safetensors before .bin."""
     found: dict[tuple[str, str], list[str]] = {}
     for name in sorted(names):
         if match := _WEIGHTS.fullmatch(name):

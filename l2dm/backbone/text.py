@@ -1,4 +1,6 @@
-"""What text encoders do together: personal tokens in each of them, and the row of tokens that the denoiser reads."""
+"""What text encoders do together: personal tokens in each of them, and the row of tokens that the denoiser
+reads.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,18 @@ from .tokens import PersonalTokens, add_tokens
 
 
 def blocks_holder(encoder: torch.nn.Module) -> torch.nn.Module:
-    """The module of a CLIP text encoder whose ``encoder.layers`` its blocks are: itself, or where there is a projection on top what is under it."""
+    """The module of a CLIP text encoder whose ``encoder.layers`` its blocks are: itself, or where there is a
+    projection on top what is under it.
+    """
     return getattr(encoder, "text_model", encoder)
 
 
 class Text:
-    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name`` and ``device`` from there.
+    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name`` and ``device`` from
+    there.
 
-    ``named`` (B, personal tokens) of bool: while encoders read B prompts, the concepts that each names or, for a negative one, those of
-    the prompt that it stands beside.
+    ``named`` (B, personal tokens) of bool: while encoders read B prompts, the concepts that each names or,
+    for a negative one, those of the prompt that it stands beside.
     """
 
     named: torch.Tensor | None = None
@@ -63,12 +68,15 @@ class Text:
         return self.readers[0].tokens
 
     def own_vector(self, token: str) -> torch.Tensor | None:
-        """``(width,)`` of ``token`` in the base itself, in one encoder after another, ``(n, width)`` of several vectors; None for a new one. Raises
-        TokenError as ``own_ids``, where the tokenizers have it in different numbers, and where the family never reads it so."""
+        """``(width,)`` of ``token`` in the base itself, in one encoder after another, ``(n, width)`` of
+        several vectors; None for a new one. Raises TokenError as ``own_ids``, where the tokenizers have it in
+        different numbers, and where the family never reads it so.
+        """
         for reader in self.readers:
             if token not in (text := reader.worded(token, reader.tokenizer)[0]):
                 raise TokenError(
-                    f"token {token!r}: {self.family.name} reads every prompt in small letters, as {text!r}; choose that"
+                    f"token {token!r}: {self.family.name} reads every prompt in small letters, as {text!r}; "
+                    "choose that"
                 )
         known = [reader.own_ids(token) for reader in self.readers]
         if not any(known):
@@ -82,16 +90,19 @@ class Text:
         return vectors if len(vectors) > 1 else vectors[0]
 
     def add_tokens(self, vectors: dict[str, torch.Tensor]) -> list[torch.nn.Parameter]:
-        """Give each token its vector, of the shape that ``own_vector`` has, or a new one ``(width,)`` or ``(n, width)``; returns the (frozen)
-        parameters. New ones are made known to a tokenizer together, which for hundreds takes a hundredth of the time. Raises BaseModelError where the
-        base's pipeline reads no token of several vectors."""
+        """Give each token its vector, of the shape that ``own_vector`` has, or a new one ``(width,)`` or
+        ``(n, width)``; returns the (frozen) parameters. New ones are made known to a tokenizer together,
+        which for hundreds takes a hundredth of the time. Raises BaseModelError where the base's pipeline
+        reads no token of several vectors.
+        """
         counts = {token: len(vector) if vector.dim() == 2 else 1 for token, vector in vectors.items()}
         for token, count in counts.items():
             if token in self.tokens.ids:
                 raise TokenError(f"token {token!r} is known already; choose another token")
             if count > 1 and not self.reads_several:
                 raise BaseModelError(
-                    f"{self.name}: {token} has {count} vectors, and diffusers' pipeline of {self.family.name} reads one a token; give it one"
+                    f"{self.name}: {token} has {count} vectors, and diffusers' pipeline of "
+                    f"{self.family.name} reads one a token; give it one"
                 )
         for reader in self.readers:
             found = {token: reader.own_ids(token) for token in vectors}
@@ -101,7 +112,8 @@ class Text:
             for token, ids in found.items():
                 if len(ids) != counts[token]:
                     raise BaseModelError(
-                        f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number is given; take the base that it was learnt on"
+                        f"{self.name}: its tokenizer has {len(ids)} vectors for {token}, and another number "
+                        "is given; take the base that it was learnt on"
                     )
             reader.tokens.ids |= found
         return [self.tokens.add(token, self.tokens.ids[token], vector) for token, vector in vectors.items()]
@@ -119,17 +131,21 @@ class Text:
         return torch.cat([reader.mean_vector(words) for reader in self.readers])
 
     def vectors_of(self, words: str) -> torch.Tensor:
-        """``(width,)``, or ``(n, width)`` of several tokens: the embeddings of ``words`` in every encoder, one after another. Raises TokenError
-        where the encoders split them otherwise, or none is read of several."""
+        """``(width,)``, or ``(n, width)`` of several tokens: the embeddings of ``words`` in every encoder,
+        one after another. Raises TokenError where the encoders split them otherwise, or none is read of
+        several.
+        """
         rows = [reader.vectors(words) for reader in self.readers]
         counts = [len(row) for row in rows]
         if len(set(counts)) > 1 or not counts[0]:
             raise TokenError(
-                f"{words!r}: its encoders read it as {counts} tokens; give words that all read as the same number"
+                f"{words!r}: its encoders read it as {counts} tokens; give words that all read as the same "
+                "number"
             )
         if counts[0] > 1 and not self.reads_several:
             raise TokenError(
-                f"{words!r}: {counts[0]} tokens, and diffusers' pipeline of {self.family.name} reads one a token; give a shorter word"
+                f"{words!r}: {counts[0]} tokens, and diffusers' pipeline of {self.family.name} reads one a "
+                "token; give a shorter word"
             )
         vectors = torch.cat(rows, -1)
         return vectors if counts[0] > 1 else vectors[0]
@@ -141,7 +157,9 @@ class Text:
 
     @property
     def encoder_layers(self) -> dict[str, torch.nn.Linear]:
-        """The linear layers in the blocks of its CLIP encoders, called ``<part>.<name>``: those that LoRA files of text encoders change."""
+        """The linear layers in the blocks of its CLIP encoders, called ``<part>.<name>``: those that LoRA
+        files of text encoders change.
+        """
         found = {}
         for encoder, _, _ in self.family.readers:
             if type(self.parts[encoder]).__name__.startswith("CLIPText"):
@@ -167,7 +185,9 @@ class Text:
         return self._longest.count(prompt)
 
     def places(self, prompt: str, span: tuple[int, int]) -> tuple[int, ...]:
-        """Where in the row that the denoiser reads the characters ``span`` of ``prompt`` stand; () where no encoder reads them all."""
+        """Where in the row that the denoiser reads the characters ``span`` of ``prompt`` stand; () where no
+        encoder reads them all.
+        """
         found, first = [], 0
         for reader in self.row:
             found += [first + place for place in reader.places(prompt, span)]

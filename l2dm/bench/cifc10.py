@@ -1,14 +1,17 @@
-"""The CIFC-10 protocol: ten concepts one after another, with the captions, prompts, sampler and metric of CIDM's release.
+"""The CIFC-10 protocol: ten concepts one after another, with the captions, prompts, sampler and metric of
+CIDM's release.
 
-Dong et al., "How to Continually Adapt Text-to-Image Diffusion Models for Flexible Customization?" (arXiv 2410.17594, NeurIPS 2024).
-Learnt from the photos' own captions alone. Drawn with DPM-Solver, 50 steps, guidance 7.5: 20 prompts x 50 pictures a concept, every
-prompt from the same seeds. Measured with CLIP ViT-B/32 as ``evaluation.alignment`` says, against the very photos that were learnt
-from; with DINO ViT-S/16 in the same way.
+Dong et al., "How to Continually Adapt Text-to-Image Diffusion Models for Flexible Customization?" (arXiv
+2410.17594, NeurIPS 2024). Learnt from the photos' own captions alone. Drawn with DPM-Solver, 50 steps,
+guidance 7.5: 20 prompts x 50 pictures a concept, every prompt from the same seeds. Measured with CLIP
+ViT-B/32 as ``evaluation.alignment`` says, against the very photos that were learnt from; with DINO ViT-S/16
+in the same way.
 
-Where we differ from the release: our prompts say "<dog1> dog" where its say "<dog1> <dog2>", two tokens in the noun's place (so both
-are the noun alone for the text metric); learning is ours, with no text encoder tuned; each picture has a seed of its own, where
-its are drawn from one running generator; its script also passes a negative prompt, which here is a setting and empty; and of a
-picture of one colour every cosine is 0 here.
+Where we differ from the release: our prompts say "<dog1> dog" where its say "<dog1> <dog2>", two tokens in
+the noun's place (so both are the noun alone for the text metric); learning is ours, with no text encoder
+tuned; each picture has a seed of its own, where its are drawn from one running generator; its script also
+passes a negative prompt, which here is a setting and empty; and of a picture of one colour every cosine is 0
+here.
 """
 
 from __future__ import annotations
@@ -31,20 +34,33 @@ from .subjects import Subject
 
 #: folder, token, class noun, prompts (prompts/test_<kind>.txt), in the order of the release
 CONCEPTS = (
-    ("dog", "<dog1>", "dog", "pet"), ("duck_toy", "<duck1>", "duck toy", "plushy"), ("cat", "<cat1>", "cat", "pet"),
-    ("backpack", "<backpack1>", "backpack", "plushy"), ("teddybear", "<bear1>", "teddy bear", "plushy"),
-    ("painting", "<painting1>", "painting", "style"), ("dog2", "<dog2>", "dog", "pet"), ("drawing", "<drawing1>", "drawing", "style"),
-    ("cat2", "<cat2>", "cat", "pet"), ("ink_painting", "<ink1>", "ink painting", "style"),
-)  # fmt: skip
+    ("dog", "<dog1>", "dog", "pet"),
+    ("duck_toy", "<duck1>", "duck toy", "plushy"),
+    ("cat", "<cat1>", "cat", "pet"),
+    ("backpack", "<backpack1>", "backpack", "plushy"),
+    ("teddybear", "<bear1>", "teddy bear", "plushy"),
+    ("painting", "<painting1>", "painting", "style"),
+    ("dog2", "<dog2>", "dog", "pet"),
+    ("drawing", "<drawing1>", "drawing", "style"),
+    ("cat2", "<cat2>", "cat", "pet"),
+    ("ink_painting", "<ink1>", "ink painting", "style"),
+)
 PLACE = "<TOK>"  # where a prompt names the concept
 FIRST_SEED = 2024
 CLIP, DINO, BASE = "openai/clip-vit-base-patch32", "facebook/dino-vits16", "base"
 #: image and text alignment, averages after the last concept
 PUBLISHED = {
-    "source": "Published, for Stable Diffusion 1.5 (arXiv 2410.17594, Tables 1 and 2); figures of other bases or smaller runs don't compare.",
-    "methods": {"fine-tuning": [73.7, 70.0], "EWC": [75.9, 72.7], "LwF": [74.1, 73.4], "C-LoRA": [76.9, 73.6], "L2DM": [76.1, 72.7],
-                "CIDM": [78.0, 74.8]},
-}  # fmt: skip
+    "source": "Published, for Stable Diffusion 1.5 (arXiv 2410.17594, Tables 1 and 2); figures of other "
+    "bases or smaller runs don't compare.",
+    "methods": {
+        "fine-tuning": [73.7, 70.0],
+        "EWC": [75.9, 72.7],
+        "LwF": [74.1, 73.4],
+        "C-LoRA": [76.9, 73.6],
+        "L2DM": [76.1, 72.7],
+        "CIDM": [78.0, 74.8],
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -123,8 +139,9 @@ class Course:
         wanted = self.clip.texts(texts)
         found = {
             "image_alignment": image_alignment(features["clip"], known["clip"]),
-            "text_alignment": text_alignment(features["clip"], wanted), "text_cosine": text_cosine(features["clip"], wanted),
-        }  # fmt: skip
+            "text_alignment": text_alignment(features["clip"], wanted),
+            "text_cosine": text_cosine(features["clip"], wanted),
+        }
         if self.dino:
             found["dino_alignment"] = image_alignment(features["dino"], known["dino"])
         return {name: round(value, 4) for name, value in found.items()}
@@ -139,9 +156,16 @@ class Course:
         """``n`` pictures as the protocol draws them."""
         plan = self.plan
         return world.generate(
-            prompt, n=n, steps=plan.steps, guidance_scale=plan.guidance_scale, sampler="dpm-solver", seed=FIRST_SEED, batch=plan.batch,
-            negative_prompt=plan.negative_prompt, composition="none",
-        )  # fmt: skip
+            prompt,
+            n=n,
+            steps=plan.steps,
+            guidance_scale=plan.guidance_scale,
+            sampler="dpm-solver",
+            seed=FIRST_SEED,
+            batch=plan.batch,
+            negative_prompt=plan.negative_prompt,
+            composition="none",
+        )
 
     def _encoders(self):
         return [("clip", self.clip), *([("dino", self.dino)] if self.dino else [])]
@@ -170,13 +194,16 @@ def own_pair(base: str) -> Path:
 
 
 def read(data: Path, most: int) -> tuple[list[Subject], dict[str, list[str]]]:
-    """The concepts, and of each token its first ``most`` prompts. Raises SettingsError when something is missing."""
+    """The concepts, and of each token its first ``most`` prompts. Raises SettingsError when something is
+    missing.
+    """
     subjects, prompts = [], {}
     for name, token, noun, kind in CONCEPTS:
         folder, file = data / name, data / "prompts" / f"test_{kind}.txt"
         if not folder.is_dir():
             raise SettingsError(
-                f"--data {data}: {folder} is missing; give the folder that holds {', '.join(c[0] for c in CONCEPTS)} and prompts"
+                f"--data {data}: {folder} is missing; give the folder that holds "
+                f"{', '.join(c[0] for c in CONCEPTS)} and prompts"
             )
         try:
             lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -186,7 +213,8 @@ def read(data: Path, most: int) -> tuple[list[Subject], dict[str, list[str]]]:
             raise SettingsError(f"{file}: {wrong[0]!r} does not name the concept; write {PLACE} in its place")
         if len(lines) < most:
             raise SettingsError(
-                f"{file}: {len(lines)} prompts, and {most} are asked for; add some, or pass --prompts {len(lines)}"
+                f"{file}: {len(lines)} prompts, and {most} are asked for; add some, or pass --prompts "
+                f"{len(lines)}"
             )
         subjects.append(Subject(name, token, noun, folder, folder))
         prompts[token] = lines[:most]

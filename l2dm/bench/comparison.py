@@ -1,4 +1,6 @@
-"""Every method on one ground: the lifelong benchmark of all rows, then several concepts in one prompt in each run's own world."""
+"""Every method on one ground: the lifelong benchmark of all rows, then several concepts in one prompt in each
+run's own world.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,25 @@ CONTEXTS = 1  # of the prompts' four: 43 pictures of pairs and 20 of triples for
 
 
 def bench(
-    plan: Plan, methods: list[str], seeds: list[int], out: Path, workers: int, threads: int, ray: str | None = None
-) -> dict[str, Any]:  # fmt: skip
-    """``comparison.json``: as ``lifelong.json``, and in each run's record ``two_concepts``, ``three_concepts`` (success in [0, 1],
-    plainly drawn) and the same ``_guided`` by L2DM's artists and as a ``_collage``. A method that keeps its concepts apart has none
-    of these, nor has a run whose world is not here any more."""
+    plan: Plan,
+    methods: list[str],
+    seeds: list[int],
+    out: Path,
+    workers: int,
+    threads: int,
+    ray: str | None = None,
+) -> dict[str, Any]:
+    """``comparison.json``: as ``lifelong.json``, and in each run's record ``two_concepts``,
+    ``three_concepts`` (success in [0, 1], plainly drawn) and the same ``_guided`` by L2DM's artists and as a
+    ``_collage``. A method that keeps its concepts apart has none of these, nor has a run whose world is not
+    here any more.
+    """
     pairs = multi.Plan(plan.concepts, judge=plan.judge, contexts=CONTEXTS, generate={"steps": plan.steps})
     result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
     if not isinstance(find_judge(plan.judge), Judge):
         tell(
-            f"judge {plan.judge}: it cannot say which of several things are in a picture; pairs and triples are left out"
+            f"judge {plan.judge}: it cannot say which of several things are in a picture; pairs and triples "
+            "are left out"
         )
         return result
     for method in methods:

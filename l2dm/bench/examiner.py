@@ -18,7 +18,9 @@ from .subjects import Subjects, pictures
 
 
 class Examiner:
-    """Draws and judges: the same prompts, seeds and references for every method. ``drawing``: changes of the generate settings."""
+    """Draws and judges: the same prompts, seeds and references for every method. ``drawing``: changes of the
+    generate settings.
+    """
 
     def __init__(self, concepts: str, judge: str = SHIPPED, **drawing: Any):
         self.drawing, self.subjects, self.judge = drawing, Subjects.read(concepts), find_judge(judge)
@@ -43,7 +45,9 @@ class Examiner:
         return round(text_alignment(shown(features.images(images), images), features.texts(texts)), 4)
 
     def scores(self, world: World, token: str, noun: str, seed: int = 1000) -> dict[str, float]:
-        """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the first prompt's pictures."""
+        """Identification in [0, 1]; image alignment 100 x mean likeness; text alignment. ``seed``: of the
+        first prompt's pictures.
+        """
         images, texts = [], []
         for i, prompt in enumerate(self.subjects.prompts):
             drawn = self.draw(world, prompt.format(f"{token} {noun}"), seed=seed + 100 * i)
@@ -60,7 +64,9 @@ class Examiner:
         return found if alignment is None else {**found, "text_alignment": alignment}
 
     def nouns(self, world: World, learnt: list[str]) -> dict[str, torch.Tensor]:
-        """What the judge sees in pictures of the concepts' nouns and of unrelated ones: features ``(pictures, width)``."""
+        """What the judge sees in pictures of the concepts' nouns and of unrelated ones: features ``(pictures,
+        width)``.
+        """
         wanted = [
             *dict.fromkeys(s.noun for s in self.subjects.concepts if s.token in learnt),
             *self.subjects.nouns,
@@ -73,8 +79,10 @@ class Examiner:
         return {noun: shown(self.judge.features(images), images) for noun, images in drawn.items()}
 
     def drift(self, before: dict[str, torch.Tensor], now: dict[str, torch.Tensor]) -> dict[str, float]:
-        """``prior_drift``: 1 - mean cosine with the pretrained model's pictures from the same seeds. ``drift_rate``: how often a
-        class noun comes out as a learnt concept of that noun rather than as any look-alike, less the pretrained model's rate."""
+        """``prior_drift``: 1 - mean cosine with the pretrained model's pictures from the same seeds.
+        ``drift_rate``: how often a class noun comes out as a learnt concept of that noun rather than as any
+        look-alike, less the pretrained model's rate.
+        """
         apart = [drift(now[noun].numpy(), before[noun].numpy()) for noun in now]
         rates = []
         for seen in (now, before):

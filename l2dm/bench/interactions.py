@@ -1,10 +1,14 @@
-"""Sixty prompts in which things do more than stand beside each other: on, under, in front of, holding, wearing, inside, attributes, counts.
+"""Sixty prompts in which things do more than stand beside each other: on, under, in front of, holding,
+wearing, inside, attributes, counts.
 
-They name the shipped concepts. What the judge can tell of a picture is a verdict; the rest is for eyes, on a sheet of all of them:
+They name the shipped concepts. What the judge can tell of a picture is a verdict; the rest is for eyes, on a
+sheet of all of them:
 
-    success    every concept named is there, with its own looks, none doubled, no leak (``evaluation.verdict``); of counts: as many of each
+    success    every concept named is there, with its own looks, none doubled, no leak
+    (``evaluation.verdict``); of counts: as many of each
                as the prompt says, each with its own looks and no leak
-    arranged   of "on" and "under" two concepts: the upper one's place is above the lower one's by a cell or more
+    arranged   of "on" and "under" two concepts: the upper one's place is above the lower one's by a cell or
+    more
 
 Not told: whether something is held, worn, inside or in front, the colour of anything, and plain nouns.
 """
@@ -34,7 +38,9 @@ KINDS = ("on", "under", "in front of", "holding", "wearing", "inside", "attribut
 
 @dataclass(frozen=True)
 class Interaction:
-    """``above``: of two tokens the one that is to be higher, and the other. ``counts``: token -> how many of it."""
+    """``above``: of two tokens the one that is to be higher, and the other. ``counts``: token -> how many of
+    it.
+    """
 
     kind: str
     prompt: str
@@ -73,10 +79,12 @@ def drawn_and_judged(
         save_png(attention.labelled(labelled), sheet)
     shown = {"prompt": "every interaction, for what the judge cannot tell", "seed": 1_000_000 * (seed + 1)}
     return {
-        "rates": rates(verdicts), "pictures": len(verdicts), "verdicts": verdicts,
+        "rates": rates(verdicts),
+        "pictures": len(verdicts),
+        "verdicts": verdicts,
         "samples": [{**shown, "file": sheet.name}] if labelled else [],
         "by_kind": {kind: rates([v for v in verdicts if v["kind"] == kind]) for kind in KINDS},
-    }  # fmt: skip
+    }
 
 
 def judged(examiner: Examiner, images: list[Image.Image], one: Interaction) -> list[dict[str, bool]]:

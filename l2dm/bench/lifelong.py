@@ -1,4 +1,5 @@
-"""The lifelong benchmark: concepts, look-alikes and unrelated nouns for the shipped base or any other, each run with its own order.
+"""The lifelong benchmark: concepts, look-alikes and unrelated nouns for the shipped base or any other, each
+run with its own order.
 
 Every concept is judged by pictures of it that were not learnt from. What the runs do is in ``runs``.
 """

@@ -1,4 +1,6 @@
-"""Peak memory of a stretch of work, where the system can tell: the GPU's where there is one, else this process's."""
+"""Peak memory of a stretch of work, where the system can tell: the GPU's where there is one, else this
+process's.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def reset_peak() -> None:
 
 
 def peak_mb() -> float:
-    """MB (10^6 bytes): allocated on the GPU; without one resident, since ``reset_peak`` on Linux and since the start elsewhere."""
+    """MB (10^6 bytes): allocated on the GPU; without one resident, since ``reset_peak`` on Linux and since
+    the start elsewhere.
+    """
     return round(torch.cuda.max_memory_allocated() / 1e6, 1) if torch.cuda.is_available() else resident_mb()
 
 

@@ -23,7 +23,9 @@ def rates(verdicts: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row's figures over its seeds. ``verdicts`` has every flag of ``Verdict`` by itself; rates are in [0, 1]. ``with_each``: see there."""
+    """One row's figures over its seeds. ``verdicts`` has every flag of ``Verdict`` by itself; rates are in
+    [0, 1]. ``with_each``: see there.
+    """
     found: dict[str, Any] = {}
     of = {kind: [p for p in parts if p["kind"] == kind and p["rates"]] for kind in KINDS}
     for kind in TOGETHER:
@@ -57,7 +59,9 @@ def summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def with_each(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Token -> how many of the pictures that were to hold it succeed, over the seeds: which concepts it is that fail."""
+    """Token -> how many of the pictures that were to hold it succeed, over the seeds: which concepts it is
+    that fail.
+    """
     rates: dict[str, list[float]] = {}
     for part in parts:
         said: dict[str, list[bool]] = {}

@@ -1,5 +1,5 @@
-"""Where jobs run: one after another in this process, in processes of their own, in those that ``accelerate launch`` started (one a GPU),
-or on a Ray cluster. The results are the same."""
+"""Where jobs run: one after another in this process, in processes of their own, in those that ``accelerate
+launch`` started (one a GPU), or on a Ray cluster. The results are the same."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def each(
 ) -> Iterator[tuple[int, Any]]:
     """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
 
-    ``workers`` at a time, each in a fresh process; 0: here. Under ``accelerate launch`` those processes share the jobs instead, unless
-    ``workers`` is 1. ``ray``: on the cluster at that address, "local" for one of its own. ``work`` is a module's function, and what it is
-    given and gives can be pickled.
+    ``workers`` at a time, each in a fresh process; 0: here. Under ``accelerate launch`` those processes share
+    the jobs instead, unless ``workers`` is 1. ``ray``: on the cluster at that address, "local" for one of its
+    own. ``work`` is a module's function, and what it is given and gives can be pickled.
     """
     if ray is not None:
         yield from _on_ray(work, jobs, threads, ray, workers)
@@ -39,7 +39,9 @@ def each(
 
 
 def alone(work: Callable, *given: Any) -> Any:
-    """``work(*given)`` in a fresh process, so that its peak memory is the work's own; here where there is a GPU, which counts apart."""
+    """``work(*given)`` in a fresh process, so that its peak memory is the work's own; here where there is a
+    GPU, which counts apart.
+    """
     if torch.cuda.is_available():
         return work(*given)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
@@ -47,15 +49,17 @@ def alone(work: Callable, *given: Any) -> Any:
 
 
 def at_once(wanted: int) -> tuple[int, int]:
-    """How many workers, and the cores of each: ``wanted``, or 0 for as many as ``accelerate launch`` started, else one for the GPU, and
-    where there is none one a core."""
+    """How many workers, and the cores of each: ``wanted``, or 0 for as many as ``accelerate launch`` started,
+    else one for the GPU, and where there is none one a core."""
     cores = os.cpu_count() or 1
     workers = launched() if launched() > 1 else wanted or (1 if torch.cuda.is_available() else cores)
     return workers, max(1, min(cores // workers, torch.get_num_threads()))
 
 
 def _shared(work: Callable, jobs: list[tuple], threads: int, together: bool) -> Iterator[tuple[int, Any]]:
-    """Every n-th job is this process's, or, unless ``together``, all are the first one's; in the end each process has the results of all."""
+    """Every n-th job is this process's, or, unless ``together``, all are the first one's; in the end each
+    process has the results of all.
+    """
     state = meet()
     mine = (
         range(state.process_index, len(jobs), state.num_processes)
@@ -67,7 +71,9 @@ def _shared(work: Callable, jobs: list[tuple], threads: int, together: bool) -> 
 
 
 def _end_with_parent() -> None:
-    """Of a worker: end when the process that started it ends, however that ended; all that a job finished is on disk."""
+    """Of a worker: end when the process that started it ends, however that ended; all that a job finished is
+    on disk.
+    """
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -86,7 +92,9 @@ def _with_threads(threads: int, work: Callable, job: tuple) -> Any:
 def _on_ray(
     work: Callable, jobs: list[tuple], threads: int, address: str, workers: int
 ) -> Iterator[tuple[int, Any]]:
-    """On GPUs where the cluster has some, one a job. A process is used once, so that its peak memory is its job's own."""
+    """On GPUs where the cluster has some, one a job. A process is used once, so that its peak memory is its
+    job's own.
+    """
     try:
         import ray
     except ImportError:

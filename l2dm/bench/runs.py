@@ -1,7 +1,9 @@
-"""Runs: a sequence of concepts learnt by one method from one seed, with its whole score matrix. What every benchmark of sequences shares.
+"""Runs: a sequence of concepts learnt by one method from one seed, with its whole score matrix. What every
+benchmark of sequences shares.
 
-After each concept, every concept so far is drawn and scored. A run is a folder with its world and ``run.json``, written anew
-after each lesson and after each score: a run that was stopped goes on where it was, a finished one is never repeated.
+After each concept, every concept so far is drawn and scored. A run is a folder with its world and
+``run.json``, written anew after each lesson and after each score: a run that was stopped goes on where it
+was, a finished one is never repeated.
 """
 
 from __future__ import annotations
@@ -68,9 +70,11 @@ def tell(text: str) -> None:
 
 
 def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The record at ``path``, or an empty one; a SettingsError when it tells of something else than ``identity`` (JSON values).
+    """The record at ``path``, or an empty one; a SettingsError when it tells of something else than
+    ``identity`` (JSON values).
 
-    ``defaults``: see ``same``."""
+    ``defaults``: see ``same``.
+    """
     record = today(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
     if record and not same(record, identity, defaults or {}):
         raise SettingsError(f"{path}: made with other settings; remove it or choose another --out")
@@ -78,20 +82,26 @@ def begun(path: Path, identity: dict[str, Any], defaults: dict[str, Any] | None 
 
 
 def same(record: dict[str, Any], identity: dict[str, Any], defaults: dict[str, Any]) -> bool:
-    """Whether ``record`` tells of ``identity``. ``defaults``: of groups of settings, which hold for those that came later than the record."""
-    return all({**defaults[name], **record.get(name, {})} == value if name in defaults else record.get(name) == value
-               for name, value in identity.items())  # fmt: skip
+    """Whether ``record`` tells of ``identity``. ``defaults``: of groups of settings, which hold for those
+    that came later than the record.
+    """
+    return all(
+        {**defaults[name], **record.get(name, {})} == value if name in defaults else record.get(name) == value
+        for name, value in identity.items()
+    )
 
 
 def later(plan: Plan) -> dict[str, Any]:
-    """The defaults of all settings that a run's record tells of: a setting that is new leaves, by its default, all as it was."""
+    """The defaults of all settings that a run's record tells of: a setting that is new leaves, by its
+    default, all as it was.
+    """
     settings = {"learn": LearnSettings().as_dict(), "generate": GenerateSettings().as_dict()}
     return {"plan": dataclasses.asdict(type(plan)()), "row": Method("").choices(), **settings}
 
 
 def resolved(plan: Plan, method: str) -> dict[str, Any]:
-    """What the runs of ``method`` learn and draw with: the base's weights, the method's row, and all settings, the base's own among
-    them. Drawn is one concept at a time, without any guidance for several."""
+    """What the runs of ``method`` learn and draw with: the base's weights, the method's row, and all
+    settings, the base's own among them. Drawn is one concept at a time, without any guidance for several."""
     learn = settings_for(plan.base, "learn", {**plan.learn, "method": method})
     generate = settings_for(plan.base, "generate", {"composition": "none"})
     row = METHODS[method].choices()
@@ -152,7 +162,8 @@ def run(plan: Plan, method: str, seed: int, out: Path, tell: Callable[[str], Non
             store.write_json(path, record)
         now = np.mean([lead[t][k] for t in range(k + 1)])
         tell(
-            f"{method} seed {seed}: {k + 1}/{len(sequence)} {subject.token}, {plan.scores[0].replace('_', ' ')} so far {now:.2f}"
+            f"{method} seed {seed}: {k + 1}/{len(sequence)} {subject.token}, "
+            f"{plan.scores[0].replace('_', ' ')} so far {now:.2f}"
         )
     record |= course.after(world, tokens) | {"finished": True}
     store.write_json(path, record)
@@ -165,13 +176,14 @@ def _sample(folder: Path, token: str) -> Path:
 
 
 def samples(plan: Plan, out: Path, result: dict[str, Any]) -> dict[str, list[Image.Image]]:
-    """ "photos" and each method -> one picture of each concept, of the runs of the first seed; methods whose pictures are not in ``out``
-    are left out."""
+    """ "photos" and each method -> one picture of each concept, of the runs of the first seed; methods whose
+    pictures are not in ``out`` are left out."""
     first = min(run["seed"] for run in result["runs"])
     found = {
         run["method"]: [_sample(out / "runs" / f"{run['method']}-{first}", token) for token in run["order"]]
-        for run in result["runs"] if run["seed"] == first
-    }  # fmt: skip
+        for run in result["runs"]
+        if run["seed"] == first
+    }
     drawn = {
         m: [Image.open(file).convert("RGB") for file in files]
         for m, files in found.items()
@@ -181,7 +193,9 @@ def samples(plan: Plan, out: Path, result: dict[str, Any]) -> dict[str, list[Ima
 
 
 def _world(place: Path, plan: Plan, known: int) -> World:
-    """The run's world with the ``known`` concepts that its record knows: a lesson that was never recorded is taken back."""
+    """The run's world with the ``known`` concepts that its record knows: a lesson that was never recorded is
+    taken back.
+    """
     world = World.open(place) if place.exists() else World.create(place, plan.base, plan.world_clip or None)
     while len(world.concepts) > known:
         world.undo()
@@ -191,8 +205,8 @@ def _world(place: Path, plan: Plan, known: int) -> World:
 def _teach(
     place: Path, sequence: Sequence[Subject], plan: Plan, method: str, seed: int, record: dict[str, Any]
 ) -> None:
-    """One lesson, of the last of ``sequence``, in a process of its own, as users learn; its seconds, its peak memory, and the bytes that
-    all concepts so far take go into ``record``."""
+    """One lesson, of the last of ``sequence``, in a process of its own, as users learn; its seconds, its peak
+    memory, and the bytes that all concepts so far take go into ``record``."""
     subject = sequence[-1]
     earlier = {s.token: s.learn for s in sequence[:-1]} if METHODS[method].memory == "photos" else None
     settings = {"report_pictures": 0, **plan.learn, "method": method, "seed": seed}
@@ -216,7 +230,9 @@ def _learn(
 
 
 def finished(plan: Plan, place: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """The runs that the results file ``place`` holds, by method and seed; a SettingsError when one was made with other settings."""
+    """The runs that the results file ``place`` holds, by method and seed; a SettingsError when one was made
+    with other settings.
+    """
     result = today(json.loads(place.read_text(encoding="utf-8"))) if place.exists() else {"runs": []}
     records = {(record["method"], record["seed"]): record for record in result["runs"]}
     for (method, seed), record in records.items():
@@ -243,9 +259,12 @@ def bench(
     ray: str | None = None,
     name: str = "",
 ) -> dict[str, Any]:
-    """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default, after each finished run.
+    """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default,
+    after each finished run.
 
-    A run that is there already is kept and not repeated: a results file grows, and goes on on another machine without its worlds."""
+    A run that is there already is kept and not repeated: a results file grows, and goes on on another machine
+    without its worlds.
+    """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     place, card = out / f"{name or plan.name}.json", plan.card()
@@ -258,9 +277,12 @@ def bench(
             for method in METHODS
         }
         return {
-            "methods": {method: summary(rows) for method, rows in have.items() if rows}, "runs": [row for rows in have.values() for row in rows],
-            "settings": dataclasses.asdict(plan), "judge": card, **plan.beside,
-        }  # fmt: skip
+            "methods": {method: summary(rows) for method, rows in have.items() if rows},
+            "runs": [row for rows in have.values() for row in rows],
+            "settings": dataclasses.asdict(plan),
+            "judge": card,
+            **plan.beside,
+        }
 
     for i, record in each(run, [(plan, *key, out) for key in keys], workers, threads, ray):
         records[keys[i]] = record

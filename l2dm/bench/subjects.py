@@ -1,4 +1,6 @@
-"""What a benchmark is about: concepts to learn, unseen pictures of them, look-alikes, prompts, nouns of the base."""
+"""What a benchmark is about: concepts to learn, unseen pictures of them, look-alikes, prompts, nouns of the
+base.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The command line: thin faces over World. Every command answers with --json; errors are one line and exit code 2."""
+"""The command line: thin faces over World. Every command answers with --json; errors are one line and exit
+code 2.
+"""
 
 from __future__ import annotations
 

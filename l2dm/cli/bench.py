@@ -62,10 +62,13 @@ COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,gated-kv,
 def lifelong(
     out_folder: OutFolder, methods: Methods = COMPARED, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
     base: Base = "mini", clip: Clip = "", judge: JudgeOption = "shipped",
-    pictures: Annotated[int, typer.Option(help="Pictures of each prompt; a run of many concepts needs fewer.", min=1)] = 2,
+    pictures: Annotated[int, typer.Option(help="Pictures of each prompt; a run of many concepts needs "
+                                               "fewer.", min=1)] = 2,
     settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """One concept after another for several methods: the score matrix of each run, JSON, plots, one page. Resumes."""
+    """One concept after another for several methods: the score matrix of each run, JSON, plots, one page.
+    Resumes.
+    """
     _measure(
         _lifelong(count, concepts, base, clip, judge, settings, pictures),
         methods,
@@ -82,7 +85,9 @@ def everything(
     out_folder: OutFolder, methods: Methods = "all", seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
     base: Base = "mini", clip: Clip = "", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Every method of l2dm/methods.py: bench lifelong, then several concepts in each world; comparison.json and .html. Resumes."""
+    """Every method of l2dm/methods.py: bench lifelong, then several concepts in each world; comparison.json
+    and .html. Resumes.
+    """
     from ..bench.comparison import bench
 
     plan = _lifelong(count, concepts, base, clip, judge, settings)
@@ -131,7 +136,9 @@ def cifc10(
     ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
-    """The CIFC-10 protocol (arXiv 2410.17594) as published; smaller with --images, --prompts, --steps. Resumes."""
+    """The CIFC-10 protocol (arXiv 2410.17594) as published; smaller with --images, --prompts, --steps.
+    Resumes.
+    """
     from ..bench.cifc10 import Plan, learning, read
 
     if order not in ("published", "shuffled"):

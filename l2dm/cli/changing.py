@@ -26,7 +26,9 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Purge without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a concept on purpose: its token and all that is remembered of it. Earlier versions keep it for undo, unless purged."""
+    """Remove a concept on purpose: its token and all that is remembered of it. Earlier versions keep it for
+    undo, unless purged.
+    """
     from ..world.repository import Repository
 
     opened = Repository.open(world, whole=False)
@@ -58,11 +60,18 @@ def _purge(world: Repository, token: str, yes: bool, as_json: bool) -> None:
     done = world.purge(token)
     answer(
         as_json,
-        {"world": str(world.path), "purged": token, "removed": done.removed, "rewritten": done.rewritten, "lost": done.lost,
-         "stays": done.stays, "version": world.version},
+        {
+            "world": str(world.path),
+            "purged": token,
+            "removed": done.removed,
+            "rewritten": done.rewritten,
+            "lost": done.lost,
+            "stays": done.stays,
+            "version": world.version,
+        },
         *(lines if yes else []),
         f"{world.path}: {token} is purged; the world is at version {world.version}",
-    )  # fmt: skip
+    )
 
 
 def rename(
@@ -111,7 +120,9 @@ def pick(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose among the steps whose weights a lesson kept (keep_every): what a concept is from now on, as a new version."""
+    """Choose among the steps whose weights a lesson kept (keep_every): what a concept is from now on, as a
+    new version.
+    """
     from ..world.kept_steps import kept_steps
     from ..world.manifest import Manifest
 
@@ -140,13 +151,14 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
     answer(
         as_json,
         {"world": str(world), "dropped": dropped.token, "version": opened.version},
-        f"{world}: the last change ({dropped.token} {dropped.noun}) is taken back; the world is at version {opened.version}",
+        f"{world}: the last change ({dropped.token} {dropped.noun}) is taken back; the world is at version "
+        f"{opened.version}",
     )
 
 
 def repair(world: WorldPath, as_json: AsJson = False) -> None:
-    """Go to the newest whole version, or leave out a concept of which only its own weights are broken; what is broken is put aside in
-    quarantine/, not removed."""
+    """Go to the newest whole version, or leave out a concept of which only its own weights are broken; what
+    is broken is put aside in quarantine/, not removed."""
     from ..world import repair as repairing
 
     found = repairing.repair(world)

@@ -35,7 +35,8 @@ Composition = Annotated[
     typer.Option(
         "--composition",
         "--guidance",
-        help="For several concepts: none, caa, oaa, l2dm, artists, attend-and-excite, self-cross, structure, mudi, confined, collage or auto.",
+        help="For several concepts: none, caa, oaa, l2dm, artists, attend-and-excite, self-cross, structure, "
+        "mudi, confined, collage or auto.",
     ),
 ]
 Subjects = Annotated[
@@ -45,7 +46,8 @@ Subjects = Annotated[
 Layout = Annotated[
     str | None,
     typer.Option(
-        help="Where each thing goes, by hand: '<rex>: left, <pip>: 0.5,0.2,0.9,0.8' (x0,y0,x1,y1 in shares of the picture)."
+        help="Where each thing goes, by hand: '<rex>: left, <pip>: 0.5,0.2,0.9,0.8' (x0,y0,x1,y1 in shares "
+        "of the picture)."
     ),
 ]
 Offload = Annotated[
@@ -137,7 +139,9 @@ def _steps_shown(asked: str | None, steps: int) -> tuple[int, ...]:
 
 
 def _save(pictures: list[Picture], folder: Path, attention: bool) -> tuple[list[str], Path, dict[str, Any]]:
-    """The files of ``pictures``, numbered on from those in ``folder``, their contact sheet, and with ``attention`` what shows that."""
+    """The files of ``pictures``, numbered on from those in ``folder``, their contact sheet, and with
+    ``attention`` what shows that.
+    """
     from ..generation.picture import contact_sheet, save_png
 
     with os_errors(f"--out {folder}", SettingsError):

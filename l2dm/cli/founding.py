@@ -1,4 +1,6 @@
-"""Verbs that give a world its base and its CLIP model: init, relocate. They alone download, and say what before."""
+"""Verbs that give a world its base and its CLIP model: init, relocate. They alone download, and say what
+before.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def relocate(
     config: Config = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tell a world where its base lies now (only the very same weights are taken), or which CLIP model to remember by."""
+    """Tell a world where its base lies now (only the very same weights are taken), or which CLIP model to
+    remember by.
+    """
     from ..world.world import World
 
     opened = World.open(world, whole=False)

@@ -39,7 +39,8 @@ Masks = Annotated[
     str | None,
     typer.Option(
         metavar="FOLDER|beside|alpha",
-        help="White is the subject: masks with the photos' names in a folder, photo-masklabel.png beside them, or their transparency.",
+        help="White is the subject: masks with the photos' names in a folder, photo-masklabel.png beside "
+        "them, or their transparency.",
     ),
 ]
 ClassPictures = Annotated[
@@ -101,7 +102,9 @@ def learn(
     discard: Discard = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was. Several GPUs: accelerate launch -m l2dm learn."""
+    """Learn one concept from photos. Ctrl-C stops cleanly; the same command goes on where it was. Several
+    GPUs: accelerate launch -m l2dm learn.
+    """
     from ..world.world import World
 
     processes = Processes.together()
@@ -142,8 +145,10 @@ def _say_learnt(
         {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
          "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads,
          "adopted": version.adopted, "report": report},
-        *([f"{token} was in the base already: learning began with its {version.adopted} vector(s)"] if version.adopted else []),
-        f"{world}: {'went on with' if more else 'learnt'} {token} {version.noun} from {version.photos} photos in {version.seconds:.0f} s (version {version.version})",
+        *([f"{token} was in the base already: learning began with its {version.adopted} "
+           "vector(s)"] if version.adopted else []),
+        f"{world}: {'went on with' if more else 'learnt'} {token} {version.noun} from {version.photos} "
+        f"photos in {version.seconds:.0f} s (version {version.version})",
         *_report_tables(report),
         *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),
     )  # fmt: skip
@@ -173,7 +178,9 @@ def report(
     html: Annotated[Path, typer.Option(help="Where the page goes.")] = Path("report.html"),
     as_json: AsJson = False,
 ) -> None:
-    """What the last concept did to the others and to the base: a table, and a page with pictures from before and after."""
+    """What the last concept did to the others and to the base: a table, and a page with pictures from before
+    and after.
+    """
     from ..report.card import card, write_page
     from ..world.manifest import steadily
     from ..world.store import check_outside

@@ -28,7 +28,8 @@ def check(
     base: Annotated[
         str | None,
         typer.Option(
-            help="With PHOTOS: name captions that are longer than this base reads (as for init). Alone: say what it is and needs."
+            help="With PHOTOS: name captions that are longer than this base reads (as for init). Alone: say "
+            "what it is and needs."
         ),
     ] = None,
     world: Annotated[
@@ -38,7 +39,9 @@ def check(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a folder of photos holds, without learning anything; or, with --base alone, what a base is and how much memory it needs."""
+    """Say what a folder of photos holds, without learning anything; or, with --base alone, what a base is and
+    how much memory it needs.
+    """
     if photos is None:
         if not base:
             raise SettingsError("check: nothing to look at; give a folder of photos, or --base, or both")
@@ -168,7 +171,9 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every file of a world against its checksum, of all versions, priors and checkpoints; name what is broken."""
+    """Check every file of a world against its checksum, of all versions, priors and checkpoints; name what is
+    broken.
+    """
     from ..world.repair import examine
 
     found = examine(world, deep)
@@ -202,7 +207,9 @@ def settings(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every setting of learn and generate with its default, its range and what it does; a TOML file of them goes to --settings."""
+    """List every setting of learn and generate with its default, its range and what it does; a TOML file of
+    them goes to --settings.
+    """
     from ..settings import GenerateSettings, LearnSettings
 
     if base is not None and world is not None:

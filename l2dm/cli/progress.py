@@ -12,7 +12,9 @@ from .terminal import plain
 
 
 class Steady(Progress):
-    """rich's ``Progress``. Where there is no terminal it prints no bars, but a line at the end of a task and every ``every`` seconds."""
+    """rich's ``Progress``. Where there is no terminal it prints no bars, but a line at the end of a task and
+    every ``every`` seconds.
+    """
 
     def __init__(self, *columns: ProgressColumn, console: Console, every: float = 10.0):
         super().__init__(*columns, console=console, disable=not console.is_terminal)

@@ -31,7 +31,8 @@ _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="Of the base's weights: float32, bfloat16 or float16 (fp32, bf16, fp16); else half for large bases, where it is fast.",
+        help="Of the base's weights: float32, bfloat16 or float16 (fp32, bf16, fp16); else half for large "
+        "bases, where it is fast.",
         callback=lambda name: _SHORT.get(name, name),
     ),
 ]
@@ -52,7 +53,9 @@ def from_file(file: Path | None, kind: str) -> dict[str, Any]:
 
 
 def settings_from(world: Any, kind: str, file: Path | None, options: dict[str, Any]) -> Any:
-    """The settings of ``kind`` that ``world`` has with those of ``file`` and then the ``options`` that were given."""
+    """The settings of ``kind`` that ``world`` has with those of ``file`` and then the ``options`` that were
+    given.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     return world.settings(kind, {**from_file(file, kind), **given}, place="options")
 
@@ -66,13 +69,16 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 
 def names(option: str, text: str, known: list[str]) -> list[str]:
-    """``"a,b"`` -> ``["a", "b"]``, "all" -> ``known``; a SettingsError that names ``option`` for what is not known."""
+    """``"a,b"`` -> ``["a", "b"]``, "all" -> ``known``; a SettingsError that names ``option`` for what is not
+    known.
+    """
     asked = known if text == "all" else [name.strip() for name in text.split(",")]
     with terminal.notes():
         chosen = [name if name in known else method_today(name, option) for name in asked]
     if unknown := [name for name in chosen if name not in known]:
         raise SettingsError(
-            f"{option}: unknown {option.strip('-').rstrip('s')} {unknown[0]!r}; known: all, {', '.join(known)}"
+            f"{option}: unknown {option.strip('-').rstrip('s')} {unknown[0]!r}; known: all, "
+            f"{', '.join(known)}"
         )
     return chosen
 

@@ -32,7 +32,9 @@ def studio(
         Path | None, typer.Option(help="Open nothing: write the pages as this folder, to share, and end.")
     ] = None,
 ) -> None:
-    """Open a page in the browser: teach from photos, see what that did, draw. On this machine alone. Needs l2dm[studio]."""
+    """Open a page in the browser: teach from photos, see what that did, draw. On this machine alone. Needs
+    l2dm[studio].
+    """
     if missing := [
         name
         for name in ("starlette", "uvicorn", "jinja2", "python_multipart")
@@ -51,7 +53,8 @@ def studio(
 
     if host not in (LOCAL, "localhost", "::1"):
         warning = (
-            f"WARNING: --host {host}: other machines can reach this studio, over a connection that is not encrypted. Whoever has its "
+            f"WARNING: --host {host}: other machines can reach this studio, over a connection that is not "
+            "encrypted. Whoever has its "
             "address and token can teach, draw, and take concepts back."
         )
         print(plain(warning), file=sys.stderr)

@@ -1,7 +1,8 @@
-"""Where everything that is shown passes through, so that no text of a world, photo, file or prompt can act on the terminal.
+"""Where everything that is shown passes through, so that no text of a world, photo, file or prompt can act on
+the terminal.
 
-Rich markup in such texts is shown as it stands; control characters, escape sequences, marks that turn the direction of
-writing and bytes that are not UTF-8 are shown as ``\\x1b`` and the like.
+Rich markup in such texts is shown as it stands; control characters, escape sequences, marks that turn the
+direction of writing and bytes that are not UTF-8 are shown as ``\\x1b`` and the like.
 """
 
 from __future__ import annotations
@@ -59,17 +60,21 @@ def say(*lines: str | Table) -> None:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Within the block, on standard error, one line each: what was damaged in a world and is made anew; work that will be long; what is probably not
-    learnt well."""
+    """Within the block, on standard error, one line each: what was damaged in a world and is made anew; work
+    that will be long; what is probably not learnt well."""
     with warnings.catch_warnings():
         for kind in TOLD:
             warnings.simplefilter("always", kind)
         others = warnings.showwarning
 
         def show(
-            message: Warning | str, category: type[Warning], filename: str, lineno: int,
-            file: TextIO | None = None, line: str | None = None,
-        ) -> None:  # fmt: skip
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, TOLD):
                 print(f"note: {plain(message)}", file=sys.stderr)
             else:
@@ -80,7 +85,9 @@ def notes() -> Iterator[None]:
 
 
 def run(app: Callable[..., Any], arguments: list[str]) -> int:
-    """Run the command line; returns the exit code. What a user can cause is one line on standard error, as JSON with --json."""
+    """Run the command line; returns the exit code. What a user can cause is one line on standard error, as
+    JSON with --json.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

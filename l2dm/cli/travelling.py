@@ -41,7 +41,9 @@ def export(
     strength: Annotated[float, typer.Option(help="Times what was learnt.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Write concepts for other programs: LoRA files, embeddings, a whole diffusers pipeline, or the world in one zip."""
+    """Write concepts for other programs: LoRA files, embeddings, a whole diffusers pipeline, or the world in
+    one zip.
+    """
     from ..world.world import World
 
     opened = World.open(world)
@@ -99,22 +101,15 @@ def import_(
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Take in a concept from a file of another program or from another world, or make a world of an exported zip."""
+    """Take in a concept from a file of another program or from another world, or make a world of an exported
+    zip.
+    """
     from ..world.world import World
 
     if (file is None) == (other is None):
         raise SettingsError("import: give a file, or --from with another world")
     if file is not None and file.suffix == ".zip" and not token:
-        from ..world.manifest import NAME
-
-        if (world / NAME).exists():
-            raise SettingsError(
-                f"import: {world} is a world already; to take the concepts of {file} into it: l2dm import {world} --from {file}"
-            )
-        made = World.import_world(file, world)
-        said = ", ".join(f"{token} {noun}" for token, noun in made.concepts.items()) or "nothing yet"
-        record = {"world": str(world), "version": made.version, "concepts": made.concepts}
-        return answer(as_json, record, f"{world}: a world of version {made.version} that has learnt {said}")
+        return _unpack(file, world, as_json)
     if file is not None and file.suffix == ".zip":
         file, other = None, file
     if (file is not None or to) and not token:
@@ -147,6 +142,22 @@ def import_(
     _tell(opened, arrived, as_json)
 
 
+def _unpack(file: Path, world: Path, as_json: bool) -> None:
+    """Make a world of an exported one's zip, where there is none yet."""
+    from ..world.manifest import NAME
+    from ..world.world import World
+
+    if (world / NAME).exists():
+        raise SettingsError(
+            f"import: {world} is a world already; to take the concepts of {file} into it: "
+            f"l2dm import {world} --from {file}"
+        )
+    made = World.import_world(file, world)
+    said = ", ".join(f"{token} {noun}" for token, noun in made.concepts.items()) or "nothing yet"
+    record = {"world": str(world), "version": made.version, "concepts": made.concepts}
+    answer(as_json, record, f"{world}: a world of version {made.version} that has learnt {said}")
+
+
 def _tell(world: World, arrived: list[Arrived], as_json: bool) -> None:
     """Answer with what has come in; the record is of the last of several, which it names all."""
     from ..report.card import card
@@ -164,7 +175,9 @@ def _tell(world: World, arrived: list[Arrived], as_json: bool) -> None:
 
 
 def _check_fit(file: Path | None, of_files: Mapping[str, object], of_worlds: Mapping[str, object]) -> None:
-    """Options that go with a ``file``, and those that go with another world; a SettingsError for one that does nothing."""
+    """Options that go with a ``file``, and those that go with another world; a SettingsError for one that
+    does nothing.
+    """
     if file is not None and not of_files["--noun"]:
         raise SettingsError("import: --noun is missing; give the concept's class, such as dog")
     unfit = of_worlds if file is not None else of_files

@@ -25,7 +25,9 @@ _HOMES = {"Concept": "concept", "check_noun": "words", "check_token": "words"}
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported on first use: words are checked, and files counted, without what reads pictures."""
+    """Public names are imported on first use: words are checked, and files counted, without what reads
+    pictures.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_HOMES.get(name, 'photos')}", __name__), name)

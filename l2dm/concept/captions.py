@@ -1,4 +1,6 @@
-"""Captions as other tools leave them beside photos: ``a.txt``, ``a.jpg.txt``, ``a.caption``, and Hugging Face's ``metadata.jsonl``."""
+"""Captions as other tools leave them beside photos: ``a.txt``, ``a.jpg.txt``, ``a.caption``, and Hugging
+Face's ``metadata.jsonl``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def is_caption(path: Path) -> bool:
 
 
 class Captions:
-    """The captions in a folder with ``files``. ``of`` gives a photo's; ``problems`` and ``notes`` are sentences for the user."""
+    """The captions in a folder with ``files``. ``of`` gives a photo's; ``problems`` and ``notes`` are
+    sentences for the user.
+    """
 
     def __init__(self, files: Iterable[Path]):
         self.problems: list[str] = []
@@ -39,7 +43,9 @@ class Captions:
         self._used: set[str] = set()
 
     def of(self, photo: Path) -> tuple[str | None, list[str]]:
-        """The caption of ``photo`` and notes about it. A file of the photo's own goes before the table; PhotoError if it is no text."""
+        """The caption of ``photo`` and notes about it. A file of the photo's own goes before the table;
+        PhotoError if it is no text.
+        """
         beside = sorted(
             self._files.get(photo.name, []) + self._files.get(photo.stem, []),
             key=lambda path: SUFFIXES.index(path.suffix.lower()),
@@ -82,7 +88,8 @@ class Captions:
                     raise TypeError
             except (ValueError, KeyError, TypeError, RecursionError):
                 self.problems.append(
-                    f"{path}: line {number}: expected a JSON object with the texts file_name and text; mend the line or remove the file"
+                    f"{path}: line {number}: expected a JSON object with the texts file_name and text; mend "
+                    "the line or remove the file"
                 )
                 return
             if name:
@@ -109,7 +116,9 @@ def _content(path: Path) -> str:
 
 
 def check_caption(place: Path, caption: str, token: str, noun: str, known: Collection[str] = ()) -> None:
-    """A PhotoError for a word that stands for some concept's name, but not for ``token`` nor for one of the ``known``."""
+    """A PhotoError for a word that stands for some concept's name, but not for ``token`` nor for one of the
+    ``known``.
+    """
     if "\x00" in caption:
         raise PhotoError(f"{place}: its caption holds a NUL character; save it as UTF-8 text")
     for word in TOKEN_LIKE.findall(caption):

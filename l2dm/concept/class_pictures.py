@@ -1,4 +1,6 @@
-"""Pictures of a class of one's own, such as many dogs, that take the place of drawn prior pairs (regularization pictures)."""
+"""Pictures of a class of one's own, such as many dogs, that take the place of drawn prior pairs
+(regularization pictures).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """Files, and the prompt of each: its caption, or the plain one of the noun. ``digest`` is of all their bytes."""
+    """Files, and the prompt of each: its caption, or the plain one of the noun. ``digest`` is of all their
+    bytes.
+    """
 
     files: tuple[Path, ...]
     prompts: tuple[str, ...]
@@ -31,13 +35,16 @@ class ClassPictures:
 
     @classmethod
     def read(cls, settings: LearnSettings, noun: str) -> ClassPictures:
-        """What lies in ``settings.class_pictures``; warns where that is fewer than would be drawn. Raises SettingsError for a method without prior
-        pairs, PhotoError for a folder or caption that cannot be used."""
+        """What lies in ``settings.class_pictures``; warns where that is fewer than would be drawn. Raises
+        SettingsError for a method without prior pairs, PhotoError for a folder or caption that cannot be
+        used.
+        """
         folder = Path(settings.class_pictures).expanduser()
         if METHODS[settings.method].prior == "nothing" or not settings.prior_weight:
             having = [name for name, row in METHODS.items() if row.prior != "nothing"]
             raise SettingsError(
-                f"class_pictures = {folder}: method {settings.method!r} with prior_weight = {settings.prior_weight:g} learns no prior pairs, whose place "
+                f"class_pictures = {folder}: method {settings.method!r} with prior_weight = "
+                f"{settings.prior_weight:g} learns no prior pairs, whose place "
                 f"they take; leave them out, or choose another method ({', '.join(having)})"
             )
         listing = listed(folder, "pictures of the class")
@@ -59,7 +66,8 @@ class ClassPictures:
                 whole.update(hashlib.file_digest(file, "sha256").digest() + prompts[-1].encode())
         if len(files) < settings.prior_pictures:
             warnings.warn(
-                f"{folder}: {len(files)} pictures of the class, where {settings.prior_pictures} would be drawn (prior_pictures); so few are learnt by heart, "
+                f"{folder}: {len(files)} pictures of the class, where {settings.prior_pictures} would be "
+                "drawn (prior_pictures); so few are learnt by heart, "
                 f"and the {noun} of plain prompts with them: give more",
                 ConceptWarning,
                 stacklevel=4,
@@ -67,6 +75,8 @@ class ClassPictures:
         return cls(files, tuple(prompts), whole.hexdigest())
 
     def squares(self, side: int) -> Iterator[Image.Image]:
-        """The centre square of each, ``side`` pixels, one after another. Raises PhotoError for a file that is no picture."""
+        """The centre square of each, ``side`` pixels, one after another. Raises PhotoError for a file that is
+        no picture.
+        """
         for path in self.files:
             yield ImageOps.fit(decoded(path).image, (side, side), Image.Resampling.LANCZOS)

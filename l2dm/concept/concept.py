@@ -24,10 +24,16 @@ class Concept:
 
     @classmethod
     def read(
-        cls, given: Photos, token: str, noun: str, skip_bad: bool = False, known: Collection[str] = (), masks: str = ""
-    ) -> Concept:  # fmt: skip
-        """Check everything and read the photos, with their ``masks`` as ``check_photos`` has them; raises PhotoError or TokenError. ``known``: other
-        tokens that captions may name."""
+        cls,
+        given: Photos,
+        token: str,
+        noun: str,
+        skip_bad: bool = False,
+        known: Collection[str] = (),
+        masks: str = "",
+    ) -> Concept:
+        """Check everything and read the photos, with their ``masks`` as ``check_photos`` has them; raises
+        PhotoError or TokenError. ``known``: other tokens that captions may name."""
         token, noun = check_token(token), check_noun(noun)
         photos = check_photos(given, masks).usable(skip_bad)
         if masks and not any(photo.mask for photo in photos):
@@ -42,8 +48,10 @@ class Concept:
         return f"{self.token} {self.noun}"
 
     def prompts(self, photo: Photo, captions_only: bool = False) -> list[str]:
-        """The sentences that ``photo`` is learnt with: its own caption and the plain one (else what the caption tells is never
-        learnt as the concept's own), or the templates. ``captions_only`` leaves the plain one out."""
+        """The sentences that ``photo`` is learnt with: its own caption and the plain one (else what the
+        caption tells is never learnt as the concept's own), or the templates. ``captions_only`` leaves the
+        plain one out.
+        """
         if photo.caption:
             own = caption_for(photo.caption, self.token, self.noun)
             return [own] if captions_only else [own, TEMPLATES[0].format(self.name)]

@@ -1,4 +1,6 @@
-"""One photo's file to pixels: sRGB, upright, no larger than is learnt from, and nothing that takes much memory on the way."""
+"""One photo's file to pixels: sRGB, upright, no larger than is learnt from, and nothing that takes much
+memory on the way.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 class Decoded(NamedTuple):
-    """A picture in sRGB, laid on white; of the same size what it had of opacity, if anything; the width and height it has in its file (upright);
-    and notes."""
+    """A picture in sRGB, laid on white; of the same size what it had of opacity, if anything; the width and
+    height it has in its file (upright); and notes."""
 
     image: Image.Image
     alpha: Image.Image | None
@@ -59,7 +61,9 @@ def decoded(path: Path) -> Decoded:
 
 
 def decoded_picture(path: Path, picture: Image.Image) -> Decoded:
-    """As ``decoded``, of a ``picture`` that is open in Pillow already, and stays as it is; ``path`` is what errors call it."""
+    """As ``decoded``, of a ``picture`` that is open in Pillow already, and stays as it is; ``path`` is what
+    errors call it.
+    """
     if picture.width * picture.height > MOST_PIXELS:
         raise PhotoError(f"{path}: more than {MOST_PIXELS // 10**6} million pixels; make it smaller")
     try:
@@ -84,7 +88,8 @@ def _check_header(path: Path, image: Image.Image) -> None:
     need = image.width * image.height * a_pixel + width * height * whole
     if need > MOST_BYTES:
         raise PhotoError(
-            f"{size} would take {need / 2**30:.1f} GiB to decode, at most {MOST_BYTES / 2**30:.1f} are allowed; save it smaller"
+            f"{size} would take {need / 2**30:.1f} GiB to decode, at most {MOST_BYTES / 2**30:.1f} are "
+            "allowed; save it smaller"
         )
     image.full_size = width, height  # type: ignore[attr-defined]
 
@@ -110,7 +115,9 @@ def _pixels(image: Image.Image) -> Decoded:
 
 
 def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
-    """Greys of 16 and 32 bits and of floating point as eight bits, by the range of their kind, not by what the picture holds."""
+    """Greys of 16 and 32 bits and of floating point as eight bits, by the range of their kind, not by what
+    the picture holds.
+    """
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image, np.float32))
         most = float(values.max())
@@ -138,7 +145,9 @@ def _shrunk(image: Image.Image) -> Image.Image:
 def _to_rgb(
     image: Image.Image, profile: bytes | None, notes: list[str]
 ) -> tuple[Image.Image, Image.Image | None]:
-    """Any mode to sRGB: palettes resolved, colours converted by the picture's own profile, transparency laid on white."""
+    """Any mode to sRGB: palettes resolved, colours converted by the picture's own profile, transparency laid
+    on white.
+    """
     alpha = None
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -167,7 +176,9 @@ def _converted(
 
 
 def _by_profile(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
-    """``image`` converted from its ICC ``profile`` to sRGB; as it is if that is nearly sRGB, or broken (noted)."""
+    """``image`` converted from its ICC ``profile`` to sRGB; as it is if that is nearly sRGB, or broken
+    (noted).
+    """
     plain = image.convert("RGB")
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -9,8 +9,21 @@ from ..errors import PhotoError
 
 MOST = 30
 SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo", ".avif", ".heic", ".heif",
-}  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".mpo",
+    ".avif",
+    ".heic",
+    ".heif",
+}
 #: What OneTrainer calls the mask of a photo: that of ``rex.jpg`` is ``rex-masklabel.png``.
 MASK = "-masklabel.png"
 
@@ -20,8 +33,8 @@ def is_mask(path: Path) -> bool:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of ``folder`` (not of its subfolders) by name; a PhotoError where there is no such folder, or more than MOST have a
-    photo's name."""
+    """The files of ``folder`` (not of its subfolders) by name; a PhotoError where there is no such folder, or
+    more than MOST have a photo's name."""
     files = listed(folder, f"1 to {MOST} photos")
     if (count := sum(path.suffix.lower() in SUFFIXES and not is_mask(path) for path in files)) > MOST:
         raise PhotoError(too_many(folder, f"{count:,}"))
@@ -29,7 +42,9 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def listed(folder: Path, what: str) -> list[Path]:
-    """All files of ``folder`` (not of its subfolders) by name, hidden ones left out. Raises PhotoError where it is no folder with ``what``."""
+    """All files of ``folder`` (not of its subfolders) by name, hidden ones left out. Raises PhotoError where
+    it is no folder with ``what``.
+    """
     if not folder.exists():
         raise PhotoError(f"{folder}: no such folder; give a folder with {what}")
     if not folder.is_dir():
@@ -43,4 +58,8 @@ def listed(folder: Path, what: str) -> list[Path]:
 
 
 def too_many(folder: Path, count: str) -> str:
-    return f"{folder}: {count} photos; a concept takes at most {MOST} (3 to 5 are best); put the best into a folder of their own"
+    return (
+        f"{folder}: {count} photos; a concept takes at most {MOST} (3 to 5 are best); put the best into "
+        "a "
+        "folder of their own"
+    )

@@ -18,8 +18,10 @@ Photos = str | Path | Sequence[str | Path | Image.Image]
 
 @dataclass(frozen=True)
 class Given:
-    """``place``: how messages name all of it; ``photos``: the path of each, and the picture where it is open already; ``beside``: files that may
-    belong to them; ``whole``: whether these are all of a folder, so that one that belongs to none is worth a word."""
+    """``place``: how messages name all of it; ``photos``: the path of each, and the picture where it is open
+    already; ``beside``: files that may belong to them; ``whole``: whether these are all of a folder, so that
+    one that belongs to none is worth a word.
+    """
 
     place: Path
     photos: list[tuple[Path, Image.Image | None]]
@@ -28,7 +30,9 @@ class Given:
 
 
 def given(photos: Photos) -> Given:
-    """Raises PhotoError where there is no such folder, where something in a list is no photo, or where they are more than MOST."""
+    """Raises PhotoError where there is no such folder, where something in a list is no photo, or where they
+    are more than MOST.
+    """
     if isinstance(photos, (str, os.PathLike)):
         folder = Path(photos).expanduser()
         files = files_of(folder)
@@ -45,7 +49,8 @@ def given(photos: Photos) -> Given:
             found.append((_file(Path(photo).expanduser()), None))
         else:
             raise PhotoError(
-                f"photo {number}: a {type(photo).__name__}; give a path or a picture of Pillow (PIL.Image.Image)"
+                f"photo {number}: a {type(photo).__name__}; give a path or a picture of Pillow "
+                "(PIL.Image.Image)"
             )
     if len(found) > MOST:
         raise PhotoError(too_many(place, f"{len(found):,}"))
@@ -66,6 +71,7 @@ def _beside(photo: Path) -> list[Path]:
     """Captions and a mask that may be those of ``photo``."""
     own, mask = (photo.name, photo.stem), photo.stem + MASK
     return [
-        path for path in sorted(photo.parent.iterdir())
+        path
+        for path in sorted(photo.parent.iterdir())
         if path.name == mask or (is_caption(path) and (path.stem in own or path.name.lower() == METADATA))
-    ]  # fmt: skip
+    ]

@@ -1,4 +1,6 @@
-"""Masks of photos, white where the subject is: from a folder with the photos' names, beside them as OneTrainer has them, or their transparency."""
+"""Masks of photos, white where the subject is: from a folder with the photos' names, beside them as
+OneTrainer has them, or their transparency.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ MOST_TOLD = 5
 
 
 class Masks:
-    """The masks that ``kind`` says; ``of`` gives a photo's. ``beside``: files named as masks that lie beside the photos."""
+    """The masks that ``kind`` says; ``of`` gives a photo's. ``beside``: files named as masks that lie beside
+    the photos.
+    """
 
     def __init__(self, kind: str, beside: list[Path]):
         self.kind, self.beside = kind, beside
@@ -41,8 +45,8 @@ class Masks:
                 self._files.setdefault(path.stem, []).append(path)
 
     def of(self, photo: Path, read: Decoded) -> tuple[Image.Image | None, str, list[str]]:
-        """The mask of ``photo``, of its picture's size in shades of grey, or none where it is learnt whole; what it is called; notes. Raises
-        PhotoError for one that cannot be used."""
+        """The mask of ``photo``, of its picture's size in shades of grey, or none where it is learnt whole;
+        what it is called; notes. Raises PhotoError for one that cannot be used."""
         self._photos.add(photo)
         if not self.kind:
             return None, "", []
@@ -56,7 +60,8 @@ class Masks:
         (width, height), (wide, high) = mask.size, read.size
         if abs(width * high - height * wide) > 0.01 * width * high:
             raise PhotoError(
-                f"{path}: {width} x {height} pixels, but its photo {photo.name} has {wide} x {high}; save the mask in the photo's shape"
+                f"{path}: {width} x {height} pixels, but its photo {photo.name} has {wide} x {high}; save "
+                "the mask in the photo's shape"
             )
         if mask.size != read.size:
             notes.append(f"mask of {width} x {height} pixels, scaled")
@@ -80,7 +85,8 @@ class Masks:
         """Sentences about masks that were not used."""
         if self.beside and self.kind != BESIDE:
             return [
-                f"{len(self.beside)} masks beside the photos (such as {self.beside[0].name}) are not used: masks = beside uses them"
+                f"{len(self.beside)} masks beside the photos (such as {self.beside[0].name}) are not used: "
+                "masks = beside uses them"
             ]
         files = (path for paths in self._files.values() for path in paths)
         alone = [path for path in files if path not in self._used and path not in self._photos]

@@ -1,4 +1,6 @@
-"""Photos as people have them: any common format, in any colours, rotated, transparent, broken, or twice the same."""
+"""Photos as people have them: any common format, in any colours, rotated, transparent, broken, or twice the
+same.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,18 @@ from .given import Photos, given
 from .masks import Masks
 
 SMALLEST = 32
-WAYS = "give a folder of masks with the photos' names, beside (photo-masklabel.png) or alpha (transparency), or leave it out"
+WAYS = (
+    "give a folder of masks with the photos' names, beside (photo-masklabel.png) or alpha "
+    "(transparency), "
+    "or leave it out"
+)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One readable photo: its pixels as sRGB, upright, at most about 1,024 a side; its caption, if there is one beside it."""
+    """One readable photo: its pixels as sRGB, upright, at most about 1,024 a side; its caption, if there is
+    one beside it.
+    """
 
     path: Path
     image: Image.Image = field(repr=False, compare=False)
@@ -40,7 +48,9 @@ class Photo:
         return self.fit((side, side))
 
     def fit(self, size: tuple[int, int]) -> Image.Image:
-        """The largest part about the centre that has the shape of ``size``, in pixels (width, height), scaled to it."""
+        """The largest part about the centre that has the shape of ``size``, in pixels (width, height), scaled
+        to it.
+        """
         return ImageOps.fit(self.image, size, Image.Resampling.LANCZOS)
 
     def fit_mask(self, size: tuple[int, int]) -> Image.Image:
@@ -72,10 +82,12 @@ class PhotoReport:
 
 
 def check_photos(photos: Photos, masks: str = "") -> PhotoReport:
-    """Read photos one after another: those of a folder (not of its subfolders), or of a list of paths and of pictures open in Pillow. ``masks``: "" for none,
-    "beside" (``photo-masklabel.png``), "alpha" (their transparency), or a folder.
+    """Read photos one after another: those of a folder (not of its subfolders), or of a list of paths and of
+    pictures open in Pillow. ``masks``: "" for none, "beside" (``photo-masklabel.png``), "alpha" (their
+    transparency), or a folder.
 
-    Raises PhotoError where there are none of that name, and, before any is read, if they are more than MOST."""
+    Raises PhotoError where there are none of that name, and, before any is read, if they are more than MOST.
+    """
     told = given(photos)
     captions = {
         folder: Captions([path for path in told.beside if path.parent == folder])
@@ -126,9 +138,11 @@ def _photo(path: Path, read: Decoded, captions: Captions, masks: Masks) -> Photo
 def shrunken(
     image: Image.Image, side: int, room: tuple[int, int], middle: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``image``, ``side`` pixels square, about ``middle`` (x, y) of ``room`` (width, height), its edges drawn out or cut off.
+    """``image``, ``side`` pixels square, about ``middle`` (x, y) of ``room`` (width, height), its edges drawn
+    out or cut off.
 
-    The pixels (height, width, 3), and where they are the image's own (height, width)."""
+    The pixels (height, width, 3), and where they are the image's own (height, width).
+    """
     small = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
     x, y = (np.arange(length) - round(at - side / 2) for length, at in zip(room, middle))
     own = ((y >= 0) & (y < side))[:, None] & ((x >= 0) & (x < side))

@@ -24,7 +24,8 @@ def check_token(token: str) -> str:
         bare = re.sub(r"[^a-z0-9_-]", "", str(token).lower()).lstrip("_-")[:31]
         hint = f"; did you mean '<{bare}>'?" if bare else ""
         raise TokenError(
-            f"token {token!r}: expected a name in angle brackets, of lower-case letters, digits, '-' and '_', "
+            f"token {token!r}: expected a name in angle brackets, of lower-case letters, digits, '-' and "
+            "'_', "
             f"such as '<rex>'{hint}"
         )
     if token in ("<|startoftext|>", "<|endoftext|>"):
@@ -37,7 +38,8 @@ def check_noun(noun: str) -> str:
     cleaned = unicodedata.normalize("NFC", " ".join(str(noun).lower().split()))
     if not _NOUN.fullmatch(cleaned) or len(cleaned) > 60:
         raise TokenError(
-            f"noun {noun!r}: expected one to four words naming the concept's class, such as 'dog' or 'duck toy'"
+            f"noun {noun!r}: expected one to four words naming the concept's class, such as 'dog' or 'duck "
+            "toy'"
         )
     return cleaned
 

@@ -1,7 +1,8 @@
-"""Alignment as the CIFC protocol releases it (arXiv 2410.17594): pure functions of unit features, larger is better, of 100.
+"""Alignment as the CIFC protocol releases it (arXiv 2410.17594): pure functions of unit features, larger is
+better, of 100.
 
-image alignment = 100 * mean over all drawn pictures x all reference photos of cos
-text alignment  = 100 * mean over pictures of 2.5 * max(cos, 0), each against its own prompt without the token (CLIPScore, 2104.08718)
+image alignment = 100 * mean over all drawn pictures x all reference photos of cos text alignment  = 100 *
+mean over pictures of 2.5 * max(cos, 0), each against its own prompt without the token (CLIPScore, 2104.08718)
 """
 
 from __future__ import annotations

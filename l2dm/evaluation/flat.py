@@ -1,4 +1,6 @@
-"""A picture of one colour, such as a black one, shows nobody: whatever an encoder sees in it counts as nothing."""
+"""A picture of one colour, such as a black one, shows nobody: whatever an encoder sees in it counts as
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ def flat(images: Sequence[Image.Image]) -> np.ndarray:
 
 
 def shown(values: Seen, images: Sequence[Image.Image]) -> Seen:
-    """``values`` (images, ...), what was seen in each picture as an array or tensor: features, likeness, or yes and no; with 0 or False
-    in the rows of flat pictures, so that they are like nothing, and nobody."""
+    """``values`` (images, ...), what was seen in each picture as an array or tensor: features, likeness, or
+    yes and no; with 0 or False in the rows of flat pictures, so that they are like nothing, and nobody."""
     keep = ~flat(images).reshape(-1, *[1] * (values.ndim - 1))
     if isinstance(values, torch.Tensor):
         return values * torch.as_tensor(keep, device=values.device)

@@ -1,8 +1,9 @@
 """The judge: which things are in a picture, each with its own looks, and where it was taken.
 
-Not part of any base: networks of their own, trained on composed pictures of known content (``mini_base/judge.py``), never on
-generated ones. One small convolutional network looks at a picture and gives each of 8 x 8 cells a direction in a space where
-drawings of one and the same thing lie together, whatever their place, size or background:
+Not part of any base: networks of their own, trained on composed pictures of known content
+(``mini_base/judge.py``), never on generated ones. One small convolutional network looks at a picture and
+gives each of 8 x 8 cells a direction in a space where drawings of one and the same thing lie together,
+whatever their place, size or background:
 
     prototype of a thing = normalised mean over its reference pictures of their cells, weighted by saliency
     likeness(picture, thing) = max over cells of cos(cell, prototype)          in [-1, 1]
@@ -36,9 +37,12 @@ class Block(torch.nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.body = torch.nn.Sequential(
-            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False), torch.nn.BatchNorm2d(channels), torch.nn.ReLU(),
-            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False), torch.nn.BatchNorm2d(channels),
-        )  # fmt: skip
+            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            torch.nn.BatchNorm2d(channels),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            torch.nn.BatchNorm2d(channels),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x + self.body(x))
@@ -51,13 +55,22 @@ def _down(inside: int, out: int) -> torch.nn.Sequential:
 
 
 class JudgeNet(torch.nn.Module):
-    """``(B, 3, 64, 64)`` in [-1, 1] -> unit cells ``(B, 64, WIDTH)``, saliency ``(B, 64)``, noun logits, background logits."""
+    """``(B, 3, 64, 64)`` in [-1, 1] -> unit cells ``(B, 64, WIDTH)``, saliency ``(B, 64)``, noun logits,
+    background logits.
+    """
 
     def __init__(self, nouns: int, backgrounds: int):
         super().__init__()
         self.trunk = torch.nn.Sequential(
-            _down(3, 32), Block(32), _down(32, 64), Block(64), _down(64, 128), Block(128), Block(128), Block(128)
-        )  # fmt: skip
+            _down(3, 32),
+            Block(32),
+            _down(32, 64),
+            Block(64),
+            _down(64, 128),
+            Block(128),
+            Block(128),
+            Block(128),
+        )
         # centred, or all cells of a network of ReLUs would point the same way
         self.cells = torch.nn.Sequential(
             torch.nn.Conv2d(128, WIDTH, 1, bias=False), torch.nn.BatchNorm2d(WIDTH, affine=False)
@@ -91,9 +104,11 @@ def likeness(cells: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
 
 
 class Judge:
-    """The trained network and what it was measured to be worth. ``folder``: where it lies, if not in the package.
+    """The trained network and what it was measured to be worth. ``folder``: where it lies, if not in the
+    package.
 
-    Raises BaseModelError when there is none."""
+    Raises BaseModelError when there is none.
+    """
 
     def __init__(self, folder: str | Path | None = None):
         folder = Path(folder or SHIPPED)
@@ -101,8 +116,9 @@ class Judge:
             raise BaseModelError(f"{folder}: no judge here; train one with: python -m mini_base.judge")
         self.facts = json.loads((folder / "judge.json").read_text())
         self.nouns, self.backgrounds = self.facts["nouns"], self.facts["backgrounds"]
-        #: likenesses: above the first something of the kind is there (calibrated against things of other nouns, at even odds before
-        #: looking), above the second the thing itself (calibrated against look-alikes too)
+        #: likenesses: above the first something of the kind is there (calibrated against things of other
+        #: nouns, at even odds before looking), above the second the thing itself (calibrated against
+        #: look-alikes too)
         self.found = self.facts["found"]
         self.net = JudgeNet(len(self.nouns), len(self.backgrounds)).eval().requires_grad_(False)
         self.net.load_state_dict({k: v.float() for k, v in load_file(folder / "judge.safetensors").items()})
@@ -148,5 +164,7 @@ class Judge:
         return [self.backgrounds[i] for i in self.look(images)[3].argmax(1).tolist()]
 
     def card(self) -> dict[str, Any]:
-        """Measured on unseen pictures of unseen things: identity, presence (precision, recall, F1, calibration), nouns, backgrounds."""
+        """Measured on unseen pictures of unseen things: identity, presence (precision, recall, F1,
+        calibration), nouns, backgrounds.
+        """
         return self.facts["measured"]

@@ -1,4 +1,6 @@
-"""What a benchmark asks of a judge, and the two who can answer: the shipped one, and a published encoder for real bases."""
+"""What a benchmark asks of a judge, and the two who can answer: the shipped one, and a published encoder for
+real bases.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ class EncoderJudge:
     def presence(self, images: Sequence[Image.Image], prototypes: torch.Tensor) -> torch.Tensor:
         """Not to be had: a SettingsError that says so."""
         raise SettingsError(
-            f"judge {self.encoder.name!r}: it sees a picture as a whole, so it cannot say which of several things are in it; "
+            f"judge {self.encoder.name!r}: it sees a picture as a whole, so it cannot say which of several "
+            "things are in it; "
             f"use --judge {SHIPPED}, or the folder of a judge trained with: python -m mini_base.judge"
         )
 
@@ -73,7 +76,8 @@ class EncoderJudge:
 
 
 def find_judge(source: str = SHIPPED) -> Judging:
-    """The judge called ``source``: "shipped", a folder that ``python -m mini_base.judge`` filled, or CLIP's or DINO's folder or hub id.
+    """The judge called ``source``: "shipped", a folder that ``python -m mini_base.judge`` filled, or CLIP's
+    or DINO's folder or hub id.
 
     Raises BaseModelError when there is none.
     """

@@ -10,9 +10,11 @@ from . import matrix
 
 #: a matrix of scores -> what its forgetting is called
 FORGETTING = {
-    "identification": "forgetting", "image_alignment": "image_forgetting", "text_alignment": "text_forgetting",
+    "identification": "forgetting",
+    "image_alignment": "image_forgetting",
+    "text_alignment": "text_forgetting",
     "dino_alignment": "dino_forgetting",
-}  # fmt: skip
+}
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -24,7 +26,9 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and spread over the runs of one method: of its matrices, its costs, and whatever single figures its records hold."""
+    """Mean and spread over the runs of one method: of its matrices, its costs, and whatever single figures
+    its records hold.
+    """
     found: dict[str, Any] = {"runs": len(records)}
     for name, rows in records[0]["matrices"].items():
         if rows[0][0] is None:

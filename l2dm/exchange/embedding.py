@@ -1,7 +1,7 @@
 """Embeddings (Textual Inversion, arXiv 2208.01618): one token a file.
 
-A model of one text encoder: one key, ``{token: (n, width)}``, as diffusers writes it. Of several: a key for each, ``clip_l``, ``clip_g``,
-``t5xxl``, as ComfyUI and Stable Diffusion web UI read them.
+A model of one text encoder: one key, ``{token: (n, width)}``, as diffusers writes it. Of several: a key for
+each, ``clip_l``, ``clip_g``, ``t5xxl``, as ComfyUI and Stable Diffusion web UI read them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ def looks_like_embedding(tensors: dict[str, torch.Tensor]) -> bool:
 def read_embedding(
     said: str, tensors: dict[str, torch.Tensor], keys: tuple[str, ...], widths: list[int]
 ) -> torch.Tensor:
-    """(width,) or (n, width) of the encoders one after another, in float32. Raises ExchangeError where it is of another base."""
+    """(width,) or (n, width) of the encoders one after another, in float32. Raises ExchangeError where it is
+    of another base.
+    """
     if len(keys) == 1:
         found = list(tensors.values())
     elif missing := [key for key in keys if key not in tensors]:
         raise ExchangeError(
-            f"{said}: it has {', '.join(sorted(tensors))[:80]} and no {missing[0]}; this base reads {', '.join(keys)}: it is for another base"
+            f"{said}: it has {', '.join(sorted(tensors))[:80]} and no {missing[0]}; this base reads "
+            f"{', '.join(keys)}: it is for another base"
         )
     else:
         found = [tensors[key] for key in keys]
@@ -43,7 +46,8 @@ def read_embedding(
     for key, row, width in zip(keys, rows, widths):
         if row.dim() != 2 or row.shape[1] != width or not len(row):
             raise ExchangeError(
-                f"{said}: its vectors{' of ' + key if key else ''} are {tuple(row.shape)}, expected (number, {width}); it is for another base"
+                f"{said}: its vectors{' of ' + key if key else ''} are {tuple(row.shape)}, expected (number, "
+                f"{width}); it is for another base"
             )
     if len({len(row) for row in rows}) > 1:
         raise ExchangeError(

@@ -18,7 +18,9 @@ _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 
 
 def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a safetensors file, all finite and of floating point, and what its header tells beside them. Raises ExchangeError."""
+    """The tensors of a safetensors file, all finite and of floating point, and what its header tells beside
+    them. Raises ExchangeError.
+    """
     with os_errors(path, ExchangeError):
         if not path.is_file():
             raise ExchangeError(f"{path}: no such file; give a .safetensors file")
@@ -27,7 +29,8 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             start = file.read(8)
     if path.suffix.lower() in _PICKLES or start[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
         raise ExchangeError(
-            f"{path}: a pickle, which can run code when it is opened, so l2dm does not; save it as .safetensors, with a tool that you trust"
+            f"{path}: a pickle, which can run code when it is opened, so l2dm does not; save it as "
+            ".safetensors, with a tool that you trust"
         )
     header = int.from_bytes(start, "little")
     if size < 8 or not 0 < header <= size - 8:
@@ -36,7 +39,8 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         )
     if header > MOST_HEADER or size > MOST_BYTES:
         raise ExchangeError(
-            f"{path}: its header has {header} bytes of {size}; at most {MOST_HEADER} of {MOST_BYTES} are read, so it is not of a kind that l2dm knows"
+            f"{path}: its header has {header} bytes of {size}; at most {MOST_HEADER} of {MOST_BYTES} are "
+            "read, so it is not of a kind that l2dm knows"
         )
     try:
         with safe_open(path, "pt") as file:

@@ -1,4 +1,6 @@
-"""LoRA files (Hu et al., arXiv 2106.09685), written: kohya's keys with an alpha of each layer, or peft's with diffusers' adapter metadata."""
+"""LoRA files (Hu et al., arXiv 2106.09685), written: kohya's keys with an alpha of each layer, or peft's with
+diffusers' adapter metadata.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,18 @@ SETTINGS = "lora_adapter_metadata"
 
 
 class Layers:
-    """What LoRA files may change of a base: the layers of its denoiser ``module``, called ``part``, by diffusers' names, and those of its
-    text encoders, by ``backbone.encoder_layers``; ``convention``: how the family's files call them, see ``names``."""
+    """What LoRA files may change of a base: the layers of its denoiser ``module``, called ``part``, by
+    diffusers' names, and those of its text encoders, by ``backbone.encoder_layers``; ``convention``: how the
+    family's files call them, see ``names``.
+    """
 
     def __init__(
-        self, module: torch.nn.Module, part: str, convention: str, of_text: Mapping[str, torch.nn.Linear] = MappingProxyType({})
-    ):  # fmt: skip
+        self,
+        module: torch.nn.Module,
+        part: str,
+        convention: str,
+        of_text: Mapping[str, torch.nn.Linear] = MappingProxyType({}),
+    ):
         kinds = torch.nn.Linear, torch.nn.Conv2d
         self.part, self.convention = part, convention
         own = {
@@ -54,7 +62,9 @@ class Layers:
 
 
 def lora_file(adapter: dict[str, Factors], known: Layers, strength: float = 1.0) -> dict[str, torch.Tensor]:
-    """Tensors in the family's own convention. All alphas are one where ranks are, since diffusers gives other layers the commonest one."""
+    """Tensors in the family's own convention. All alphas are one where ranks are, since diffusers gives other
+    layers the commonest one.
+    """
     own, of_text = known.apart(adapter)
     adapter = _evened(adapter, own) | _evened(adapter, of_text)
     tensors = {}
@@ -78,7 +88,9 @@ def lora_file(adapter: dict[str, Factors], known: Layers, strength: float = 1.0)
 def diffusers_file(
     adapter: dict[str, Factors], known: Layers, strength: float = 1.0
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors under peft's keys, and what ``LoraConfig`` is to be made of, as diffusers keeps it in the file's header."""
+    """Tensors under peft's keys, and what ``LoraConfig`` is to be made of, as diffusers keeps it in the
+    file's header.
+    """
     tensors, told = {}, {}
     for stem, (layer,) in known.written(adapter, "peft").items():
         tensors |= {f"{stem}.lora_A.weight": adapter[layer].down, f"{stem}.lora_B.weight": adapter[layer].up}
@@ -100,11 +112,14 @@ def _config(adapter: dict[str, Factors], strength: float) -> dict[str, Any]:
     alphas = {pattern: one.alpha * strength for pattern, one in adapter.items()}
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
     return {
-        "r": rank, "lora_alpha": alpha, "target_modules": sorted(pattern.removeprefix("^") for pattern in adapter),
-        "lora_bias": False, "use_dora": False,
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": sorted(pattern.removeprefix("^") for pattern in adapter),
+        "lora_bias": False,
+        "use_dora": False,
         "rank_pattern": {pattern: found for pattern, found in ranks.items() if found != rank},
         "alpha_pattern": {pattern: found for pattern, found in alphas.items() if found != alpha},
-    }  # fmt: skip
+    }
 
 
 def _evened(adapter: dict[str, Factors], layers: list[str]) -> dict[str, Factors]:

@@ -1,4 +1,6 @@
-"""LoRA files (Hu et al., arXiv 2106.09685), read: under the names of every program that is known here, with alphas and ranks as they are."""
+"""LoRA files (Hu et al., arXiv 2106.09685), read: under the names of every program that is known here, with
+alphas and ranks as they are.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,14 @@ _UPS = (
 )
 #: What a key has in it -> what that is, and what to do.
 _OTHERS = {
-    r"dora_scale|lora_magnitude_vector": "a DoRA, whose weights are scaled by a norm of their own; merge it into its base and give that, or train it as LoRA",
+    r"dora_scale|lora_magnitude_vector": "a DoRA, whose weights are scaled by a norm of their own; merge it "
+    "into its base and give that, or train it as LoRA",
     r"\.hada_": "a LoHa; resave it as LoRA with the tool that made it",
     r"\.lokr_": "a LoKr; resave it as LoRA with the tool that made it",
     r"\.oft_|\.boft_": "an OFT; merge it into its base and give that",
     r"\.lora_mid\.": "a LoCon in CP form; resave it without lora_mid",
-    r"\.diff(_b)?$|\.w_norm$|\.b_norm$|\.set_weight$": "a file of whole differences; merge it into its base and give that",
+    r"\.diff(_b)?$|\.w_norm$|\.b_norm$|\.set_weight$": "a file of whole differences; merge it into its base "
+    "and give that",
     r"\.lora_B\.(default\.)?bias$": "a LoRA with biases; train it without",
     r"^bundle_emb\.": "a LoRA with an embedding within; save that to a file of its own",
 }
@@ -60,9 +64,11 @@ def _split(one: Factors, sizes: list[int]) -> list[Factors]:
 def read_lora(
     said: str, tensors: dict[str, torch.Tensor], told: dict[str, str], known: Layers
 ) -> tuple[dict[str, Factors], list[str]]:
-    """The adapter in a file, by the names of the layers that are ``known``, and the stems in it of text encoders that are not.
+    """The adapter in a file, by the names of the layers that are ``known``, and the stems in it of text
+    encoders that are not.
 
-    Raises ExchangeError for what is no LoRA, and what does not fit the base."""
+    Raises ExchangeError for what is no LoRA, and what does not fit the base.
+    """
     for key in tensors:
         for pattern, what in _OTHERS.items():
             if re.search(pattern, key):
@@ -88,7 +94,8 @@ def read_lora(
             left.append(stem)
         else:
             raise ExchangeError(
-                f"{said}: {stem[:100]}: this base has no such layer, so the file is for another base; take one that was made for it"
+                f"{said}: {stem[:100]}: this base has no such layer, so the file is for another base; take "
+                "one that was made for it"
             )
     return found, left
 
@@ -112,7 +119,8 @@ def _checked(said: str, part: dict[str, torch.Tensor], shapes: list[tuple[int, .
     wanted = (rank, *into), (out, rank, *[1] * (len(into) - 1))
     if not rank or (tuple(down.shape), tuple(up.shape)) != wanted:
         raise ExchangeError(
-            f"{said}: its factors are {tuple(down.shape)} and {tuple(up.shape)}, the layer is {(out, *into)}; expected {wanted[0]} and {wanted[1]}: "
+            f"{said}: its factors are {tuple(down.shape)} and {tuple(up.shape)}, the layer is "
+            f"{(out, *into)}; expected {wanted[0]} and {wanted[1]}: "
             "it is for another base, or broken"
         )
     alpha = part.get("alpha")
@@ -124,7 +132,9 @@ def _checked(said: str, part: dict[str, torch.Tensor], shapes: list[tuple[int, .
 
 
 def _settings(said: str, told: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """diffusers' adapter metadata, by the part of the base that an adapter is of; empty where the file has none."""
+    """diffusers' adapter metadata, by the part of the base that an adapter is of; empty where the file has
+    none.
+    """
     if SETTINGS not in told:
         return {}
     found: dict[str, dict[str, Any]] = {}

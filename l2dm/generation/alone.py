@@ -1,4 +1,6 @@
-"""Each thing of a prompt drawn by itself, and the pictures put together: what a collage and MuDI's noise begin from."""
+"""Each thing of a prompt drawn by itself, and the pictures put together: what a collage and MuDI's noise
+begin from.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,24 @@ from .mentions import Mention, single_subject_prompts
 
 @dataclass(frozen=True)
 class Alone:
-    """``pictures``: of each thing one for each picture of the batch; ``maps`` (pictures, h, w) likewise, where it was looked for, if asked for."""
+    """``pictures``: of each thing one for each picture of the batch; ``maps`` (pictures, h, w) likewise,
+    where it was looked for, if asked for.
+    """
 
     pictures: list[list[Image.Image]]
     maps: list[torch.Tensor]
 
 
 def drawn_alone(
-    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, steps: int, common: dict, looked: bool = False
-) -> Alone:  # fmt: skip
+    pipe,
+    backbone: Backbone,
+    prompt: str,
+    mentions: list[Mention],
+    settings: GenerateSettings,
+    steps: int,
+    common: dict,
+    looked: bool = False,
+) -> Alone:
     """Each of ``mentions`` in ``steps`` steps, from the same ``generators``; ``looked``: with maps."""
     side, pictures, maps = backbone.side, [], []
     for text, mention in zip(single_subject_prompts(prompt, mentions), mentions):
@@ -37,10 +48,15 @@ def drawn_alone(
         with seeing as changes:
             pictures.append(
                 pipe(
-                    prompt=text, num_inference_steps=steps, height=side, width=side, **common, **changes,
+                    prompt=text,
+                    num_inference_steps=steps,
+                    height=side,
+                    width=side,
+                    **common,
+                    **changes,
                     **backbone.family.call(scale, settings.negative_prompt or None),
                 ).images
-            )  # fmt: skip
+            )
     return Alone(pictures, maps)
 
 
@@ -48,7 +64,9 @@ def drawn_alone(
 def _looked(
     backbone: Backbone, text: str, place: tuple[int, int], maps: list[torch.Tensor]
 ) -> Iterator[dict]:
-    """Changes of a pipeline's call; behind it ``maps`` has one more, of the words at ``place`` of ``text``, the mean over the steps."""
+    """Changes of a pipeline's call; behind it ``maps`` has one more, of the words at ``place`` of ``text``,
+    the mean over the steps.
+    """
     seen = PromptMaps(backbone, map_size(backbone.denoiser, *[backbone.side // backbone.factor] * 2))
     words, steps = backbone.places(text, place), []
 
@@ -87,7 +105,9 @@ class Places:
     def together(
         self, pictures: list[list[Image.Image]], size: dict[str, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of each picture of the batch the things' pictures in their places: (B, height, width, 3), uint8, and where they are their own."""
+        """Of each picture of the batch the things' pictures in their places: (B, height, width, 3), uint8,
+        and where they are their own.
+        """
         room = size["width"], size["height"]
         found = [collage(list(own), self.points, room, self.boxes) for own in zip(*pictures)]
         pixels, insides = zip(*found)

@@ -1,7 +1,8 @@
-"""Where each thing of a prompt was looked for: its attention map at chosen steps, taken from the sampling itself, and the part of the
-picture that it was held to.
+"""Where each thing of a prompt was looked for: its attention map at chosen steps, taken from the sampling
+itself, and the part of the picture that it was held to.
 
-The pipeline's own forwards are watched, so the maps are those of the noise that was taken away, with every guidance and without.
+The pipeline's own forwards are watched, so the maps are those of the noise that was taken away, with every
+guidance and without.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from .mentions import Mention
 
 @dataclass(frozen=True)
 class AttentionSnapshot:
-    """``map`` ``(h, w)``, float32 in [0, 1]: the share of each cell's attention that ``name`` has before step ``step``. ``region``
-    ``(h', w')``, of bool: the part of the picture that it is held to in this step, where it is held to one."""
+    """``map`` ``(h, w)``, float32 in [0, 1]: the share of each cell's attention that ``name`` has before step
+    ``step``. ``region`` ``(h', w')``, of bool: the part of the picture that it is held to in this step, where
+    it is held to one.
+    """
 
     step: int
     name: str
@@ -38,10 +41,16 @@ class AttentionRecorder:
 
     @contextmanager
     def during(
-        self, backbone: Backbone, mentions: list[Mention], changes: dict[str, Any], count: int, size: dict[str, int], first: int = 0
-    ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures. ``first``: the step at which the
-        things come together; what is asked of earlier ones is seen there."""
+        self,
+        backbone: Backbone,
+        mentions: list[Mention],
+        changes: dict[str, Any],
+        count: int,
+        size: dict[str, int],
+        first: int = 0,
+    ) -> Iterator[dict[str, Any]]:
+        """``changes`` of the pipeline's call, with what is needed to watch it draw ``count`` pictures.
+        ``first``: the step at which the things come together; what is asked of earlier ones is seen there."""
         cells = (size[side] // backbone.factor for side in ("height", "width"))
         maps = PromptMaps(backbone, map_size(backbone.denoiser, *cells))
         found: list[list[AttentionSnapshot]] = [[] for _ in range(count)]

@@ -1,7 +1,8 @@
-"""A collage drawn with diffusers' own pipeline: each thing alone, then all of them from the step where their pictures are put together.
+"""A collage drawn with diffusers' own pipeline: each thing alone, then all of them from the step where their
+pictures are put together.
 
-With ``confine`` that second phase holds no picture to what was drawn alone: it is guided as ever, so that the whole may become one picture, and
-each thing acts in its own place alone.
+With ``confine`` that second phase holds no picture to what was drawn alone: it is guided as ever, so that the
+whole may become one picture, and each thing acts in its own place alone.
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ from .mentions import Mention
 
 
 def collaged(
-    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
+    pipe,
+    backbone: Backbone,
+    prompt: str,
+    mentions: list[Mention],
+    settings: GenerateSettings,
+    generators: list,
+    size: dict[str, int],
     recorder: AttentionRecorder | None,
-) -> list[Image.Image]:  # fmt: skip
+) -> list[Image.Image]:
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``."""
     count, family = len(generators), backbone.family
     apart = max(family.fewest_steps, round(how.ALONE * settings.steps))
@@ -60,10 +67,19 @@ def collaged(
     parts = places.parts(finest(backbone.denoiser, *cells))
     holding = {"callback_on_step_end": hold}
     with (
-        confined(joint, backbone, mentions, cells, {}, known=parts) if settings.confine else nullcontext(holding) as changes,
-        recorder.during(backbone, mentions, changes, count, size, left_out) if recorder else nullcontext(changes) as changes,
-    ):  # fmt: skip
+        confined(joint, backbone, mentions, cells, {}, known=parts)
+        if settings.confine
+        else nullcontext(holding) as changes,
+        recorder.during(backbone, mentions, changes, count, size, left_out)
+        if recorder
+        else nullcontext(changes) as changes,
+    ):
         return joint(
-            prompt=prompt, latents=family.begun(begun / getattr(joint.scheduler, "init_noise_sigma", 1.0)),
-            num_inference_steps=settings.steps, **common, **family.call(scale, settings.negative_prompt or None), **size, **changes,
-        ).images  # fmt: skip
+            prompt=prompt,
+            latents=family.begun(begun / getattr(joint.scheduler, "init_noise_sigma", 1.0)),
+            num_inference_steps=settings.steps,
+            **common,
+            **family.call(scale, settings.negative_prompt or None),
+            **size,
+            **changes,
+        ).images

@@ -1,4 +1,6 @@
-"""What keeps several things of one prompt apart: which way was asked for, what it comes to, and what a picture tells of it."""
+"""What keeps several things of one prompt apart: which way was asked for, what it comes to, and what a
+picture tells of it.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,10 @@ from .mentions import Mention, single_subject_prompts
 
 @dataclass(frozen=True)
 class Kind:
-    """Of a composition: how many things it ``needs`` to act at all; whether it ``moves`` latents between steps; whether it ``places``
-    things, so that a layout tells it where; whether it ``confines`` each to its place, whatever the setting of that name."""
+    """Of a composition: how many things it ``needs`` to act at all; whether it ``moves`` latents between
+    steps; whether it ``places`` things, so that a layout tells it where; whether it ``confines`` each to its
+    place, whatever the setting of that name.
+    """
 
     needs: int
     moves: bool = False
@@ -27,10 +31,17 @@ class Kind:
 
 #: Compositions by the name that settings use; the losses of those that move stand in ``guided.LOSSES``.
 KINDS = {
-    "collage": Kind(2, places=True), "structure": Kind(1), "oaa": Kind(2, moves=True), "caa": Kind(1, moves=True, places=True),
-    "l2dm": Kind(2, moves=True, places=True, confines=True), "artists": Kind(2, moves=True, places=True), "attend-and-excite": Kind(1, moves=True),
-    "self-cross": Kind(2, moves=True), "mudi": Kind(2, places=True), "confined": Kind(2, places=True, confines=True),
-}  # fmt: skip
+    "collage": Kind(2, places=True),
+    "structure": Kind(1),
+    "oaa": Kind(2, moves=True),
+    "caa": Kind(1, moves=True, places=True),
+    "l2dm": Kind(2, moves=True, places=True, confines=True),
+    "artists": Kind(2, moves=True, places=True),
+    "attend-and-excite": Kind(1, moves=True),
+    "self-cross": Kind(2, moves=True),
+    "mudi": Kind(2, places=True),
+    "confined": Kind(2, places=True, confines=True),
+}
 
 
 ALONE = ("collage", "mudi")  # that draw each thing by itself before
@@ -48,8 +59,10 @@ class Composition:
 
 
 def resolve_composition(asked: str, mentions: list[Mention]) -> Composition:
-    """What ``asked`` comes to: "auto" is "confined" where a layout places things, else "l2dm" where two concepts or more are named,
-    else "none"; what needs more things than the prompt names is "none". What is placed can do without others."""
+    """What ``asked`` comes to: "auto" is "confined" where a layout places things, else "l2dm" where two
+    concepts or more are named, else "none"; what needs more things than the prompt names is "none". What is
+    placed can do without others.
+    """
     count, placed = len(mentions), any(mention.box for mention in mentions)
     named = ", ".join(mention.name for mention in mentions) or "nothing that can be drawn by itself"
     if asked == "auto" and placed:
@@ -91,10 +104,16 @@ def confines(composition: str, mentions: list[Mention], settings: GenerateSettin
 
 
 def provenance(
-    backbone: Backbone, prompt: str, mentions: list[Mention], composition: Composition, settings: GenerateSettings
-) -> dict[str, str]:  # fmt: skip
-    """What a picture's text chunks say of its composition. ``subjects`` and ``parts`` are JSON lists: the things found, and of a
-    collage the prompt that each was drawn from; ``layout``: where each was put by hand, as the setting of that name reads it."""
+    backbone: Backbone,
+    prompt: str,
+    mentions: list[Mention],
+    composition: Composition,
+    settings: GenerateSettings,
+) -> dict[str, str]:
+    """What a picture's text chunks say of its composition. ``subjects`` and ``parts`` are JSON lists: the
+    things found, and of a collage the prompt that each was drawn from; ``layout``: where each was put by
+    hand, as the setting of that name reads it.
+    """
     said = str(composition)
     moves = composition.name in KINDS and KINDS[composition.name].moves
     if moves:

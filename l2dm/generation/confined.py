@@ -1,5 +1,5 @@
-"""Confined sampling: where each thing of the prompt belongs is found in the first steps, and from there on it acts there alone; from the
-first step on where a layout or the prompt itself says it."""
+"""Confined sampling: where each thing of the prompt belongs is found in the first steps, and from there on it
+acts there alone; from the first step on where a layout or the prompt itself says it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ LATEST = 0.5  # share of the steps after which regions are chosen however little
 
 @contextmanager
 def confined(
-    pipe, backbone: Backbone, mentions: list[Mention], latent_size: tuple[int, int], changes: dict[str, Any],
-    found: Callable[[], torch.Tensor | None] | None = None, known: torch.Tensor | None = None,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+    pipe,
+    backbone: Backbone,
+    mentions: list[Mention],
+    latent_size: tuple[int, int],
+    changes: dict[str, Any],
+    found: Callable[[], torch.Tensor | None] | None = None,
+    known: torch.Tensor | None = None,
+) -> Iterator[dict[str, Any]]:
     """``changes`` of the call of ``pipe``, with what confines ``mentions``.
 
-    Regions are ``known`` (m, h, w), or what is said, else ``found()``'s, as soon as it has any; without it they are chosen from the sampling's own attention maps,
-    once there is signal to tell them by.
+    Regions are ``known`` (m, h, w), or what is said, else ``found()``'s, as soon as it has any; without it
+    they are chosen from the sampling's own attention maps, once there is signal to tell them by.
     """
     words = [mention.all for mention in mentions]
     concepts = [mention.name if mention.personal else None for mention in mentions]

@@ -2,8 +2,8 @@
 
     <rex>: left, <pip>: 0.5,0.2,0.9,0.8
 
-A place is a word (``PLACES``) or a box x0,y0,x1,y1 in shares of the picture, x right and y down. Things that are not placed have what the
-others leave. Boxes may overlap: where they do, both act, and a note says so.
+A place is a word (``PLACES``) or a box x0,y0,x1,y1 in shares of the picture, x right and y down. Things that
+are not placed have what the others leave. Boxes may overlap: where they do, both act, and a note says so.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from .mentions import Mention
 
 #: Words for parts of a picture.
 PLACES: dict[str, Box] = {
-    "left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0), "top": (0.0, 0.0, 1.0, 0.5), "bottom": (0.0, 0.5, 1.0, 1.0),
-    "top left": (0.0, 0.0, 0.5, 0.5), "top right": (0.5, 0.0, 1.0, 0.5), "bottom left": (0.0, 0.5, 0.5, 1.0),
-    "bottom right": (0.5, 0.5, 1.0, 1.0), "middle": (0.25, 0.25, 0.75, 0.75), "everywhere": (0.0, 0.0, 1.0, 1.0),
-}  # fmt: skip
+    "left": (0.0, 0.0, 0.5, 1.0),
+    "right": (0.5, 0.0, 1.0, 1.0),
+    "top": (0.0, 0.0, 1.0, 0.5),
+    "bottom": (0.0, 0.5, 1.0, 1.0),
+    "top left": (0.0, 0.0, 0.5, 0.5),
+    "top right": (0.5, 0.0, 1.0, 0.5),
+    "bottom left": (0.0, 0.5, 0.5, 1.0),
+    "bottom right": (0.5, 0.5, 1.0, 1.0),
+    "middle": (0.25, 0.25, 0.75, 0.75),
+    "everywhere": (0.0, 0.0, 1.0, 1.0),
+}
 _HOW = "write NAME: PLACE, such as <rex>: left, <pip>: 0.5,0.2,0.9,0.8"
 
 
@@ -54,17 +61,21 @@ def _entry(entry: str) -> tuple[str, Box]:
     x0, y0, x1, y1 = numbers
     if not all(0 <= number <= 1 for number in numbers):
         raise SettingsError(
-            f"layout: {name}: {place!r} reaches beyond the picture; give shares of its sides, each from 0 to 1"
+            f"layout: {name}: {place!r} reaches beyond the picture; give shares of its sides, each from 0 to "
+            "1"
         )
     if x0 >= x1 or y0 >= y1:
         raise SettingsError(
-            f"layout: {name}: {place!r} holds nothing; x0 must be less than x1 and y0 less than y1 (0,0 is the top left corner)"
+            f"layout: {name}: {place!r} holds nothing; x0 must be less than x1 and y0 less than y1 (0,0 is "
+            "the top left corner)"
         )
     return name, (x0, y0, x1, y1)
 
 
 def laid_out(mentions: list[Mention], layout: str, prompt: str) -> list[Mention]:
-    """``mentions`` of ``prompt`` with their boxes. A name that is said several times gets its boxes in the prompt's order."""
+    """``mentions`` of ``prompt`` with their boxes. A name that is said several times gets its boxes in the
+    prompt's order.
+    """
     boxes: dict[int, Box] = {}
     for name, box in parse(layout):
         own = [i for i, one in enumerate(mentions) if one.name == name.lower()] or [
@@ -93,7 +104,9 @@ def _plain(words: str) -> str:
 
 
 def _names(one: Mention, prompt: str) -> set[str]:
-    """What ``one`` may be called: "car", "red car"; "<rex>", "<rex> dog", and of a concept the noun alone too."""
+    """What ``one`` may be called: "car", "red car"; "<rex>", "<rex> dog", and of a concept the noun alone
+    too.
+    """
     phrase = prompt[min(one.phrase[0], one.span[0]) : one.span[1]]
     noun = prompt[slice(*one.noun_span)] if one.noun_span else one.name
     return {_plain(words) for words in (one.name, prompt[slice(*one.span)], phrase, noun)}
@@ -114,6 +127,7 @@ def overlaps(mentions: Sequence[Mention]) -> list[str]:
         shared = max(0.0, min(a1, c1) - max(a0, c0)) * max(0.0, min(b1, d1) - max(b0, d0))
         if shared > 1e-9:
             notes.append(
-                f"layout: {one.name} and {other.name} overlap in {100 * shared:.0f} % of the picture, where both act"
+                f"layout: {one.name} and {other.name} overlap in {100 * shared:.0f} % of the picture, where "
+                "both act"
             )
     return notes

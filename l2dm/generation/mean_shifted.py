@@ -1,4 +1,6 @@
-"""MuDI's begun noise drawn with diffusers' own pipeline: each thing alone, cut out, put in its place, and the whole from noise that is shifted to it."""
+"""MuDI's begun noise drawn with diffusers' own pipeline: each thing alone, cut out, put in its place, and the
+whole from noise that is shifted to it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,15 @@ from .mentions import Mention
 
 
 def from_mean_shifted_noise(
-    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int],
+    pipe,
+    backbone: Backbone,
+    prompt: str,
+    mentions: list[Mention],
+    settings: GenerateSettings,
+    generators: list,
+    size: dict[str, int],
     recorder: AttentionRecorder | None,
-) -> list[Image.Image]:  # fmt: skip
+) -> list[Image.Image]:
     """One picture of ``prompt`` for each of ``generators``; see ``guidance.mean_shifted_noise``."""
     count, family, places = len(generators), backbone.family, Places.of(mentions)
     cells = size["height"] // backbone.factor, size["width"] // backbone.factor
@@ -32,6 +40,11 @@ def from_mean_shifted_noise(
     begun = mean_shifted(noise, latents.to(noise), inside)
     with recorder.during(backbone, mentions, {}, count, size) if recorder else nullcontext({}) as changes:
         return pipe(
-            prompt=prompt, latents=family.begun(begun), num_inference_steps=settings.steps, **common,
-            **family.call(settings.guidance_scale, settings.negative_prompt or None), **size, **changes,
-        ).images  # fmt: skip
+            prompt=prompt,
+            latents=family.begun(begun),
+            num_inference_steps=settings.steps,
+            **common,
+            **family.call(settings.guidance_scale, settings.negative_prompt or None),
+            **size,
+            **changes,
+        ).images

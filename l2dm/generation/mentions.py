@@ -1,4 +1,6 @@
-"""Which things a prompt names, where their words stand in the tokenized prompt, and where they are to be in the picture."""
+"""Which things a prompt names, where their words stand in the tokenized prompt, and where they are to be in
+the picture.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ from .vocabulary import RELATIONS, SIDES, any_of
 
 @dataclass(frozen=True)
 class Mention:
-    """One thing of a prompt. ``personal`` and ``noun`` are token positions (the start token is 0); a plain noun has no
-    personal tokens, a token without its noun no noun tokens. ``side``: left, right, top, bottom, or None. ``span``: the
-    characters of the prompt that name it; ``phrase``: those that are about it alone, article and adjectives included; ``noun_span``: its
-    noun's. ``box``: its part of the picture, where a layout says one."""
+    """One thing of a prompt. ``personal`` and ``noun`` are token positions (the start token is 0); a plain
+    noun has no personal tokens, a token without its noun no noun tokens. ``side``: left, right, top, bottom,
+    or None. ``span``: the characters of the prompt that name it; ``phrase``: those that are about it alone,
+    article and adjectives included; ``noun_span``: its noun's. ``box``: its part of the picture, where a
+    layout says one.
+    """
 
     name: str
     personal: tuple[int, ...]
@@ -40,7 +44,8 @@ def mentions(
     plain: tuple[str, ...] = (),
     subjects: tuple[str, ...] = (),
 ) -> list[Mention]:
-    """The things of ``prompt`` in its order: personal tokens (``concepts``: token -> noun) and plain nouns; see ``phrases``.
+    """The things of ``prompt`` in its order: personal tokens (``concepts``: token -> noun) and plain nouns;
+    see ``phrases``.
 
     Raises PromptError when the tokenizer cuts a thing off, or the prompt has none of a noun of ``subjects``.
     """
@@ -56,7 +61,8 @@ def mentions(
             return ()
         if not (found := backbone.places(prompt, span)):
             raise PromptError(
-                f"prompt {prompt[:60]!r}…: {prompt[slice(*span)]!r} lies beyond what this base reads; shorten the prompt"
+                f"prompt {prompt[:60]!r}…: {prompt[slice(*span)]!r} lies beyond what this base reads; "
+                "shorten the prompt"
             )
         return found
 
@@ -75,11 +81,11 @@ def mentions(
 
 
 def single_subject_prompts(prompt: str, mentions: list[Mention]) -> list[str]:
-    """For each of ``mentions`` the prompt without the others: what stands before the first and after the last stays, and so does
-    what is said of the thing itself.
+    """For each of ``mentions`` the prompt without the others: what stands before the first and after the last
+    stays, and so does what is said of the thing itself.
 
-    "a photo of <rex> dog in a hat next to a red car on the beach" -> "a photo of <rex> dog in a hat on the beach", "a photo of a
-    red car on the beach"
+    "a photo of <rex> dog in a hat next to a red car on the beach" -> "a photo of <rex> dog in a hat on the
+    beach", "a photo of a red car on the beach"
     """
     before = prompt[: mentions[0].phrase[0]]
     after = _without_side(prompt[mentions[-1].phrase[1] :])

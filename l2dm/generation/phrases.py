@@ -1,9 +1,11 @@
-"""Which things a prompt names, as characters: personal tokens with their nouns, plain nouns, and the words that belong to each.
+"""Which things a prompt names, as characters: personal tokens with their nouns, plain nouns, and the words
+that belong to each.
 
-No tagger: a few rules over closed lists of words. A concept's token is always a thing, and its own noun beside it or in apposition
-the same thing ("<rex> dog", "my dog <rex>", "a dog named <rex>", "<rex>, a dog,", "<rex>'s dog"). A plain noun is one where it heads a
-phrase that begins the prompt, follows "a photo of", or is joined to another; not behind "in", "on", "wearing" and the like, where it
-says how or where another thing is.
+No tagger: a few rules over closed lists of words. A concept's token is always a thing, and its own noun
+beside it or in apposition the same thing ("<rex> dog", "my dog <rex>", "a dog named <rex>", "<rex>, a dog,",
+"<rex>'s dog"). A plain noun is one where it heads a phrase that begins the prompt, follows "a photo of", or
+is joined to another; not behind "in", "on", "wearing" and the like, where it says how or where another thing
+is.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ Span = tuple[int, int]
 _DETERMINED = re.compile(rf"\b{words.DETERMINER}\s", re.IGNORECASE)
 _ADJECTIVE = rf"(?!(?:{words.STOP.pattern})\b)[^\W\d_][\w'’-]*\s+"
 _JOINS = re.compile(
-    r"(?:^|[.;:!?]|,|[&+/]|\b(?:and|or|plus|with|beside|near|by|next to|close to|in front of|together with|alongside|above|below|"
-    rf"chasing|following|facing|hugging|watching|meeting|(?:to|on) the (?:left|right) of|(?:{words.PICTURES})\s+of))\s*$",
+    r"(?:^|[.;:!?]|,|[&+/]|\b(?:and|or|plus|with|beside|near|by|next to|close to|in front of|together "
+    r"with|alongside|above|below|"
+    r"chasing|following|facing|hugging|watching|meeting|(?:to|on) the (?:left|right) "
+    rf"of|(?:{words.PICTURES})\s+of))\s*$",
     re.IGNORECASE,
 )
 _STARTS_OR_AND = re.compile(rf"(?:^|\band|\bnext to|\bbeside|\b(?:{words.PICTURES})\s+of)\s*$", re.IGNORECASE)
@@ -37,8 +41,10 @@ _DANGLING = re.compile(rf"(?:\s+(?:\w+ing|after|up|{words.SETTING}|{words.DETERM
 
 @dataclass(frozen=True)
 class Phrase:
-    """One thing. ``token`` and ``noun``: the characters of each, or None. ``start``: where its words begin, article and adjectives
-    included; ``end``: where what is said of it ends (behind the last thing stands what is said of the whole)."""
+    """One thing. ``token`` and ``noun``: the characters of each, or None. ``start``: where its words begin,
+    article and adjectives included; ``end``: where what is said of it ends (behind the last thing stands what
+    is said of the whole).
+    """
 
     name: str
     token: Span | None
@@ -56,8 +62,10 @@ class Phrase:
 def phrases(
     prompt: str, concepts: dict[str, str], plain: tuple[str, ...] = (), subjects: tuple[str, ...] = ()
 ) -> list[Phrase]:
-    """The things of ``prompt`` in its order. ``concepts``: token -> noun. ``plain``: nouns beside the everyday ones. ``subjects``:
-    the plain nouns that count, wherever they stand, in place of those that would be found."""
+    """The things of ``prompt`` in its order. ``concepts``: token -> noun. ``plain``: nouns beside the
+    everyday ones. ``subjects``: the plain nouns that count, wherever they stand, in place of those that would
+    be found.
+    """
     prompt = _TWO_COLOURED.sub(r"\1xxx", prompt)  # "a red and white ball": no link
     named = _concepts(prompt, concepts)
     if subjects:
@@ -192,10 +200,19 @@ def _unlisted(prompt: str, things: list[Phrase], listed: re.Pattern) -> list[Phr
 
 
 def _phrase_start(prompt: str, low: int, least: int = 0) -> int:
-    """Where the noun phrase whose token or noun begins at ``low`` begins: its last article, or behind the last preposition or link."""
+    """Where the noun phrase whose token or noun begins at ``low`` begins: its last article, or behind the
+    last preposition or link.
+    """
     before = prompt[least:low]
-    bounds = [match.end() for match in re.finditer(rf"[^\w\s'’-]\s*|\b(?:{words.SETTING}|and|or|plus|with|by|near|beside|next to|"
-              r"is|are|above|below)\s+", before, re.IGNORECASE)]  # fmt: skip
+    bounds = [
+        match.end()
+        for match in re.finditer(
+            rf"[^\w\s'’-]\s*|\b(?:{words.SETTING}|and|or|plus|with|by|near|beside|next to|"
+            r"is|are|above|below)\s+",
+            before,
+            re.IGNORECASE,
+        )
+    ]
     bound = bounds[-1] if bounds else 0
     articles = [match.start() for match in _DETERMINED.finditer(before) if match.start() >= bound]
     return least + (articles[-1] if articles else bound)

@@ -14,7 +14,9 @@ from .attention_recorder import AttentionSnapshot
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture. ``provenance`` is written into the PNG as text chunks. ``attention``: the maps that were asked for."""
+    """A drawn picture. ``provenance`` is written into the PNG as text chunks. ``attention``: the maps that
+    were asked for.
+    """
 
     image: Image.Image
     prompt: str

@@ -13,7 +13,8 @@ from ..errors import PromptError
 
 #: Brackets that keyboards, web pages and other tools have in place of < and >.
 _BRACKETS = {**dict.fromkeys("‹«〈⟨《[{", "<"), **dict.fromkeys("›»〉⟩》]}", ">")}
-#: Attention weights as Stable Diffusion web UI and compel write them: (x:1.3), ((x)), [x], (x)1.3, (x)++, <x>++.
+#: Attention weights as Stable Diffusion web UI and compel write them: (x:1.3), ((x)), [x], (x)1.3, (x)++,
+#: <x>++.
 _WEIGHT = re.compile(
     r"\([^()]*:\s*[+-]?[\d.]+\s*\)|\(\([^()]*\)*|\[[^\[\]]*\]|\([^()]*\)(?:[+-]+|\d+(?:\.\d+)?)(?!\w)|<[^<>\s]*>(?:\++|-+)(?!\w)"
 )
@@ -21,7 +22,9 @@ _ESCAPED = re.compile(r"\\([()\[\]])")
 
 
 def personal_tokens(prompt: str, known: Iterable[str]) -> list[str]:
-    """The personal tokens of ``prompt``, in order; a PromptError for one that is not among ``known``, or written otherwise."""
+    """The personal tokens of ``prompt``, in order; a PromptError for one that is not among ``known``, or
+    written otherwise.
+    """
     if not isinstance(prompt, str) or re.search("[\x00\ud800-\udfff]", prompt):
         raise PromptError(f"prompt {prompt!r}: expected text")
     known = list(known)
@@ -40,7 +43,9 @@ def personal_tokens(prompt: str, known: Iterable[str]) -> list[str]:
 
 
 def _near_misses(prompt: str, known: list[str]) -> Iterable[tuple[str, str]]:
-    """``(what the prompt says, the token that it must mean)``: other brackets, capitals, spaces, or one bracket alone."""
+    """``(what the prompt says, the token that it must mean)``: other brackets, capitals, spaces, or one
+    bracket alone.
+    """
     plain, origin = "", []
     for place, character in enumerate(prompt):
         folded = unicodedata.normalize("NFKC", _BRACKETS.get(character, character)).lower()
@@ -54,7 +59,9 @@ def _near_misses(prompt: str, known: list[str]) -> Iterable[tuple[str, str]]:
 
 
 def bare_names(prompt: str, concepts: Mapping[str, str]) -> list[str]:
-    """A sentence for each concept (token -> noun) that ``prompt`` seems to name without brackets: "rex dog", "dog rex"."""
+    """A sentence for each concept (token -> noun) that ``prompt`` seems to name without brackets: "rex dog",
+    "dog rex".
+    """
     notes = []
     for token, noun in concepts.items():
         name, noun = re.escape(token[1:-1]), re.escape(noun)
@@ -67,12 +74,13 @@ def bare_names(prompt: str, concepts: Mapping[str, str]) -> list[str]:
 
 
 def without_escapes(prompt: str) -> str:
-    r"""``prompt`` with ``\(``, ``\)``, ``\[`` and ``\]`` as the brackets that they stand for; a PromptError for attention weights,
-    which are not read."""
+    r"""``prompt`` with ``\(``, ``\)``, ``\[`` and ``\]`` as the brackets that they stand for; a PromptError
+    for attention weights, which are not read."""
     blank = _ESCAPED.sub("  ", prompt)
     if match := _WEIGHT.search(blank):
         raise PromptError(
-            f"prompt {prompt!r}: {prompt[match.start() : match.end()]} is an attention weight, which l2dm does not read; leave the "
+            f"prompt {prompt!r}: {prompt[match.start() : match.end()]} is an attention weight, which l2dm "
+            "does not read; leave the "
             r"weight out, or write brackets that are meant as \( \) or \[ \]"
         )
     return _ESCAPED.sub(r"\1", prompt)
@@ -83,5 +91,6 @@ def check_length(prompt: str, backbone: Backbone) -> None:
     length = backbone.count_tokens(prompt)
     if length > backbone.longest_prompt:
         raise PromptError(
-            f"prompt {prompt[:60]!r}…: {length} tokens; this base reads at most {backbone.longest_prompt}, so shorten it"
+            f"prompt {prompt[:60]!r}…: {length} tokens; this base reads at most {backbone.longest_prompt}, "
+            "so shorten it"
         )

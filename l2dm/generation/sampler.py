@@ -32,7 +32,8 @@ def size_of(backbone: Backbone, settings: GenerateSettings) -> dict[str, int]:
         value = getattr(settings, name)
         if value % grain:
             raise SettingsError(
-                f"{name} = {value}: this base draws multiples of {grain} pixels, such as {value // grain * grain + grain}"
+                f"{name} = {value}: this base draws multiples of {grain} pixels, such as "
+                f"{value // grain * grain + grain}"
             )
         size[name] = value or backbone.side
     return size
@@ -41,10 +42,12 @@ def size_of(backbone: Backbone, settings: GenerateSettings) -> dict[str, int]:
 def long_work(
     backbone: Backbone, settings: GenerateSettings, clock: Callable[[], float] = time.monotonic
 ) -> str:
-    """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; "" where they have not.
+    """One line where pictures have more than ``_MANY`` times the pixels that the base draws by itself; ""
+    where they have not.
 
-    How long they take at least is told from one step at the base's own size, measured now, the second one, as the first also sets things up:
-    a denoiser's work grows with the pixels or faster."""
+    How long they take at least is told from one step at the base's own size, measured now, the second one, as
+    the first also sets things up: a denoiser's work grows with the pixels or faster.
+    """
     own, (height, width) = backbone.side, size_of(backbone, settings).values()
     times, steps = height * width / own**2, backbone.family.fewest_steps
     if times <= _MANY:
@@ -55,8 +58,10 @@ def long_work(
         moments.append(clock())
     step = (moments[2] - moments[1]) / steps
     return (
-        f"{counted(settings.n, 'picture')} of {width} x {height} pixels in {counted(settings.steps, 'step')}: at least "
-        f"{spoken_time(settings.n * settings.steps * step * times)}, as a step at this base's own {own} x {own} took {spoken_time(step)} and "
+        f"{counted(settings.n, 'picture')} of {width} x {height} pixels in "
+        f"{counted(settings.steps, 'step')}: at least "
+        f"{spoken_time(settings.n * settings.steps * step * times)}, as a step at this base's own {own} x "
+        f"{own} took {spoken_time(step)} and "
         f"these have {times:.0f} times its pixels, and as much more memory or still more"
     )
 
@@ -73,13 +78,17 @@ def spoken_time(seconds: float) -> str:
 
 @torch.no_grad()
 def draw(
-    backbone: Backbone, prompt: str, settings: GenerateSettings, on_picture: Callable[[int], None] = lambda done: None,
-    mentions: Sequence[Mention] = (), recorder: AttentionRecorder | None = None,
-) -> list[Image.Image]:  # fmt: skip
+    backbone: Backbone,
+    prompt: str,
+    settings: GenerateSettings,
+    on_picture: Callable[[int], None] = lambda done: None,
+    mentions: Sequence[Mention] = (),
+    recorder: AttentionRecorder | None = None,
+) -> list[Image.Image]:
     """``settings.n`` pictures of ``prompt``; picture i depends on seed + i alone, whatever the batch.
 
-    ``mentions`` are what ``settings.composition`` looks after; without it, or with none of them, sampling is plain. ``recorder`` collects
-    where they were looked for.
+    ``mentions`` are what ``settings.composition`` looks after; without it, or with none of them, sampling is
+    plain. ``recorder`` collects where they were looked for.
     """
     keep_freed_memory()
     mentions, size = list(mentions), size_of(backbone, settings)
@@ -97,8 +106,13 @@ def draw(
                 else nullcontext(moving) as changes,
             ):
                 images += pipe(
-                    prompt=prompt, num_images_per_prompt=count, generator=generators, num_inference_steps=settings.steps,
-                    **backbone.family.call(settings.guidance_scale, settings.negative_prompt or None), **size, **changes,
-                ).images  # fmt: skip
+                    prompt=prompt,
+                    num_images_per_prompt=count,
+                    generator=generators,
+                    num_inference_steps=settings.steps,
+                    **backbone.family.call(settings.guidance_scale, settings.negative_prompt or None),
+                    **size,
+                    **changes,
+                ).images
         on_picture(len(images))
     return images

@@ -1,7 +1,9 @@
-"""What guidance must know of a sampler: where its steps begin, how it scales its latents, how much signal is in them.
+"""What guidance must know of a sampler: where its steps begin, how it scales its latents, how much signal is
+in them.
 
-Samplers differ in what they call a step. Heun's and KDPM2's call the denoiser twice a step, PNDM's lists a timestep twice, a
-single-step DPM-Solver goes back to where its step began: what is moved within such a step is forgotten.
+Samplers differ in what they call a step. Heun's and KDPM2's call the denoiser twice a step, PNDM's lists a
+timestep twice, a single-step DPM-Solver goes back to where its step began: what is moved within such a step
+is forgotten.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ import math
 
 import torch
 
-#: Least share of signal at which regions are chosen. In noise alone they agree with the later ones in .58 of the cells, by chance;
-#: from here on in .83 to .92 (the shipped base, 24 pictures, 8 and 25 steps).
+#: Least share of signal at which regions are chosen. In noise alone they agree with the later ones in .58 of
+#: the cells, by chance; from here on in .83 to .92 (the shipped base, 24 pictures, 8 and 25 steps).
 REGION_SIGNAL = 0.15
 
 
 def step_starts(scheduler) -> list[int]:
-    """Indices into ``scheduler.timesteps`` (after ``set_timesteps``) at which a step begins; as many as there are steps."""
+    """Indices into ``scheduler.timesteps`` (after ``set_timesteps``) at which a step begins; as many as there
+    are steps.
+    """
     timesteps = [float(t) for t in scheduler.timesteps]
     if getattr(scheduler, "order", 1) > 1:
         return list(range(0, len(timesteps), scheduler.order))
@@ -32,8 +36,8 @@ def step_starts(scheduler) -> list[int]:
 
 
 def latents_scale(scheduler, timestep: torch.Tensor) -> float:
-    """The sampler's latents divided by what the denoiser is given: 1 where variance is preserved and in flow matching, sqrt(sigma^2 + 1)
-    where noise is added to the latents as they are (Euler, Heun)."""
+    """The sampler's latents divided by what the denoiser is given: 1 where variance is preserved and in flow
+    matching, sqrt(sigma^2 + 1) where noise is added to the latents as they are (Euler, Heun)."""
     return 1 / float(model_input(scheduler, torch.ones(1, dtype=torch.float64), timestep))
 
 
@@ -44,8 +48,10 @@ def model_input(scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> tor
 
 
 def signal_share(scheduler, timestep: torch.Tensor) -> float:
-    """sqrt(alpha_bar), in [0, 1]: the share of the picture itself in what the denoiser is given at ``timestep``; in flow matching
-    (1 - s) / sqrt((1 - s)^2 + s^2), which is the same of latents whose variance is 1."""
+    """sqrt(alpha_bar), in [0, 1]: the share of the picture itself in what the denoiser is given at
+    ``timestep``; in flow matching (1 - s) / sqrt((1 - s)^2 + s^2), which is the same of latents whose
+    variance is 1.
+    """
     alphas = getattr(scheduler, "alphas_cumprod", None)  # solvers that were taught flows have them too
     if alphas is None or scheduler.config.get("use_flow_sigmas"):
         s = float(timestep) / scheduler.config.num_train_timesteps

@@ -24,14 +24,18 @@ _NUMBERS = "one|two|three|four|five|six|seven|eight|nine|ten|several|some|many|a
 DETERMINER = rf"(?:an?|the|my|your|his|her|its|our|their|this|that|these|those|{_NUMBERS})"
 #: what stands between a thing and the next, with the spaces about it
 LINK = re.compile(
-    r"(?:\s*(?:[,;&+/]|\b(?:and|or|plus|with|is|are|beside|near|by|behind|against|next to|close to|in front of|"
+    r"(?:\s*(?:[,;&+/]|\b(?:and|or|plus|with|is|are|beside|near|by|behind|against|next to|close to|in front "
+    r"of|"
     rf"together with|alongside|{SIDES})\b))+\s*",
     re.IGNORECASE,
 )
-#: prepositions and verbs behind which stands where a thing is, what it wears, what it is made of: not a thing of its own
+#: prepositions and verbs behind which stands where a thing is, what it wears, what it is made of: not a thing
+#: of its own
 SETTING = (
-    "in|on|at|of|inside|into|onto|upon|on top of|through|from|under|underneath|beneath|within|among|amid|across|along|around|"
-    "during|for|to|towards|toward|as|like|without|behind|against|over|made of|full of|wearing|holding|carrying|riding|driving|"
+    "in|on|at|of|inside|into|onto|upon|on top "
+    "of|through|from|under|underneath|beneath|within|among|amid|across|along|around|"
+    "during|for|to|towards|toward|as|like|without|behind|against|over|made of|full "
+    "of|wearing|holding|carrying|riding|driving|"
     "eating|playing|sitting|made|covered|dressed"
 )
 #: words that are no adjective, so that no noun phrase goes across them
@@ -44,7 +48,8 @@ STOP = re.compile(
 PICTURES = (
     "photo|photos|photograph|photographs|photography|picture|pictures|image|images|painting|drawing|sketch|illustration|portrait|"
     "close-up|closeup|shot|view|render|rendering|rendition|depiction|cartoon|watercolor|watercolour|print|poster|icon|emoji|snapshot|"
-    "selfie|scene|art|artwork|pair|couple|group|bunch|lot|collage|photo collage|sticker|sculpture|statue|still"
+    "selfie|scene|art|artwork|pair|couple|group|bunch|lot|collage|photo "
+    "collage|sticker|sculpture|statue|still"
 )
 COLOURS = "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|beige|turquoise|cyan|magenta|crimson"
 #: heads of noun phrases that name no thing to be drawn by itself
@@ -58,7 +63,8 @@ NO_THING = re.compile(
 )
 #: what "with" and "and" add to a thing when one of these follows: a part of it, or what it wears
 WORN = re.compile(
-    r"(?:hat|cap|beanie|beret|top hat|cowboy hat|helmet|crown|tiara|scarf|tie|bow tie|glove|mitten|glasses|sunglasses|goggles|mask|"
+    r"(?:hat|cap|beanie|beret|top hat|cowboy hat|helmet|crown|tiara|scarf|tie|bow "
+    r"tie|glove|mitten|glasses|sunglasses|goggles|mask|"
     r"watch|wristwatch|ring|necklace|bracelet|earring|belt|shirt|t-shirt|sweater|hoodie|jacket|coat|vest|suit|dress|skirt|jeans|"
     r"pants|trousers|shorts|sock|shoe|boot|collar|cape|veil|armor|bow|ribbon|leaf|feather|bell|shell|door|window)(?:e?s)?",
     re.IGNORECASE,

@@ -1,7 +1,9 @@
-"""Which of m places each of m things takes so that the summed cost is least: the linear assignment problem, exactly, in O(m^3).
+"""Which of m places each of m things takes so that the summed cost is least: the linear assignment problem,
+exactly, in O(m^3).
 
-Shortest augmenting paths with potentials (Kuhn 1955, Munkres 1957; in this form Jonker and Volgenant 1987). Row by row: a path of
-least reduced cost is grown from the new row to a free column, and the matching is flipped along it.
+Shortest augmenting paths with potentials (Kuhn 1955, Munkres 1957; in this form Jonker and Volgenant 1987).
+Row by row: a path of least reduced cost is grown from the new row to a free column, and the matching is
+flipped along it.
 """
 
 from __future__ import annotations

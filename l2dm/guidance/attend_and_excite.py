@@ -2,7 +2,8 @@
 
 L = max_i (1 - max_u A_i(u)),   A = smooth(softmax over the prompt's own tokens of 100 * probability)
 
-Iterative refinement: before steps 0, 10 and 20 of 50 the latents are moved until L is at most 1 - 0.05, 1 - 0.5, 1 - 0.8.
+Iterative refinement: before steps 0, 10 and 20 of 50 the latents are moved until L is at most 1 - 0.05, 1 -
+0.5, 1 - 0.8.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Maps of what the picture attends to in the text, taken while the denoiser runs.
 
-The processors that are there go on working unchanged: what they attend to is computed beside them at the one resolution that is asked
-for, here for cross-attention, in ``backbone/joint_attention.py`` for joint attention. Everything is put back in ``finally``, also after
-an error.
+The processors that are there go on working unchanged: what they attend to is computed beside them at the one
+resolution that is asked for, here for cross-attention, in ``backbone/joint_attention.py`` for joint
+attention. Everything is put back in ``finally``, also after an error.
 
-Where nothing but the maps is wanted, the forward ends at the last layer that gives one: what lies behind it has no part in
-them, nor in their gradient.
+Where nothing but the maps is wanted, the forward ends at the last layer that gives one: what lies behind it
+has no part in them, nor in their gradient.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class _HaveAll(Exception):
 
 
 class _Watching:
-    """A processor around a processor: same result, and its probabilities for ``maps`` where the resolution is theirs."""
+    """A processor around a processor: same result, and its probabilities for ``maps`` where the resolution is
+    theirs.
+    """
 
     def __init__(self, processor, maps: AttentionMaps):
         self.processor, self.maps = processor, maps
@@ -42,13 +44,14 @@ class _Watching:
 
 
 class AttentionMaps:
-    """Collects what the attention layers with ``size`` = (height, width) pixels attend to in the text; with ``own`` also what they attend to in
-    the picture."""
+    """Collects what the attention layers with ``size`` = (height, width) pixels attend to in the text; with
+    ``own`` also what they attend to in the picture."""
 
     def __init__(self, size: tuple[int, int], own: bool = False):
         (self.height, self.width), self.layers = size, []
         self.wants_own, self.own_layers = own, []
-        #: (B, pixels, pixels) in [0, 1], of the last ``of``: of each cell the shares of all cells in what it takes from the picture
+        #: (B, pixels, pixels) in [0, 1], of the last ``of``: of each cell the shares of all cells in what it
+        #: takes from the picture
         self.own: torch.Tensor | None = None
         self.idle = False  # nothing is collected
         self.depth = self.enough = (
@@ -58,8 +61,8 @@ class AttentionMaps:
     def take(
         self, attn, hidden: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None = None
     ) -> None:
-        """Keep one layer's probabilities, mean over heads: (B, pixels, tokens); of a ``context`` that is the picture itself (B, pixels, pixels).
-        ``mask`` (B, 1, tokens) is added."""
+        """Keep one layer's probabilities, mean over heads: (B, pixels, tokens); of a ``context`` that is the
+        picture itself (B, pixels, pixels). ``mask`` (B, 1, tokens) is added."""
         of_picture = context is hidden
         if attn.norm_cross and not of_picture:
             context = attn.norm_encoder_hidden_states(context)
@@ -84,9 +87,15 @@ class AttentionMaps:
             raise _HaveAll
 
     def of(
-        self, backbone: Backbone, latents: torch.Tensor, timestep: torch.Tensor, context: Conditioning | torch.Tensor
-    ) -> torch.Tensor:  # fmt: skip
-        """The ``probabilities`` of one forward, which ends with the last of them: the first call finds out which that is."""
+        self,
+        backbone: Backbone,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        context: Conditioning | torch.Tensor,
+    ) -> torch.Tensor:
+        """The ``probabilities`` of one forward, which ends with the last of them: the first call finds out
+        which that is.
+        """
         with watched(backbone.denoiser, self):
             self.enough = self.depth
             try:
@@ -123,8 +132,8 @@ class PromptMaps(AttentionMaps):
 
 
 def without_start(probabilities: torch.Tensor, start: int = 1) -> torch.Tensor:
-    """(B, tokens, h, w): the share of the first ``start`` tokens, which are no words, given to the others in proportion, then smoothed. Their own
-    maps are 0."""
+    """(B, tokens, h, w): the share of the first ``start`` tokens, which are no words, given to the others in
+    proportion, then smoothed. Their own maps are 0."""
     rest = probabilities[:, start:] / probabilities[:, start:].sum(1, keepdim=True).clamp(min=1e-12)
     return F.pad(smooth(rest), (0, 0, 0, 0, start, 0))
 
@@ -135,7 +144,9 @@ def of_words(maps: torch.Tensor, groups: list[tuple[int, ...]]) -> torch.Tensor:
 
 
 def smooth(maps: torch.Tensor, sigma: float = 0.5**0.5) -> torch.Tensor:
-    """A 3 x 3 Gaussian over (B, tokens, h, w), mirrored at the edges; by default the one of Attend-and-Excite in diffusers."""
+    """A 3 x 3 Gaussian over (B, tokens, h, w), mirrored at the edges; by default the one of Attend-and-Excite
+    in diffusers.
+    """
     line = torch.exp(-(torch.tensor([-1.0, 0.0, 1.0]) ** 2) / (2 * sigma**2)).to(maps)
     line = line / line.sum()
     padded = F.pad(maps, (1, 1, 1, 1), mode="reflect")
@@ -145,7 +156,9 @@ def smooth(maps: torch.Tensor, sigma: float = 0.5**0.5) -> torch.Tensor:
 
 @contextmanager
 def watched(denoiser: torch.nn.Module, maps: AttentionMaps) -> Iterator[AttentionMaps]:
-    """Within the block every attention to the text in ``denoiser`` also fills ``maps``; afterwards its own processors are back."""
+    """Within the block every attention to the text in ``denoiser`` also fills ``maps``; afterwards its own
+    processors are back.
+    """
     found = text_attention(denoiser)
     joint = [name for name, layer in found.items() if is_joint(name, layer)]
     layers = [layer for name, layer in found.items() if name not in joint]

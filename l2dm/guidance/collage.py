@@ -1,14 +1,17 @@
 """Collage: every thing drawn alone, put in its place, and the whole drawn to its end together (ours).
 
-A denoiser that draws one thing well and two things badly is asked for one thing at a time. For the first ``ALONE`` of the steps
-each thing of the prompt has a picture of its own; these are shrunken and put side by side, each in its own part of the picture;
-noise is added and the prompt itself is denoised from there, so that what lies between them fits (SDEdit, Meng et al.,
-arXiv 2108.01073), while what lies inside a shrunken picture is held to it, to the end (RePaint, Lugmayr et al., arXiv 2201.09865):
-one step of the whole prompt alone, and concepts mingle. Nothing is trained, no gradient is taken, and two things of one noun are no harder than others.
+A denoiser that draws one thing well and two things badly is asked for one thing at a time. For the first
+``ALONE`` of the steps each thing of the prompt has a picture of its own; these are shrunken and put side by
+side, each in its own part of the picture; noise is added and the prompt itself is denoised from there, so
+that what lies between them fits (SDEdit, Meng et al., arXiv 2108.01073), while what lies inside a shrunken
+picture is held to it, to the end (RePaint, Lugmayr et al., arXiv 2201.09865): one step of the whole prompt
+alone, and concepts mingle. Nothing is trained, no gradient is taken, and two things of one noun are no harder
+than others.
 
-So late, where nothing but the ground is drawn, classifier-free guidance only makes colours hard (of little noise: Kynkäänniemi et al.,
-arXiv 2404.07724): the whole is drawn without it, at half the cost. m things take m * ALONE + (1 - ALONE) / 2 of a plain picture's
-forwards (1.25 for two). What a collage cannot do: things that touch or hold each other.
+So late, where nothing but the ground is drawn, classifier-free guidance only makes colours hard (of little
+noise: Kynkäänniemi et al., arXiv 2404.07724): the whole is drawn without it, at half the cost. m things take
+m * ALONE + (1 - ALONE) / 2 of a plain picture's forwards (1.25 for two). What a collage cannot do: things
+that touch or hold each other.
 """
 
 from __future__ import annotations
@@ -38,8 +41,10 @@ def grid(count: int) -> list[int]:
 
 
 def spots(sides: list[str | None]) -> torch.Tensor:
-    """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order, laid out in reading order, unless
-    ``sides`` (left, right, top, bottom) say otherwise; sides that leave two things on one spot say nothing."""
+    """(m, 2): the middle of each thing's place in [-1, 1], x right and y down. In the prompt's order, laid
+    out in reading order, unless ``sides`` (left, right, top, bottom) say otherwise; sides that leave two
+    things on one spot say nothing.
+    """
     rows = grid(len(sides))
     places = [
         ((2 * i + 1) / n - 1, (2 * row + 1) / len(rows) - 1) for row, n in enumerate(rows) for i in range(n)
@@ -59,10 +64,12 @@ def middles(boxes: list[Box]) -> torch.Tensor:
 def collage(
     pictures: list[Image.Image], points: torch.Tensor, size: tuple[int, int], boxes: list[Box] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``pictures``, shrunken, about ``points`` (m, 2) of a picture ``size`` = (width, height) pixels large; of a layout each as large as its
-    box, and where boxes overlap the smaller one in front.
+    """``pictures``, shrunken, about ``points`` (m, 2) of a picture ``size`` = (width, height) pixels large;
+    of a layout each as large as its box, and where boxes overlap the smaller one in front.
 
-    The pixels (height, width, 3), uint8, and where they are a picture's own (height, width), bool: elsewhere its edges are drawn out."""
+    The pixels (height, width, 3), uint8, and where they are a picture's own (height, width), bool: elsewhere
+    its edges are drawn out.
+    """
     width, height = size
     centres, rows = ((points.double() + 1) / 2 * torch.tensor(size)).tolist(), grid(len(points))
     parts = parts_of(points, height, width, boxes)
@@ -78,7 +85,9 @@ def collage(
 
 
 def parts_of(points: torch.Tensor, h: int, w: int, boxes: list[Box] | None = None) -> np.ndarray:
-    """Whose each cell is, (m, h, w) of bool: its nearest point's of ``points`` (m, 2); of a layout the smallest box's that it is in."""
+    """Whose each cell is, (m, h, w) of bool: its nearest point's of ``points`` (m, 2); of a layout the
+    smallest box's that it is in.
+    """
     parts = territories(points[None], h, w)[0].bool().numpy()
     inside = of_boxes(boxes, h, w).bool().numpy() if boxes else ()
     for i in sorted(range(len(inside)), key=lambda i: -int(inside[i].sum())):

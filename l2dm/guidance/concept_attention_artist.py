@@ -1,7 +1,7 @@
 """Concept attention artist (L2DM, arXiv 2309.04430, Fig. 2): against concepts that are neglected.
 
-Concepts-level unmix loss, against proximity. [given: a mask "assigns zero to half of the cross-attention map and one to the
-remaining half"] [reconstructed:]
+Concepts-level unmix loss, against proximity. [given: a mask "assigns zero to half of the cross-attention map
+and one to the remaining half"] [reconstructed:]
     L_CLUL = sum_i  sum_u (1 - M_i(u)) A_i(u) / sum_u A_i(u)
 the share of concept i's attention that lies outside its half.
 
@@ -22,7 +22,9 @@ def unmix_loss(maps: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 
 def attend_loss(maps: torch.Tensor, tau: float = 0.25) -> torch.Tensor:
-    """(B,): ``maps`` (B, m, h, w) in [0, 1]. The weights are constants: they choose, they are not pushed against."""
+    """(B,): ``maps`` (B, m, h, w) in [0, 1]. The weights are constants: they choose, they are not pushed
+    against.
+    """
     lacking = 1 - maps.amax((2, 3))
     weights = maps.shape[1] * (lacking.detach() / tau).softmax(1)
     return (weights * lacking).sum(1)

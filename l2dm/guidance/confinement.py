@@ -1,12 +1,15 @@
-"""Confinement: each thing of a prompt acts in its own part of the picture alone (ours; kin: FreeFuse, arXiv 2510.23515, and TARA,
-arXiv 2508.08812). No gradients, no training.
+"""Confinement: each thing of a prompt acts in its own part of the picture alone (ours; kin: FreeFuse, arXiv
+2510.23515, and TARA, arXiv 2508.08812). No gradients, no training.
 
-A concept that is on in all of a picture changes all of it: its adapter paints its looks on whatever stands beside it. Once it is known
-where each thing belongs (``regions``), two things are held to that: a thing's words are seen from its own part alone,
+A concept that is on in all of a picture changes all of it: its adapter paints its looks on whatever stands
+beside it. Once it is known where each thing belongs (``regions``), two things are held to that: a thing's
+words are seen from its own part alone,
 
-    A_c(u, p) = softmax over p of (Q K^T / sqrt(d) + B),    B(u, p) = -large where p is a word of thing i and u is not of its part
+    A_c(u, p) = softmax over p of (Q K^T / sqrt(d) + B),    B(u, p) = -large where p is a word of thing i and
+    u is not of its part
 
-and its concept's adapter acts there alone, in every layer that works on the picture (``Conditioning.regions``).
+and its concept's adapter acts there alone, in every layer that works on the picture
+(``Conditioning.regions``).
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ _UNSEEN = -1e4  # added to a score before the softmax; finite in float16
 
 
 class Confinement:
-    """Holds the things of one batch's pictures to their parts, as soon as ``put`` said which; before it nothing is different.
+    """Holds the things of one batch's pictures to their parts, as soon as ``put`` said which; before it
+    nothing is different.
 
     ``words``: of each thing its token positions; ``concepts``: its personal token, or None of a plain noun.
     """
@@ -39,8 +43,10 @@ class Confinement:
         ] = {}  # of a batch's readings, which live as long
 
     def put(self, regions: torch.Tensor, reading: Conditioning) -> Conditioning:
-        """``reading`` with where each concept acts, of ``regions`` (B, things, h, w) of zeros and ones: everywhere, if it is no thing of
-        the prompt, and in both parts, if it is two. Its rows are B pictures', once or with their negatives."""
+        """``reading`` with where each concept acts, of ``regions`` (B, things, h, w) of zeros and ones:
+        everywhere, if it is no thing of the prompt, and in both parts, if it is two. Its rows are B
+        pictures', once or with their negatives.
+        """
         self.regions, known = regions, list(self.backbone.tokens.ids)
         found = regions.new_ones((len(regions), len(known), *regions.shape[2:]))
         for name in {name for name in self.concepts if name in known}:
@@ -50,7 +56,9 @@ class Confinement:
         return replace(reading, regions=found.repeat(times, 1, 1, 1).to(reading.features))
 
     def bias(self, reading: Conditioning, pixels: int, length: int) -> torch.Tensor:
-        """(rows, pixels, length), added to the scores of what ``pixels`` attend to in ``length`` tokens; 0 in the rows of negatives."""
+        """(rows, pixels, length), added to the scores of what ``pixels`` attend to in ``length`` tokens; 0 in
+        the rows of negatives.
+        """
         if (known := (id(reading), pixels, length)) not in self._biases:
             own = resized(self.regions, pixels).flatten(2) > 0.5
             bias = torch.zeros(len(own), pixels, length, device=own.device)

@@ -1,7 +1,7 @@
 """Orthogonal attention artist (L2DM, arXiv 2309.04430): against looks that leak from one concept to another.
 
-[given: it "disentangles the attention distributions of individual tokens" and "strengthens the personalized token when it
-matches the concept token (i = j)"] [reconstructed:] with G_ij = cos(A_Vi, A_Nj),
+[given: it "disentangles the attention distributions of individual tokens" and "strengthens the personalized
+token when it matches the concept token (i = j)"] [reconstructed:] with G_ij = cos(A_Vi, A_Nj),
     L_OAA = sum_{i != j} G_ij^2 + sum_i (1 - G_ii)^2
 a personal token looks where its own noun looks, and nowhere near another's.
 """

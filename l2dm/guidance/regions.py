@@ -1,8 +1,9 @@
 """Where each concept of a picture belongs: the masks of the unmix loss.
 
-Two concepts get halves, split along the axis on which their own attention lies furthest apart [given: halves; which half:
-reconstructed]. More get the cells around as many points on a circle. Words of the prompt ("on the left") decide where present,
-and a layout by hand decides all: boxes, which may overlap, and what they leave for what has none.
+Two concepts get halves, split along the axis on which their own attention lies furthest apart [given: halves;
+which half: reconstructed]. More get the cells around as many points on a circle. Words of the prompt ("on the
+left") decide where present, and a layout by hand decides all: boxes, which may overlap, and what they leave
+for what has none.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def all_said(wanted: list[str | None]) -> bool:
 
 
 def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
-    """(m, 2): each concept's own anchor, the summed squared distance to the centroids ``where`` (m, 2) being least; ``wanted``
-    sides come first."""
+    """(m, 2): each concept's own anchor, the summed squared distance to the centroids ``where`` (m, 2) being
+    least; ``wanted`` sides come first."""
     count = len(wanted)
     if any(wanted):
         left = [i for i, side in enumerate(wanted) if side is None]
@@ -76,14 +77,18 @@ def anchors(where: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
 
 
 def masks(maps: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
-    """Zeros and ones (B, m, h, w): every pixel belongs to the concept whose anchor is nearest; no two overlap."""
+    """Zeros and ones (B, m, h, w): every pixel belongs to the concept whose anchor is nearest; no two
+    overlap.
+    """
     return territories(
         torch.stack([anchors(row, wanted) for row in centroids(maps.detach())]), *maps.shape[2:]
     ).to(maps)
 
 
 def territories(where: torch.Tensor, h: int, w: int) -> torch.Tensor:
-    """Zeros and ones (B, m, h, w), of the anchors ``where`` (B, m, 2): every pixel belongs to the nearest one."""
+    """Zeros and ones (B, m, h, w), of the anchors ``where`` (B, m, 2): every pixel belongs to the nearest
+    one.
+    """
     x = torch.linspace(-1 + 1 / w, 1 - 1 / w, w, device=where.device)
     y = torch.linspace(-1 + 1 / h, 1 - 1 / h, h, device=where.device)
     grid = torch.stack([x.expand(h, w), y[:, None].expand(h, w)], -1)
@@ -92,8 +97,8 @@ def territories(where: torch.Tensor, h: int, w: int) -> torch.Tensor:
 
 
 def of_boxes(boxes: Sequence[Box | None], h: int, w: int) -> torch.Tensor:
-    """Zeros and ones (m, h, w): the cells whose middle is in each box, of a smaller box the one that its own middle is in; of None the
-    cells that are nobody's. SettingsError where none is left."""
+    """Zeros and ones (m, h, w): the cells whose middle is in each box, of a smaller box the one that its own
+    middle is in; of None the cells that are nobody's. SettingsError where none is left."""
     x, y = (torch.arange(w) + 0.5) / w, (torch.arange(h) + 0.5) / h
     found = torch.zeros(len(boxes), h, w)
     for part, box in zip(found, boxes):
@@ -107,7 +112,8 @@ def of_boxes(boxes: Sequence[Box | None], h: int, w: int) -> torch.Tensor:
     left = 1 - found.amax(0)
     if None in boxes and not left.any():
         raise SettingsError(
-            "layout: no part of the picture is left for what is not placed; place every thing, or make the boxes smaller"
+            "layout: no part of the picture is left for what is not placed; place every thing, or make the "
+            "boxes smaller"
         )
     for part, box in zip(found, boxes):
         if box is None:
@@ -116,7 +122,9 @@ def of_boxes(boxes: Sequence[Box | None], h: int, w: int) -> torch.Tensor:
 
 
 def said(boxes: Sequence[Box | None], sides: list[str | None], h: int, w: int) -> torch.Tensor | None:
-    """Zeros and ones (m, h, w) where a layout or the prompt's own words say where everything goes; None where the maps are to tell."""
+    """Zeros and ones (m, h, w) where a layout or the prompt's own words say where everything goes; None where
+    the maps are to tell.
+    """
     if any(boxes):
         return of_boxes(boxes, h, w)
     if any(sides) and all_said(sides):

@@ -1,12 +1,14 @@
-"""Self-Cross guidance (Qiu et al., arXiv 2411.18936): what a thing's own cells attend to is not where another thing is looked for.
+"""Self-Cross guidance (Qiu et al., arXiv 2411.18936): what a thing's own cells attend to is not where another
+thing is looked for.
 
-    S_j = sum_{u in O_j} A_j(u) P(u, .)        O_j: the cells above Otsu's threshold of A_j; P: the picture's attention to itself
-    L_SC = mean over i != j of  sum_u min(S_j(u) / sum S_j,  A_i(u) / sum A_i)
-    L = L_AE + L_SC, and L_AE alone where it is above 1/2
+    S_j = sum_{u in O_j} A_j(u) P(u, .)        O_j: the cells above Otsu's threshold of A_j; P: the picture's
+    attention to itself L_SC = mean over i != j of  sum_u min(S_j(u) / sum S_j,  A_i(u) / sum A_i) L = L_AE +
+    L_SC, and L_AE alone where it is above 1/2
 
-A are the sharpened, smoothed maps of Attend-and-Excite and L_AE is its loss: the authors add L_SC to the cross-attention loss of InitNO,
-which is that. Left out, as they are not part of the loss: InitNO's search for a noise, its refinements and its loss of clean maps, and the history of maps
-that the code released with the paper can average over.
+A are the sharpened, smoothed maps of Attend-and-Excite and L_AE is its loss: the authors add L_SC to the
+cross-attention loss of InitNO, which is that. Left out, as they are not part of the loss: InitNO's search for
+a noise, its refinements and its loss of clean maps, and the history of maps that the code released with the
+paper can average over.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ TOO_NEGLECTED = 0.5  # loss of the most neglected thing above which there is no 
 
 
 def aggregated(maps: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """S (B, m, h, w): what each thing's cells attend to in the picture, of ``maps`` (B, m, h, w) and ``own`` (B, pixels, pixels)."""
+    """S (B, m, h, w): what each thing's cells attend to in the picture, of ``maps`` (B, m, h, w) and ``own``
+    (B, pixels, pixels).
+    """
     weights = (maps * otsu(maps.detach())).flatten(2)
     return smooth((weights @ own).unflatten(-1, maps.shape[2:]))
 

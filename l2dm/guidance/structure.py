@@ -1,12 +1,12 @@
 """Structure Diffusion (Feng et al., arXiv 2212.05032): each thing's values come from its words read alone.
 
-The prompt's noun phrases are encoded one by one; c_j is the prompt's own encoding with phrase j's words put in their places.
-Attention stays that of the whole prompt, values are averaged over all encodings:
+The prompt's noun phrases are encoded one by one; c_j is the prompt's own encoding with phrase j's words put
+in their places. Attention stays that of the whole prompt, values are averaged over all encodings:
 
     O = 1/(m+1) sum_{j=0..m} A(Q, K(c_0)) V(c_j)  =  A(Q, K(c_0)) V(mean_j c_j),       V is linear
 
-so one changed input of the value projections does it. The paper finds phrases with a parser; here they are the
-things named, adjectives included.
+so one changed input of the value projections does it. The paper finds phrases with a parser; here they are
+the things named, adjectives included.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def structured(
 
 @contextmanager
 def values_from(denoiser: torch.nn.Module, values: torch.Tensor) -> Iterator[None]:
-    """Within the block cross-attention takes its values from ``values`` (B, length, width) in the batch's last B rows."""
+    """Within the block cross-attention takes its values from ``values`` (B, length, width) in the batch's
+    last B rows.
+    """
 
     def put(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return (torch.cat([inputs[0][: -len(values)], values.to(inputs[0])]),)

@@ -24,7 +24,9 @@ def pack_optimizer(
 def unpack_optimizer(
     named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
 ) -> None:
-    """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters; ``tensors`` may hold more than that."""
+    """Put what ``pack_optimizer`` gave back into a fresh optimizer over the same parameters; ``tensors`` may
+    hold more than that.
+    """
     for place, value in tensors.items():
         key, _, name = place.partition("/")
         if name in named and key in _KEYS:

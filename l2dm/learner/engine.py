@@ -1,4 +1,6 @@
-"""How a step is worked out on this machine: in which precision, what is kept for the backward, by which optimizer."""
+"""How a step is worked out on this machine: in which precision, what is kept for the backward, by which
+optimizer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _SMALLEST_SCALE = 2.0**-10
 
 
 class Engine:
-    """Frozen weights stay as ``backbone`` holds them; what is trained is in float32, and products are in ``half`` precision where there is one."""
+    """Frozen weights stay as ``backbone`` holds them; what is trained is in float32, and products are in
+    ``half`` precision where there is one.
+    """
 
     def __init__(self, backbone: Backbone, settings: LearnSettings, groups: list[dict]):
         self.backbone, self.settings = backbone, settings
@@ -27,7 +31,9 @@ class Engine:
 
     @property
     def half(self) -> torch.dtype | None:
-        """In which half precision products are worked out, if in any: by default the base's, or bfloat16 where the hardware multiplies it."""
+        """In which half precision products are worked out, if in any: by default the base's, or bfloat16
+        where the hardware multiplies it.
+        """
         if self.settings.precision != "auto":
             return DTYPES[self.settings.precision] if self.settings.precision != "float32" else None
         if self.backbone.dtype != torch.float32:
@@ -40,7 +46,9 @@ class Engine:
         return self.half == torch.bfloat16
 
     def autocast(self) -> torch.autocast:
-        """Casted weights are not kept: autocast would hand those of the teacher's forward to the student's, which comes after."""
+        """Casted weights are not kept: autocast would hand those of the teacher's forward to the student's,
+        which comes after.
+        """
         return torch.autocast(
             self.backbone.device.type, self.half, enabled=self.half is not None, cache_enabled=False
         )
@@ -68,8 +76,8 @@ class Engine:
 
     @contextmanager
     def running(self, *idle: str) -> Iterator[None]:
-        """Around all steps, within ``training``: frozen weights as the steps read them. A CLIP pair, an autoencoder and the base's ``idle`` parts
-        have nothing to do there, and leave the memory."""
+        """Around all steps, within ``training``: frozen weights as the steps read them. A CLIP pair, an
+        autoencoder and the base's ``idle`` parts have nothing to do there, and leave the memory."""
         backbone = self.backbone
         backbone.release_features()
         halved = frozen_in_bfloat16(backbone.denoiser) if self.fast else nullcontext()
@@ -87,7 +95,9 @@ class Engine:
             scaled.backward()
 
     def step(self, named: dict[str, torch.nn.Parameter]) -> torch.Tensor:
-        """The optimizer's step; the largest size of any gradient, NaN if one is: not yet read, so that nothing has to wait for it."""
+        """The optimizer's step; the largest size of any gradient, NaN if one is: not yet read, so that
+        nothing has to wait for it.
+        """
         self.scaler.unscale_(self.optimizer)
         grads = [p.grad for p in named.values() if p.grad is not None and p.grad.numel()]
         steepest = torch.nn.utils.get_total_norm(grads, torch.inf)
@@ -97,7 +107,9 @@ class Engine:
         return steepest
 
     def is_finite(self, loss: float, steepest: torch.Tensor) -> bool:
-        """Whether learning can go on. Gradients that left float16's range by their scale alone cost one step, and the next has half of it."""
+        """Whether learning can go on. Gradients that left float16's range by their scale alone cost one step,
+        and the next has half of it.
+        """
         if math.isfinite(loss + float(steepest)):
             return True
         return self.scaler.is_enabled() and math.isfinite(loss) and self.scaler.get_scale() > _SMALLEST_SCALE
@@ -117,7 +129,9 @@ class Engine:
 
 
 def optimizer(name: str, groups: list[dict]) -> torch.optim.Optimizer:
-    """AdamW without weight decay over ``groups``: torch's, or bitsandbytes' with moments of 8 bits. Raises SettingsError where that is missing."""
+    """AdamW without weight decay over ``groups``: torch's, or bitsandbytes' with moments of 8 bits. Raises
+    SettingsError where that is missing.
+    """
     if name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     if importlib.util.find_spec("bitsandbytes") is None:

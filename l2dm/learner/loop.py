@@ -1,4 +1,6 @@
-"""The training loop: a generator of one small record a step. It can be stopped after any step and taken up exactly."""
+"""The training loop: a generator of one small record a step. It can be stopped after any step and taken up
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -57,14 +59,25 @@ def falling(kind: str, at: float) -> float:
 
 
 class Learning:
-    """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what ``past`` holds.
+    """Tunes ``tuner``'s parameters and the new token's ``vector`` on the photos of ``concept`` and on what
+    ``past`` holds.
 
-    Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a checkpoint. Several ``processes`` work out
-    a part of each step's rows each, and take the same steps. ``more``: the tuner has learnt the concept already.
+    Everything random in step s is drawn from (seed, s): nothing else has to be kept to go on from a
+    checkpoint. Several ``processes`` work out a part of each step's rows each, and take the same steps.
+    ``more``: the tuner has learnt the concept already.
     """
 
-    def __init__(self, backbone: Backbone, tuner: Tuner, vector: torch.nn.Parameter, concept: Concept, past: Past,
-                 settings: LearnSettings, processes: Processes | None = None, more: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        backbone: Backbone,
+        tuner: Tuner,
+        vector: torch.nn.Parameter,
+        concept: Concept,
+        past: Past,
+        settings: LearnSettings,
+        processes: Processes | None = None,
+        more: bool = False,
+    ):
         self.backbone, self.tuner, self.concept, self.past, self.settings = (
             backbone,
             tuner,
@@ -123,8 +136,8 @@ class Learning:
         return Rows("concept", 1.0, bucket.latents[photo, view], prompts, masks=masks)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
-        """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or distilled; of each as many as settings
-        say, times the shares that they are worked out in."""
+        """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or
+        distilled; of each as many as settings say, times the shares that they are worked out in."""
         s, draw, times = self.settings, drawing(generator), self.settings.accumulate
         batch = s.batch * times
         parts = [self.photo_rows(batch, draw)]
@@ -169,8 +182,10 @@ class Learning:
                 steepest = self.engine.step(self.named)
                 if not self.engine.is_finite(value, steepest):
                     raise LearningDiverged(
-                        f"{self.concept.token}: step {self.done + 1} of {settings.steps}: the loss or a gradient is no longer finite at "
-                        f"learning_rate = {settings.learning_rate:g}, token_learning_rate = {settings.token_learning_rate:g}; "
+                        f"{self.concept.token}: step {self.done + 1} of {settings.steps}: the loss or a "
+                        "gradient is no longer finite at "
+                        f"learning_rate = {settings.learning_rate:g}, token_learning_rate = "
+                        f"{settings.token_learning_rate:g}; "
                         "nothing was kept and the world is as it was (choose smaller rates)"
                     )
                 self.done += 1
@@ -184,7 +199,9 @@ class Learning:
                     raise
 
     def _idle(self) -> tuple[str, ...]:
-        """The text encoders where no vector is learnt in them, after all that is ever read is kept; where one is, they have to work in every step."""
+        """The text encoders where no vector is learnt in them, after all that is ever read is kept; where one
+        is, they have to work in every step.
+        """
         if self.texts.token is not None:
             return ()
         prompts = {sentence for sentences in self._prompts for sentence in sentences} | set(self.past.priors)
@@ -195,7 +212,9 @@ class Learning:
         return tuple(dict.fromkeys(reader.encoder for reader in self.backbone.family.readers))
 
     def _gradients(self) -> tuple[int, float, dict[str, float]]:
-        """Put one step's gradients in place, worked out share by share; how many pictures it had, its loss, its terms."""
+        """Put one step's gradients in place, worked out share by share; how many pictures it had, its loss,
+        its terms.
+        """
         generator, shares = self._generator(self.done), self.settings.accumulate
         parts, losses, terms = self.rows(generator), [], []
         count, first = shares * self.processes.count, shares * self.processes.number
@@ -204,9 +223,14 @@ class Learning:
             for share in range(first, first + shares):
                 with self.engine.autocast():
                     loss, values = objective(
-                        self.backbone, parts, generator.set_state(drawn), self.distillation, self.texts, self.penalty,
+                        self.backbone,
+                        parts,
+                        generator.set_state(drawn),
+                        self.distillation,
+                        self.texts,
+                        self.penalty,
                         (share, count),
-                    )  # fmt: skip
+                    )
                 self.engine.backward(loss / shares)
                 losses.append(float(loss.detach()))
                 terms.append(values)
@@ -220,12 +244,15 @@ class Learning:
         rows = sum(len(part.latents) for part in self.rows(self._generator(self.done)))
         if rows < shares * count:
             raise SettingsError(
-                f"batch = {self.settings.batch}: a step has {rows} rows, too few for {count} processes with {shares} shares each; choose a larger "
+                f"batch = {self.settings.batch}: a step has {rows} rows, too few for {count} processes with "
+                f"{shares} shares each; choose a larger "
                 "batch, or fewer processes"
             )
 
     def finish(self) -> dict[str, torch.Tensor]:
-        """After the last step, once: what was grown is settled, and what the next concept's learning needs is returned."""
+        """After the last step, once: what was grown is settled, and what the next concept's learning needs is
+        returned.
+        """
         with self._training():
             kept = self.penalty.keep(self._photo_losses()) if self.penalty else self.past.kept
         if self.directions:
@@ -248,7 +275,9 @@ class Learning:
         return self.engine.training(self.named)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had happened."""
+        """Weights and optimizer after ``done`` steps; ``load_state`` of it goes on as if nothing had
+        happened.
+        """
         weights = {f"weight/{name}": p.detach().cpu().clone() for name, p in self.named.items()}
         if self.distillation:
             elastic = self.distillation.elastic

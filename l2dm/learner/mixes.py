@@ -1,12 +1,14 @@
 """Mixes: a concept beside another thing (Cut-Mix, after SVDiff, arXiv 2303.11305, section 3.3).
 
-A concept that was only ever seen alone and large comes apart where a prompt names two. So some rows of a step show a photo
-shrunken in one half of a picture, a companion in the other, and a prompt that names both:
+A concept that was only ever seen alone and large comes apart where a prompt names two. So some rows of a step
+show a photo shrunken in one half of a picture, a companion in the other, and a prompt that names both:
 
-    picture = photo | companion        "a photo of <rex> dog and a cat", "... a cat on the left and <rex> dog on the right"
+    picture = photo | companion        "a photo of <rex> dog and a cat", "... a cat on the left and <rex> dog
+    on the right"
 
-Companions are drawn by the model itself: common nouns by the pretrained one, earlier concepts by the present one (of a memory, where
-the method has one). Beyond a shrunken picture its edges are drawn out, and there the error does not count.
+Companions are drawn by the model itself: common nouns by the pretrained one, earlier concepts by the present
+one (of a memory, where the method has one). Beyond a shrunken picture its edges are drawn out, and there the
+error does not count.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ SMALLEST, LARGEST = 0.55, 0.75  # a shrunken picture's side, as a share of the w
 
 @dataclass(frozen=True)
 class Mixes:
-    """Latents (n, C, h, w), and for each: a prompt, the same with a plain noun for the concept, the companion, where the error counts, and
-    which part of that is the companion ((n, 1, h, w) in [0, 1]; less than 1 where a photo's mask says so). ``earlier``: whether the companions are concepts."""
+    """Latents (n, C, h, w), and for each: a prompt, the same with a plain noun for the concept, the
+    companion, where the error counts, and which part of that is the companion ((n, 1, h, w) in [0, 1]; less
+    than 1 where a photo's mask says so). ``earlier``: whether the companions are concepts.
+    """
 
     latents: torch.Tensor
     prompts: list[str]
@@ -52,11 +56,19 @@ class Mixes:
 
 
 def mixes(
-    backbone: Backbone, concept: Concept, companions: dict[str, torch.Tensor], flip: bool, seed: int, names: dict[str, str] | None = None,
-    count: int = COUNT, background: float = 0.0,
-) -> Mixes:  # fmt: skip
-    """``count`` mixes of the photos of ``concept`` with ``companions``: their words -> latents (n, C, h, w). Or, with ``names``, the
-    tokens of earlier concepts, whose words these are. ``background``: how much the error counts where a photo's mask is black."""
+    backbone: Backbone,
+    concept: Concept,
+    companions: dict[str, torch.Tensor],
+    flip: bool,
+    seed: int,
+    names: dict[str, str] | None = None,
+    count: int = COUNT,
+    background: float = 0.0,
+) -> Mixes:
+    """``count`` mixes of the photos of ``concept`` with ``companions``: their words -> latents (n, C, h, w).
+    Or, with ``names``, the tokens of earlier concepts, whose words these are. ``background``: how much the
+    error counts where a photo's mask is black.
+    """
     rng, side, half = np.random.default_rng(seed), backbone.side, backbone.side // 2
     photos = [(photo.square(side), photo.fit_mask((side, side))) for photo in concept.photos]
     things_beside = list(companions)

@@ -1,7 +1,7 @@
 """The training objective: named, weighted terms over one batched forward.
 
-L_SD (L2DM, arXiv 2309.04430, Eq. 1 [given]) and every term of the same form (Eqs. 2-4 [given]) differ only in where their
-rows come from; distillation compares the same rows with a teacher's prediction:
+L_SD (L2DM, arXiv 2309.04430, Eq. 1 [given]) and every term of the same form (Eqs. 2-4 [given]) differ only in
+where their rows come from; distillation compares the same rows with a teacher's prediction:
 
     L = sum over terms of  weight * mean over the term's rows of || target - eps_theta(z_t | c) ||^2
       + gamma * mean over the rows with tasks of  w_l * || eps^{k-1}(z_t | c) - eps_theta(z_t | c) ||^2
@@ -25,10 +25,13 @@ ReadText = Callable[[list[str]], Conditioning]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose concept each is.
+    """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose
+    concept each is.
 
-    A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w), in [0, 1]: how much the error and the
-    distillation count where, if not everywhere alike; a row counts the same however much of it does. ``known``: prompts for the teacher, where ``prompts`` have words that it does not know.
+    A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w), in [0,
+    1]: how much the error and the distillation count where, if not everywhere alike; a row counts the same
+    however much of it does. ``known``: prompts for the teacher, where ``prompts`` have words that it does not
+    know.
     """
 
     term: str
@@ -51,7 +54,9 @@ _BY_ROW = ("latents", "prompts", "tasks", "masks", "held", "known")
 
 
 def shared(parts: list[Rows], number: int, count: int) -> list[slice]:
-    """Share ``number`` of ``count`` of all rows of ``parts``, one after another: which rows of each part are in it."""
+    """Share ``number`` of ``count`` of all rows of ``parts``, one after another: which rows of each part are
+    in it.
+    """
     found, first, rows = [], 0, sum(len(part.latents) for part in parts)
     low, high = (rows * edge // count for edge in (number, number + 1))
     for part in parts:
@@ -70,12 +75,14 @@ def objective(
     penalty: Penalty | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The loss over all rows of ``parts``, and each term's unweighted value: in one forward, or one for each shape of latents.
+    """The loss over all rows of ``parts``, and each term's unweighted value: in one forward, or one for each
+    shape of latents.
 
-    With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without gradient.
-    ``share`` (i, n): share i of n of the rows alone, see ``shared``; the mean over all shares is what one forward over all rows gives. ``read`` gives
-    the prompts' conditioning (default: the base's own reading). Timesteps and noise are drawn on the CPU from ``generator``, so they are
-    the same on every device.
+    With ``distillation`` the rows that have ``tasks`` (the last part's) also go through the teacher, without
+    gradient. ``share`` (i, n): share i of n of the rows alone, see ``shared``; the mean over all shares is
+    what one forward over all rows gives. ``read`` gives the prompts' conditioning (default: the base's own
+    reading). Timesteps and noise are drawn on the CPU from ``generator``, so they are the same on every
+    device.
     """
     shapes: dict[torch.Size, list[tuple[Rows, slice]]] = {}
     for part, own in zip(parts, shared(parts, *share)):
@@ -93,8 +100,13 @@ def objective(
 
 
 def _of_one_shape(
-    backbone: Backbone, alike: list[tuple[Rows, slice]], generator: torch.Generator, distillation: Distillation | None, read: ReadText, shares: int,
-) -> tuple[torch.Tensor, dict[str, float]]:  # fmt: skip
+    backbone: Backbone,
+    alike: list[tuple[Rows, slice]],
+    generator: torch.Generator,
+    distillation: Distillation | None,
+    read: ReadText,
+    shares: int,
+) -> tuple[torch.Tensor, dict[str, float]]:
     """As ``objective``, of rows that go through one forward; of each part those of this share of so many."""
     counts = [len(part.latents) for part, _ in alike]
     timesteps = backbone.process.sample_t(sum(counts), generator)

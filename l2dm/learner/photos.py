@@ -1,7 +1,8 @@
 """Photos as the denoiser learns them: as centre squares, or in buckets, each in its own aspect ratio.
 
-A bucket has a base's area, nearly, in a shape that its photos nearly have. All rows of one forward have one shape, so a step draws its
-photos from one bucket, and every photo is as likely as without; what else it learns from (prior pairs, mixes, memory) stays square.
+A bucket has a base's area, nearly, in a shape that its photos nearly have. All rows of one forward have one
+shape, so a step draws its photos from one bucket, and every photo is as likely as without; what else it
+learns from (prior pairs, mixes, memory) stays square.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ STEP = 1 / 16
 
 @dataclass(frozen=True)
 class Bucket:
-    """Photos of one shape, by their numbers: latents (photos, views, C, h, w), and how much the error counts where, (photos, views, 1, h, w), if
-    not everywhere alike; on the CPU, as all rows are."""
+    """Photos of one shape, by their numbers: latents (photos, views, C, h, w), and how much the error counts
+    where, (photos, views, 1, h, w), if not everywhere alike; on the CPU, as all rows are."""
 
     photos: list[int]
     latents: torch.Tensor
@@ -35,8 +36,8 @@ class Bucket:
 
 
 def buckets(backbone: Backbone, photos: tuple[Photo, ...], settings: LearnSettings) -> list[Bucket]:
-    """All of ``photos``, and their mirror images with ``flip``; without ``settings.buckets`` in one square. Raises PhotoError where a mask has nothing
-    white in what is learnt of a photo."""
+    """All of ``photos``, and their mirror images with ``flip``; without ``settings.buckets`` in one square.
+    Raises PhotoError where a mask has nothing white in what is learnt of a photo."""
     shapes: dict[tuple[int, int], list[int]] = {}
     for number, photo in enumerate(photos):
         shape = shape_for(photo.size, backbone) if settings.buckets else (backbone.side, backbone.side)
@@ -64,8 +65,8 @@ def check_masks(backbone: Backbone, photos: tuple[Photo, ...], settings: LearnSe
 
 
 def shape_for(size: tuple[int, int], backbone: Backbone) -> tuple[int, int]:
-    """Width and height in pixels of the bucket that a photo of ``size`` goes to: of at most the base's area, no longer than LONGEST, and of all such
-    the one whose aspect ratio differs by the smallest factor."""
+    """Width and height in pixels of the bucket that a photo of ``size`` goes to: of at most the base's area,
+    no longer than LONGEST, and of all such the one whose aspect ratio differs by the smallest factor."""
     step = backbone.grain * max(1, round(backbone.side * STEP / backbone.grain))
     squares = max(1, backbone.side // step)
     longest = math.isqrt(int(LONGEST * squares * squares))
@@ -78,7 +79,9 @@ def shape_for(size: tuple[int, int], backbone: Backbone) -> tuple[int, int]:
 
 
 def photo_latents(backbone: Backbone, photos: tuple[Photo, ...], flip: bool) -> torch.Tensor:
-    """(photos, 1 or 2, C, h, w): latents of the centre square of each photo, and of its mirror image with ``flip``; on the CPU."""
+    """(photos, 1 or 2, C, h, w): latents of the centre square of each photo, and of its mirror image with
+    ``flip``; on the CPU.
+    """
     return _latents(backbone, list(photos), (backbone.side, backbone.side), flip)
 
 
@@ -94,12 +97,15 @@ def _latents(backbone: Backbone, photos: list[Photo], shape: tuple[int, int], fl
 def mask_weights(
     photo: Photo, shape: tuple[int, int], cells: tuple[int, int], background: float
 ) -> torch.Tensor:
-    """(1, h, w) in [background, 1]: how much of each of the latent's ``cells`` (h, w) the mask has, but never less than ``background``."""
+    """(1, h, w) in [background, 1]: how much of each of the latent's ``cells`` (h, w) the mask has, but never
+    less than ``background``.
+    """
     mask = torch.from_numpy(np.asarray(photo.fit_mask(shape), np.float32) / 255)[None]
     share = F.adaptive_avg_pool2d(mask, tuple(cells))
     if share.max() < 0.5:
         raise PhotoError(
-            f"{photo.path}: its mask has nothing white in the part that is learnt, {shape[0]} x {shape[1]} about the centre; crop the photo about its "
+            f"{photo.path}: its mask has nothing white in the part that is learnt, {shape[0]} x {shape[1]} "
+            "about the centre; crop the photo about its "
             "subject, or mend the mask"
         )
     return share.clamp(min=background)

@@ -12,8 +12,8 @@ from typing import Any
 
 @contextmanager
 def stop_signals(echo: float = 0.0) -> Iterator[threading.Event]:
-    """Within the block a first Ctrl-C (or SIGTERM) only sets the event; a second Ctrl-C interrupts as usual. One within ``echo`` seconds is the
-    first one again, passed on by whoever launched this process."""
+    """Within the block a first Ctrl-C (or SIGTERM) only sets the event; a second Ctrl-C interrupts as usual.
+    One within ``echo`` seconds is the first one again, passed on by whoever launched this process."""
     stop, first = threading.Event(), 0.0
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -12,8 +12,8 @@ from ..errors import PhotoError
 
 
 def check_captions(concept: Concept, captions_only: bool, backbone: Backbone, vectors: int = 1) -> None:
-    """A PhotoError that names a photo whose caption comes to the concept only after the words that the text encoder reads; ``vectors``: of its
-    token, which is not known yet."""
+    """A PhotoError that names a photo whose caption comes to the concept only after the words that the text
+    encoder reads; ``vectors``: of its token, which is not known yet."""
     most = backbone.longest_prompt
 
     def count(prompt: str) -> int:
@@ -29,16 +29,18 @@ def check_captions(concept: Concept, captions_only: bool, backbone: Backbone, ve
             )
             if (place := count(named)) > most:
                 raise PhotoError(
-                    f"{photo.path}: its caption has {length} tokens and names {concept.token} at number {place}; this base reads at most "
+                    f"{photo.path}: its caption has {length} tokens and names {concept.token} at number "
+                    f"{place}; this base reads at most "
                     f"{most}, so shorten the caption or name the concept earlier"
                 )
 
 
 class Texts:
-    """Calls the text encoder for the distinct prompts that hold a ``token`` that is learnt (else None), and a cache for all others.
+    """Calls the text encoder for the distinct prompts that hold a ``token`` that is learnt (else None), and a
+    cache for all others.
 
-    Each cached prompt is encoded alone, so that its features do not depend on what it was first met with: a learning that
-    is taken up again sees the same numbers to the last bit.
+    Each cached prompt is encoded alone, so that its features do not depend on what it was first met with: a
+    learning that is taken up again sees the same numbers to the last bit.
     """
 
     def __init__(self, backbone: Backbone, token: str | None):
@@ -46,8 +48,10 @@ class Texts:
         self.cache: dict[str, Conditioning] = {}
 
     def __call__(self, prompts: list[str]) -> Conditioning:
-        """A row for each of ``prompts``; gradients reach the token's vector. In float32 whatever the rest: a few small products, which in bfloat16
-        are no faster and keep code of their own for each number of prompts."""
+        """A row for each of ``prompts``; gradients reach the token's vector. In float32 whatever the rest: a
+        few small products, which in bfloat16 are no faster and keep code of their own for each number of
+        prompts.
+        """
         with torch.autocast(self.backbone.device.type, enabled=False):
             changing = [p for p in dict.fromkeys(prompts) if self.token is not None and self.token in p]
             read = {}

@@ -1,4 +1,6 @@
-"""What a world remembers of earlier concepts: features and prompts for long, pictures of its own drawing for a while."""
+"""What a world remembers of earlier concepts: features and prompts for long, pictures of its own drawing for
+a while.
+"""
 
 from .bank import Draw, LongTerm, ShortTerm, rebuild
 from .rainbow import rainbow_score, select

@@ -1,7 +1,7 @@
 """The rainbow memory bank (L2DM, arXiv 2309.04430, Algorithm 1 [given]; the budget is ours).
 
-Long-term memory: of each photo its CLIP feature and its prompt, never the photo. Short-term memory: for each stored
-feature one picture (as latents) that the model drew itself, renewed before every task.
+Long-term memory: of each photo its CLIP feature and its prompt, never the photo. Short-term memory: for each
+stored feature one picture (as latents) that the model drew itself, renewed before every task.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 
 from .rainbow import select
 
-#: (prompts, seed) -> latents (B, C, h, w) and their CLIP features (B, d), drawn by the model as it is before the task.
+#: (prompts, seed) -> latents (B, C, h, w) and their CLIP features (B, d), drawn by the model as it is before
+#: the task.
 Draw = Callable[[list[str], int], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -32,7 +33,9 @@ class LongTerm:
 
 @dataclass
 class ShortTerm:
-    """B_s: token -> latents (n, C, h, w), their features (n, d), and the number of the rebuild that drew them."""
+    """B_s: token -> latents (n, C, h, w), their features (n, d), and the number of the rebuild that drew
+    them.
+    """
 
     latents: dict[str, torch.Tensor] = field(default_factory=dict)
     features: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -48,9 +51,11 @@ class ShortTerm:
 def _affordable(
     due: list[str], long: LongTerm, short: ShortTerm, candidates: int, budget: int
 ) -> tuple[list[str], int]:
-    """What of ``due`` at most ``budget`` pictures can redraw, and how many of each prompt: tasks never drawn come first, then those
-    drawn longest ago. Where a task never drawn would leave nothing for an old one, both share the budget with fewer of each prompt
-    (one at least): else, with few pictures, the old ones would never be drawn again."""
+    """What of ``due`` at most ``budget`` pictures can redraw, and how many of each prompt: tasks never drawn
+    come first, then those drawn longest ago. Where a task never drawn would leave nothing for an old one,
+    both share the budget with fewer of each prompt (one at least): else, with few pictures, the old ones
+    would never be drawn again.
+    """
     count = {token: len(long.prompts[token]) for token in due}
     kept, spent = due[:1], sum(candidates * count[token] for token in due[:1])
     for token in due[1:]:
@@ -64,15 +69,24 @@ def _affordable(
 
 
 def rebuild(
-    long: LongTerm, short: ShortTerm, draw: Draw, turn: int, candidates: int = 4, budget: int = 0, guide: float = 1.0,
-    selection: str = "rainbow", seed: int = 0, on_task: Callable[[int, int], None] = lambda done, total: None,
-) -> ShortTerm:  # fmt: skip
+    long: LongTerm,
+    short: ShortTerm,
+    draw: Draw,
+    turn: int,
+    candidates: int = 4,
+    budget: int = 0,
+    guide: float = 1.0,
+    selection: str = "rainbow",
+    seed: int = 0,
+    on_task: Callable[[int, int], None] = lambda done, total: None,
+) -> ShortTerm:
     """The short-term memory for the next task.
 
-    For each prompt of a task ``candidates`` (eta) pictures are drawn, and for each stored feature the best of its own prompt's is kept.
-    ``budget`` 0 redraws every task (Algorithm 1 to the letter: eta * sum n pictures, growing with the tasks). Otherwise see
-    ``_affordable``: the other tasks' entries are carried over, and a redrawn task's old entries compete with the new.
-    ``selection`` "random" keeps a random candidate of the prompt instead. ``turn`` numbers the rebuilds.
+    For each prompt of a task ``candidates`` (eta) pictures are drawn, and for each stored feature the best of
+    its own prompt's is kept. ``budget`` 0 redraws every task (Algorithm 1 to the letter: eta * sum n
+    pictures, growing with the tasks). Otherwise see ``_affordable``: the other tasks' entries are carried
+    over, and a redrawn task's old entries compete with the new. ``selection`` "random" keeps a random
+    candidate of the prompt instead. ``turn`` numbers the rebuilds.
     """
     due = sorted(long.prompts, key=lambda token: short.drawn_in.get(token, -1))
     if budget:

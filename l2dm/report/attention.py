@@ -19,7 +19,9 @@ EDGE = (0, 190, 255)  # of the part of the picture that a thing is held to
 
 
 def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 128) -> Image.Image:
-    """The picture in grey, under ``map`` (h, w) from transparent at 0 over red to white at ``brightest``; ``side``: its longer side."""
+    """The picture in grey, under ``map`` (h, w) from transparent at 0 over red to white at ``brightest``;
+    ``side``: its longer side.
+    """
     size = _fitted(image, side)
     grey = np.asarray(
         image.convert("L").convert("RGB").resize(size, Image.Resampling.BICUBIC), dtype=np.float32
@@ -31,7 +33,9 @@ def overlay(image: Image.Image, map: np.ndarray, brightest: float, side: int = 1
 
 
 def outlined(image: Image.Image, region: np.ndarray | None) -> Image.Image:
-    """``image``, in RGB or RGBA, with a line along the inner edge of ``region`` (h, w), of bool; None: as it is."""
+    """``image``, in RGB or RGBA, with a line along the inner edge of ``region`` (h, w), of bool; None: as it
+    is.
+    """
     if region is None:
         return image
     inside = np.asarray(Image.fromarray(region).resize(image.size, Image.Resampling.NEAREST))
@@ -45,8 +49,8 @@ def outlined(image: Image.Image, region: np.ndarray | None) -> Image.Image:
 def veils(
     image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: int = 256
 ) -> list[tuple[str, Image.Image]]:
-    """Of each thing, in the prompt's order, its name and the mean of its maps over the steps, in RGBA, to be laid over the
-    picture itself; with a line around the part that it is held to, where there is one."""
+    """Of each thing, in the prompt's order, its name and the mean of its maps over the steps, in RGBA, to be
+    laid over the picture itself; with a line around the part that it is held to, where there is one."""
     size, found = _fitted(image, side), []
     for own in _by_thing(snapshots):
         mean = np.mean([snapshot.map for snapshot in own], axis=0)
@@ -63,7 +67,9 @@ def _fitted(image: Image.Image, side: int) -> tuple[int, int]:
 
 
 def _glow(map: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """``map`` in [0, 1] at ``size``: how much it hides (h, w, 1), and its colours (h, w, 3) from black over red to white."""
+    """``map`` in [0, 1] at ``size``: how much it hides (h, w, 1), and its colours (h, w, 3) from black over
+    red to white.
+    """
     shown = Image.fromarray(map.clip(0, 1).astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
     heat = np.asarray(shown).clip(0, 1)[..., None]
     return heat, (255 * (3 * heat - np.arange(3))).clip(0, 255)
@@ -79,7 +85,9 @@ def _by_thing(snapshots: tuple[AttentionSnapshot, ...]) -> list[list[AttentionSn
 def overlays(
     image: Image.Image, snapshots: tuple[AttentionSnapshot, ...], side: int = 128
 ) -> list[list[tuple[str, Image.Image]]]:
-    """One row for each thing, in the prompt's order, and in it ``(label, overlay)`` of each step; a thing's brightest cell is white."""
+    """One row for each thing, in the prompt's order, and in it ``(label, overlay)`` of each step; a thing's
+    brightest cell is white.
+    """
     rows = []
     for own in _by_thing(snapshots):
         brightest = max(float(g.map.max()) for g in own)
@@ -115,8 +123,13 @@ def labelled(pictures: list[tuple[str, Image.Image]], columns: int = 5, side: in
 
 def write_page(pictures: list[Picture], target: Path) -> Path:
     """The pictures of one prompt, each followed by its things' maps."""
-    page = Page("Where it looked", "Cross-attention of each thing named, over the picture; from left to right the sampling's steps, white is "
-                "the thing's own brightest cell. A blue line goes round the part of the picture that it was held to in that step.")  # fmt: skip
+    page = Page(
+        "Where it looked",
+        "Cross-attention of each thing named, over the picture; from left to right the sampling's steps, "
+        "white is "
+        "the thing's own brightest cell. A blue line goes round the part of the picture that it was held to "
+        "in that step.",
+    )
     for picture in pictures:
         page.heading(f"seed {picture.seed}")
         page.pictures([picture.image], picture.prompt)

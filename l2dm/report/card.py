@@ -13,8 +13,8 @@ from .page import Page
 
 
 def card(manifest: Manifest) -> dict[str, Any]:
-    """``concepts``: a row for each that is not forgotten, in the order of learning (likeness in points of 100, before and now);
-    ``nouns``: the drift of theirs."""
+    """``concepts``: a row for each that is not forgotten, in the order of learning (likeness in points of
+    100, before and now); ``nouns``: the drift of theirs."""
     if not (last := _last_learnt(manifest)):
         return {"token": None, "concepts": [], "nouns": []}
     known = {token: noun for token, noun in last.concepts.items() if token in manifest.concepts}
@@ -26,11 +26,19 @@ def card(manifest: Manifest) -> dict[str, Any]:
             continue
         examined = score["version"] == last.version
         rows.append(
-            {"token": token, "noun": noun, "likeness": round(100 * score["likeness"], 1), "own": score["own"], "examined": examined,
-             "of": "drawings" if token in last.drawn else "photos",
-             "before": round(100 * before["likeness"], 1) if before else None,
-             "change": round(100 * (score["likeness"] - before["likeness"]), 1) if before and examined else None}
-        )  # fmt: skip
+            {
+                "token": token,
+                "noun": noun,
+                "likeness": round(100 * score["likeness"], 1),
+                "own": score["own"],
+                "examined": examined,
+                "of": "drawings" if token in last.drawn else "photos",
+                "before": round(100 * before["likeness"], 1) if before else None,
+                "change": round(100 * (score["likeness"] - before["likeness"]), 1)
+                if before and examined
+                else None,
+            }
+        )
     return {
         "token": last.token,
         "concepts": rows,
@@ -53,7 +61,9 @@ def _last_learnt(manifest: Manifest) -> Version | None:
 
 
 def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Image.Image]]:
-    """``(version, sheet)`` of the last two examinations of a token or noun, older first; of a token none from before it was forgotten."""
+    """``(version, sheet)`` of the last two examinations of a token or noun, older first; of a token none from
+    before it was forgotten.
+    """
     found = []
     for version in reversed(manifest.lineage()):
         if name.startswith("<") and name not in version.concepts:
@@ -67,9 +77,13 @@ def pictures(world: Path, manifest: Manifest, name: str) -> list[tuple[int, Imag
 def write_page(world: Path, manifest: Manifest, target: Path) -> Path:
     """The report card as one HTML file, with pictures from before and after."""
     report = card(manifest)
-    page = Page(f"What {report['token']} did to {world.name}", "Likeness: mean cosine of CLIP features with the photos', times 100 (to drawings: with "
-                "what the world drew itself, of concepts that it learnt before it had a CLIP model). "
-                "Own: how many pictures are nearer to their own concept than to any other. Drift: how far a noun's pictures moved.")  # fmt: skip
+    page = Page(
+        f"What {report['token']} did to {world.name}",
+        "Likeness: mean cosine of CLIP features with the photos', times 100 (to drawings: with "
+        "what the world drew itself, of concepts that it learnt before it had a CLIP model). "
+        "Own: how many pictures are nearer to their own concept than to any other. Drift: how far a noun's "
+        "pictures moved.",
+    )
     page.heading("Concepts")
     page.table(["concept", "before", "now", "change", "own"], [row_cells(row) for row in report["concepts"]])
     page.heading("The base's own nouns")

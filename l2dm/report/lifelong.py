@@ -1,4 +1,6 @@
-"""A benchmark of sequences as one HTML page: who is best, the tables, pictures, curves, a matrix for each method. Reads its JSON alone."""
+"""A benchmark of sequences as one HTML page: who is best, the tables, pictures, curves, a matrix for each
+method. Reads its JSON alone.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from ..methods import METHODS, Method
 from . import plots
 from .page import Page
 
-#: heading -> key of a method's summary, how many decimals, and what it is divided by; what no method has is left out
+#: heading -> key of a method's summary, how many decimals, and what it is divided by; what no method has is
+#: left out
 COLUMNS: dict[str, tuple[str, int, float]] = {
     "identification": ("identification", 3, 1), "just learned": ("identification_just_learned", 3, 1), "forgetting": ("forgetting", 3, 1),
     "image alignment": ("image_alignment", 1, 1), "image forgetting": ("image_forgetting", 1, 1),
@@ -86,7 +89,9 @@ def _cell(value: dict[str, float] | None, places: int, unit: float = 1, spread: 
 
 
 def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: of each method "l2dm-without-..." its figures less L2DM's own on the same seed and order, mean ± spread."""
+    """Head and rows: of each method "l2dm-without-..." its figures less L2DM's own on the same seed and
+    order, mean ± spread.
+    """
     alone = {
         (run["method"], run["seed"]): summary([run])
         for run in result["runs"]
@@ -112,8 +117,8 @@ def ablations(result: dict[str, Any], keys: tuple[str, ...] = BRIEF) -> tuple[li
 
 
 def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
-    """Of each figure of STANDING a sentence: whether ``ours`` leads, and by more than both spreads. Ceilings and ``ours`` without a part
-    are no rivals."""
+    """Of each figure of STANDING a sentence: whether ``ours`` leads, and by more than both spreads. Ceilings
+    and ``ours`` without a part are no rivals."""
     lines = []
     for key, more in STANDING.items():
         rivals = [
@@ -133,7 +138,8 @@ def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
         place = "ties with" if tied else "leads before" if order[0] == ours else "is behind"
         places = 3 if have[ours]["mean"] < 2 else 1
         lines.append(
-            f"{key.replace('_', ' ')}: {ours} ({_cell(have[ours], places)}) {place} {rival} ({_cell(have[rival], places)})"
+            f"{key.replace('_', ' ')}: {ours} ({_cell(have[ours], places)}) {place} {rival} "
+            f"({_cell(have[rival], places)})"
             + ("" if tied else f", {clear} the spreads") + f"; it is number {number} of {len(order)}."
         )  # fmt: skip
     return lines
@@ -151,10 +157,14 @@ def _flat(card: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
 def write_page(
     result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", command: str = "", samples: dict[str, list[Image.Image]] | None = None
 ) -> Path:  # fmt: skip
-    """The page of a benchmark's JSON. ``command`` made it; ``samples``: of each method one picture of each concept, as it is at the end."""
+    """The page of a benchmark's JSON. ``command`` made it; ``samples``: of each method one picture of each
+    concept, as it is at the end.
+    """
     note = result["judge"].get("note", "")
-    page = Page(title, f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after another, every method with the same "
-                "steps, photos, prompts and seeds. Mean ± standard deviation over the runs, the best at the end first.")  # fmt: skip
+    page = Page(title, f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after "
+                       "another, every method with the same "
+                "steps, photos, prompts and seeds. Mean ± standard deviation over the runs, the best at the "
+                "end first.")  # fmt: skip
     lead = next(iter(result["runs"][0]["matrices"]))
     methods = dict(sorted(result["methods"].items(), key=lambda row: -row[1][lead]["mean"]))
     page.heading("After the last concept")
@@ -169,13 +179,15 @@ def write_page(
         )
     if any(key in found for found in methods.values() for key in TOGETHER):
         page.heading("Several concepts in one prompt")
-        page.text("Share of pictures in which the judge finds everything named, each with its own looks, nothing twice: plainly sampled, "
+        page.text("Share of pictures in which the judge finds everything named, each with its own looks, "
+                  "nothing twice: plainly sampled, "
                   "guided by L2DM's attention artists, as a collage.")  # fmt: skip
         page.table(*table(methods, TOGETHER), WHOLE)
     if samples:
         page.heading("Every concept after the last, by each method")
         page.text(
-            "The first picture of the first prompt of each concept, from the same seed for every method; none is chosen."
+            "The first picture of the first prompt of each concept, from the same seed for every method; "
+            "none is chosen."
         )
         page.rows({m: samples[m] for m in ["photos", *methods] if m in samples})
     by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in methods}
@@ -215,7 +227,8 @@ def _costs(page: Page, methods: dict[str, Any], lead: str) -> None:
 
 def _by_concept(page: Page, by_method: dict[str, list[dict[str, Any]]], lead: str, names: list[str]) -> None:
     page.heading(
-        f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the runs"
+        f"{lead.replace('_', ' ').capitalize()}: each concept (row) after each concept (column), mean of the "
+        "runs"
     )
     page.plots(
         {f"{name.replace('_', ' ')} ({UNITS[name]})": plots.heat_maps(by_method, name) for name in names},

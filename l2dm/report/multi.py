@@ -1,4 +1,6 @@
-"""The benchmark of several concepts as one HTML page: the table, what went wrong, the same random pictures for every composition."""
+"""The benchmark of several concepts as one HTML page: the table, what went wrong, the same random pictures
+for every composition.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,19 @@ from .page import Page
 
 #: heading -> key of a row's summary
 COLUMNS = {
-    "two concepts": "two_concepts", "two of one noun": "two_of_one_noun", "three concepts": "three_concepts",
-    "two plain nouns (base)": "two_plain_nouns", "text alignment": "text_alignment",
-}  # fmt: skip
+    "two concepts": "two_concepts",
+    "two of one noun": "two_of_one_noun",
+    "three concepts": "three_concepts",
+    "two plain nouns (base)": "two_plain_nouns",
+    "text alignment": "text_alignment",
+}
 KINDS = {
-    "two_concepts": "Two concepts", "two_of_one_noun": "Two concepts of one noun", "three_concepts": "Three concepts",
-    "two_plain_nouns": "Two plain nouns, drawn by the base alone", "interactions": "Sixty prompts of interaction, attributes and counts",
-}  # fmt: skip
+    "two_concepts": "Two concepts",
+    "two_of_one_noun": "Two concepts of one noun",
+    "three_concepts": "Three concepts",
+    "two_plain_nouns": "Two plain nouns, drawn by the base alone",
+    "interactions": "Sixty prompts of interaction, attributes and counts",
+}
 FLAGS = {
     "present": "all present",
     "own_looks": "own looks",
@@ -38,11 +46,14 @@ def table(compositions: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows: success with several concepts, and what it costs where there is one."""
     alone = {"identification": 3, "text_alignment": 1}
     rows = [
-        [name, *(cell(found.get(key), 1 if key == "text_alignment" else 3) for key in COLUMNS.values()),
-         *(cell(found.get("one_concept", {}).get(key), places) for key, places in alone.items()),
-         f"{found['time_over_plain']:.2f}" if "time_over_plain" in found else "-"]
+        [
+            name,
+            *(cell(found.get(key), 1 if key == "text_alignment" else 3) for key in COLUMNS.values()),
+            *(cell(found.get("one_concept", {}).get(key), places) for key, places in alone.items()),
+            f"{found['time_over_plain']:.2f}" if "time_over_plain" in found else "-",
+        ]
         for name, found in compositions.items()
-    ]  # fmt: skip
+    ]
     return [
         "composition",
         *COLUMNS,
@@ -54,14 +65,25 @@ def table(compositions: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def write_page(result: dict[str, Any], samples: dict[str, Any], target: Path) -> Path:
     """The page of ``multi.json``'s content, with ``samples`` as ``l2dm.bench.multi.samples`` gives them."""
-    page = Page("Several concepts in one picture, compared", "Every composition draws the same prompts from the same seeds in the same world. "
-                "Shares of pictures that succeed, as the judge sees them: everything named is present, each with its own looks, none doubled, "
-                "no leak. Mean ± standard deviation over seeds.")  # fmt: skip
+    page = Page(
+        "Several concepts in one picture, compared",
+        "Every composition draws the same prompts from the same seeds in the same world. "
+        "Shares of pictures that succeed, as the judge sees them: everything named is present, each with its "
+        "own looks, none doubled, "
+        "no leak. Mean ± standard deviation over seeds.",
+    )
     page.heading("Success")
     page.table(*table(result["compositions"]))
     for kind, title in KINDS.items():
-        rows = [[name, *(cell(found["verdicts"][kind][flag]) for flag in FLAGS), cell(found.get("pasted", {}).get(kind))]
-                for name, found in result["compositions"].items() if kind in found["verdicts"]]  # fmt: skip
+        rows = [
+            [
+                name,
+                *(cell(found["verdicts"][kind][flag]) for flag in FLAGS),
+                cell(found.get("pasted", {}).get(kind)),
+            ]
+            for name, found in result["compositions"].items()
+            if kind in found["verdicts"]
+        ]
         if kind == "interactions":
             rows = [
                 [name, *(cell(found[kind].get(flag)) for flag in ARRANGED)]

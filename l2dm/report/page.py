@@ -44,7 +44,8 @@ class Page:
         """A row of pictures under one caption."""
         cells = "".join(f'<img alt="{escape(caption)}" src="{_embed(image)}">' for image in images)
         self.blocks.append(
-            f'<figure><div class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>'
+            "<figure><div "
+            f'class="grid">{cells}</div><figcaption><code>{escape(caption)}</code></figcaption></figure>'
         )
 
     def rows(self, rows: dict[str, list[Image.Image]]) -> None:
@@ -58,7 +59,9 @@ class Page:
         self.blocks.append(f'<div class="wide"><table class="rows">{lines}</table></div>')
 
     def plots(self, images: dict[str, Image.Image], across: bool = False) -> None:
-        """Pictures at their own size under their captions, as many in a row as there is room for; one a row where they go ``across``."""
+        """Pictures at their own size under their captions, as many in a row as there is room for; one a row
+        where they go ``across``.
+        """
         cells = "".join(
             f'<figure><img alt="{escape(c)}" src="{_embed(i)}"><figcaption>{escape(c)}</figcaption></figure>'
             for c, i in images.items()
@@ -80,7 +83,8 @@ class Page:
 
     def save(self, path: str | Path) -> Path:
         html = (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
+            'content="width=device-width">'
             f"<title>{escape(self.title)}</title><style>{_STYLE}</style><body>{''.join(self.blocks)}</body></html>"
         )
         return write_whole(Path(path).expanduser(), html.encode(errors="backslashreplace"))

@@ -49,7 +49,9 @@ def colours(methods: list[str]) -> dict[str, str]:
 
 
 def apart(values: list[float], gap: float) -> list[float]:
-    """``values``, falling, moved as little as need be, so that each is ``gap`` or more below the one before it."""
+    """``values``, falling, moved as little as need be, so that each is ``gap`` or more below the one before
+    it.
+    """
     groups: list[
         list[float]
     ] = []  # each stands with its members ``gap`` apart about the mean of their values
@@ -69,7 +71,9 @@ def _foot(group: list[float], gap: float) -> float:
 
 
 def curves(by_method: By, name: str, unit: str) -> Image.Image:
-    """One line a method over the number of concepts, its name at its end; of few methods also the runs' spread."""
+    """One line a method over the number of concepts, its name at its end; of few methods also the runs'
+    spread.
+    """
     figure, axes = plot(7.4, 4.6)
     lines = {
         method: np.array([matrix.curve(np.array(run["matrices"][name], dtype=float)) for run in runs])
@@ -94,8 +98,14 @@ def curves(by_method: By, name: str, unit: str) -> Image.Image:
             "va": "center",
             "annotation_clip": False,
         }
-        axes.annotate(method, (lines[method].shape[1], end), (1.04, (place - low) / (high - low)), textcoords="axes fraction",
-                      arrowprops={"arrowstyle": "-", "color": "0.85", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}, **text)  # fmt: skip
+        axes.annotate(
+            method,
+            (lines[method].shape[1], end),
+            (1.04, (place - low) / (high - low)),
+            textcoords="axes fraction",
+            arrowprops={"arrowstyle": "-", "color": "0.85", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+            **text,
+        )
     return image(figure)
 
 

@@ -14,6 +14,18 @@ from .task_aware_memory import DrawNumbers, Past, past_rows
 PENALTIES: dict[str, type[Penalty]] = {"fisher": Fisher, "self-regularization": SelfRegularization}
 
 __all__ = [
-    "PENALTIES", "Distillation", "DrawNumbers", "ElasticWeights", "KeptDirections", "Past", "Penalty", "attention_errors", "attention_outputs", "distillation_errors",
-    "draw_prior", "old_prompts", "old_rows", "past_rows",
-]  # fmt: skip
+    "PENALTIES",
+    "Distillation",
+    "DrawNumbers",
+    "ElasticWeights",
+    "KeptDirections",
+    "Past",
+    "Penalty",
+    "attention_errors",
+    "attention_outputs",
+    "distillation_errors",
+    "draw_prior",
+    "old_prompts",
+    "old_rows",
+    "past_rows",
+]

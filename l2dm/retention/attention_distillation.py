@@ -1,10 +1,11 @@
-"""The cross-attention term of elastic concept distillation (L2DM, arXiv 2309.04430; named there, [reconstructed] here).
+"""The cross-attention term of elastic concept distillation (L2DM, arXiv 2309.04430; named there,
+[reconstructed] here).
 
     L_att = mean over layers and rows of  w_l * || O^{k-1} - O^k ||^2 / || O^{k-1} ||^2
 
-O are the outputs of the layers that attend to the text, (rows, pixels, channels), of the teacher and of the student on the same row; of
-joint attention those for the picture, or for picture and text where they are one row. The division makes layers of different size count
-alike. Its weight is 0 unless asked for.
+O are the outputs of the layers that attend to the text, (rows, pixels, channels), of the teacher and of the
+student on the same row; of joint attention those for the picture, or for picture and text where they are one
+row. The division makes layers of different size count alike. Its weight is 0 unless asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from ..backbone.sites import text_attention
 
 @contextmanager
 def attention_outputs(denoiser: torch.nn.Module, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
-    """Within the block every forward of ``denoiser`` adds the outputs of its attention to the text to the list, if they are ``wanted``."""
+    """Within the block every forward of ``denoiser`` adds the outputs of its attention to the text to the
+    list, if they are ``wanted``.
+    """
     outputs: list[torch.Tensor] = []
     layers = list(text_attention(denoiser).values()) if wanted else []
 

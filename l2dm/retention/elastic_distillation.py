@@ -1,11 +1,12 @@
 """Elastic concept distillation (L2DM, arXiv 2309.04430, Fig. 2).
 
-    L_ECD = sum over tasks l < k of  w_l * E || eps^{k-1}(z_t | c) - eps^k(z_t | c) ||^2                            [given]
+    L_ECD = sum over tasks l < k of  w_l * E || eps^{k-1}(z_t | c) - eps^k(z_t | c) ||^2
+    [given]
 
-on the short-term memory's pictures; the teacher eps^{k-1} is the same network with the tuned weights as they were before
-the task. [reconstructed] "Elastic": w_l is a running mean of task l's own distillation error, normalised to mean 1 over
-the tasks, so that concepts at risk are held and the others leave room for the new one. An optional second term is in
-``attention_distillation``.
+on the short-term memory's pictures; the teacher eps^{k-1} is the same network with the tuned weights as they
+were before the task. [reconstructed] "Elastic": w_l is a running mean of task l's own distillation error,
+normalised to mean 1 over the tasks, so that concepts at risk are held and the others leave room for the new
+one. An optional second term is in ``attention_distillation``.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from .attention_distillation import attention_errors, attention_outputs
 
 
 class ElasticWeights:
-    """w_l of every earlier concept. ``drift`` (tasks,) holds the running mean of each task's own errors, ``seen`` (tasks,) how many
-    there were: a plain mean of the first 1/pace, an exponential one from then on. ``pace`` 0: all weights are 1 (uniform)."""
+    """w_l of every earlier concept. ``drift`` (tasks,) holds the running mean of each task's own errors,
+    ``seen`` (tasks,) how many there were: a plain mean of the first 1/pace, an exponential one from then on.
+    ``pace`` 0: all weights are 1 (uniform).
+    """
 
     def __init__(self, tokens: list[str], pace: float = 0.05):
         self.tokens, self.pace = list(tokens), pace
@@ -31,8 +34,8 @@ class ElasticWeights:
         self._waiting: list[tuple[str, float]] | None = None
 
     def weights(self) -> torch.Tensor:
-        """(tasks,) positive, mean 1: the running means by their mean over the tasks. A task never met has the others' mean, and none
-        has less than a twentieth of it."""
+        """(tasks,) positive, mean 1: the running means by their mean over the tasks. A task never met has the
+        others' mean, and none has less than a twentieth of it."""
         met = self.seen > 0
         mean = self.drift[met].mean() if met.any() else self.drift.new_zeros(())
         if not mean > 0:
@@ -45,8 +48,8 @@ class ElasticWeights:
         return self.weights()[[self.tokens.index(task) for task in tasks]]
 
     def update(self, tasks: list[str], errors: torch.Tensor) -> None:
-        """Move the drift of each row's task towards the row's distillation error (rows,), as it is: relative to the few rows of a
-        step every task would look alike."""
+        """Move the drift of each row's task towards the row's distillation error (rows,), as it is: relative
+        to the few rows of a step every task would look alike."""
         if not self.pace:
             return
         met = list(zip(tasks, errors.detach().float().tolist()))
@@ -60,8 +63,8 @@ class ElasticWeights:
 
     @contextmanager
     def held(self, all_of: Callable[[list], list] = list) -> Iterator[None]:
-        """Within the block the weights stay: what ``update`` is told counts from its end on, as if told at once. ``all_of``: what several processes
-        were told, of which each has but its own."""
+        """Within the block the weights stay: what ``update`` is told counts from its end on, as if told at
+        once. ``all_of``: what several processes were told, of which each has but its own."""
         self._waiting = []
         try:
             yield
@@ -76,21 +79,24 @@ class ElasticWeights:
 def distillation_errors(
     teacher: torch.Tensor, student: torch.Tensor, where: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """(rows,) mean squared difference of the two predictions (rows, C, h, w), ``where`` (rows, 1, h, w) is 1 if given; no gradient
-    reaches the teacher."""
+    """(rows,) mean squared difference of the two predictions (rows, C, h, w), ``where`` (rows, 1, h, w) is 1
+    if given; no gradient reaches the teacher."""
     errors = (teacher.detach() - student).float().square()
     if where is not None:
         errors = errors * where.to(errors) / where.to(errors).mean((1, 2, 3), keepdim=True)
     return errors.mean((1, 2, 3))
 
 
-#: A prediction (rows, C, h, w), and the outputs of the cross-attention layers behind it; none where they have no weight.
+#: A prediction (rows, C, h, w), and the outputs of the cross-attention layers behind it; none where they have
+#: no weight.
 Answer = tuple[torch.Tensor, list[torch.Tensor]]
 
 
 @dataclass
 class Distillation:
-    """The term's parts: gamma, the elastic weights, the weight of its attention term, and the teacher as the tuned weights' earlier values."""
+    """The term's parts: gamma, the elastic weights, the weight of its attention term, and the teacher as the
+    tuned weights' earlier values.
+    """
 
     backbone: Backbone
     tuner: Tuner
@@ -112,7 +118,9 @@ class Distillation:
     def loss(
         self, tasks: list[str], teacher: Answer, student: Answer, where: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the predictions."""
+        """The term before gamma, on rows of ``tasks``; the elastic weights move on by the errors of the
+        predictions.
+        """
         errors = distillation_errors(teacher[0], student[0], where)
         weights = self.elastic.rows(tasks).to(errors)
         self.elastic.update(tasks, errors)

@@ -1,9 +1,11 @@
 """Elastic weight consolidation (EWC; Kirkpatrick et al., arXiv 1612.00796): weights that mattered are held.
 
-    L_EWC = 1/2 * sum_n F_n (th_n - th*_n)^2,     F_n = E (dL / dth_n)^2     over the photos, noise and timesteps of a concept
+    L_EWC = 1/2 * sum_n F_n (th_n - th*_n)^2,     F_n = E (dL / dth_n)^2     over the photos, noise and
+    timesteps of a concept
 
-with one gradient for each photo drawn (the empirical diagonal). With several earlier concepts their F are added up and th* are the
-weights after the last one (as Huszar proposes, arXiv 1712.03847): one penalty at every k, in size and cost that of the first.
+with one gradient for each photo drawn (the empirical diagonal). With several earlier concepts their F are
+added up and th* are the weights after the last one (as Huszar proposes, arXiv 1712.03847): one penalty at
+every k, in size and cost that of the first.
 """
 
 from __future__ import annotations

@@ -1,14 +1,17 @@
-"""Kept directions (ours; after gradient projection memory, Saha et al., arXiv 2103.09762): keys and values stay where others look.
+"""Kept directions (ours; after gradient projection memory, Saha et al., arXiv 2103.09762): keys and values
+stay where others look.
 
-A layer that reads the prompt is W c, with c a text feature (d,). What a learning adds to W along the features of other prompts changes
-those; what it adds at right angles to them does not. Text features lie in few directions, and a new token's own are partly apart
-from them. So in every step the gradient G of each tuned W (d_out, d), before the learning W', is turned, and the step's result held:
+A layer that reads the prompt is W c, with c a text feature (d,). What a learning adds to W along the features
+of other prompts changes those; what it adds at right angles to them does not. Text features lie in few
+directions, and a new token's own are partly apart from them. So in every step the gradient G of each tuned W
+(d_out, d), before the learning W', is turned, and the step's result held:
 
     G  <-  G (1 - B Bᵀ),      W  <-  W' + (W - W') (1 - B Bᵀ)
 
-with B (d, r), orthonormal: the leading eigenvectors of C = sum of c cᵀ over what is to be kept, as many as hold a ``share`` of its trace.
-C, (d, d), adds up: everyday sentences about everyday things, about each class noun from before its concept is learnt, about the
-concept from then on. It is all that is remembered, so a step and a lesson cost the same at every k, and nothing of a photo is in it.
+with B (d, r), orthonormal: the leading eigenvectors of C = sum of c cᵀ over what is to be kept, as many as
+hold a ``share`` of its trace. C, (d, d), adds up: everyday sentences about everyday things, about each class
+noun from before its concept is learnt, about the concept from then on. It is all that is remembered, so a
+step and a lesson cost the same at every k, and nothing of a photo is in it.
 """
 
 from __future__ import annotations
@@ -23,14 +26,43 @@ from ..tuners import Tuner
 
 #: What one may say of a thing; ``{}`` is the thing.
 SENTENCES = (
-    *TEMPLATES, "{} in the grass", "{} in a room", "{} on a street", "{} under a blue sky", "{} in the water", "{} and a ball",
-    "a painting of {}", "a small {}",
-)  # fmt: skip
+    *TEMPLATES,
+    "{} in the grass",
+    "{} in a room",
+    "{} on a street",
+    "{} under a blue sky",
+    "{} in the water",
+    "{} and a ball",
+    "a painting of {}",
+    "a small {}",
+)
 #: What the base is to keep in any case.
 THINGS = (
-    "person", "dog", "cat", "bird", "horse", "fish", "butterfly", "flower", "tree", "mountain", "house", "car", "boat", "airplane", "chair",
-    "cup", "book", "clock", "shoe", "hat", "ball", "apple", "cake", "guitar",
-)  # fmt: skip
+    "person",
+    "dog",
+    "cat",
+    "bird",
+    "horse",
+    "fish",
+    "butterfly",
+    "flower",
+    "tree",
+    "mountain",
+    "house",
+    "car",
+    "boat",
+    "airplane",
+    "chair",
+    "cup",
+    "book",
+    "clock",
+    "shoe",
+    "hat",
+    "ball",
+    "apple",
+    "cake",
+    "guitar",
+)
 KEY = "directions"
 
 
@@ -52,7 +84,9 @@ def leading(correlations: torch.Tensor, share: float) -> torch.Tensor:
 
 
 class KeptDirections:
-    """Made when ``concept`` begins, over the tuned weights as they are before it; those that do not read text features are left alone."""
+    """Made when ``concept`` begins, over the tuned weights as they are before it; those that do not read text
+    features are left alone.
+    """
 
     def __init__(
         self, backbone: Backbone, tuner: Tuner, concept: Concept, kept: dict[str, torch.Tensor], share: float
@@ -72,15 +106,17 @@ class KeptDirections:
 
     @torch.no_grad()
     def turn(self) -> None:
-        """Before an optimizer step: take out of the gradients what lies along B. Most of them does, and AdamW would measure its
-        steps by that, so that little would be learnt of what remains."""
+        """Before an optimizer step: take out of the gradients what lies along B. Most of them does, and AdamW
+        would measure its steps by that, so that little would be learnt of what remains."""
         for p, _ in self.before:
             if p.grad is not None:
                 p.grad.sub_(self._along(p.grad))
 
     @torch.no_grad()
     def hold(self) -> None:
-        """After an optimizer step: take back what it added along B; AdamW's scales differ from weight to weight."""
+        """After an optimizer step: take back what it added along B; AdamW's scales differ from weight to
+        weight.
+        """
         for p, before in self.before:
             p.sub_(self._along(p - before))
 
@@ -90,6 +126,8 @@ class KeptDirections:
         return (change @ basis) @ basis.T
 
     def keep(self) -> dict[str, torch.Tensor]:
-        """What the next concept needs: ``kept``, with this concept's own sentences; call it when the token is learnt."""
+        """What the next concept needs: ``kept``, with this concept's own sentences; call it when the token is
+        learnt.
+        """
         own = correlations(self.backbone, f"{self.concept.token} {self.concept.noun}")
         return {**self.kept, KEY: (self.sum + own).float()}

@@ -10,7 +10,9 @@ from ..tuners import Tuner
 
 
 class Penalty:
-    """Made when a concept begins, over the state that the last concept left. ``kept``: what ``keep`` gave then, from the version's folder."""
+    """Made when a concept begins, over the state that the last concept left. ``kept``: what ``keep`` gave
+    then, from the version's folder.
+    """
 
     def __init__(self, tuner: Tuner, kept: dict[str, torch.Tensor], weight: float = 1.0):
         self.tuner, self.kept, self.weight = tuner, kept, weight
@@ -20,5 +22,7 @@ class Penalty:
         raise NotImplementedError
 
     def keep(self, losses: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the next concept will need. ``losses``: the loss of one photo at a time, with gradients, as many as wanted."""
+        """What the next concept will need. ``losses``: the loss of one photo at a time, with gradients, as
+        many as wanted.
+        """
         return self.kept

@@ -1,9 +1,10 @@
-"""C-LoRA (Smith et al., arXiv 2304.06027): a new adapter keeps off the weights that earlier ones have changed.
+"""C-LoRA (Smith et al., arXiv 2304.06027): a new adapter keeps off the weights that earlier ones have
+changed.
 
     L_forget = sum over layers of  || |sum_{i<k} U_i D_i| * U_k D_k ||^2,     * element by element
 
-over the stacked adapters of ``tuners/stacked``. The earlier sum is worked out once a concept, so a step costs the same at every k.
-Left out of C-LoRA: its random start of the token and the leaving out of the class noun.
+over the stacked adapters of ``tuners/stacked``. The earlier sum is worked out once a concept, so a step costs
+the same at every k. Left out of C-LoRA: its random start of the token and the leaving out of the class noun.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     L_TAME = alpha * sum over l < k of E || eps - eps^k(z_t^l | c^l) ||^2  +  beta * sum over l <= k of L_PR^l
 
-The sums are estimated by drawing tasks: each row of the batch belongs to a task drawn evenly, so a step costs the same at
-every k. The estimate is of the *mean* over the tasks; alpha and beta stand for the sums' weights times the number of tasks.
+The sums are estimated by drawing tasks: each row of the batch belongs to a task drawn evenly, so a step costs
+the same at every k. The estimate is of the *mean* over the tasks; alpha and beta stand for the sums' weights
+times the number of tasks.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ DrawNumbers = Callable[[int, int], torch.Tensor]
 
 @dataclass
 class Past:
-    """What of the past a learning may use: prior latents (n, C, h, w) by class prompt; earlier concepts' pictures by token,
-    and prompts (of the pictures one each; without pictures, of what is to be distilled); what a penalty ``kept``; latents of
-    ``companions`` by their words; earlier concepts' ``names``, "<rex> dog", by token.
-    ``prior_prompts``: of a class prompt whose pictures have captions of their own, those, one each."""
+    """What of the past a learning may use: prior latents (n, C, h, w) by class prompt; earlier concepts'
+    pictures by token, and prompts (of the pictures one each; without pictures, of what is to be distilled);
+    what a penalty ``kept``; latents of ``companions`` by their words; earlier concepts' ``names``, "<rex>
+    dog", by token. ``prior_prompts``: of a class prompt whose pictures have captions of their own, those, one
+    each.
+    """
 
     priors: dict[str, torch.Tensor] = field(default_factory=dict)
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -36,7 +39,9 @@ class Past:
 def past_rows(
     pool: dict[str, torch.Tensor], size: int, draw: DrawNumbers
 ) -> tuple[list[str], list[int], torch.Tensor]:
-    """``size`` rows of a pool: for each a task drawn evenly, then an entry of the task; (tasks, entries, latents)."""
+    """``size`` rows of a pool: for each a task drawn evenly, then an entry of the task; (tasks, entries,
+    latents).
+    """
     names = list(pool)
     tasks = [names[i] for i in draw(len(names), size).tolist()]
     entries = [int(draw(len(pool[task]), 1)) for task in tasks]

@@ -34,8 +34,13 @@ SUPERVISE = 2.0  # seconds between two looks for work that nobody does
 
 def environment() -> Environment:
     """Templates in which every text is escaped, and a name that is not there is an error."""
-    found = Environment(loader=PackageLoader("l2dm.studio"), autoescape=True, undefined=StrictUndefined,
-                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    found = Environment(
+        loader=PackageLoader("l2dm.studio"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     found.globals |= {
         "l2dm_version": __version__,
         "static": False,

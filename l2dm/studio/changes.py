@@ -49,7 +49,9 @@ def branch(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, 
 
 
 def _is_made(place: Path, version: int) -> bool:
-    """Whether this very job made it before its process was killed: nobody else takes a name between its two tries."""
+    """Whether this very job made it before its process was killed: nobody else takes a name between its two
+    tries.
+    """
     if not place.exists():
         return False
     last = Repository.open(place, whole=False).history()[-1]

@@ -1,4 +1,6 @@
-"""Where a studio keeps what is not the world's own: uploaded photos, jobs, drawn pictures. ``pets`` has ``pets.studio`` beside it."""
+"""Where a studio keeps what is not the world's own: uploaded photos, jobs, drawn pictures. ``pets`` has
+``pets.studio`` beside it.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +50,8 @@ def new_id() -> str:
 
 
 def inside(folder: Path, name: str, form: re.Pattern[str]) -> Path | None:
-    """``folder/name`` if the name has the ``form`` of one of ours and is there, not through a link; else None."""
+    """``folder/name`` if the name has the ``form`` of one of ours and is there, not through a link; else
+    None.
+    """
     path = folder / name
     return path if form.fullmatch(name) and path.exists() and not path.is_symlink() else None

@@ -37,17 +37,27 @@ class Field:
 def fields(settings: Any, leave_out: tuple[str, ...] = ()) -> list[Field]:
     """One for each setting, with its own value."""
     return [
-        Field(f.name, type(f.default).__name__, getattr(settings, f.name), f.metadata["text"], CHOICES.get(f.name, f.metadata["choices"]),
-              f.metadata["low"], f.metadata["high"])
+        Field(
+            f.name,
+            type(f.default).__name__,
+            getattr(settings, f.name),
+            f.metadata["text"],
+            CHOICES.get(f.name, f.metadata["choices"]),
+            f.metadata["low"],
+            f.metadata["high"],
+        )
         for f in dataclasses.fields(settings)
         if f.name not in leave_out
-    ]  # fmt: skip
+    ]
 
 
 def given(form: Mapping[str, Any], shown: Any) -> dict[str, Any]:
-    """What the user changed of the settings ``shown``: a name that the form lacks, or that is empty, is as it was.
+    """What the user changed of the settings ``shown``: a name that the form lacks, or that is empty, is as it
+    was.
 
-    What cannot be read as a number stays text, which the settings then refuse in their own words. Raises SettingsError for a folder of the disk."""
+    What cannot be read as a number stays text, which the settings then refuse in their own words. Raises
+    SettingsError for a folder of the disk.
+    """
     changed = {}
     for field in fields(shown):
         if field.kind == "bool":

@@ -1,4 +1,5 @@
-"""Jobs on disk: ``jobs/ID/job.json`` says what and how far, ``events.jsonl`` what happened, ``control`` what the user wants of it.
+"""Jobs on disk: ``jobs/ID/job.json`` says what and how far, ``events.jsonl`` what happened, ``control`` what
+the user wants of it.
 
 A worker alone writes the first two, the studio alone the third, so that neither needs a lock.
 """
@@ -121,7 +122,9 @@ class JobFolder:
             file.write(line + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """What happened, oldest first; a line that a kill cut off is left out. Only what came since the last look is read."""
+        """What happened, oldest first; a line that a kill cut off is left out. Only what came since the last
+        look is read.
+        """
         return _events.of(self.path / "events.jsonl")
 
     def stamp(self) -> tuple[int, ...]:
@@ -170,7 +173,9 @@ class Queue:
             shutil.rmtree(found.path, ignore_errors=True)
 
     def waiting(self, lane: str) -> list[JobFolder]:
-        """What is not done yet, in the order in which it will be; one that is paused holds back those behind it."""
+        """What is not done yet, in the order in which it will be; one that is paused holds back those behind
+        it.
+        """
         found = [f for f in self.all() if f.job.state not in FINAL and LANES.get(f.job.kind) == lane]
         return found[::-1]
 

@@ -18,7 +18,9 @@ Parts = Callable[[], dict[str, str]]
 
 
 def live(found: JobFolder, render: Parts) -> StreamingResponse:
-    """The changed ones of ``render``'s parts after each change of the job; ends, with an event ``end``, when the job does."""
+    """The changed ones of ``render``'s parts after each change of the job; ends, with an event ``end``, when
+    the job does.
+    """
 
     async def stream() -> AsyncIterator[str]:
         shown: dict[str, str] = {}

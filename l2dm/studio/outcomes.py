@@ -9,7 +9,9 @@ from .jobs import Job
 
 @dataclass(frozen=True)
 class Outcome:
-    """``title`` and, in grey, ``detail``: what the job is. Once it is done: ``said``, and the ``label`` of a way to ``place``."""
+    """``title`` and, in grey, ``detail``: what the job is. Once it is done: ``said``, and the ``label`` of a
+    way to ``place``.
+    """
 
     title: str
     detail: str = ""
@@ -28,18 +30,25 @@ def outcome(job: Job, world: str) -> Outcome:
         case "export":
             size = found.get("bytes", 0) / 1048576
             return Outcome(
-                ", ".join(asked["tokens"]) or world, f"as {asked['format']}", f"Written: {', '.join(found.get('files', []))}",
-                f"/jobs/{job.id}/export.zip", f"Download ({size:.1f} MiB)",
-            )  # fmt: skip
+                ", ".join(asked["tokens"]) or world,
+                f"as {asked['format']}",
+                f"Written: {', '.join(found.get('files', []))}",
+                f"/jobs/{job.id}/export.zip",
+                f"Download ({size:.1f} MiB)",
+            )
         case "rename":
             return Outcome(
-                f"{asked['token']} to {asked['to']}", "", f"{asked['token']} is called {asked['to']} now, as version {number}."
-            )  # fmt: skip
+                f"{asked['token']} to {asked['to']}",
+                "",
+                f"{asked['token']} is called {asked['to']} now, as version {number}.",
+            )
         case "branch":
             return Outcome(
-                asked["name"], f"from version {asked['version']} of {world}",
-                f"{asked['name']} is there, beside this world. A studio of it opens with: l2dm studio {asked['name']}",
-            )  # fmt: skip
+                asked["name"],
+                f"from version {asked['version']} of {world}",
+                f"{asked['name']} is there, beside this world. A studio of it opens with: l2dm studio "
+                f"{asked['name']}",
+            )
         case kind:
             said = f"{'Learnt' if kind == 'learn' else 'Taken in'}, as version {number}."
             return Outcome(asked["token"], asked["noun"], said, f"/effect/{number}", "See what it did")

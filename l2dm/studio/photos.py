@@ -1,4 +1,6 @@
-"""Photos that were given to the Teach page: kept under names of our own until they become part of a job, each with what ``check`` says."""
+"""Photos that were given to the Teach page: kept under names of our own until they become part of a job, each
+with what ``check`` says.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ class PhotoSet:
         return {}
 
     def add(self, uploads: Iterable[tuple[str, BinaryIO]]) -> None:
-        """Keep files, and the captions and masks among them with the photo of the same name. Raises PhotoError when they are too many."""
+        """Keep files, and the captions and masks among them with the photo of the same name. Raises
+        PhotoError when they are too many.
+        """
         uploads, names = list(uploads), self.names
         masks = [(name, file) for name, file in uploads if is_mask(Path(name))]
         photos = [
@@ -89,7 +93,8 @@ class PhotoSet:
         ]
         if len(self.files) + len(photos) > MOST:
             raise PhotoError(
-                f"{len(self.files) + len(photos)} photos; a concept takes at most {MOST} (3 to 5 are best): choose the best"
+                f"{len(self.files) + len(photos)} photos; a concept takes at most {MOST} (3 to 5 are best): "
+                "choose the best"
             )
         last = max((int(file.split(".")[0]) for file in names), default=0)
         for number, (name, file) in enumerate(photos, last + 1):

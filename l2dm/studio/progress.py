@@ -119,7 +119,9 @@ def duration(seconds: float | None) -> str:
 
 
 def curve(points: list[tuple[int, float]], last: int, width: int = 640, height: int = 160) -> str:
-    """Points of an SVG polyline, ``width`` x ``height``, over steps 0 to ``last``, from 0 to the largest value at the top."""
+    """Points of an SVG polyline, ``width`` x ``height``, over steps 0 to ``last``, from 0 to the largest
+    value at the top.
+    """
     top = max((value for _, value in points), default=0.0) or 1.0
     return " ".join(
         f"{x / max(1, last) * width:.1f},{height - y / top * (height - 4):.1f}" for x, y in points

@@ -1,4 +1,6 @@
-"""The pages as one folder to share: no form, no script, no server; of pictures only those that the world drew itself."""
+"""The pages as one folder to share: no form, no script, no server; of pictures only those that the world drew
+itself.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,11 @@ class Links:
 
 
 def write_report(world: Path, target: Path, root: Path | None = None) -> list[str]:
-    """Write the folder ``target``, which must not exist yet, whole or not at all; the names of its pages, ``index.html`` first.
+    """Write the folder ``target``, which must not exist yet, whole or not at all; the names of its pages,
+    ``index.html`` first.
 
-    Raises WorldError where there is no world, SettingsError where the folder cannot be written."""
+    Raises WorldError where there is no world, SettingsError where the folder cannot be written.
+    """
     folder, templates = StudioFolder(world, root), environment()
     studio = Studio(folder, Queue(folder), lambda lane: None, templates)
     links = Links(studio)

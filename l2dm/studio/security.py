@@ -1,4 +1,5 @@
-"""Who may talk to the studio: a browser on this machine that was given the token, from the studio's own pages and no others.
+"""Who may talk to the studio: a browser on this machine that was given the token, from the studio's own pages
+and no others.
 
 - *Host* must be the studio's own: a foreign name that was made to point here (DNS rebinding) is refused.
 - The *token* of the printed address becomes a cookie that scripts cannot read and other sites cannot send.
@@ -21,10 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 #: Bytes of a request: of photos, of files of other programs, of anything else.
 MOST_FORM, MOST_UPLOAD = 1 << 20, 256 << 20
 UPLOADS = {"/photos": MOST_UPLOAD, "/exchange/in": 4 << 30}
-ENTER = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0;url=/"><link rel="icon" href="/static/icon.svg"><title>L2DM studio</title>'
+ENTER = (
+    '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0;url=/"><link rel="icon" '
+    'href="/static/icon.svg"><title>L2DM studio</title>'
+)
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -32,7 +37,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class Guard:
             if not _same(asked, access.token):
                 return _say(
                     401,
-                    "This token is of another studio; open the address that this one printed when it started.",
+                    "This token is of another studio; open the address that this one printed when it "
+                    "started.",
                 )
             answer = HTMLResponse(
                 ENTER

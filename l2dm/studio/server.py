@@ -25,7 +25,9 @@ LOCAL = "127.0.0.1"
 
 
 class Workers:
-    """Starts the process of a lane where none is at work. It has a session of its own, so that Ctrl-C here does not reach it."""
+    """Starts the process of a lane where none is at work. It has a session of its own, so that Ctrl-C here
+    does not reach it.
+    """
 
     def __init__(self, folder: StudioFolder):
         self.folder, self._children = folder, {}
@@ -90,8 +92,15 @@ def serve(world: Path, host: str, port: int, root: Path | None, say: Callable[[s
     with lock, listen(host, port) as sock:
         port, token = sock.getsockname()[1], secrets.token_urlsafe(32)
         app = studio_app(folder, access(host, port, token), Workers(folder).wake)
-        config = uvicorn.Config(app, log_level="warning", proxy_headers=False, server_header=False, date_header=False, ws="none",
-                                timeout_graceful_shutdown=1)  # fmt: skip
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            ws="none",
+            timeout_graceful_shutdown=1,
+        )
         shown = f"[{host}]" if ":" in host else host
         say(f"{world}: the studio is open at http://{shown}:{port}/?token={token}")
         say("Ctrl-C closes it; what is being learnt goes on.")

@@ -10,9 +10,11 @@ from ..generation.picture import save_png
 from ..world.examining import Progress
 from .jobs import JobFolder
 
-#: Pictures of a concept while it is learnt, at the most, and the share of the learning's time that those after the first may take.
+#: Pictures of a concept while it is learnt, at the most, and the share of the learning's time that those
+#: after the first may take.
 SAMPLES, SHARE = 8, 0.02
-#: Seconds between two events of a stage: each is read, drawn and shown by processes that the learning shares the machine with.
+#: Seconds between two events of a stage: each is read, drawn and shown by processes that the learning shares
+#: the machine with.
 PAUSE = 1.0
 
 
@@ -27,7 +29,9 @@ def listen(found: JobFolder) -> None:
 
 
 def committed(found: JobFolder, world: World, token: str) -> int:
-    """The version by which this very job has brought ``token`` already, where a kill came before its noting it; else 0."""
+    """The version by which this very job has brought ``token`` already, where a kill came before its noting
+    it; else 0.
+    """
     job = found.job
     began = job.found.get("counter", world.manifest.counter)
     found.update(found={**job.found, "counter": began})
@@ -39,7 +43,9 @@ def committed(found: JobFolder, world: World, token: str) -> int:
 
 
 class Told:
-    """Progress of a learning as events: some of the steps, and samples now and then; and the user's wishes obeyed between two steps."""
+    """Progress of a learning as events: some of the steps, and samples now and then; and the user's wishes
+    obeyed between two steps.
+    """
 
     def __init__(self, found: JobFolder, previews: int):
         self.found, self.samples = found, _Samples(found) if previews else None
@@ -63,7 +69,9 @@ class Told:
 
 
 class _Samples:
-    """What is being learnt, drawn at each eighth of the steps, or later where that would take more than SHARE of the time."""
+    """What is being learnt, drawn at each eighth of the steps, or later where that would take more than SHARE
+    of the time.
+    """
 
     def __init__(self, found: JobFolder):
         self.found, self.spent, self.last = found, 0.0, 0.0

@@ -29,8 +29,10 @@ BROUGHT = ("learnt", "taken in")
 
 @dataclass(frozen=True)
 class Card:
-    """One concept. ``strength``: (version, likeness in points of 100) of each examination, oldest first; ``preview``: the version
-    that has a picture of it, 0 where none has, and ``pictured``: what it was called there."""
+    """One concept. ``strength``: (version, likeness in points of 100) of each examination, oldest first;
+    ``preview``: the version that has a picture of it, 0 where none has, and ``pictured``: what it was called
+    there.
+    """
 
     token: str
     noun: str
@@ -77,7 +79,9 @@ def _card(manifest: Manifest, token: str, noun: str) -> Card:
 
 
 def _since(manifest: Manifest, token: str) -> list[tuple[Version, str]]:
-    """The versions that have a concept of now, from the one that brought it, each with what it was called there."""
+    """The versions that have a concept of now, from the one that brought it, each with what it was called
+    there.
+    """
     found, was = [], renamed(manifest)
     for version in reversed(manifest.lineage()):
         if token not in version.concepts:
@@ -134,7 +138,9 @@ def versions(manifest: Manifest) -> list[Stop]:
 
 
 def sheet(world: Repository, number: int, name: str, cell: int | None = None) -> bytes:
-    """The PNG of the examination's pictures of a token or noun at a version: all, or one. Raises WorldError where it has none."""
+    """The PNG of the examination's pictures of a token or noun at a version: all, or one. Raises WorldError
+    where it has none.
+    """
     manifest = world.manifest
     if number not in manifest.versions or not manifest.versions[number].shows(name):
         raise WorldError(f"{world.path}: version {number} has no pictures of {name}")

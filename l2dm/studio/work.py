@@ -53,7 +53,9 @@ class Opened:
 def run(
     found: JobFolder, folder: StudioFolder, opened: Opened, pause: Callable[[float], None] = time.sleep
 ) -> bool:
-    """Do one job to its end, and record which. False where this process was asked to end: the next one takes the job up."""
+    """Do one job to its end, and record which. False where this process was asked to end: the next one takes
+    the job up.
+    """
     reached = max((event["done"] for event in found.events() if event.get("stage") == "learn"), default=0)
     before = found.job
     tries = 1 if reached > before.found.get("reached", 0) else before.tries + 1
@@ -62,8 +64,11 @@ def run(
         _cancel(found, folder, begun=before.state != "queued")
         return True
     if tries > MOST_TRIES:
-        found.update(state="failed", message=f"its process ended {MOST_TRIES} times without a word, as when memory ends; see the "
-                     f"logs in {folder.root}")  # fmt: skip
+        found.update(
+            state="failed",
+            message=f"its process ended {MOST_TRIES} times without a word, as when memory ends; see the "
+            f"logs in {folder.root}",
+        )
         return True
     try:
         while True:
@@ -127,7 +132,9 @@ def draw(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, An
 
 
 def _show_attention(picture: Picture, path: Path) -> list[str]:
-    """Beside a picture: a sheet of where each thing was looked for, step by step, and of each thing a veil over the picture. Their names."""
+    """Beside a picture: a sheet of where each thing was looked for, step by step, and of each thing a veil
+    over the picture. Their names.
+    """
     if not picture.attention:
         return []
     save_png(sheet(picture.image, picture.attention), path.with_name(f"{path.stem}-attention.png"))
@@ -138,7 +145,9 @@ def _show_attention(picture: Picture, path: Path) -> list[str]:
 
 
 def compare(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, Any]:
-    """One prompt and its seeds, row by row: by the versions of the world, or by compositions. A row that cannot be drawn says why."""
+    """One prompt and its seeds, row by row: by the versions of the world, or by compositions. A row that
+    cannot be drawn says why.
+    """
     asked, world = found.job.asked, opened()
     settings = world.settings("generate", asked["settings"], place="the form")
     done = {(event["row"], event["column"]) for event in found.events() if "column" in event}
@@ -189,7 +198,9 @@ def learn(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, A
 
 
 def _draw_before(found: JobFolder, world: World, noun: str, settings: LearnSettings) -> None:
-    """What the world draws of the noun before it learns the concept: the examination's own prompt, seeds and steps."""
+    """What the world draws of the noun before it learns the concept: the examination's own prompt, seeds and
+    steps.
+    """
     found.tell(stage="before", done=0, total=1)
     wanted = world.settings(
         "generate",
@@ -219,7 +230,9 @@ def free_names(folder: Path) -> Any:
 
 
 def _cancel(found: JobFolder, folder: StudioFolder, begun: bool = True) -> None:
-    """End a job for good, and drop what it had learnt so far. While another process writes to the world, wait."""
+    """End a job for good, and drop what it had learnt so far. While another process writes to the world,
+    wait.
+    """
     if found.job.kind == "learn" and begun:
         world = World.open(folder.world, whole=False)
         while True:

@@ -1,4 +1,6 @@
-"""The process that works through the jobs of one lane, one after another. It outlives the studio until its queue is empty."""
+"""The process that works through the jobs of one lane, one after another. It outlives the studio until its
+queue is empty.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def is_held(lock: FileLock) -> bool:
 
 
 def main(world: str, root: str, lane: str) -> None:
-    """Work until the queue of ``lane`` is empty, and then as long as a studio may still want the model. Does nothing where another does."""
+    """Work until the queue of ``lane`` is empty, and then as long as a studio may still want the model. Does
+    nothing where another does.
+    """
     folder = StudioFolder(Path(world), Path(root))
     try:
         with lane_lock(folder, lane).acquire(timeout=0):
@@ -39,7 +43,9 @@ def main(world: str, root: str, lane: str) -> None:
 
 
 def work_through(folder: StudioFolder, lane: str, patience: float = PATIENCE) -> None:
-    """Every job of ``lane``, oldest first; then wait up to ``patience`` seconds for more, if a studio is open."""
+    """Every job of ``lane``, oldest first; then wait up to ``patience`` seconds for more, if a studio is
+    open.
+    """
     queue, opened, last = Queue(folder), None, time.monotonic()
     while True:
         if found := queue.next(lane):

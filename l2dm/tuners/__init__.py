@@ -1,4 +1,6 @@
-"""WHAT is tuned. One tuner a file: own weights of the backbone (``tuner``), or something beside them (``beside``)."""
+"""WHAT is tuned. One tuner a file: own weights of the backbone (``tuner``), or something beside them
+(``beside``).
+"""
 
 from .aggregated import Aggregated
 from .beside import Beside
@@ -16,8 +18,17 @@ from .widening import Widening
 
 #: Tuners by the name that worlds and settings use.
 TUNERS: dict[str, type[Tuner]] = {
-    "key_value": KeyValue, "embedding": Embedding, "full": Full, "spectral": Spectral, "low_rank": LowRank, "stacked": Stacked,
-    "widening": Widening, "task_token": TaskToken, "aggregated": Aggregated, "gated_kv": GatedKv, "gated_lora": GatedLora,
-}  # fmt: skip
+    "key_value": KeyValue,
+    "embedding": Embedding,
+    "full": Full,
+    "spectral": Spectral,
+    "low_rank": LowRank,
+    "stacked": Stacked,
+    "widening": Widening,
+    "task_token": TaskToken,
+    "aggregated": Aggregated,
+    "gated_kv": GatedKv,
+    "gated_lora": GatedLora,
+}
 
 __all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "ReadAdapter", "Tuner"]

@@ -1,12 +1,16 @@
-"""Elastic weight aggregation of CIDM (Dong et al., arXiv 2410.17594, Eq. 3): the prompt decides how strongly each concept's adapter acts.
+"""Elastic weight aggregation of CIDM (Dong et al., arXiv 2410.17594, Eq. 3): the prompt decides how strongly
+each concept's adapter acts.
 
-    M_i = max over the prompt's words p of  <c_p, e_i>,     psi = M^2 / ||M^2||,     W = W_0 + sum_i psi_i U_i D_i
+    M_i = max over the prompt's words p of  <c_p, e_i>,     psi = M^2 / ||M^2||,     W = W_0 + sum_i psi_i U_i
+    D_i
 
-e_i is what the text encoder makes of concept i's own words ("<rex> dog"), averaged over them, kept when the concept has been learnt. While
-it is learnt its adapter acts alone and fully. Each row of a batch is aggregated by its own prompt.
+e_i is what the text encoder makes of concept i's own words ("<rex> dog"), averaged over them, kept when the
+concept has been learnt. While it is learnt its adapter acts alone and fully. Each row of a batch is
+aggregated by its own prompt.
 
-Ours: <,> is a cosine, cut off at 0, and the start token is left out; its feature is the same in all prompts and larger than all
-others. Left out of CIDM: the concept consolidation loss with its layer-wise tokens, and the control by regions.
+Ours: <,> is a cosine, cut off at 0, and the start token is left out; its feature is the same in all prompts
+and larger than all others. Left out of CIDM: the concept consolidation loss with its layer-wise tokens, and
+the control by regions.
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ from .by_prompt import ByPrompt
 
 
 def aggregation(features: torch.Tensor, keys: torch.Tensor, start: int = 1) -> torch.Tensor:
-    """psi (B, concepts) of prompts with ``features`` (B, length, width) and concepts with ``keys`` (concepts, width); the first ``start`` tokens
-    are no words."""
+    """psi (B, concepts) of prompts with ``features`` (B, length, width) and concepts with ``keys`` (concepts,
+    width); the first ``start`` tokens are no words."""
     cosines = F.normalize(features[:, start:], dim=-1) @ F.normalize(keys, dim=-1).mT
     return F.normalize(cosines.amax(1).clamp(min=0).square(), dim=-1)
 

@@ -13,10 +13,12 @@ from .tuner import ReadAdapter, Tuner
 
 
 class Beside(Tuner):
-    """What is learnt stands beside the weights, in ``now``: the whole state as one dictionary, which may grow by task.
+    """What is learnt stands beside the weights, in ``now``: the whole state as one dictionary, which may grow
+    by task.
 
-    ``attach`` puts modules or hooks into the backbone that look into ``now`` at every forward. So the pretrained model is an
-    empty dictionary, an earlier model is an earlier dictionary, and neither costs a copy of any weight.
+    ``attach`` puts modules or hooks into the backbone that look into ``now`` at every forward. So the
+    pretrained model is an empty dictionary, an earlier model is an earlier dictionary, and neither costs a
+    copy of any weight.
     """
 
     changes_weights = False
@@ -32,7 +34,9 @@ class Beside(Tuner):
         raise NotImplementedError
 
     def train(self, fresh: dict[str, torch.Tensor]) -> None:
-        """Put copies of ``fresh`` into ``now``; they are what is trained from here on, and nothing else ever changes in place."""
+        """Put copies of ``fresh`` into ``now``; they are what is trained from here on, and nothing else ever
+        changes in place.
+        """
         device = self.backbone.device
         self.parameters = {
             n: torch.nn.Parameter(t.detach().to(device, copy=True), requires_grad=False)

@@ -1,7 +1,8 @@
 """Adapters that act only where a prompt gives cause: at which of its words, and how strongly.
 
-Before each forward of the denoiser the tuner asks what it reads (``backbone.conditioning``): the tokens of every row, and the concepts
-that its picture's prompt names. A batch may mix prompts. Where every gate is 0 exactly 0 is added.
+Before each forward of the denoiser the tuner asks what it reads (``backbone.conditioning``): the tokens of
+every row, and the concepts that its picture's prompt names. A batch may mix prompts. Where every gate is 0
+exactly 0 is added.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from .low_rank import LowRank
 
 
 def own_words(ids: torch.Tensor, token: tuple[int, ...], noun: list[int]) -> torch.Tensor:
-    """(B, length) of bool: where ``ids`` (B, length) hold the personal ``token``, one id or several in a row, and its ``noun`` where that
-    follows at once."""
+    """(B, length) of bool: where ``ids`` (B, length) hold the personal ``token``, one id or several in a row,
+    and its ``noun`` where that follows at once."""
     words = torch.isin(ids, torch.tensor(token, device=ids.device))
     followed, rest = ids == token[0], [*token[1:], *noun]
     for place, word in enumerate(rest, start=1):
@@ -30,8 +31,9 @@ def own_words(ids: torch.Tensor, token: tuple[int, ...], noun: list[int]) -> tor
 
 
 class ByPrompt(LowRank):
-    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has ``<token>/noun``, token ids, and
-    ``<token>/noun/1`` …, those of the further encoders whose tokens are read.
+    """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has
+    ``<token>/noun``, token ids, and ``<token>/noun/1`` …, those of the further encoders whose tokens are
+    read.
 
     The backbone must know the tokens of a state before it is put in place.
     """
@@ -52,7 +54,9 @@ class ByPrompt(LowRank):
         return self.backbone.tokens.places([adapter])[0]
 
     def gates(self, reading: Conditioning) -> torch.Tensor:
-        """(B, length, adapters) in [0, 1] or of bool: how strongly each adapter acts on the keys and values of each token."""
+        """(B, length, adapters) in [0, 1] or of bool: how strongly each adapter acts on the keys and values
+        of each token.
+        """
         raise NotImplementedError
 
     @torch.compiler.disable
@@ -70,22 +74,28 @@ class ByPrompt(LowRank):
         self.on, self.at_words = [], None
 
     def switch(self, reading: Conditioning) -> None:
-        """Before a forward of the denoiser that reads ``reading``. ``at_words``: its gates (B, length, adapters). ``on``: the adapters
-        that act in it, by number and name; found here, so that no layer asks all the others."""
+        """Before a forward of the denoiser that reads ``reading``. ``at_words``: its gates (B, length,
+        adapters). ``on``: the adapters that act in it, by number and name; found here, so that no layer asks
+        all the others.
+        """
         if self.later:
             self.at_hand(self.said(reading))
         self.at_words = self.gates(reading).to(reading.features)
         self.on = self.acting_in(self.at_words.flatten(0, 1))
 
     def acting_in(self, gates: torch.Tensor) -> list[tuple[int, str]]:
-        """The adapters, by number and name, that have a gate above 0 in any row of ``gates`` (rows, adapters)."""
+        """The adapters, by number and name, that have a gate above 0 in any row of ``gates`` (rows,
+        adapters).
+        """
         return [(i, name) for i, (name, acts) in enumerate(zip(self.adapters, gates.any(0).tolist())) if acts]
 
     def acting(
         self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        """Each alone, so that no other adapter can change the order in which an adapter's products are added up. Where text and picture share
-        keys and values, each as at the first of its words: only gates that are alike for all of them are for such layers."""
+        """Each alone, so that no other adapter can change the order in which an adapter's products are added
+        up. Where text and picture share keys and values, each as at the first of its words: only gates that
+        are alike for all of them are for such layers.
+        """
         if not self.on:  # at rest there are no gates either
             return []
         gates = self.at_words[:, 0] if gates is None else gates
@@ -127,7 +137,9 @@ class ByPrompt(LowRank):
         return found
 
     def words(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B, length, adapters) of bool: each concept's own words. Only those are looked for that stand in ``ids`` at all."""
+        """(B, length, adapters) of bool: each concept's own words. Only those are looked for that stand in
+        ``ids`` at all.
+        """
         row, read = self.backbone.row, self._read_in(ids)
         marks = torch.zeros(*ids.shape, len(self.adapters), dtype=torch.bool, device=ids.device)
         spans = zip(

@@ -1,4 +1,6 @@
-"""A low-rank change of a layer's weight, as LoRA files have it (Hu et al., arXiv 2106.09685): alpha / rank * U D."""
+"""A low-rank change of a layer's weight, as LoRA files have it (Hu et al., arXiv 2106.09685): alpha / rank *
+U D.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ import torch
 
 
 class Factors(NamedTuple):
-    """D ``down`` (rank, in) and U ``up`` (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1)."""
+    """D ``down`` (rank, in) and U ``up`` (out, rank); of a convolution (rank, in, height, width) and (out,
+    rank, 1, 1).
+    """
 
     down: torch.Tensor
     up: torch.Tensor
@@ -29,7 +33,9 @@ class Factors(NamedTuple):
 
     @classmethod
     def exactly(cls, change: torch.Tensor) -> Factors:
-        """``change`` (out, in) of whatever rank: beside an identity of its smaller side, so that the product is its very numbers."""
+        """``change`` (out, in) of whatever rank: beside an identity of its smaller side, so that the product
+        is its very numbers.
+        """
         out, into = change.shape
         if into <= out:
             return cls(torch.eye(into).to(change), change, into)

@@ -1,11 +1,13 @@
-"""Gated keys and values: our own way to forget nothing. A concept's keys and values differ at its own words only.
+"""Gated keys and values: our own way to forget nothing. A concept's keys and values differ at its own words
+only.
 
     K_p = W_K c_p + [p is one of concept i's words] U_i D_i c_p,    V alike
 
-Its words are the token V* and the class noun right after it. Every weight is the pretrained one and every other concept's adapter
-is frozen, so a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero
-by construction, at every k, and a forward costs what the concepts in its prompts cost. What has to be measured is the price in
-likeness. Adapters are what grows with k, so they are kept in float16, in memory and on disk.
+Its words are the token V* and the class noun right after it. Every weight is the pretrained one and every
+other concept's adapter is frozen, so a prompt that does not name concept i gives the same bits with or
+without it: forgetting and drift are zero by construction, at every k, and a forward costs what the concepts
+in its prompts cost. What has to be measured is the price in likeness. Adapters are what grows with k, so they
+are kept in float16, in memory and on disk.
 """
 
 from __future__ import annotations
@@ -60,12 +62,15 @@ class GatedKv(ByPrompt):
         if found := text_layers(denoiser):
             return found
         raise SettingsError(
-            f"{self.backbone.name}: in {self.backbone.family.name} text and picture share their keys and values, so that none can differ at a "
+            f"{self.backbone.name}: in {self.backbone.family.name} text and picture share their keys and "
+            "values, so that none can differ at a "
             "concept's own words alone; choose another method, such as l2dm"
         )
 
     def gates(self, reading: Conditioning) -> torch.Tensor:
-        """An adapter that came from elsewhere was not learnt at words: with ``<token>/everywhere`` it acts at all of a prompt that names it."""
+        """An adapter that came from elsewhere was not learnt at words: with ``<token>/everywhere`` it acts at
+        all of a prompt that names it.
+        """
         gates = self.words(reading.ids)
         if not (anywhere := [f"{name}/everywhere" in self.now for name in self.adapters]).count(True):
             return gates

@@ -1,17 +1,21 @@
-"""Gated LoRA: an adapter for each concept in every layer of the denoiser, on in the pictures whose prompt names it (ours).
+"""Gated LoRA: an adapter for each concept in every layer of the denoiser, on in the pictures whose prompt
+names it (ours).
 
-    W c_p + [p is one of concept i's words] U_i D_i c_p         keys and values of the cross-attention, as ``gated-kv``
-    W x   + [the picture's prompt names concept i] U_i D_i x    attention, feed-forward and residual blocks
+    W c_p + [p is one of concept i's words] U_i D_i c_p         keys and values of the cross-attention, as
+    ``gated-kv`` W x   + [the picture's prompt names concept i] U_i D_i x    attention, feed-forward and
+    residual blocks
 
-Keys and values choose among what the denoiser can draw; a concept's own shapes and textures need its other layers. As with
-``gated-kv`` a prompt that does not name concept i gives the same bits with or without it: forgetting and drift are zero by construction.
-It is what creators do by hand with one LoRA file a subject, put in and taken out; here the prompt does it, picture by picture of a batch.
+Keys and values choose among what the denoiser can draw; a concept's own shapes and textures need its other
+layers. As with ``gated-kv`` a prompt that does not name concept i gives the same bits with or without it:
+forgetting and drift are zero by construction. It is what creators do by hand with one LoRA file a subject,
+put in and taken out; here the prompt does it, picture by picture of a batch.
 
-Where the parts of a picture are told apart (``Conditioning.regions``), an adapter of these layers is on in its concept's part alone; all of
-them then act as one of all their ranks, as quick as one of so many.
+Where the parts of a picture are told apart (``Conditioning.regions``), an adapter of these layers is on in
+its concept's part alone; all of them then act as one of all their ranks, as quick as one of so many.
 
-What is on for a prompt is on for its negative too. Else classifier-free guidance, which multiplies the difference of the two, would
-multiply the whole adapter, and not what the prompt says: pictures turn hard, and a grid shows on plain grounds.
+What is on for a prompt is on for its negative too. Else classifier-free guidance, which multiplies the
+difference of the two, would multiply the whole adapter, and not what the prompt says: pictures turn hard, and
+a grid shows on plain grounds.
 """
 
 from __future__ import annotations
@@ -34,7 +38,9 @@ _MANY = 4  # rows of a batch from which on it is quicker to change the weights t
 
 
 class GatedLora(GatedKv):
-    """``GatedKv``'s gates for keys and values; in all other layers an adapter is on in the pictures whose prompt names its concept."""
+    """``GatedKv``'s gates for keys and values; in all other layers an adapter is on in the pictures whose
+    prompt names its concept.
+    """
 
     share = 0.25  # of the rank that keys and values alone take
 
@@ -52,7 +58,9 @@ class GatedLora(GatedKv):
         self.most, self.joined, self.parted = 0, False, False
 
     def _before_reading(self, named: torch.Tensor) -> None:
-        """What concepts have for text encoders has to be there before these read ``named`` (B, personal tokens)."""
+        """What concepts have for text encoders has to be there before these read ``named`` (B, personal
+        tokens).
+        """
         if self.later:
             self.at_hand([t for t, said in zip(self.backbone.tokens.ids, named.any(0).tolist()) if said])
 
@@ -82,9 +90,12 @@ class GatedLora(GatedKv):
         self.always, self.joined, self.parted = [], False, False
 
     def switch(self, reading: Conditioning) -> None:
-        """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of them; ``always``: those that go
-        into the weights. While one is trained they act side by side, ``joined`` as one of all their ranks, or each would cost as much as the first; and
-        always ``most`` of them where there are so many, with gates of 0, or every number of them would have code and memory of its own."""
+        """``whole``: of the adapters that are on, the pictures in which they are, (B, 1), or None for all of
+        them; ``always``: those that go into the weights. While one is trained they act side by side,
+        ``joined`` as one of all their ranks, or each would cost as much as the first; and always ``most`` of
+        them where there are so many, with gates of 0, or every number of them would have code and memory of
+        its own.
+        """
         super().switch(reading)
         whole = reading.named[:, self.backbone.tokens.places(self.adapters)].to(reading.features)
         self.on = self.acting_in(whole)
@@ -110,13 +121,17 @@ class GatedLora(GatedKv):
         self.joined, self.together, self.pictures = training and len(self.on) > 1, {}, whole
 
     def placed(self, gate: torch.Tensor, pixels: int) -> torch.Tensor:
-        """``gate`` (B, 1, h, w), one of ``whole``, as a layer of so many cells has it; worked out once a forward."""
+        """``gate`` (B, 1, h, w), one of ``whole``, as a layer of so many cells has it; worked out once a
+        forward.
+        """
         if (known := (id(gate), pixels)) not in self._placed:
             self._placed[known] = resized(gate, pixels)
         return self._placed[known]
 
     def _gates(self, gates: torch.Tensor, ranks: tuple[tuple[int, int], ...]) -> torch.Tensor:
-        """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank; ``ranks``: (its number, its rank)."""
+        """(..., sum of ranks): each adapter's of ``gates`` (..., adapters) as often as its rank; ``ranks``:
+        (its number, its rank).
+        """
         return torch.cat([gates[..., i, None].expand(*gates.shape[:-1], rank) for i, rank in ranks], -1)
 
     def acting(

@@ -1,8 +1,10 @@
-"""Adapters in text encoders: of LoRA files that were trained with one. Each acts where the prompt names its concept.
+"""Adapters in text encoders: of LoRA files that were trained with one. Each acts where the prompt names its
+concept.
 
     W x + [the prompt names concept i] U_i D_i x
 
-at all tokens of the prompt, and of the negative prompt beside it, which is what a program that loads the file for that picture does.
+at all tokens of the prompt, and of the negative prompt beside it, which is what a program that loads the file
+for that picture does.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class InText(torch.nn.Module):
         return out
 
     def _acting(self) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        """``(down, up, gate)`` of the adapters that are on; ``gate`` (B,) of the prompts, None where it is on in all of them."""
+        """``(down, up, gate)`` of the adapters that are on; ``gate`` (B,) of the prompts, None where it is on
+        in all of them.
+        """
         tuner, named = self.tuner, self.tuner.backbone.named
         if not (adapters := [name for name in tuner.adapters if tuner.has(name, self.name)]):
             return []

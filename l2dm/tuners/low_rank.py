@@ -2,9 +2,10 @@
 
     W x + U D x,    D (rank, in) at first random, U (out, rank) at first 0
 
-on the key and value projections of the cross-attention layers (the paper takes the attention's W_q and W_v), so that the rows of
-the comparison differ in how they keep, not in where they learn. In torch rather than with peft: an adapter here acts row by
-row and word by word (``by_prompt``), which peft's named adapters, switched for a whole batch, cannot.
+on the key and value projections of the cross-attention layers (the paper takes the attention's W_q and W_v),
+so that the rows of the comparison differ in how they keep, not in where they learn. In torch rather than with
+peft: an adapter here acts row by row and word by word (``by_prompt``), which peft's named adapters, switched
+for a whole batch, cannot.
 """
 
 from __future__ import annotations
@@ -29,13 +30,19 @@ from .tuner import ReadAdapter
 class _Added(torch.nn.Module):
     """A linear layer or a convolution, and what the tuner's adapters add to it: W x + sum_i g_i * U_i D_i x.
 
-    ``reads_text``: whether x are text features; there ``tuner.at_words`` are the gates of the tokens. Beside a convolution stand one of the
-    same size, stride and padding (D), and one of 1 x 1 (U). ``rows``: what x has in its rows, see ``rows_of``.
+    ``reads_text``: whether x are text features; there ``tuner.at_words`` are the gates of the tokens. Beside
+    a convolution stand one of the same size, stride and padding (D), and one of 1 x 1 (U). ``rows``: what x
+    has in its rows, see ``rows_of``.
     """
 
     def __init__(
-        self, layer: torch.nn.Linear | torch.nn.Conv2d, name: str, tuner: LowRank, reads_text: bool, rows: tuple[str, ...]
-    ):  # fmt: skip
+        self,
+        layer: torch.nn.Linear | torch.nn.Conv2d,
+        name: str,
+        tuner: LowRank,
+        reads_text: bool,
+        rows: tuple[str, ...],
+    ):
         super().__init__()
         self.layer, self.name, self.tuner, self.reads_text, self.rows = layer, name, tuner, reads_text, rows
         self.quantized = is_quantized(layer.weight)
@@ -61,7 +68,9 @@ class _Added(torch.nn.Module):
         return out
 
     def _whole(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """``gate`` (B, 1 or rank) of whole pictures, or (B, 1, h, w) of their parts, in the shape of ``hidden``."""
+        """``gate`` (B, 1 or rank) of whole pictures, or (B, 1, h, w) of their parts, in the shape of
+        ``hidden``.
+        """
         convolves = isinstance(self.layer, torch.nn.Conv2d)
         if gate.dim() == 4:
             return self._placed(gate, hidden)
@@ -69,8 +78,8 @@ class _Added(torch.nn.Module):
         return gate.view(rows, width, *alike) if convolves else gate.view(rows, *alike, width)
 
     def _placed(self, gate: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """``gate`` (B, 1, h, w) of parts of pictures where ``hidden`` has these parts. What has no place in the picture is on where any part
-        is: text; and what reads the time alone acts by its part's share."""
+        """``gate`` (B, 1, h, w) of parts of pictures where ``hidden`` has these parts. What has no place in
+        the picture is on where any part is: text; and what reads the time alone acts by its part's share."""
         if hidden.dim() == 2:
             return gate.mean((2, 3))
         if hidden.dim() == 4:
@@ -85,11 +94,12 @@ class _Added(torch.nn.Module):
 
 
 class LowRank(Beside):
-    """Adapters on the layers that read the prompt. ``now``: ``<adapter>/<layer>.down`` (rank, in), ``<adapter>/<layer>.up`` (out, rank), and of
-    one that came from elsewhere ``<adapter>/<layer>.alpha``: it may stand beside any layers, and in each have a rank of its own.
+    """Adapters on the layers that read the prompt. ``now``: ``<adapter>/<layer>.down`` (rank, in),
+    ``<adapter>/<layer>.up`` (out, rank), and of one that came from elsewhere ``<adapter>/<layer>.alpha``: it
+    may stand beside any layers, and in each have a rank of its own.
 
-    This class has one adapter for all concepts, trained on and on: its whole change has at most its rank, which is ``share`` of
-    settings.rank.
+    This class has one adapter for all concepts, trained on and on: its whole change has at most its rank,
+    which is ``share`` of settings.rank.
     """
 
     share = 1.0
@@ -118,7 +128,9 @@ class LowRank(Beside):
         super().load(state, later)
 
     def _stand_beside_all(self, state: Iterable[str]) -> None:
-        """Beside every layer that an adapter of ``state`` changes; one that came from elsewhere may change any."""
+        """Beside every layer that an adapter of ``state`` changes; one that came from elsewhere may change
+        any.
+        """
         for name in [
             name.partition("/")[2].removesuffix(".down") for name in state if name.endswith(".down")
         ]:
@@ -135,7 +147,9 @@ class LowRank(Beside):
 
     @now.setter
     def now(self, state: dict[str, torch.Tensor]) -> None:
-        """``adapters``: their names in the order of learning, whatever the order in ``state``: sums depend on it in the last bit."""
+        """``adapters``: their names in the order of learning, whatever the order in ``state``: sums depend on
+        it in the last bit.
+        """
         self._now = state
         named = {name.split("/")[0] for name in state if name.endswith(".down")}
         self.adapters = sorted(named.union(self.later), key=self.age)
@@ -147,7 +161,9 @@ class LowRank(Beside):
     def acting(
         self, layer: str, gates: torch.Tensor | None
     ) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-        """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters together."""
+        """``(down, up, gate)`` of what does anything in this layer for this batch; here all adapters
+        together.
+        """
         return [(*self.side_by_side(layer, self.adapters), None)] if self.adapters else []
 
     def has(self, adapter: str, layer: str) -> bool:
@@ -160,12 +176,14 @@ class LowRank(Beside):
         return torch.cat(downs), torch.cat(ups, 1)
 
     def everywhere(self, gates: torch.Tensor | None) -> list[str]:
-        """Adapters that act throughout the batch and are not being trained, if it is quicker to add them to the weights."""
+        """Adapters that act throughout the batch and are not being trained, if it is quicker to add them to
+        the weights.
+        """
         return []
 
     def factors(self, adapter: str, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1). In float32, however kept, and
-        scaled."""
+        """D (rank, in) and U (out, rank); of a convolution (rank, in, height, width) and (out, rank, 1, 1).
+        In float32, however kept, and scaled."""
         down, up = self.now[f"{adapter}/{layer}.down"].float(), self.now[f"{adapter}/{layer}.up"].float()
         alpha = self.now.get(f"{adapter}/{layer}.alpha")
         return (down, up) if alpha is None else (down, up * (alpha.item() / len(down)))

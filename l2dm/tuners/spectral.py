@@ -1,9 +1,10 @@
 """SVDiff (Han et al., arXiv 2303.11305): only the singular values of the weights move.
 
-    W = U diag(relu(s + d)) V^T,    with W_0 = U diag(s) V^T fixed and the spectral shifts d trained, at first 0
+    W = U diag(relu(s + d)) V^T,    with W_0 = U diag(s) V^T fixed and the spectral shifts d trained, at first
+    0
 
-Convolutions are read as matrices (out, in * height * width). Written as W_0 + U diag(relu(s + d) - s) V^T, so that d = 0 gives
-W_0 to the last bit.
+Convolutions are read as matrices (out, in * height * width). Written as W_0 + U diag(relu(s + d) - s) V^T, so
+that d = 0 gives W_0 to the last bit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from .beside import Beside
 
 
 class _Shifted(torch.nn.Module):
-    """A weight with the shift of its singular values that ``tuner.now`` holds under ``name``; itself where it holds none."""
+    """A weight with the shift of its singular values that ``tuner.now`` holds under ``name``; itself where it
+    holds none.
+    """
 
     def __init__(self, tuner: Spectral, name: str):
         super().__init__()
@@ -46,14 +49,17 @@ class _Shifted(torch.nn.Module):
 
 
 class Spectral(Beside):
-    """One vector of shifts for each weight matrix and convolution of the denoiser: about a thousandth of its size."""
+    """One vector of shifts for each weight matrix and convolution of the denoiser: about a thousandth of its
+    size.
+    """
 
     loses = "nothing; but concepts share these weights, so what the others taught goes along"
 
     def attach(self, backbone: Backbone) -> None:
         if backbone.source.quantized:
             raise SettingsError(
-                f"{backbone.source.said}: its denoiser is quantized, and shifts of singular values need its own weights; choose a method with "
+                f"{backbone.source.said}: its denoiser is quantized, and shifts of singular values need its "
+                "own weights; choose a method with "
                 "adapters, such as gated-lora"
             )
         modules = [

@@ -1,14 +1,17 @@
-"""DyTox (Douillard et al., arXiv 2111.11326), carried over from classification to diffusion: a token for each task.
+"""DyTox (Douillard et al., arXiv 2111.11326), carried over from classification to diffusion: a token for each
+task.
 
-There: one transformer serves all tasks; a task is a learnt token that is attended to together with the picture's patches and makes the
-shared features its own; earlier tokens are frozen. Here: one denoiser serves all concepts; a concept's task token is one more
-word beside the prompt's words, a vector th_i (width,) of the space that the keys and values are read from. It stands in the
-padding at the end of each prompt that names the concept:
+There: one transformer serves all tasks; a task is a learnt token that is attended to together with the
+picture's patches and makes the shared features its own; earlier tokens are frozen. Here: one denoiser serves
+all concepts; a concept's task token is one more word beside the prompt's words, a vector th_i (width,) of the
+space that the keys and values are read from. It stands in the padding at the end of each prompt that names
+the concept:
 
     c_{end-j} <- c_{end-j} + th_i      for the j-th concept named (in the order of learning), th_i at first 0
 
-Shared weights and earlier task tokens stay as they are, so a prompt without concepts is the pretrained model's, bit for bit.
-Left out: training the shared weights on, with the rehearsal, distillation and divergence loss that this needs there.
+Shared weights and earlier task tokens stay as they are, so a prompt without concepts is the pretrained
+model's, bit for bit. Left out: training the shared weights on, with the rehearsal, distillation and
+divergence loss that this needs there.
 """
 
 from __future__ import annotations
@@ -76,6 +79,7 @@ class TaskToken(Beside):
     @staticmethod
     def _stays(tokens: Sequence[str]) -> SettingsError:
         return SettingsError(
-            f"{', '.join(tokens)}: a task token stands in the padding of prompts, where no other program puts one; move it to another world: "
+            f"{', '.join(tokens)}: a task token stands in the padding of prompts, where no other program "
+            "puts one; move it to another world: "
             "l2dm import OTHER_WORLD --from WORLD --token TOKEN"
         )

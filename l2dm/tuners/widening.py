@@ -1,17 +1,24 @@
-"""DEN (Yoon et al., arXiv 1708.01547), carried over from classification to diffusion: split and widen where needed.
+"""DEN (Yoon et al., arXiv 1708.01547), carried over from classification to diffusion: split and widen where
+needed.
 
-There: a task retrains the units that it can use; a unit that moves too far is split, into the old one and a duplicate that is the new
-task's; where that is not enough the layer gets new units, those that do nothing are removed; a task is served by the units that
-were there when it was learnt (its stamp). Here a unit is a rank-one component u d^T of a layer's keys or values:
+There: a task retrains the units that it can use; a unit that moves too far is split, into the old one and a
+duplicate that is the new task's; where that is not enough the layer gets new units, those that do nothing are
+removed; a task is served by the units that were there when it was learnt (its stamp). Here a unit is a
+rank-one component u d^T of a layer's keys or values:
 
-- retrain: ``rank`` new components of a layer are trained, and as many earlier ones, those that the task can use, which are those that
+- retrain: ``rank`` new components of a layer are trained, and as many earlier ones, those that the task can
+  use, which are those that
   its prompts excite most (all of them, and a step would change more with every task, to noise after six);
-- split: an earlier component with ||u' d'^T - u d^T|| > SPLIT * ||u d^T|| goes back to what it was, and its move becomes the new task's;
-- widen: the new components and these moves together are one change of the layer; it is kept by its singular values above
+- split: an earlier component with ||u' d'^T - u d^T|| > SPLIT * ||u d^T|| goes back to what it was, and its
+  move becomes the new task's;
+- widen: the new components and these moves together are one change of the layer; it is kept by its singular
+  values above
   WIDEN * the largest of any layer, so that a layer gets as many components as it needs, often none;
-- stamps: a prompt is served by the components up to the newest concept that it names; without one by the pretrained weights.
+- stamps: a prompt is served by the components up to the newest concept that it names; without one by the
+  pretrained weights.
 
-The singular values take the place of DEN's group sparsity. What earlier concepts can lose is what moved by less than SPLIT.
+The singular values take the place of DEN's group sparsity. What earlier concepts can lose is what moved by
+less than SPLIT.
 """
 
 from __future__ import annotations
@@ -31,7 +38,9 @@ WIDEN = 0.05
 
 
 def moved(old: tuple[torch.Tensor, torch.Tensor], new: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """(components,) relative distance of rank-one components, given as their ``(down, up)``: (components, in), (out, components)."""
+    """(components,) relative distance of rank-one components, given as their ``(down, up)``: (components,
+    in), (out, components).
+    """
     (d, u), (e, v) = old, new
     size = (u * u).sum(0) * (d * d).sum(1)
     apart = (v * v).sum(0) * (e * e).sum(1) + size - 2 * (u * v).sum(0) * (d * e).sum(1)
@@ -39,7 +48,9 @@ def moved(old: tuple[torch.Tensor, torch.Tensor], new: tuple[torch.Tensor, torch
 
 
 class Widening(ByPrompt):
-    """Adapters ``0001``, ``0002``, ... by stamp, shared by all later tasks; ``<token>/stamp`` says which is a concept's newest."""
+    """Adapters ``0001``, ``0002``, ... by stamp, shared by all later tasks; ``<token>/stamp`` says which is a
+    concept's newest.
+    """
 
     goes_on = False  # a settled task's components are split, merged and cut by their size
 
@@ -68,7 +79,9 @@ class Widening(ByPrompt):
             self.retrained = {layer: self.useful(layer, features, settings.rank) for layer in self.layers}
 
     def useful(self, layer: str, features: torch.Tensor, count: int) -> dict[str, torch.Tensor]:
-        """Earlier adapter -> (components,) of bool: of all earlier ones the ``count`` that give most for ``features`` (n, in)."""
+        """Earlier adapter -> (components,) of bool: of all earlier ones the ``count`` that give most for
+        ``features`` (n, in).
+        """
         pairs = [self.factors(name, layer) for name in self.adapters[:-1]]
         given = torch.cat(
             [features.new_empty(0), *((features @ d.T).abs().mean(0) * u.norm(dim=0) for d, u in pairs)]

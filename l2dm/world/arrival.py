@@ -1,4 +1,6 @@
-"""A concept that comes in already learnt: put beside the world's own, examined, remembered, and committed as a new version."""
+"""A concept that comes in already learnt: put beside the world's own, examined, remembered, and committed as
+a new version.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ class Arrival(Lesson):
             world.unload_unless(concept.token)
 
     def remember(self, backbone: Backbone, long: LongTerm, scale: float) -> None:
-        """By its photos, by what another world remembers, or by pictures that are drawn of it; not at all without a CLIP pair."""
+        """By its photos, by what another world remembers, or by pictures that are drawn of it; not at all
+        without a CLIP pair.
+        """
         token, parcel = self.concept.token, self.parcel
         if backbone.features is None:
             return

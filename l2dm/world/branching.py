@@ -1,4 +1,6 @@
-"""A branch: a new world that is another one as it was at a version, with all that led there. What either does later, the other does not see."""
+"""A branch: a new world that is another one as it was at a version, with all that led there. What either does
+later, the other does not see.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from .recorded import RECORD
 
 
 def branch(world: Path, number: int | None, target: Path) -> None:
-    """Write ``target``, whole or not at all: the versions that led to ``number`` (None: to the present one), every file checked and copied.
+    """Write ``target``, whole or not at all: the versions that led to ``number`` (None: to the present one),
+    every file checked and copied.
 
-    Raises WorldError where there is no such version or no room, WorldDamaged where a file is not as recorded."""
+    Raises WorldError where there is no such version or no room, WorldDamaged where a file is not as recorded.
+    """
     check_empty(target)
     if world.resolve() in target.resolve().parents:
         raise WorldError(f"{target}: inside the world that it would be a branch of; choose a path beside it")
@@ -46,9 +50,13 @@ def _fill(place: Path, world: Path, manifest: Manifest, number: int) -> None:
     happened = [told for told in manifest.journal if not _is_later(told, number)]
     of = world.resolve().name.encode(errors="replace").decode()
     branched = dataclasses.replace(
-        manifest, head=number, counter=number, versions={version.version: version for version in line},
-        journal=[*happened, entry("branch", version=number, of=of)], pending=[],
-    )  # fmt: skip
+        manifest,
+        head=number,
+        counter=number,
+        versions={version.version: version for version in line},
+        journal=[*happened, entry("branch", version=number, of=of)],
+        pending=[],
+    )
     branched.write(place)
 
 

@@ -1,4 +1,6 @@
-"""A world in one file: a zip of its manifest and of every version's files, nothing compressed, checked against the manifest on the way in."""
+"""A world in one file: a zip of its manifest and of every version's files, nothing compressed, checked
+against the manifest on the way in.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _INSIDE = re.compile(r"versions/[0-9]{4,9}/[^/\\]{1,200}")
 
 
 def write_bundle(world: Path, target: Path) -> None:
-    """Write the zip ``target``, which must not exist, whole or not at all. Raises WorldDamaged where a file is not as recorded."""
+    """Write the zip ``target``, which must not exist, whole or not at all. Raises WorldDamaged where a file
+    is not as recorded.
+    """
     if target.exists():
         raise SettingsError(f"--out {target}: already exists; give a file that does not")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,9 @@ def _pack(world: Path, manifest: Manifest, scratch: Path) -> None:
 
 
 def read_bundle(path: Path, world: Path) -> None:
-    """Unpack the zip ``path`` as the new world ``world``; every file is checked against the manifest in it. Raises ExchangeError, WorldError."""
+    """Unpack the zip ``path`` as the new world ``world``; every file is checked against the manifest in it.
+    Raises ExchangeError, WorldError.
+    """
     check_empty(world)
     try:
         with zipfile.ZipFile(path) as packed:

@@ -1,4 +1,6 @@
-"""What one concept is called from version to version: ``rename`` gives it another token, and another concept may take the old one."""
+"""What one concept is called from version to version: ``rename`` gives it another token, and another concept
+may take the old one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _Concept = tuple[int, str]
 
 @dataclass(frozen=True)
 class Called:
-    """The concept that ``token`` names in a world, or those one after another: what was last called so, under every token that it had before."""
+    """The concept that ``token`` names in a world, or those one after another: what was last called so, under
+    every token that it had before.
+    """
 
     manifest: Manifest
     token: str
@@ -49,8 +53,8 @@ class Called:
         return found
 
     def _before(self, number: int, token: str) -> tuple[int, str]:
-        """The version before, and what the concept ``token`` of this one is called in it, "" where it was learnt since. Versions between that
-        a repair has put aside are still in the journal."""
+        """The version before, and what the concept ``token`` of this one is called in it, "" where it was
+        learnt since. Versions between that a repair has put aside are still in the journal."""
         parent = self.manifest.versions[number].parent
         for at in range(number, parent, -1):
             for old, new in self._changes.get(at, ()):
@@ -98,7 +102,9 @@ class Called:
         return token in self.ever and (concept is None or self._last[concept] == self.token)
 
     def tells(self, line: Mapping[str, object]) -> bool:
-        """Whether a line of the journal tells of it. What an import ``was`` called in another world is no token of this one."""
+        """Whether a line of the journal tells of it. What an import ``was`` called in another world is no
+        token of this one.
+        """
         told = [value for key, value in line.items() if key != "was" or line["action"] == "rename"]
         named = [token for value in told for token in (value if isinstance(value, list) else [value])]
         return any(isinstance(token, str) and self.is_meant(line.get("version"), token) for token in named)
@@ -113,7 +119,9 @@ class Called:
 
 
 def without(lines: Iterable[dict[str, Any]], called: Called, files: set[str]) -> list[dict[str, Any]]:
-    """A journal's lines but for those that tell of a concept; where one of another names it, or one of its ``files``, that is taken out."""
+    """A journal's lines but for those that tell of a concept; where one of another names it, or one of its
+    ``files``, that is taken out.
+    """
     left = []
     for line in lines:
         if called.tells(line):

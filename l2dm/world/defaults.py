@@ -34,7 +34,9 @@ def settings_for(
 def settings_for(
     base: str | Source, kind: str, given: Mapping[str, object] | None = None, place: str = "settings"
 ) -> LearnSettings | GenerateSettings:
-    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then those it has for the method's tuner, then ``given``."""
+    """Settings of ``kind`` ("learn" or "generate"): ours, then the base's own, then those it has for the
+    method's tuner, then ``given``.
+    """
     own, changes = Backbone.own_defaults(base), typed(given or {}, place)
     method = changes.get("method") or own.get("learn", {}).get("method", LearnSettings.method)
     tuner = METHODS[method].tuner if method in METHODS else ""

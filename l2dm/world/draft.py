@@ -25,10 +25,11 @@ WAY_OUT = (
 
 
 class Draft:
-    """At most one learning is unfinished at a time. ``identity`` is what must be the same for it to be taken up.
+    """At most one learning is unfinished at a time. ``identity`` is what must be the same for it to be taken
+    up.
 
-    Its last two checkpoints are kept. Where one is damaged it is put into quarantine, with a WorldWarning, and learning goes on
-    from the one before, or begins anew.
+    Its last two checkpoints are kept. Where one is damaged it is put into quarantine, with a WorldWarning,
+    and learning goes on from the one before, or begins anew.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
@@ -68,7 +69,8 @@ class Draft:
         found = latest[1]
         if found["identity"]["parent"] == self.identity["parent"] and not discard:
             raise WorldError(
-                f"{self.folder.parent}: an unfinished learning of {found['token']} (step {found['step']}) is in the way; finish it by "
+                f"{self.folder.parent}: an unfinished learning of {found['token']} (step {found['step']}) is "
+                "in the way; finish it by "
                 "running its command again with the same photos and settings, or drop it with --discard"
             )
         self.remove()
@@ -121,7 +123,9 @@ class Draft:
 
 
 def unfinished(folder: Path) -> str:
-    """Token of the concept whose learning is unfinished; empty where none is, or none that is whole. Only looks: it needs no lock."""
+    """Token of the concept whose learning is unfinished; empty where none is, or none that is whole. Only
+    looks: it needs no lock.
+    """
     for step in _steps(folder):
         with suppress(WorldDamaged):
             return _checked(step)[1]["token"]

@@ -55,7 +55,8 @@ def generate(
     if show_attention:
         if not named:
             raise PromptError(
-                f"prompt {asked!r}: nothing to show the attention of; name a concept of this world, such as <rex> dog"
+                f"prompt {asked!r}: nothing to show the attention of; name a concept of this world, such as "
+                "<rex> dog"
             )
         if beyond := [step for step in show_attention if not 0 <= step < settings.steps]:
             raise SettingsError(

@@ -1,4 +1,6 @@
-"""What a lesson looks at: pictures of the new concept, of some earlier ones and of plain nouns, before it is committed."""
+"""What a lesson looks at: pictures of the new concept, of some earlier ones and of plain nouns, before it is
+committed.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "report". While it learns ``step`` holds details, and
-    ``sample(n)`` draws n pictures of the concept as it is now, always from the same seeds; what is learnt stays the same to the last bit."""
+    """What ``learn`` is doing: ``stage`` is "prior", "memory", "learn" or "report". While it learns ``step``
+    holds details, and ``sample(n)`` draws n pictures of the concept as it is now, always from the same seeds;
+    what is learnt stays the same to the last bit.
+    """
 
     stage: str
     done: int
@@ -52,7 +56,9 @@ class Examining:
     head: Recorded | None
 
     def due(self, backbone: Backbone, long: LongTerm) -> list[str]:
-        """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares with what is remembered."""
+        """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares
+        with what is remembered.
+        """
         last = {token: score.version for token, score in self.world.manifest.scores.items()}
         most = self.settings.report_concepts if backbone.clip else 0
         others = [token for token in self.world.concepts if token != self.concept.token]
@@ -81,7 +87,9 @@ class Examining:
         }
 
     def baseline(self, backbone: Backbone, long: LongTerm) -> dict[str, Score]:
-        """Where the gate is to compare an earlier concept that was never examined: its score before this lesson."""
+        """Where the gate is to compare an earlier concept that was never examined: its score before this
+        lesson.
+        """
         if not self.settings.keep_if_forgetting_below:
             return {}
         known, concepts = self.world.manifest.scores, self.world.concepts
@@ -92,7 +100,9 @@ class Examining:
     def examine(
         self, backbone: Backbone, long: LongTerm, number: int
     ) -> tuple[dict[str, Score], dict[str, float], dict[str, torch.Tensor], dict[str, list[Image.Image]]]:
-        """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features, the pictures."""
+        """Draw the new concept, some earlier ones and the nouns; returns scores, drifts, the nouns' features,
+        the pictures.
+        """
         world = self.world
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
         tokens = self.due(backbone, long) if self.settings.report_pictures else []

@@ -1,4 +1,6 @@
-"""Out: concepts of a world in the files of other programs, each export a folder that appears whole or not at all."""
+"""Out: concepts of a world in the files of other programs, each export a folder that appears whole or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ SIDECAR = "export.json"
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: ``folder`` (of a world: the zip), the ``files`` in it, the prompt that calls each token, and what is lost outside of a
-    world, on one line."""
+    """What was written: ``folder`` (of a world: the zip), the ``files`` in it, the prompt that calls each
+    token, and what is lost outside of a world, on one line."""
 
     folder: Path
     files: list[str]
@@ -44,8 +46,13 @@ class Export:
 
 
 def export(
-    world: World, tokens: list[str], kind: str = "lora", out: str | Path | None = None, dtype: str = "", strength: float = 1.0
-) -> Export:  # fmt: skip
+    world: World,
+    tokens: list[str],
+    kind: str = "lora",
+    out: str | Path | None = None,
+    dtype: str = "",
+    strength: float = 1.0,
+) -> Export:
     """See ``World.export``."""
     if kind not in FORMATS:
         raise SettingsError(f"format {kind!r}: expected one of {', '.join(FORMATS)}")
@@ -56,7 +63,8 @@ def export(
     if kind == "world":
         if tokens or dtype or strength != 1:
             raise SettingsError(
-                f"format world: {world.path} goes whole and as it is; leave tokens, dtype and strength out (importing can take one concept of it)"
+                f"format world: {world.path} goes whole and as it is; leave tokens, dtype and strength out "
+                "(importing can take one concept of it)"
             )
         target = Path(out or f"{world.path.resolve().name}.zip").expanduser()
         store.check_outside(world.path, target, "--out")
@@ -102,7 +110,8 @@ class _Work:
         found = self.tuner.low_rank(self.tokens) | self.tuner.of_text(self.tokens)
         if not found:
             raise SettingsError(
-                f"{', '.join(self.tokens)}: learnt by vectors alone, so there is nothing for format {kind}; export with --format embedding"
+                f"{', '.join(self.tokens)}: learnt by vectors alone, so there is nothing for format {kind}; "
+                "export with --format embedding"
             )
         return {
             layer: Factors(self.cast(one.down), self.cast(one.up), one.alpha) for layer, one in found.items()
@@ -145,17 +154,31 @@ class _Work:
         manifest = self.world.manifest
         lessons = {token: manifest.teaching(token) for token in self.tokens}
         return {
-            "format": kind, "created": now(), "software": f"l2dm {__version__}", "strength": self.strength, "loses": self.loses(kind),
-            "base": {"name": manifest.base.rsplit("/", 1)[-1], "family": self.family.name, "sha256": manifest.fingerprint},
+            "format": kind,
+            "created": now(),
+            "software": f"l2dm {__version__}",
+            "strength": self.strength,
+            "loses": self.loses(kind),
+            "base": {
+                "name": manifest.base.rsplit("/", 1)[-1],
+                "family": self.family.name,
+                "sha256": manifest.fingerprint,
+            },
             "world_version": manifest.head,
             "concepts": [
-                {"token": token, "noun": self.world.concepts[token], "trigger": f"{token} {self.world.concepts[token]}",
-                 "prompt": self.triggers[token], "preview": f"{token[1:-1]}.png", "vectors": len(self.vectors[token].view(-1, self.vectors[token].shape[-1])),
-                 "method": lesson.settings.get("method", "") if (lesson := lessons[token]) else ""}
+                {
+                    "token": token,
+                    "noun": self.world.concepts[token],
+                    "trigger": f"{token} {self.world.concepts[token]}",
+                    "prompt": self.triggers[token],
+                    "preview": f"{token[1:-1]}.png",
+                    "vectors": len(self.vectors[token].view(-1, self.vectors[token].shape[-1])),
+                    "method": lesson.settings.get("method", "") if (lesson := lessons[token]) else "",
+                }
                 for token in self.tokens
             ],
             "activation text": ", ".join(f"{token} {self.world.concepts[token]}" for token in self.tokens),
-        }  # fmt: skip
+        }
 
     def header(self) -> dict[str, Any]:
         """What trainers put beside the tensors, as far as it is known here."""
@@ -166,9 +189,12 @@ class _Work:
             else {}
         )
         return known | {
-            "ss_network_module": "networks.lora", "modelspec.title": ", ".join(self.tokens), "modelspec.trigger_phrase": ", ".join(f"{t} {self.world.concepts[t]}" for t in self.tokens),
-            "l2dm.base": self.world.manifest.fingerprint, "l2dm.software": f"l2dm {__version__}",
-        }  # fmt: skip
+            "ss_network_module": "networks.lora",
+            "modelspec.title": ", ".join(self.tokens),
+            "modelspec.trigger_phrase": ", ".join(f"{t} {self.world.concepts[t]}" for t in self.tokens),
+            "l2dm.base": self.world.manifest.fingerprint,
+            "l2dm.software": f"l2dm {__version__}",
+        }
 
     @property
     def name(self) -> str:
@@ -183,7 +209,8 @@ class _Work:
         names = self.family.kohya_names or self.family.lora_names
         if names == "peft":
             raise SettingsError(
-                f"format kohya: kohya's sd-scripts have no names for {self.family.name}'s layers; use --format lora or diffusers"
+                f"format kohya: kohya's sd-scripts have no names for {self.family.name}'s layers; use "
+                "--format lora or diffusers"
             )
         yield from self.lora(folder, names)
 
@@ -205,16 +232,19 @@ class _Work:
         weights = self.tuner.merged(self.tokens, base | self.tuner.pretrained_values, self.strength)
         if not known:
             raise SettingsError(
-                f"{self.family.name} has no cross-attention, which is all that format custom-diffusion holds; use --format lora"
+                f"{self.family.name} has no cross-attention, which is all that format custom-diffusion "
+                "holds; use --format lora"
             )
         if of_text := self.tuner.of_text(self.tokens):
             raise SettingsError(
-                f"{', '.join(self.tokens)}: {len(of_text)} of the layers learnt are a text encoder's, and format custom-diffusion holds keys and values of the "
+                f"{', '.join(self.tokens)}: {len(of_text)} of the layers learnt are a text encoder's, and "
+                "format custom-diffusion holds keys and values of the "
                 "denoiser alone; use --format lora or pipeline"
             )
         if beyond := [name for name in weights if name.removesuffix(".weight") not in known]:
             raise SettingsError(
-                f"{', '.join(self.tokens)}: {len(beyond)} of the layers learnt are no keys or values of the text ({beyond[0]}), which is all that format "
+                f"{', '.join(self.tokens)}: {len(beyond)} of the layers learnt are no keys or values of the "
+                f"text ({beyond[0]}), which is all that format "
                 "custom-diffusion holds; use --format lora or pipeline"
             )
         if not weights:
@@ -229,18 +259,27 @@ class _Work:
     def pipeline(self, folder: Path) -> Iterator[tuple[str, bytes]]:
         if self.backbone.source.quantized:
             raise SettingsError(
-                f"{self.backbone.source.said}: its denoiser is quantized, and a pipeline of its own has what was learnt added to the weights; use "
+                f"{self.backbone.source.said}: its denoiser is quantized, and a pipeline of its own has what "
+                "was learnt added to the weights; use "
                 "--format lora"
             )
         save_pipeline(
-            self.backbone.source, folder, lambda plain: self.tuner.merged(self.tokens, plain, self.strength),
-            {layer: one.change() * self.strength for layer, one in self.tuner.of_text(self.tokens).items()}, self.vectors,
+            self.backbone.source,
+            folder,
+            lambda plain: self.tuner.merged(self.tokens, plain, self.strength),
+            {layer: one.change() * self.strength for layer, one in self.tuner.of_text(self.tokens).items()},
+            self.vectors,
             self.dtype or torch.float32,
-        )  # fmt: skip
+        )
         yield from ()
 
 
 FORMATS: dict[str, Callable[[_Work, Path], Iterator[tuple[str, bytes]]] | None] = {
-    "lora": _Work.lora, "diffusers": _Work.diffusers, "kohya": _Work.kohya, "embedding": _Work.embeddings, "custom-diffusion": _Work.custom_diffusion,
-    "pipeline": _Work.pipeline, "world": None,
-}  # fmt: skip
+    "lora": _Work.lora,
+    "diffusers": _Work.diffusers,
+    "kohya": _Work.kohya,
+    "embedding": _Work.embeddings,
+    "custom-diffusion": _Work.custom_diffusion,
+    "pipeline": _Work.pipeline,
+    "world": None,
+}

@@ -1,4 +1,6 @@
-"""A version's folder while it is written: a file that its parent has too is linked, so that a version takes the room of what is new in it."""
+"""A version's folder while it is written: a file that its parent has too is linked, so that a version takes
+the room of what is new in it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from .recorded import Recorded
 
 
 class Filling:
-    """``folder``, which ``store.write_folder`` fills; ``source``: the files that may be linked, such as the parent's. ``linked``: what was, and what is
-    recorded of it."""
+    """``folder``, which ``store.write_folder`` fills; ``source``: the files that may be linked, such as the
+    parent's. ``linked``: what was, and what is recorded of it."""
 
     def __init__(self, folder: Path, source: Recorded | None):
         self.folder, self.source = folder, source

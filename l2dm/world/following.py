@@ -1,4 +1,6 @@
-"""A lesson of several processes: the main one holds the world's lock, draws, examines and writes; the others take its steps with it."""
+"""A lesson of several processes: the main one holds the world's lock, draws, examines and writes; the others
+take its steps with it.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,17 @@ def begin(world: World, learning: Learning, vector: torch.Tensor) -> None:
     """Of the main process: tell the others what is learnt."""
     if learning.processes.count > 1:
         learning.processes.told(
-            Begun(world.manifest.tuner, learning.concept, learning.past, learning.settings, vector, learning.state(), learning.done,
-                  learning.concept.token in world.concepts)
-        )  # fmt: skip
+            Begun(
+                world.manifest.tuner,
+                learning.concept,
+                learning.past,
+                learning.settings,
+                vector,
+                learning.state(),
+                learning.done,
+                learning.concept.token in world.concepts,
+            )
+        )
 
 
 def follow(world: World, processes: Processes) -> Version:

@@ -38,8 +38,14 @@ class Arrived:
 
 
 def take(
-    world: World, file: Path, wanted: Wanted, photos: Photos | None, discard: bool, on_progress: OnProgress, changes: LearnChanges,
-) -> Arrived:  # fmt: skip
+    world: World,
+    file: Path,
+    wanted: Wanted,
+    photos: Photos | None,
+    discard: bool,
+    on_progress: OnProgress,
+    changes: LearnChanges,
+) -> Arrived:
     """See ``World.import_file``."""
     check_token(wanted.token)
     settings = _settings(world, changes)
@@ -58,7 +64,8 @@ def take(
         backbone = world.backbone(settings.precision, settings.device)
         if backbone.own_vector(wanted.token) is not None:
             raise TokenError(
-                f"token {wanted.token!r}: the base has it already, with vectors of its own; choose another token"
+                f"token {wanted.token!r}: the base has it already, with vectors of its own; choose another "
+                "token"
             )
         return from_file(world, file, wanted), concept
 
@@ -67,13 +74,16 @@ def take(
 
 
 def _of_export(folder: Path) -> tuple[Path, Path | None]:
-    """The file of one concept in a folder that ``export`` made, and that of its vectors where it is another one."""
+    """The file of one concept in a folder that ``export`` made, and that of its vectors where it is another
+    one.
+    """
     files = sorted(folder.glob("*.safetensors"))
     vectors = [file for file in files if file.name.endswith("-embedding.safetensors")]
     others = [file for file in files if file not in vectors]
     if len(vectors) > 1 or len(others) > 1 or not files:
         raise ExchangeError(
-            f"{folder}: {len(others)} files of weights and {len(vectors)} of vectors; give the file of one concept itself"
+            f"{folder}: {len(others)} files of weights and {len(vectors)} of vectors; give the file of one "
+            "concept itself"
         )
     return (others[0], vectors[0] if vectors else None) if others else (vectors[0], None)
 
@@ -112,7 +122,8 @@ def merge(
             raise TokenError(f"{other}: nothing is learnt there yet, so there is nothing to take in")
         if clashing := [token for token in concepts if token in world.concepts]:
             raise TokenError(
-                f"{other}: {world.path} has {', '.join(clashing)} too, so nothing is taken in; rename there or here, or take in one at a time under another "
+                f"{other}: {world.path} has {', '.join(clashing)} too, so nothing is taken in; rename there "
+                "or here, or take in one at a time under another "
                 f"name: --token '{clashing[0]}' --as '<{clashing[0][1:-1]}-2>'"
             )
         return [move(world, place, token, token, discard, on_progress, changes, other) for token in concepts]
@@ -129,22 +140,31 @@ def _check_length(backbone: Backbone, file: Path, parcel: Parcel, concept: Conce
     room = backbone.longest_prompt - backbone.count_tokens(TEMPLATES[0].format(concept.noun))
     if count > room:
         raise ExchangeError(
-            f"{file}: {concept.token} comes with {count:,} vectors, and a prompt of this base has room for {room}; take a file with fewer"
+            f"{file}: {concept.token} comes with {count:,} vectors, and a prompt of this base has room for "
+            f"{room}; take a file with fewer"
         )
 
 
 def _arrive(
-    world: World, file: Path, token: str, way_out: str, discard: bool, on_progress: OnProgress, settings: LearnSettings,
-    read: Callable[[], tuple[Parcel, Concept]]
-) -> Arrived:  # fmt: skip
+    world: World,
+    file: Path,
+    token: str,
+    way_out: str,
+    discard: bool,
+    on_progress: OnProgress,
+    settings: LearnSettings,
+    read: Callable[[], tuple[Parcel, Concept]],
+) -> Arrived:
     with world._writing():
         if token in world.concepts:
             raise TokenError(
-                f"token {token!r}: {world.path} has a concept of this name, a {world.concepts[token]}; {way_out}"
+                f"token {token!r}: {world.path} has a concept of this name, a {world.concepts[token]}; "
+                f"{way_out}"
             )
         if (started := unfinished(world.path / "learning")) and not discard:
             raise WorldError(
-                f"{world.path}: an unfinished learning of {started} is in the way; finish it by running its command again, or drop it with --discard"
+                f"{world.path}: an unfinished learning of {started} is in the way; finish it by running its "
+                "command again, or drop it with --discard"
             )
         with out_of_memory(
             f"{world.path}: importing {token}", "the world is as it was (close some programs)"

@@ -21,7 +21,9 @@ class Kept:
 
 
 def kept_steps(world: Path, manifest: Manifest, token: str) -> dict[int, Kept]:
-    """Step -> what is kept of it, of the concept that is called ``token`` now; of two lessons' the later one's. Raises TokenError."""
+    """Step -> what is kept of it, of the concept that is called ``token`` now; of two lessons' the later
+    one's. Raises TokenError.
+    """
     if token not in manifest.concepts:
         raise TokenError(
             f"token {token!r}: {world} has learnt {', '.join(manifest.concepts) or 'nothing yet'}"

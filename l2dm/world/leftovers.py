@@ -14,8 +14,8 @@ from .schema import DRAFT
 
 
 def clear(world: Path, manifest: Manifest) -> None:
-    """Remove half-done work, versions that the manifest does not have, and checkpoints of a lesson that began at another version
-    than the present one, so that it can never be taken up; the world's lock is held."""
+    """Remove half-done work, versions that the manifest does not have, and checkpoints of a lesson that began
+    at another version than the present one, so that it can never be taken up; the world's lock is held."""
     store.sweep(world)
     (world / "learning" / LOG).unlink(missing_ok=True)
     for folder in (world / "versions").glob("*"):
@@ -26,7 +26,9 @@ def clear(world: Path, manifest: Manifest) -> None:
 
 
 def _parent(step: Path) -> int | None:
-    """The version that a checkpoint's lesson began at; None where it is damaged, which is for ``Draft`` to say."""
+    """The version that a checkpoint's lesson began at; None where it is damaged, which is for ``Draft`` to
+    say.
+    """
     try:
         return Recorded.by_itself(step, "").json("draft.json", DRAFT)["identity"]["parent"]
     except WorldDamaged:

@@ -1,4 +1,6 @@
-"""One lesson: a concept is learnt, examined with those before it, and committed as a new version, or not at all."""
+"""One lesson: a concept is learnt, examined with those before it, and committed as a new version, or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,9 @@ class Lesson(Examining):
         return version
 
     def _steps(self, learning: Learning, draft: Draft, watch: Watch, began: float) -> None:
-        """Every step that is left, with its checkpoints and what is kept to watch it by; ``began``: when, had it never been stopped."""
+        """Every step that is left, with its checkpoints and what is kept to watch it by; ``began``: when, had
+        it never been stopped.
+        """
         every, sample = self.settings.checkpoint_every, functools.partial(self.sample_of, learning)
         watch.begin(draft.log, learning, sample)
         echo = ECHO if self.processes.count > 1 else 0.0
@@ -180,25 +184,29 @@ class Lesson(Examining):
         return backbone.add_token(self.concept.token, new if own is None else own)
 
     def check(self, backbone: Backbone) -> None:
-        """Raises SettingsError before anything is drawn when the settings need what is not there: an image encoder, a report card, or text that
-        every layer reads alike."""
+        """Raises SettingsError before anything is drawn when the settings need what is not there: an image
+        encoder, a report card, or text that every layer reads alike."""
         s, memory = self.settings, METHODS[self.settings.method].memory not in ("nothing", "photos")
         if METHODS[s.method].directions and s.kept_share and not reads_features(backbone.denoiser):
             raise SettingsError(
-                f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} change from block to block; choose "
+                f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} "
+                "change from block to block; choose "
                 "another method, such as l2dm"
             )
         if METHODS[s.method].memory == "photos" and (s.masks or s.buckets):
             raise SettingsError(
-                f"method {s.method!r} learns earlier concepts from their photos too, as whole centre squares; leave masks and buckets out"
+                f"method {s.method!r} learns earlier concepts from their photos too, as whole centre "
+                "squares; leave masks and buckets out"
             )
         if s.keep_every and settles(s.method):
             raise SettingsError(
-                f"keep_every = {s.keep_every}: method {s.method!r} settles a concept when its lesson ends, so that none of its steps could be picked; leave it out"
+                f"keep_every = {s.keep_every}: method {s.method!r} settles a concept when its lesson ends, "
+                "so that none of its steps could be picked; leave it out"
             )
         if s.vectors > 1 and not self.more and not backbone.reads_several:
             raise SettingsError(
-                f"vectors = {s.vectors}: diffusers' pipeline of {backbone.family.name} reads one a token; leave it out"
+                f"vectors = {s.vectors}: diffusers' pipeline of {backbone.family.name} reads one a token; "
+                "leave it out"
             )
         if backbone.clip is None and (memory or s.keep_if_forgetting_below):
             what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
@@ -215,7 +223,9 @@ class Lesson(Examining):
     def commit(
         self, backbone: Backbone, long: LongTerm, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float, adopted: int
     ) -> Version:  # fmt: skip
-        """Write the new version's folder, then the manifest that names it: the second rename is the commit. ``adopted``: as in ``Version``."""
+        """Write the new version's folder, then the manifest that names it: the second rename is the commit.
+        ``adopted``: as in ``Version``.
+        """
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
         vectors = dict(zip(backbone.tokens.ids, backbone.tokens.vectors, strict=True))
         scores, drifts, nouns, pictures = self.examine(backbone, long, number)

@@ -11,7 +11,9 @@ from ..errors import WorldError, os_errors
 
 
 def check_links(world: Path) -> None:
-    """Refuse a world that has one in it. Into its versions it looks when these are looked at: of hundreds, each names all files of the one before."""
+    """Refuse a world that has one in it. Into its versions it looks when these are looked at: of hundreds,
+    each names all files of the one before.
+    """
     versions = world / "versions"
     _refuse(world, _links(world, skipped=versions))
     if versions.is_dir():
@@ -27,7 +29,8 @@ def _refuse(place: Path, links: Iterator[Path]) -> None:
     with os_errors(place):
         for found in links:
             raise WorldError(
-                f"{found}: a symbolic link, and a world has none of its own; put the file or folder itself there"
+                f"{found}: a symbolic link, and a world has none of its own; put the file or folder itself "
+                "there"
             )
 
 

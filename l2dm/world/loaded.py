@@ -40,12 +40,18 @@ class Loaded(Repository):
         return self._source
 
     def backbone(
-        self, precision: str | None = None, device: str | None = None, offload: bool | None = None, tokens: Collection[str] = ()
-    ) -> Backbone:  # fmt: skip
-        """The base with this world's weights and tokens in place, as ``Backbone.load`` holds it; loaded when first needed so.
+        self,
+        precision: str | None = None,
+        device: str | None = None,
+        offload: bool | None = None,
+        tokens: Collection[str] = (),
+    ) -> Backbone:
+        """The base with this world's weights and tokens in place, as ``Backbone.load`` holds it; loaded when
+        first needed so.
 
-        None: as it is loaded by now, else as for "auto", which is float32 where the world changes the base's own weights. A concept's own weights are
-        read when a prompt first names it, those of ``tokens`` now."""
+        None: as it is loaded by now, else as for "auto", which is float32 where the world changes the base's
+        own weights. A concept's own weights are read when a prompt first names it, those of ``tokens`` now.
+        """
         backbone = self._loaded_backbone(precision, device, offload)
         try:
             self.tuner.at_hand(tokens)
@@ -90,8 +96,10 @@ class Loaded(Repository):
     def _read_present(
         self, by_need: bool
     ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, ReadAdapter]]:
-        """The present version's token vectors and weights, and what reads the concepts' own weights where these are read ``by_need``. Where another
-        process took it away since it was opened, the world is opened again, at the version that it has now."""
+        """The present version's token vectors and weights, and what reads the concepts' own weights where
+        these are read ``by_need``. Where another process took it away since it was opened, the world is
+        opened again, at the version that it has now.
+        """
         while self.version:
             try:
                 files = self._files
@@ -104,7 +112,9 @@ class Loaded(Repository):
         return {}, {}, {}
 
     def _taken_back(self) -> bool:
-        """Whether another process took the present version away since the world was opened: it is then opened again, at the version that it has now."""
+        """Whether another process took the present version away since the world was opened: it is then opened
+        again, at the version that it has now.
+        """
         found = Manifest.read(self.path, whole=False)
         if gone := self.version not in found.versions:
             self.manifest = found
@@ -117,8 +127,8 @@ class Loaded(Repository):
             self._unload()
 
     def unload_unless(self, token: str, since: int = -1) -> None:
-        """Drop a backbone that holds something half-taught: unless ``token`` was committed, after version ``since``, it is loaded
-        afresh when needed."""
+        """Drop a backbone that holds something half-taught: unless ``token`` was committed, after version
+        ``since``, it is loaded afresh when needed."""
         if token in self.concepts and self.version != since:
             self._loaded = self.version
         else:
@@ -132,13 +142,20 @@ class Loaded(Repository):
             gc.collect()
 
     def relocate(
-        self, base: str | Path | None = None, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
-    ) -> list[str]:  # fmt: skip
-        """Record where the base, or the CLIP model, lies now: a folder or a hub id, downloaded where it is not on this machine yet.
+        self,
+        base: str | Path | None = None,
+        clip: str | Path | None = None,
+        revision: str = "",
+        variant: str = "",
+        config: str = "",
+    ) -> list[str]:
+        """Record where the base, or the CLIP model, lies now: a folder or a hub id, downloaded where it is
+        not on this machine yet.
 
-        ``base`` must be the very base that the world was made over, ``clip`` the very model that its concepts are remembered by; a
-        world without remembered concepts takes any, and any world "none". Returns the tokens of concepts that were learnt without one: they
-        will be remembered by what the world draws of them, as it never kept their photos. Raises WorldError, BaseModelError, SettingsError.
+        ``base`` must be the very base that the world was made over, ``clip`` the very model that its concepts
+        are remembered by; a world without remembered concepts takes any, and any world "none". Returns the
+        tokens of concepts that were learnt without one: they will be remembered by what the world draws of
+        them, as it never kept their photos. Raises WorldError, BaseModelError, SettingsError.
         """
         if base is clip is None and not (revision or variant or config):
             raise SettingsError(

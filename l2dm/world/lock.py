@@ -1,4 +1,6 @@
-"""One writer at a time: a lock that the system frees when its holder dies, and a marker file where there is no such lock."""
+"""One writer at a time: a lock that the system frees when its holder dies, and a marker file where there is
+no such lock.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from ..errors import WorldLocked
 
 LOCK = ".lock"
-#: Where the file system has no locks. Not ``LOCK`` itself: that one stays for good, and a world copied from a file system
-#: with locks would look as if it were held.
+#: Where the file system has no locks. Not ``LOCK`` itself: that one stays for good, and a world copied from a
+#: file system with locks would look as if it were held.
 MARKER = ".locked"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 

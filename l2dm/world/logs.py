@@ -17,7 +17,9 @@ def parse_log(content: bytes) -> list[dict[str, Any]]:
 
 
 def log_without(content: bytes, tokens: Collection[str]) -> tuple[bytes, set[str]]:
-    """A log without the samples whose prompts name one of ``tokens``, and what these were called; all of them where it cannot be read."""
+    """A log without the samples whose prompts name one of ``tokens``, and what these were called; all of them
+    where it cannot be read.
+    """
     lines = []
     with suppress(ValueError, AttributeError):
         lines = parse_log(content)

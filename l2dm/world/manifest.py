@@ -143,7 +143,9 @@ class Manifest:
         return line[::-1]
 
     def teaching(self, token: str) -> Version | None:
-        """The version that brought a present concept in, or gave it its token; None where a repair has put that aside."""
+        """The version that brought a present concept in, or gave it its token; None where a repair has put
+        that aside.
+        """
         return next((v for v in reversed(self.lineage()) if v.token == token and token in v.concepts), None)
 
     def told(self) -> dict[str, object]:
@@ -154,7 +156,9 @@ class Manifest:
         return {**facts, "versions": packed(self.versions)}
 
     def changes_again(self, version: Version) -> bool:
-        """Whether ``version`` changed a concept that was learnt before it: by more steps, or by weights of another step."""
+        """Whether ``version`` changed a concept that was learnt before it: by more steps, or by weights of
+        another step.
+        """
         lines = (line for line in self.journal if line.get("version") == version.version)
         return any(line["action"] == "pick" or line.get("more") is True for line in lines)
 
@@ -180,10 +184,12 @@ class Manifest:
 
     @classmethod
     def read(cls, world: Path, whole: bool = True) -> Manifest:
-        """The manifest; with ``whole`` also the present version's files are checked against their record: of those that are one concept's
-        own, which are checked when they are read, only that they are there.
+        """The manifest; with ``whole`` also the present version's files are checked against their record: of
+        those that are one concept's own, which are checked when they are read, only that they are there.
 
-        Raises WorldError when there is no world, WorldDamaged when its manifest is broken or its files are not whole."""
+        Raises WorldError when there is no world, WorldDamaged when its manifest is broken or its files are
+        not whole.
+        """
         check_place(world)
         if whole:
             return steadily(
@@ -204,7 +210,8 @@ class Manifest:
         number = parse(data, _FORMATTED, path, way_out)["format"]
         if not 0 < number <= FORMAT:
             raise WorldError(
-                f"{path}: format {number}, but this l2dm reads formats 1 to {FORMAT}; use the version that made it"
+                f"{path}: format {number}, but this l2dm reads formats 1 to {FORMAT}; use the version that "
+                "made it"
             )
         if number < 3:
             manifest = parse(data, _MANIFEST, path, way_out)
@@ -260,8 +267,10 @@ def check_place(world: Path) -> None:
 
 
 def steadily(world: Path, work: Callable[[Manifest], _T]) -> _T:
-    """``work`` over the manifest of now. Where what it reads is taken away meanwhile, by an ``undo`` in another process, it is
-    done again over the manifest that is there then, so that its result is of one version alone."""
+    """``work`` over the manifest of now. Where what it reads is taken away meanwhile, by an ``undo`` in
+    another process, it is done again over the manifest that is there then, so that its result is of one
+    version alone.
+    """
     manifest = Manifest.read(world, whole=False)
     while True:
         try:

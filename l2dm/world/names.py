@@ -12,8 +12,9 @@ SHARED, VECTORS = "weights.safetensors", "tokens.safetensors"
 KEPT = "kept.safetensors"
 #: The pretrained model's features of each class noun, from the examination's seeds.
 NOUNS = "nouns.safetensors"
-#: The long-term memory: features, of each concept in a file of its own, and all prompts. The short-term one: latents and features, of each concept in
-#: a file of its own, and when they were drawn. Up to format 2 the features and the latents of all concepts were in one file.
+#: The long-term memory: features, of each concept in a file of its own, and all prompts. The short-term one:
+#: latents and features, of each concept in a file of its own, and when they were drawn. Up to format 2 the
+#: features and the latents of all concepts were in one file.
 FEATURES, PROMPTS = "memory.safetensors", "memory.json"
 DRAWN, DRAWN_IN = "short-term.safetensors", "short-term.json"
 _OWN = ("adapter-", "memory-", "short-term-", "concept-", "noun-")

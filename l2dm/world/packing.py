@@ -1,7 +1,8 @@
-"""Versions as the manifest holds them: of each what is otherwise than in the one before, so that a manifest grows by as much with every concept.
+"""Versions as the manifest holds them: of each what is otherwise than in the one before, so that a manifest
+grows by as much with every concept.
 
-In memory a version tells everything. Of its tables the manifest has entries that came or changed, and null for those that went; a table that
-cannot be told so, such as one in another order, is given ``anew``.
+In memory a version tells everything. Of its tables the manifest has entries that came or changed, and null
+for those that went; a table that cannot be told so, such as one in another order, is given ``anew``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from .version import Version
 
 #: Tables that go on from version to version.
 _TABLES = ("settings", "concepts", "scores", "drawn")
-#: Entries that all tables of all versions may have together once they are unpacked: a small file of a stranger's must not fill the memory.
+#: Entries that all tables of all versions may have together once they are unpacked: a small file of a
+#: stranger's must not fill the memory.
 MOST_UNPACKED = 5_000_000
 
 _SCORE = ("likeness", "own", "version")
@@ -42,8 +44,8 @@ ScoreRow = Annotated[tuple[FiniteFloat, FiniteFloat, Count], BeforeValidator(as_
 
 
 class Packed(TypedDict):
-    """A version in the manifest, under its number. Left out: ``parent``, where it is the version before; what is as by default; and of tables what is
-    as in the parent."""
+    """A version in the manifest, under its number. Left out: ``parent``, where it is the version before; what
+    is as by default; and of tables what is as in the parent."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
     parent: NotRequired[Count]
@@ -108,7 +110,9 @@ def _row(score: Mapping[str, Any]) -> list[Any]:
 
 
 def changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any] | None:
-    """What of ``then`` is otherwise ``now``, null for what went; None where that does not tell ``now``, its order included."""
+    """What of ``then`` is otherwise ``now``, null for what went; None where that does not tell ``now``, its
+    order included.
+    """
     if then == now and list(then) == list(now):
         return {}
     change = dict.fromkeys(name for name in then if name not in now)

@@ -1,4 +1,6 @@
-"""What is to be taken into a world, read from a file of another program, or from another world; nothing is changed yet."""
+"""What is to be taken into a world, read from a file of another program, or from another world; nothing is
+changed yet.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Parcel:
-    """``vectors`` of the token; ``weights`` as the tuner keeps them; ``facts`` for the journal; ``notes``: what is to be told. ``long``: what is
-    remembered of it already; ``drawn``: whether that is of drawings."""
+    """``vectors`` of the token; ``weights`` as the tuner keeps them; ``facts`` for the journal; ``notes``:
+    what is to be told. ``long``: what is remembered of it already; ``drawn``: whether that is of drawings."""
 
     vectors: torch.Tensor
     weights: dict[str, torch.Tensor]
@@ -47,8 +49,8 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a file is read as: ``trigger``: words that its prompts said, "" where the token's name may do; ``embedding``: a file with the
-    token's vectors; ``denoiser_only``: leave a text encoder's part out."""
+    """What a file is read as: ``trigger``: words that its prompts said, "" where the token's name may do;
+    ``embedding``: a file with the token's vectors; ``denoiser_only``: leave a text encoder's part out."""
 
     token: str
     noun: str
@@ -73,7 +75,8 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
         return Parcel(vectors, {}, facts | {"kind": "embedding"})
     if not isinstance(world.tuner, GatedLora):
         raise SettingsError(
-            f"{world.path}: it has learnt by {world.manifest.tuner}, which has no place for an adapter from elsewhere; import it into a world "
+            f"{world.path}: it has learnt by {world.manifest.tuner}, which has no place for an adapter from "
+            "elsewhere; import it into a world "
             f"made anew: l2dm init OTHER_WORLD --base {world.manifest.base}"
         )
     notes: list[str] = []
@@ -97,8 +100,13 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
 
 
 def _of_lora(
-    backbone: Backbone, said: str, tensors: dict[str, torch.Tensor], told: dict[str, str], denoiser_only: bool, notes: list[str]
-) -> dict[str, Factors]:  # fmt: skip
+    backbone: Backbone,
+    said: str,
+    tensors: dict[str, torch.Tensor],
+    told: dict[str, str],
+    denoiser_only: bool,
+    notes: list[str],
+) -> dict[str, Factors]:
     family = backbone.family
     known = Layers(
         backbone.denoiser, family.denoiser, family.kohya_names or family.lora_names, backbone.encoder_layers
@@ -113,7 +121,8 @@ def _of_lora(
         found = {layer: found[layer] for layer in own}
     elif unknown:
         raise ExchangeError(
-            f"{said}: {len(unknown)} of its layers are a text encoder's that is no CLIP, or has no such layer ({unknown[0][:80]}): these are left as they "
+            f"{said}: {len(unknown)} of its layers are a text encoder's that is no CLIP, or has no such "
+            f"layer ({unknown[0][:80]}): these are left as they "
             "are; to take in what is of the denoiser alone add --denoiser-only"
         )
     if not found:
@@ -122,7 +131,9 @@ def _of_lora(
 
 
 def _weights(token: str, adapter: dict[str, Factors]) -> dict[str, torch.Tensor]:
-    """As ``tuners.gated_lora`` keeps an adapter that came from elsewhere: in the precision that it has, at all of a prompt that names it."""
+    """As ``tuners.gated_lora`` keeps an adapter that came from elsewhere: in the precision that it has, at
+    all of a prompt that names it.
+    """
     state = {f"{token}/everywhere": torch.ones(1)}
     for layer, one in adapter.items():
         state |= {f"{token}/{layer}.down": one.down.contiguous(), f"{token}/{layer}.up": one.up.contiguous()}
@@ -148,14 +159,15 @@ def _as_words(backbone: Backbone, wanted: Wanted, said: str) -> tuple[torch.Tens
 
 
 def from_world(world: World, place: Path, token: str, wanted: str, said: Path) -> tuple[Parcel, str]:
-    """The concept ``token`` of the world at ``place``, which messages call ``said``, as it is there, to be called ``wanted``, and its noun. Raises
-    TokenError, WorldError."""
+    """The concept ``token`` of the world at ``place``, which messages call ``said``, as it is there, to be
+    called ``wanted``, and its noun. Raises TokenError, WorldError."""
     other = Manifest.read(place)
     if token not in other.concepts:
         raise TokenError(f"token {token!r}: {said} has learnt {', '.join(other.concepts) or 'nothing yet'}")
     if other.fingerprint != world.manifest.fingerprint:
         raise WorldError(
-            f"{said}: it was made over another base than {world.path} (expected {world.manifest.fingerprint}, found {other.fingerprint}); concepts move "
+            f"{said}: it was made over another base than {world.path} (expected "
+            f"{world.manifest.fingerprint}, found {other.fingerprint}); concepts move "
             "between worlds of one base"
         )
     files, noun, check = other.recorded(place, other.head), other.concepts[token], check_token(wanted)
@@ -165,12 +177,14 @@ def from_world(world: World, place: Path, token: str, wanted: str, said: Path) -
     theirs, ours = TUNERS[other.tuner], TUNERS[world.manifest.tuner]
     if other.tuner not in SEPARABLE:
         raise WorldError(
-            f"{said}: there concepts share their weights ({other.tuner}), so none moves alone; export it and import the file: "
+            f"{said}: there concepts share their weights ({other.tuner}), so none moves alone; export it and "
+            "import the file: "
             f"l2dm export {said} '{token}' --format lora"
         )
     if own and not issubclass(ours, theirs):
         raise WorldError(
-            f"{said}: it has learnt by {other.tuner}, {world.path} by {world.manifest.tuner}, which keeps a concept otherwise; move it to a fresh world"
+            f"{said}: it has learnt by {other.tuner}, {world.path} by {world.manifest.tuner}, which keeps a "
+            "concept otherwise; move it to a fresh world"
         )
     long, version = read_long_term(files), other.teaching(token)
     if token in long.prompts and other.clip_fingerprint == world.manifest.clip_fingerprint:
@@ -181,8 +195,14 @@ def from_world(world: World, place: Path, token: str, wanted: str, said: Path) -
     facts = {"kind": "world", "was": token, "base": other.fingerprint}
     drawn = token in other.drawn
     return Parcel(
-        files.tensors("tokens.safetensors")[token], own, facts, [], remembered, drawn, version.photos if version else 0
-    ), noun  # fmt: skip
+        files.tensors("tokens.safetensors")[token],
+        own,
+        facts,
+        [],
+        remembered,
+        drawn,
+        version.photos if version else 0,
+    ), noun
 
 
 def _alone(prompt: str, token: str, to: str, concepts: dict[str, str]) -> str:

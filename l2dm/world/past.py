@@ -1,4 +1,6 @@
-"""What a learning may use of the world's past, gathered from its files: prior pairs, the rainbow memory, what a penalty kept."""
+"""What a learning may use of the world's past, gathered from its files: prior pairs, the rainbow memory, what
+a penalty kept.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,10 @@ def gather(
     settings: LearnSettings, guidance_scale: float, tell: Tell, earlier: dict[str, Concept],
     own: ClassPictures | None = None,
 ) -> tuple[Past, ShortTerm]:  # fmt: skip
-    """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if any; ``long``
-    holds an entry for each of ``concepts``, the earlier ones, where there is a CLIP pair. ``earlier``:
-    the earlier concepts with their photos, for methods that learn from them; ``own``: pictures of the noun that are not to be drawn; nothing of
-    either is kept."""
+    """The past for learning ``concept`` with ``settings.method``; ``head``: the present version's files, if
+    any; ``long`` holds an entry for each of ``concepts``, the earlier ones, where there is a CLIP pair.
+    ``earlier``: the earlier concepts with their photos, for methods that learn from them; ``own``: pictures
+    of the noun that are not to be drawn; nothing of either is kept."""
     method, past = METHODS[settings.method], Past()
     long = long.of(concepts)
     if head is not None and names.KEPT in head:
@@ -63,7 +65,8 @@ def gather(
     if method.memory == "photos":
         if missing := set(concepts) - set(earlier):
             raise SettingsError(
-                f"method {settings.method!r} learns from the photos of every earlier concept too, and {world} keeps none: hand over those of "
+                f"method {settings.method!r} learns from the photos of every earlier concept too, and "
+                f"{world} keeps none: hand over those of "
                 f"{', '.join(sorted(missing))} with World.learn(earlier=...), or choose another method"
             )
         past.memory, past.prompts = photos_as_memory(
@@ -99,8 +102,8 @@ def companions(
     world: Path, concepts: dict[str, str], concept: Concept, backbone: Backbone, tuner: Tuner, settings: LearnSettings,
     guidance_scale: float, tell: Tell, pictures: int = 4,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
-    """Words -> latents of ``pictures`` each: common nouns by the pretrained model, kept in the world, and as many earlier
-    concepts, chosen by the seed, by the present one."""
+    """Words -> latents of ``pictures`` each: common nouns by the pretrained model, kept in the world, and as
+    many earlier concepts, chosen by the seed, by the present one."""
     few, found = dataclasses.replace(settings, prior_pictures=pictures), {}
     for noun in COMPANIONS:
         if noun != concept.noun:
@@ -181,7 +184,9 @@ def _renewed(
     guidance_scale: float,
     tell: Tell,
 ) -> ShortTerm:
-    """The short-term memory redrawn by the present model; what was drawn is kept beside the checkpoints, so that a stopped learning finds it."""
+    """The short-term memory redrawn by the present model; what was drawn is kept beside the checkpoints, so
+    that a stopped learning finds it.
+    """
 
     facts = json.dumps([turn, list(long.prompts), settings.as_dict()], sort_keys=True)
     identity = hashlib.sha256(facts.encode()).hexdigest()[:16]
@@ -207,7 +212,9 @@ def _renewed(
 
 
 def remember(long: LongTerm, concept: Concept, backbone: Backbone) -> None:
-    """Add to long-term memory the CLIP feature and prompt of each photo of ``concept``; nothing without a CLIP pair."""
+    """Add to long-term memory the CLIP feature and prompt of each photo of ``concept``; nothing without a
+    CLIP pair.
+    """
     if backbone.clip is not None:
         long.features[concept.token] = backbone.seen([photo.image for photo in concept.photos])
         long.prompts[concept.token] = [concept.prompts(photo)[0] for photo in concept.photos]

@@ -1,4 +1,6 @@
-"""Another step's weights: of those that a lesson kept (``keep_every``) one is made what the concept is now, as a new version."""
+"""Another step's weights: of those that a lesson kept (``keep_every``) one is made what the concept is now,
+as a new version.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,16 @@ def pick(world: World, token: str, step: int, on_progress: OnProgress, changes: 
         if step not in steps:
             have = f"it has those of {', '.join(map(str, sorted(steps)))}" if steps else "none are kept"
             raise WorldError(
-                f"{world.path}: no weights of {token} after step {step}; {have} (a lesson keeps them with keep_every)"
+                f"{world.path}: no weights of {token} after step {step}; {have} (a lesson keeps them with "
+                "keep_every)"
             )
         chosen, learnt = steps[step], world.manifest.versions[steps[step].version]
         since = [version for version in world.manifest.lineage() if version.version > learnt.version]
         moved = [v for v in since if not world.manifest.changes_again(v) or v.token != token]
         if moved and world.manifest.tuner not in SEPARABLE:
             raise SettingsError(
-                f"{world.path}: concepts share their weights here ({world.manifest.tuner}), and version {moved[0].version} ({moved[0].token}) changed them since; "
+                f"{world.path}: concepts share their weights here ({world.manifest.tuner}), and version "
+                f"{moved[0].version} ({moved[0].token}) changed them since; "
                 f"go back to version {learnt.version} with l2dm undo first"
             )
         method = {name: value for name, value in learnt.settings.items() if name == "method"}
@@ -58,9 +62,14 @@ class Pick(Lesson):
     action = "pick"
 
     def __init__(
-        self, world: World, concept: Concept, settings: LearnSettings, on_progress: OnProgress, chosen: Kept,
+        self,
+        world: World,
+        concept: Concept,
+        settings: LearnSettings,
+        on_progress: OnProgress,
+        chosen: Kept,
         tensors: dict[str, torch.Tensor],
-    ):  # fmt: skip
+    ):
         super().__init__(world, concept, settings, on_progress, {})
         self.chosen, self.tensors, self.facts = chosen, tensors, {"step": chosen.step}
 
@@ -93,7 +102,8 @@ class Pick(Lesson):
             kept = self.tensors[f"weight/{own}"]
             if kept.shape != parameter.shape:
                 raise WorldError(
-                    f"{self.world.path}: step {self.chosen.step} of version {self.chosen.version} has {own} as {tuple(kept.shape)}, the concept now "
+                    f"{self.world.path}: step {self.chosen.step} of version {self.chosen.version} has {own} "
+                    f"as {tuple(kept.shape)}, the concept now "
                     f"{tuple(parameter.shape)}; pick of a later lesson"
                 )
             parameter.copy_(kept)

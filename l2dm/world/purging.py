@@ -1,8 +1,8 @@
 """Purging: a world's history is rewritten so that nothing of a concept is left in it, for good.
 
-The versions that held it are written anew without it, beside the old ones and under new numbers; one manifest then names them instead, and
-lists in ``pending`` what is still to be removed; that is removed. A kill before the manifest leaves the world as it was; after
-it the next writer removes the rest (``finish``).
+The versions that held it are written anew without it, beside the old ones and under new numbers; one manifest
+then names them instead, and lists in ``pending`` what is still to be removed; that is removed. A kill before
+the manifest leaves the world as it was; after it the next writer removes the rest (``finish``).
 """
 
 from __future__ import annotations
@@ -66,8 +66,10 @@ class Purge:
 
 
 def plan(world: Path, manifest: Manifest, token: str) -> Purge:
-    """What purging ``token`` would do, under every token that it ever had. Raises TokenError for a token that the world has nothing of or that is
-    called otherwise now, and WorldError where others' weights hold it, so that it cannot be purged."""
+    """What purging ``token`` would do, under every token that it ever had. Raises TokenError for a token that
+    the world has nothing of or that is called otherwise now, and WorldError where others' weights hold it, so
+    that it cannot be purged.
+    """
     versions, draft, called = manifest.versions, unfinished(world / "learning"), Called(manifest, token)
     own = {n for n, v in versions.items() if called.is_meant(n, v.token)}
     holding = set(called.names)
@@ -106,12 +108,21 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     stays += [f"{file}, which is not the world's own" for file in _foreign(world, folders)]
     numbers = range(manifest.counter + 1, manifest.counter + 1 + len(later))
     return Purge(
-        called, noun, frozenset(nouns), tuple(sorted(removed)), dict(zip(sorted(later), numbers)), tuple(folders), tuple(lost), tuple(stays)
-    )  # fmt: skip
+        called,
+        noun,
+        frozenset(nouns),
+        tuple(sorted(removed)),
+        dict(zip(sorted(later), numbers)),
+        tuple(folders),
+        tuple(lost),
+        tuple(stays),
+    )
 
 
 def _more(manifest: Manifest, called: Called, number: int) -> list[str]:
-    """Other concepts of a version that the one before it has not, as the versions that taught them were put aside."""
+    """Other concepts of a version that the one before it has not, as the versions that taught them were put
+    aside.
+    """
     version = manifest.versions[number]
     before = called.others(version.parent, manifest.versions[version.parent]) if version.parent else {}
     return [token for token in called.others(number, version) if token not in before]
@@ -120,7 +131,10 @@ def _more(manifest: Manifest, called: Called, number: int) -> list[str]:
 def _nothing(world: Path, called: Called) -> str:
     if called.elsewhere:
         now = next(iter(called.elsewhere))
-        return f"token {called.token!r}: in {world} it is called {now} now; purge that: l2dm forget {world} '{now}' --purge"
+        return (
+            f"token {called.token!r}: in {world} it is called {now} now; purge that: l2dm forget {world} "
+            f"'{now}' --purge"
+        )
     known = sorted({t for v in called.manifest.versions.values() for t in v.concepts})
     near = difflib.get_close_matches(called.token, known, 1)
     hint = f"did you mean {near[0]}?" if near else "see l2dm history"
@@ -132,8 +146,10 @@ def _check_apart(world: Path, manifest: Manifest, token: str, later: list[int]) 
     if later and (manifest.tuner not in SEPARABLE or _kept(world, manifest, later)):
         learnt = ", ".join(dict.fromkeys(manifest.versions[n].token for n in later))
         raise WorldError(
-            f"{world}: {token} cannot be purged: here concepts share their weights ({manifest.tuner}), and versions {later} ({learnt}) went on "
-            f"from those that learnt it; take these back first with l2dm undo, or teach the others to a new world"
+            f"{world}: {token} cannot be purged: here concepts share their weights ({manifest.tuner}), and "
+            f"versions {later} ({learnt}) went on "
+            "from those that learnt it; take these back first with l2dm undo, or teach the others to a new "
+            "world"
         )
 
 
@@ -156,9 +172,10 @@ def _foreign(world: Path, going: list[str]) -> list[Path]:
     places = [world / name for name in ("learning", "prior", "versions", *going)]
     files = [file for file in sorted(world.rglob("*")) if file.is_file() and file not in own]
     return [
-        file for file in files
+        file
+        for file in files
         if not any(place in file.parents for place in places) and not file.name.startswith(store.PART)
-    ]  # fmt: skip
+    ]
 
 
 def purge(world: Repository, token: str) -> Purge:
@@ -178,22 +195,28 @@ def purge(world: Repository, token: str) -> Purge:
     ]
     world.manifest = dataclasses.replace(manifest, journal=journal)
     world.record(
-        entry("purge", versions=list(done.rewritten.values())), head=_standing(manifest, manifest.head, done), versions=versions,
-        counter=max([manifest.counter, *done.rewritten.values()]), pending=done.pending,
-    )  # fmt: skip
+        entry("purge", versions=list(done.rewritten.values())),
+        head=_standing(manifest, manifest.head, done),
+        versions=versions,
+        counter=max([manifest.counter, *done.rewritten.values()]),
+        pending=done.pending,
+    )
     world.manifest = finish(path, world.manifest)
     return done
 
 
 def finish(path: Path, manifest: Manifest) -> Manifest:
-    """Remove what a purge has left to be removed; the world's lock is held. Raises WorldError where the system refuses."""
+    """Remove what a purge has left to be removed; the world's lock is held. Raises WorldError where the
+    system refuses.
+    """
     if not manifest.pending:
         return manifest
     for name in manifest.pending:
         store.remove_folder(path / name)
     if left := [name for name in manifest.pending if (path / name).exists()]:
         raise WorldError(
-            f"{path / left[0]}: what was purged could not be removed; close what has it open, mend its permissions, and end the purge "
+            f"{path / left[0]}: what was purged could not be removed; close what has it open, mend its "
+            "permissions, and end the purge "
             f"with: l2dm repair {path}"
         )
     manifest = dataclasses.replace(manifest, pending=[])
@@ -217,7 +240,8 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
     for name in source.files:
         if not (name in _KNOWN or names.is_own(name) or names.is_of_lesson(name)):
             raise WorldError(
-                f"{source.folder / name}: not known, so it may hold {done.called.token}; purge with the l2dm that made it"
+                f"{source.folder / name}: not known, so it may hold {done.called.token}; purge with the l2dm "
+                "that made it"
             )
     record = write_recorded(
         folder, lambda place: copy_without(source, place, nouns, done.nouns, pictures=True)
@@ -236,9 +260,15 @@ def _rewritten(path: Path, manifest: Manifest, number: int, done: Purge) -> Vers
         nothing = {"photos": 0, "seconds": 0.0, "settings": {}, "threads": [], "adopted": 0}
         old = dataclasses.replace(old, token=token, noun=old.concepts[token], **nothing)
     return dataclasses.replace(
-        old, version=fresh, parent=_standing(manifest, old.parent, done), scores=scores,
+        old,
+        version=fresh,
+        parent=_standing(manifest, old.parent, done),
+        scores=scores,
         concepts=done.called.others(number, old),
-        files={}, record=record, pictures=[name for name in old.pictures if name not in {*gone, *done.nouns}], spared=[],
+        files={},
+        record=record,
+        pictures=[name for name in old.pictures if name not in {*gone, *done.nouns}],
+        spared=[],
         drift={noun: d for noun, d in old.drift.items() if noun not in done.nouns},
         drawn=[t for t in old.drawn if t not in gone],
-    )  # fmt: skip
+    )

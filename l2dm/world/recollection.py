@@ -1,7 +1,8 @@
 """What a world remembers of concepts that it learnt before it had a CLIP model.
 
-It never kept their photos, so what is left is what it can still draw of them: features of as many pictures as there were photos. They are
-marked (``Version.drawn``), since likeness to them is likeness to the world's own pictures, not to photos.
+It never kept their photos, so what is left is what it can still draw of them: features of as many pictures as
+there were photos. They are marked (``Version.drawn``), since likeness to them is likeness to the world's own
+pictures, not to photos.
 """
 
 from __future__ import annotations
@@ -24,10 +25,16 @@ FIRST_SEED = 1_000_000
 
 
 def recollect(
-    world: Path, manifest: Manifest, long: LongTerm, backbone: Backbone, settings: LearnSettings, guidance_scale: float, tell: Tell
-) -> list[str]:  # fmt: skip
-    """Add to ``long`` every concept of the world that it lacks, as the present model draws it; returns their tokens. Nothing without a
-    CLIP pair. Kept beside the checkpoints, so that a stopped learning finds it."""
+    world: Path,
+    manifest: Manifest,
+    long: LongTerm,
+    backbone: Backbone,
+    settings: LearnSettings,
+    guidance_scale: float,
+    tell: Tell,
+) -> list[str]:
+    """Add to ``long`` every concept of the world that it lacks, as the present model draws it; returns their
+    tokens. Nothing without a CLIP pair. Kept beside the checkpoints, so that a stopped learning finds it."""
     missing = [token for token in manifest.concepts if token not in long.features]
     if backbone.clip is None or not missing:
         return []

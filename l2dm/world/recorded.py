@@ -46,7 +46,9 @@ class _Tensors(dict[str, "torch.Tensor"]):
 
 @dataclass(frozen=True)
 class Recorded:
-    """``folder`` and what is recorded of it. ``files``: name -> SHA-256; ``by``: who says so; ``way_out``: of an error."""
+    """``folder`` and what is recorded of it. ``files``: name -> SHA-256; ``by``: who says so; ``way_out``: of
+    an error.
+    """
 
     folder: Path
     files: dict[str, str]
@@ -55,8 +57,8 @@ class Recorded:
 
     @classmethod
     def by_itself(cls, folder: Path, way_out: str, expected: str = "") -> Recorded:
-        """A folder that ``write_recorded`` made; ``expected``: the SHA-256 of its record, where one is known. Raises WorldDamaged where that is
-        not whole."""
+        """A folder that ``write_recorded`` made; ``expected``: the SHA-256 of its record, where one is known.
+        Raises WorldDamaged where that is not whole."""
         path = folder / RECORD
         with reading(path):
             data = store.read(path, MOST_BYTES)
@@ -125,7 +127,9 @@ class Recorded:
             raise WorldDamaged(f"{self.folder / name}: {why}; {self.way_out}")
 
     def glance(self) -> None:
-        """``check`` of what concepts share; of what is one concept's own, which is checked when it is read, only that it is there."""
+        """``check`` of what concepts share; of what is one concept's own, which is checked when it is read,
+        only that it is there.
+        """
         with reading(self.folder):
             there = {entry.name for entry in os.scandir(self.folder)} if self.files else set()
         for name in self.files:
@@ -135,7 +139,9 @@ class Recorded:
         self.missing(own).check()
 
     def link(self, name: str, target: Path) -> str:
-        """Link a file, unread, into a folder that ``store.write_folder`` fills; returns what is recorded of it."""
+        """Link a file, unread, into a folder that ``store.write_folder`` fills; returns what is recorded of
+        it.
+        """
         path = self.folder / name
         with reading(path):
             if not path.is_file():
@@ -149,13 +155,17 @@ class Recorded:
 
 
 def record(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Write a folder's own record of the files in it, of which the digests of some are ``known``; returns the record's SHA-256."""
+    """Write a folder's own record of the files in it, of which the digests of some are ``known``; returns the
+    record's SHA-256.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.name != RECORD)
     return record_of(folder, {name: known.get(name) or store.digest(folder / name) for name in names})
 
 
 def record_of(folder: Path, files: dict[str, str]) -> str:
-    """Write ``files``, name -> SHA-256, as a folder's own record, if it is there; returns the record's SHA-256."""
+    """Write ``files``, name -> SHA-256, as a folder's own record, if it is there; returns the record's
+    SHA-256.
+    """
     content = seal({"files": files})
     if folder.is_dir():
         write_whole(folder / RECORD, content)
@@ -163,8 +173,8 @@ def record_of(folder: Path, files: dict[str, str]) -> str:
 
 
 def write_recorded(target: Path, fill: Callable[[Path], dict[str, str] | None]) -> str:
-    """``store.write_folder`` with a record of its own in it, whose SHA-256 is returned. ``fill`` may return the digests of files that it has carried
-    over from elsewhere."""
+    """``store.write_folder`` with a record of its own in it, whose SHA-256 is returned. ``fill`` may return
+    the digests of files that it has carried over from elsewhere."""
     found = ""
 
     def fill_and_record(place: Path) -> Collection[str]:
@@ -178,8 +188,8 @@ def write_recorded(target: Path, fill: Callable[[Path], dict[str, str] | None]) 
 
 
 def made_once(world: Path, folder: Path, make: Callable[[Path], None], read: Callable[[Recorded], _T]) -> _T:
-    """What ``read`` finds in a ``folder`` of the world that ``make`` fills where it is not there yet. A damaged one is put into
-    quarantine and made anew, with a WorldWarning."""
+    """What ``read`` finds in a ``folder`` of the world that ``make`` fills where it is not there yet. A
+    damaged one is put into quarantine and made anew, with a WorldWarning."""
     if folder.exists():
         try:
             return read(Recorded.by_itself(folder, f"it is put into {store.QUARANTINE}/ and made anew"))

@@ -1,4 +1,6 @@
-"""A version in which a concept is called otherwise: what ``rename`` writes. Tensors are copied as bytes, without torch."""
+"""A version in which a concept is called otherwise: what ``rename`` writes. Tensors are copied as bytes,
+without torch.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,32 @@ from .tensors import relabelled
 
 
 def version_renamed(world: Path, manifest: Manifest, old: str, new: str, head: Recorded) -> Version:
-    """Write the present version's files with ``new`` for the token ``old`` as a new version's. Raises WorldDamaged where one is not whole."""
+    """Write the present version's files with ``new`` for the token ``old`` as a new version's. Raises
+    WorldDamaged where one is not whole.
+    """
     present, number = manifest.versions[manifest.head], manifest.counter + 1
     folder = folder_of(world, number)
     record = write_recorded(folder, lambda place: _copy(Filling(place, head), old, new))
     learnt = manifest.teaching(old)
     return dataclasses.replace(
-        present, version=number, parent=manifest.head, created=now(), token=new, noun=present.concepts[old], photos=learnt.photos if learnt else 0,
-        seconds=0.0, settings={}, threads=[], adopted=0, concepts={_called(t, old, new): noun for t, noun in present.concepts.items()},
-        files={}, record=record, pictures=[_called(name, old, new) for name in present.pictures], scores={_called(t, old, new): score for t, score in present.scores.items()},
+        present,
+        version=number,
+        parent=manifest.head,
+        created=now(),
+        token=new,
+        noun=present.concepts[old],
+        photos=learnt.photos if learnt else 0,
+        seconds=0.0,
+        settings={},
+        threads=[],
+        adopted=0,
+        concepts={_called(t, old, new): noun for t, noun in present.concepts.items()},
+        files={},
+        record=record,
+        pictures=[_called(name, old, new) for name in present.pictures],
+        scores={_called(t, old, new): score for t, score in present.scores.items()},
         drawn=[_called(t, old, new) for t in present.drawn],
-    )  # fmt: skip
+    )
 
 
 def _called(token: str, old: str, new: str) -> str:

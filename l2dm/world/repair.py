@@ -1,4 +1,6 @@
-"""What is broken in a world, what of it can still be saved, and how the broken is put aside: ``verify`` and ``repair``."""
+"""What is broken in a world, what of it can still be saved, and how the broken is put aside: ``verify`` and
+``repair``.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ _SCHEMAS: dict[str, Any] = {PROMPTS: schema.PROMPTS, DRAWN_IN: schema.DRAWN_IN, 
 
 @dataclass(frozen=True)
 class Findings:
-    """``faults``: a line for each damaged file. Numbers of versions: ``whole`` ones, ``lost`` ones, and as keys of ``spared``
-    those that can be kept without the files named there. ``aside``: what ``repair`` moves into ``quarantine/``; ``head``: the
-    version that it goes to, a new one where it leaves ``without`` out: concepts of the present version, the rest of which is whole."""
+    """``faults``: a line for each damaged file. Numbers of versions: ``whole`` ones, ``lost`` ones, and as
+    keys of ``spared`` those that can be kept without the files named there. ``aside``: what ``repair`` moves
+    into ``quarantine/``; ``head``: the version that it goes to, a new one where it leaves ``without`` out:
+    concepts of the present version, the rest of which is whole.
+    """
 
     manifest: Manifest
     faults: list[str]
@@ -43,8 +47,10 @@ class Findings:
 
 
 def examine(world: Path, deep: bool = False) -> Findings:
-    """Check the manifest and its copy, every file of every version, and all that is kept beside them, against their checksums;
-    with ``deep`` also read each file as what it is. Raises WorldError where there is no world whose manifest can be read."""
+    """Check the manifest and its copy, every file of every version, and all that is kept beside them, against
+    their checksums; with ``deep`` also read each file as what it is. Raises WorldError where there is no
+    world whose manifest can be read.
+    """
     check_place(world)
     with os_errors(world):
         manifest, faults, aside = _manifest(world)
@@ -77,8 +83,8 @@ def examine(world: Path, deep: bool = False) -> Findings:
 
 
 def _to_leave_out(manifest: Manifest, broken: dict[str, str], whole: int) -> list[str]:
-    """Concepts of the present version of whose files only their own weights are ``broken``, where it holds others that the newest
-    ``whole`` version does not."""
+    """Concepts of the present version of whose files only their own weights are ``broken``, where it holds
+    others that the newest ``whole`` version does not."""
     concepts = manifest.concepts
     tokens = [token for token in concepts if own_file(token) in broken]
     if any(not _spare(name) for name in set(broken).difference(map(own_file, tokens))):
@@ -88,8 +94,8 @@ def _to_leave_out(manifest: Manifest, broken: dict[str, str], whole: int) -> lis
 
 
 def repair(world: Path) -> Findings:
-    """Go to the newest whole version, or to the present one without the concepts whose own weights are broken. What is broken is moved
-    into ``quarantine/``, never removed. Returns what was found."""
+    """Go to the newest whole version, or to the present one without the concepts whose own weights are
+    broken. What is broken is moved into ``quarantine/``, never removed. Returns what was found."""
     with os_errors(world):
         check_place(world)
         with locked(world):
@@ -107,7 +113,9 @@ def repair(world: Path) -> Findings:
 
 
 def _leave_out(world: Path, found: Findings) -> None:
-    """Commit the present version without some concepts, before it is put aside itself: a kill leaves one of the two."""
+    """Commit the present version without some concepts, before it is put aside itself: a kill leaves one of
+    the two.
+    """
     for path in (*_unknown(world, found), world / "learning"):
         if path.exists():
             store.set_aside(world, path)
@@ -167,7 +175,9 @@ def _repair(world: Path, found: Findings) -> Findings:
 
 
 def _manifest(world: Path) -> tuple[Manifest, list[str], list[Path]]:
-    """The manifest, or its copy where it is damaged; what is wrong with the two, and what of them is to be put aside."""
+    """The manifest, or its copy where it is damaged; what is wrong with the two, and what of them is to be
+    put aside.
+    """
     try:
         manifest = Manifest.of(world / NAME, "its copy is used instead")
     except WorldDamaged as damage:
@@ -201,7 +211,9 @@ def _digest_of_inodes() -> Callable[[Path], str]:
 
 
 def _with_groups(names: Iterable[str], there: Iterable[str]) -> set[str]:
-    """``names``, with the files of a version, which has those that are ``there``, that are of no use without them."""
+    """``names``, with the files of a version, which has those that are ``there``, that are of no use without
+    them.
+    """
     found = set(names)
     if found & {DRAWN, DRAWN_IN}:
         found |= {name for name in there if name.startswith(_DRAWN)}
@@ -209,7 +221,9 @@ def _with_groups(names: Iterable[str], there: Iterable[str]) -> set[str]:
 
 
 def _spare(name: str) -> bool:
-    """Whether the next lesson makes the file anew; a version's pictures, and what tells of its lesson, are for people alone. It is whole without them."""
+    """Whether the next lesson makes the file anew; a version's pictures, and what tells of its lesson, are
+    for people alone. It is whole without them.
+    """
     spare = name.endswith(".png") or name == NOUNS or name.startswith(_DRAWN)
     return spare or is_of_lesson(name)
 
@@ -254,7 +268,9 @@ def _read(files: Recorded, name: str) -> None:
 
 
 def _lines(world: Path, broken: dict[int, dict[str, str]]) -> Iterator[str]:
-    """A line for each damaged file on the disk; one that several versions link is damaged in all of them, and said so."""
+    """A line for each damaged file on the disk; one that several versions link is damaged in all of them, and
+    said so.
+    """
     sharing: dict[Any, list[int]] = {}
     lines: dict[Any, str] = {}
     for number, found in broken.items():
@@ -269,7 +285,9 @@ def _lines(world: Path, broken: dict[int, dict[str, str]]) -> Iterator[str]:
 
 
 def _broken_folder(folder: Path, format: int, deep: bool, digest: Callable[[Path], str]) -> str:
-    """What is wrong with a folder that carries its own record; empty when nothing is. In format 1 it may have none yet."""
+    """What is wrong with a folder that carries its own record; empty when nothing is. In format 1 it may have
+    none yet.
+    """
     if format < FORMAT and not (folder / RECORD).exists():
         return ""
     try:

@@ -24,14 +24,18 @@ from .without import version_without
 
 
 class Repository:
-    """The folder of a world, and its ``manifest`` as it was last read or written. A number of a version is never given twice."""
+    """The folder of a world, and its ``manifest`` as it was last read or written. A number of a version is
+    never given twice.
+    """
 
     def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
 
     @classmethod
     def open(cls, path: str | Path, whole: bool = True) -> Self:
-        """Open a world's files. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look)."""
+        """Open a world's files. Raises WorldError when there is none, WorldDamaged when it is not whole
+        (``whole=False``: don't look).
+        """
         path = Path(path).expanduser()
         return cls(path, Manifest.read(path, whole))
 
@@ -54,8 +58,10 @@ class Repository:
         return [dict(entry) for entry in self.manifest.journal]
 
     def branch(self, path: str | Path, version: int | None = None) -> Self:
-        """A new world at ``path`` that is this one as it was at ``version`` (None: now; 0: fresh), with all that led there; later changes of
-        either are not the other's. Its files are copies, each checked. Raises WorldError, WorldDamaged."""
+        """A new world at ``path`` that is this one as it was at ``version`` (None: now; 0: fresh), with all
+        that led there; later changes of either are not the other's. Its files are copies, each checked.
+        Raises WorldError, WorldDamaged.
+        """
         path = Path(path).expanduser()
         with os_errors(path):
             branch(self.path, version, path)
@@ -82,7 +88,8 @@ class Repository:
         changed = set() if self.manifest.changes_again(dropped) else {dropped.token, *was}
         if set(before) ^ set(dropped.concepts) != changed:
             raise WorldError(
-                f"{self.path}: the version before the last one was put aside by a repair, so undo would take back more than "
+                f"{self.path}: the version before the last one was put aside by a repair, so undo would take "
+                "back more than "
                 f"{dropped.token}; to take back one concept use: l2dm forget"
             )
         self.manifest.recorded(self.path, dropped.parent).check()
@@ -92,18 +99,18 @@ class Repository:
         return examine(self.path, deep)
 
     def repair(self) -> Findings:
-        """Go to the newest whole version, or to the present one without concepts whose own weights are broken; what is broken is
-        moved into ``quarantine/``, never removed. Returns what was found."""
+        """Go to the newest whole version, or to the present one without concepts whose own weights are
+        broken; what is broken is moved into ``quarantine/``, never removed. Returns what was found."""
         found = repair(self.path)
         self.manifest = Manifest.read(self.path, whole=False)
         return found
 
     def forget(self, token: str) -> Version:
-        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new version, and what the
-        world's tuner holds for it alone.
+        """Remove a learnt concept on purpose: its token, vector, features, prompts and memory go, as a new
+        version, and what the world's tuner holds for it alone.
 
-        What learning it did to shared weights stays; ``undo`` takes the last concept back whole. Where weights of its own are damaged,
-        it can still be forgotten, and the world is whole without it.
+        What learning it did to shared weights stays; ``undo`` takes the last concept back whole. Where
+        weights of its own are damaged, it can still be forgotten, and the world is whole without it.
         """
         with self._writing(whole=False):
             if token not in self.concepts:
@@ -123,10 +130,11 @@ class Repository:
                 Draft(self.path / "learning", {}).remove()
 
     def purge(self, token: str, dry: bool = False) -> Purge:
-        """Rewrite the history as if the concept had never been learnt: no version, memory, picture or checkpoint holds anything of it, for
-        good. ``dry``: only say what that would do.
+        """Rewrite the history as if the concept had never been learnt: no version, memory, picture or
+        checkpoint holds anything of it, for good. ``dry``: only say what that would do.
 
-        Raises TokenError where there is nothing of it, WorldError where weights that concepts share hold it."""
+        Raises TokenError where there is nothing of it, WorldError where weights that concepts share hold it.
+        """
         if dry:
             return plan(self.path, self.manifest, token)
         with self._writing(whole=False):

@@ -14,14 +14,17 @@ from ..settings import COMPOSITIONS, GenerateSettings, LearnSettings
 from ..tuners.gated_lora import GatedLora
 from ..tuners.low_rank import LowRank
 
-#: Of what is trained: itself, its gradient, two moments, four bytes each; by adamw-8bit the moments are a byte each.
+#: Of what is trained: itself, its gradient, two moments, four bytes each; by adamw-8bit the moments are a
+#: byte each.
 _TRAINED = {"adamw": 16, "adamw-8bit": 10}
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """Bytes are of the device's memory at the most, the process itself included; ``learn`` by gradient checkpointing or not (None where
-    without is enough), ``free`` None where the system does not tell. ``refused``: methods and compositions, and why."""
+    """Bytes are of the device's memory at the most, the process itself included; ``learn`` by gradient
+    checkpointing or not (None where without is enough), ``free`` None where the system does not tell.
+    ``refused``: methods and compositions, and why.
+    """
 
     family: str
     side: int
@@ -48,10 +51,14 @@ class _OneAdapter(LowRank):
 
 
 def requirements(
-    source: Source, learn: LearnSettings, generate: GenerateSettings, precision: str = "auto", device: str = "auto"
-) -> Requirements:  # fmt: skip
-    """Of ``source``, learnt with one adapter on all layers and drawn without a composition. Raises BaseModelError where it is of no known family,
-    SettingsError where there is no such ``device``."""
+    source: Source,
+    learn: LearnSettings,
+    generate: GenerateSettings,
+    precision: str = "auto",
+    device: str = "auto",
+) -> Requirements:
+    """Of ``source``, learnt with one adapter on all layers and drawn without a composition. Raises
+    BaseModelError where it is of no known family, SettingsError where there is no such ``device``."""
     there = find_device(device)
     dtype = held_dtype(source, there, precision)
     backbone = Backbone.load(source, "meta", precision=str(dtype).removeprefix("torch."))
@@ -69,11 +76,23 @@ def requirements(
         backbone.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
         less = always + max(_step(backbone, rows), draw)
     return Requirements(
-        family=backbone.family.name, side=backbone.side, parameters=parameters, precision=str(dtype).removeprefix("torch."),
-        device=str(there), rows=rows, trained=trained, weights=weights, learn=always + max(step, draw), learn_checkpointing=less,
-        draw=PROCESS + weights + draw, free=free, methods=[name for name in METHODS if name not in refused],
-        compositions=[name for name in COMPOSITIONS if name not in refused], refused=refused, notes=backbone.notes,
-    )  # fmt: skip
+        family=backbone.family.name,
+        side=backbone.side,
+        parameters=parameters,
+        precision=str(dtype).removeprefix("torch."),
+        device=str(there),
+        rows=rows,
+        trained=trained,
+        weights=weights,
+        learn=always + max(step, draw),
+        learn_checkpointing=less,
+        draw=PROCESS + weights + draw,
+        free=free,
+        methods=[name for name in METHODS if name not in refused],
+        compositions=[name for name in COMPOSITIONS if name not in refused],
+        refused=refused,
+        notes=backbone.notes,
+    )
 
 
 def said(found: Requirements) -> str:
@@ -84,11 +103,13 @@ def said(found: Requirements) -> str:
     if found.learn_checkpointing:
         learn += f", more than are free; with gradient_checkpointing = true {_gib(found.learn_checkpointing)}"
     lines = [
-        f"{found.family}, {sum(found.parameters.values()) / 1e6:,.0f} million parameters ({', '.join(parts)})",
+        f"{found.family}, {sum(found.parameters.values()) / 1e6:,.0f} million parameters "
+        f"({', '.join(parts)})",
         f"held in {found.precision} on {found.device}: weights {_gib(found.weights)}{room}",
         f"learning at its {found.side} px takes about {learn}",
         f"drawing takes about {_gib(found.draw)}, without a composition",
-        "(counted on torch's meta device, which has shapes and no numbers: weights, one step with an adapter of the default method, a batch "
+        "(counted on torch's meta device, which has shapes and no numbers: weights, one step with an adapter "
+        "of the default method, a batch "
         f"of pictures; {_gib(PROCESS)} for the process itself)",
         f"methods: {', '.join(found.methods)}",
         f"compositions: {', '.join(found.compositions)}",

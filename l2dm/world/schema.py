@@ -1,4 +1,6 @@
-"""What the JSON files of a world may say: types, and limits of size, counts, depth. A world may come from a stranger."""
+"""What the JSON files of a world may say: types, and limits of size, counts, depth. A world may come from a
+stranger.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,8 @@ def _apart(files: dict[str, str]) -> dict[str, str]:
     return files
 
 
-#: A plain name inside a version's folder: no separators, no leading dot, nothing that a system reads otherwise.
+#: A plain name inside a version's folder: no separators, no leading dot, nothing that a system reads
+#: otherwise.
 FileName = Annotated[str, Field(pattern=r"^\w[\w' .-]{0,199}$"), AfterValidator(_portable)]
 FileNames = Annotated[list[FileName], Field(max_length=MOST_ENTRIES)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -197,7 +200,8 @@ def read_bytes(path: Path) -> bytes:
 def _check_size(data: bytes, path: Path) -> None:
     if len(data) > MOST_BYTES or data.count(b",") > MOST_VALUES:
         raise WorldDamaged(
-            f"{path}: more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values, so it is not one of l2dm's own"
+            f"{path}: more than {MOST_BYTES >> 20} MiB or {MOST_VALUES} values, so it is not one of l2dm's "
+            "own"
         )
 
 

@@ -12,7 +12,9 @@ _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 
 def seal(value: Mapping[str, object]) -> bytes:
-    """``value``, which must not be empty, as the bytes of such a file: of each table and list in it every entry has a line of its own."""
+    """``value``, which must not be empty, as the bytes of such a file: of each table and list in it every
+    entry has a line of its own.
+    """
     body = (",\n".join(f" {_text(name)}: {_lines(held)}" for name, held in value.items()) + "\n}\n").encode()
     return b'{\n "sha256": "%s",\n' % hashlib.sha256(body).hexdigest().encode() + body
 

@@ -1,4 +1,6 @@
-"""Files that appear whole or not at all: written beside their place, flushed to the disk, then renamed into it."""
+"""Files that appear whole or not at all: written beside their place, flushed to the disk, then renamed into
+it.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ def read(path: Path, most: int = -1) -> bytes:
 
 
 def write_folder(target: Path, fill: Callable[[Path], Collection[str] | None]) -> None:
-    """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder; it may return names of files that
-    are on the disk already."""
+    """Create ``target``, which must not exist yet, with what ``fill`` writes into an empty folder; it may
+    return names of files that are on the disk already."""
     if new := not target.parent.exists():
         target.parent.mkdir(parents=True)
     scratch = scratch_in(target.parent)
@@ -87,7 +89,8 @@ def check_outside(world: Path, target: Path, option: str) -> None:
     place, own = target.resolve(), [world.resolve() / name for name in (*FOLDERS, QUARANTINE)]
     if any(folder in (place, *place.parents) for folder in own):
         raise SettingsError(
-            f"{option} {target}: inside a folder that {world} keeps for itself and clears; choose another place"
+            f"{option} {target}: inside a folder that {world} keeps for itself and clears; choose another "
+            "place"
         )
 
 
@@ -100,7 +103,9 @@ def sweep(folder: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it; links are never followed, neither in it nor in its parent's place."""
+    """Remove a folder with all that is in it; links are never followed, neither in it nor in its parent's
+    place.
+    """
     if not shutil.rmtree.avoids_symlink_attacks:
         if not path.is_symlink() and not path.parent.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -116,7 +121,9 @@ def remove_folder(path: Path) -> None:
 
 
 def set_aside(world: Path, path: Path) -> Path:
-    """Move a damaged file or folder of ``world`` into its ``quarantine/``, under a name of its own; returns where it is now."""
+    """Move a damaged file or folder of ``world`` into its ``quarantine/``, under a name of its own; returns
+    where it is now.
+    """
     aside, name = world / QUARANTINE, "-".join(path.relative_to(world).parts).removeprefix("versions-")
     aside.mkdir(exist_ok=True)
     names = itertools.chain([name], (f"{name}-{count}" for count in itertools.count(2)))
@@ -128,7 +135,9 @@ def set_aside(world: Path, path: Path) -> Path:
 
 
 def size(folder: Path) -> int:
-    """Bytes that the files of ``folder`` take; one with several names counts once, one that goes meanwhile not at all."""
+    """Bytes that the files of ``folder`` take; one with several names counts once, one that goes meanwhile
+    not at all.
+    """
     found: dict[int, int] = {}
     _weigh(str(folder), found)
     return sum(found.values())

@@ -21,7 +21,8 @@ def _check_finite(tensors: dict[str, torch.Tensor], where: str) -> None:
     for name, t in tensors.items():
         if t.is_floating_point() and not t.isfinite().all():
             raise LearningDiverged(
-                f"{where}: {name} is no longer finite; nothing was kept and the world is as it was (a smaller learning_rate helps)"
+                f"{where}: {name} is no longer finite; nothing was kept and the world is as it was (a "
+                "smaller learning_rate helps)"
             )
 
 
@@ -34,8 +35,8 @@ def as_bytes(tensors: dict[str, torch.Tensor], where: str) -> bytes:
 
 
 def write_tensors(target: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """A safetensors file inside a folder that ``write_folder`` is filling. Raises LearningDiverged where a number is not finite,
-    OSError where the system refuses."""
+    """A safetensors file inside a folder that ``write_folder`` is filling. Raises LearningDiverged where a
+    number is not finite, OSError where the system refuses."""
     from safetensors.torch import save_file
 
     _check_finite(tensors, target.name)
@@ -69,7 +70,9 @@ def check_tensors(data: bytes, path: Path, way_out: str) -> None:
 
 
 def cut(data: bytes, gone: Collection[str]) -> bytes:
-    """A sound safetensors file's content without the tensors named ``gone``: the bytes that it would have, had they never been in it."""
+    """A sound safetensors file's content without the tensors named ``gone``: the bytes that it would have,
+    had they never been in it.
+    """
     start = 8 + int.from_bytes(data[:8], "little")
     head, parts, end = json.loads(data[8:start]), [], 0
     for name, facts in sorted(head.items(), key=lambda item: item[1].get("data_offsets", [])):

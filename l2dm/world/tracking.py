@@ -66,7 +66,8 @@ def check_tracker(settings: LearnSettings) -> None:
         return
     if not any(map(_installed, _NEEDS[settings.tracker])):
         raise SettingsError(
-            f"tracker = {settings.tracker}: needs {settings.tracker}: pip install 'l2dm[{settings.tracker}]', or leave it out (losses and "
+            f"tracker = {settings.tracker}: needs {settings.tracker}: pip install "
+            f"'l2dm[{settings.tracker}]', or leave it out (losses and "
             "samples are in the world in any case)"
         )
 

@@ -1,9 +1,10 @@
 """Worlds of earlier formats: read as they are, and brought up to date by the first verb that writes to them.
 
-Format 1 had no checksums but those of versions' files. Format 2: the manifest carries its own and has a copy; each folder
-of prior pairs, each checkpoint and each drawn memory has a record of its own. Format 3: each version has one too, and the manifest only
-that record's checksum; of what concepts have in common with the version before it says nothing. What is remembered and what was drawn of a
-concept has a file of its own from the next lesson on.
+Format 1 had no checksums but those of versions' files. Format 2: the manifest carries its own and has a copy;
+each folder of prior pairs, each checkpoint and each drawn memory has a record of its own. Format 3: each
+version has one too, and the manifest only that record's checksum; of what concepts have in common with the
+version before it says nothing. What is remembered and what was drawn of a concept has a file of its own from
+the next lesson on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from .version import Version
 
 
 def kept_folders(world: Path) -> Iterator[Path]:
-    """The folders that carry their own records: prior pairs, checkpoints and drawn memories; none that is not finished."""
+    """The folders that carry their own records: prior pairs, checkpoints and drawn memories; none that is not
+    finished.
+    """
     for place in ("prior", "learning"):
         if (world / place).is_dir():
             folders = (path for path in (world / place).iterdir() if path.is_dir())

@@ -1,7 +1,9 @@
-"""What is kept of a lesson for those who watch it: a line for each step, sample pictures, and weights of some steps to choose from.
+"""What is kept of a lesson for those who watch it: a line for each step, sample pictures, and weights of some
+steps to choose from.
 
-While it runs, lines also stand in ``learning/log.jsonl``, to be followed; samples and weights each have a folder there with a record of its own,
-made after a checkpoint of the same step. A version has all of it among its files.
+While it runs, lines also stand in ``learning/log.jsonl``, to be followed; samples and weights each have a
+folder there with a record of its own, made after a checkpoint of the same step. A version has all of it among
+its files.
 """
 
 from __future__ import annotations
@@ -29,11 +31,19 @@ Sample = Callable[[str], list[Image.Image]]
 
 
 class Watch:
-    """Of one lesson of ``token``, whose checkpoints lie in ``folder``; ``identity`` says which. ``lines``: the log so far."""
+    """Of one lesson of ``token``, whose checkpoints lie in ``folder``; ``identity`` says which. ``lines``:
+    the log so far.
+    """
 
     def __init__(
-        self, folder: Path, identity: dict[str, Any], token: str, settings: LearnSettings, prompts: list[str], tracker: Tracker,
-    ):  # fmt: skip
+        self,
+        folder: Path,
+        identity: dict[str, Any],
+        token: str,
+        settings: LearnSettings,
+        prompts: list[str],
+        tracker: Tracker,
+    ):
         self.folder, self.token, self.settings, self.prompts, self.tracker = (
             folder,
             token,
@@ -83,8 +93,8 @@ class Watch:
             write_recorded(kept, lambda place: write_tensors(place / names.step_file(at, self.token), held))
 
     def write(self, place: Path) -> dict[str, str]:
-        """Into a version's folder that is being filled: the log, samples and weights, but for what is damaged by now, with a WorldWarning. Returns
-        what is recorded of those that are linked."""
+        """Into a version's folder that is being filled: the log, samples and weights, but for what is damaged
+        by now, with a WorldWarning. Returns what is recorded of those that are linked."""
         linked: dict[str, str] = {}
         (place / names.LOG).write_bytes(self.log)
         for kind in ("sample", "kept"):

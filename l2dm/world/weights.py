@@ -1,7 +1,8 @@
 """A version's tuned weights: what concepts share in one file, and each concept's own in a file of its own.
 
-A concept's own tensors (names that begin with ``<token>/``) stay as they are when others are learnt. So a version links the files that its
-parent has too, where the file system can, and a world on disk grows by one concept a lesson, not by all of them.
+A concept's own tensors (names that begin with ``<token>/``) stay as they are when others are learnt. So a
+version links the files that its parent has too, where the file system can, and a world on disk grows by one
+concept a lesson, not by all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A version without some of its concepts: what ``forget``, ``purge`` and ``repair`` write. Tensors are copied as bytes, without torch."""
+"""A version without some of its concepts: what ``forget``, ``purge`` and ``repair`` write. Tensors are copied
+as bytes, without torch.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +18,43 @@ _MEMORY = (names.FEATURES, names.PROMPTS, names.DRAWN, names.DRAWN_IN)
 
 
 def version_without(world: Path, manifest: Manifest, gone: list[str], head: Recorded) -> Version:
-    """Write the present version's files, of which ``head`` has those that are to be taken along, without the concepts ``gone`` as a new
-    version's; its parent is the present one. Raises WorldDamaged where a file is not whole that concepts share."""
+    """Write the present version's files, of which ``head`` has those that are to be taken along, without the
+    concepts ``gone`` as a new version's; its parent is the present one. Raises WorldDamaged where a file is
+    not whole that concepts share.
+    """
     present, number = manifest.versions[manifest.head], manifest.counter + 1
     nouns, folder = {token: present.concepts[token] for token in gone}, folder_of(world, number)
     record = write_recorded(folder, lambda place: copy_without(head, place, nouns))
     return dataclasses.replace(
-        present, version=number, parent=manifest.head, created=now(), token=gone[0], noun=nouns[gone[0]], photos=0, seconds=0.0,
-        settings={}, threads=[], adopted=0, concepts={t: noun for t, noun in present.concepts.items() if t not in nouns},
-        files={}, record=record, pictures=[], spared=[], scores={t: s for t, s in present.scores.items() if t not in nouns},
+        present,
+        version=number,
+        parent=manifest.head,
+        created=now(),
+        token=gone[0],
+        noun=nouns[gone[0]],
+        photos=0,
+        seconds=0.0,
+        settings={},
+        threads=[],
+        adopted=0,
+        concepts={t: noun for t, noun in present.concepts.items() if t not in nouns},
+        files={},
+        record=record,
+        pictures=[],
+        spared=[],
+        scores={t: s for t, s in present.scores.items() if t not in nouns},
         drawn=[t for t in present.drawn if t not in nouns],
-    )  # fmt: skip
+    )
 
 
 def copy_without(
     source: Recorded, target: Path, gone: dict[str, str], nouns: Collection[str] = (), pictures: bool = False
 ) -> dict[str, str]:
-    """Write a version's files into ``target``, leaving out the concepts ``gone`` (token -> noun) and the class ``nouns``; its ``pictures``
-    and what tells how its concept was learnt, only if they are asked for. What is one concept's own is linked, unread. Raises WorldDamaged for
-    another file that is not whole; returns what is recorded of those that were linked."""
+    """Write a version's files into ``target``, leaving out the concepts ``gone`` (token -> noun) and the
+    class ``nouns``; its ``pictures`` and what tells how its concept was learnt, only if they are asked for.
+    What is one concept's own is linked, unread. Raises WorldDamaged for another file that is not whole;
+    returns what is recorded of those that were linked.
+    """
     place = Filling(target, source)
     dropped = {*map(names.picture_file, nouns), *(file for token in gone for file in names.own_files(token))}
     dropped |= _copy_memory(place, gone)
@@ -66,8 +86,8 @@ def _copy_lesson(place: Filling, source: Recorded, gone: Collection[str]) -> Non
 
 
 def _copy_memory(place: Filling, gone: dict[str, str]) -> set[str]:
-    """Others' prompts that name a concept of ``gone`` say its noun instead; pictures drawn from such prompts show it, and go too: their files
-    are returned."""
+    """Others' prompts that name a concept of ``gone`` say its noun instead; pictures drawn from such prompts
+    show it, and go too: their files are returned."""
     source = place.given
     if names.PROMPTS not in source:
         return set()

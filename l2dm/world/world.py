@@ -29,23 +29,32 @@ __all__ = ["World", "settings_for"]
 
 
 class World(Travels):
-    """A base model and the concepts it was taught, in a folder. Make one with ``create``, open one with ``open``.
+    """A base model and the concepts it was taught, in a folder. Make one with ``create``, open one with
+    ``open``.
 
-    The folder holds tuned weights, token vectors, CLIP features and prompts of what was learnt, and pictures that
-    the world drew itself; never a user's photo.
+    The folder holds tuned weights, token vectors, CLIP features and prompts of what was learnt, and pictures
+    that the world drew itself; never a user's photo.
     """
 
     # ---------------------------------------------------------------- opening
 
     @classmethod
     def create(
-        cls, path: str | Path, base: str | Path = MINI, clip: str | Path | None = None, revision: str = "", variant: str = "", config: str = "",
-    ) -> World:  # fmt: skip
-        """Make a fresh world over ``base``: the shipped one, a diffusers folder or ``.safetensors`` checkpoint of a known family,
-        or a hub id, of which ``revision`` and ``variant`` choose what is downloaded.
+        cls,
+        path: str | Path,
+        base: str | Path = MINI,
+        clip: str | Path | None = None,
+        revision: str = "",
+        variant: str = "",
+        config: str = "",
+    ) -> World:
+        """Make a fresh world over ``base``: the shipped one, a diffusers folder or ``.safetensors``
+        checkpoint of a known family, or a hub id, of which ``revision`` and ``variant`` choose what is
+        downloaded.
 
-        ``clip``: the pair that pictures are remembered and compared by, a folder, a hub id, or "none"; by default the base's own, else its
-        family's. ``config``: a diffusers folder or hub id for a checkpoint's configurations. Raises WorldError, BaseModelError.
+        ``clip``: the pair that pictures are remembered and compared by, a folder, a hub id, or "none"; by
+        default the base's own, else its family's. ``config``: a diffusers folder or hub id for a checkpoint's
+        configurations. Raises WorldError, BaseModelError.
         """
         path = Path(path).expanduser()
         with os_errors(path):
@@ -74,15 +83,20 @@ class World(Travels):
 
     @classmethod
     def open(cls, path: str | Path, whole: bool = True, base: str | Path | None = None) -> World:
-        """Open a world. Raises WorldError when there is none, WorldDamaged when it is not whole (``whole=False``: don't look).
+        """Open a world. Raises WorldError when there is none, WorldDamaged when it is not whole
+        (``whole=False``: don't look).
 
-        ``base``: where its base lies, instead of the place that it has recorded; nothing is recorded (``relocate`` does that)."""
+        ``base``: where its base lies, instead of the place that it has recorded; nothing is recorded
+        (``relocate`` does that).
+        """
         path = Path(path).expanduser()
         manifest = Manifest.read(path, whole)
         return cls(path, manifest, None if base is None else source_of(path, manifest, base))
 
     def at(self, version: int) -> World:
-        """The world as it was at ``version``, 0 the fresh one, to draw from. Raises WorldError where it has none of that number."""
+        """The world as it was at ``version``, 0 the fresh one, to draw from. Raises WorldError where it has
+        none of that number.
+        """
         here = self.manifest.known(self.path, version)
         return World(self.path, dataclasses.replace(self.manifest, head=here), self._source)
 
@@ -103,21 +117,30 @@ class World(Travels):
     def settings(
         self, kind: str, given: Mapping[str, object] | None = None, place: str = "settings"
     ) -> LearnSettings | GenerateSettings:
-        """As ``settings_for`` this world's base; a world goes on with the method that its last concept was learnt by."""
+        """As ``settings_for`` this world's base; a world goes on with the method that its last concept was
+        learnt by.
+        """
         learnt = [
             v.settings["method"] for v in self.manifest.versions.values() if v.settings
         ]  # a concept forgotten has none
         before: Mapping[str, object] = {"method": learnt[-1]} if kind == "learn" and learnt else {}
         return settings_for(self.source, kind, {**before, **(given or {})}, place)
 
-    def generate(self, prompt: str, settings: GenerateSettings | None = None, on_picture: Callable[[int], None] = lambda done: None,
-                 show_attention: tuple[int, ...] = (), **changes: Unpack[GenerateChanges]) -> list[Picture]:  # fmt: skip
-        """Draw ``prompt``. ``changes`` override settings by name, e.g. ``n=8, seed=1``. ``show_attention``: steps, from 0, at which
-        the pictures are to keep where each thing was looked for (``Picture.attention``).
+    def generate(
+        self,
+        prompt: str,
+        settings: GenerateSettings | None = None,
+        on_picture: Callable[[int], None] = lambda done: None,
+        show_attention: tuple[int, ...] = (),
+        **changes: Unpack[GenerateChanges],
+    ) -> list[Picture]:
+        """Draw ``prompt``. ``changes`` override settings by name, e.g. ``n=8, seed=1``. ``show_attention``:
+        steps, from 0, at which the pictures are to keep where each thing was looked for
+        (``Picture.attention``).
 
-        Raises PromptError for tokens that the world does not know and for prompts that the base cannot read whole; warns with
-        PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]`` says it too), and with LongWorkWarning
-        before pictures many times as large as the base's own.
+        Raises PromptError for tokens that the world does not know and for prompts that the base cannot read
+        whole; warns with PromptWarning of what is probably meant otherwise (``Picture.provenance["notes"]``
+        says it too), and with LongWorkWarning before pictures many times as large as the base's own.
         """
         if settings is None:
             settings = self.settings("generate", changes)
@@ -127,17 +150,31 @@ class World(Travels):
 
     # ---------------------------------------------------------------- learning
 
-    def learn(self, photos: Photos, *, token: str, noun: str = "", settings: LearnSettings | None = None, skip_bad: bool = False,
-              discard: bool = False, on_progress: OnProgress = lambda progress: None, earlier: dict[str, Photos] | None = None,
-              processes: Processes | None = None, more: bool = False, **changes: Unpack[LearnChanges]) -> Version:  # fmt: skip
-        """Learn one concept from a folder of photos, or a list of paths and of pictures open in Pillow, and commit it as a new version.
+    def learn(
+        self,
+        photos: Photos,
+        *,
+        token: str,
+        noun: str = "",
+        settings: LearnSettings | None = None,
+        skip_bad: bool = False,
+        discard: bool = False,
+        on_progress: OnProgress = lambda progress: None,
+        earlier: dict[str, Photos] | None = None,
+        processes: Processes | None = None,
+        more: bool = False,
+        **changes: Unpack[LearnChanges],
+    ) -> Version:
+        """Learn one concept from a folder of photos, or a list of paths and of pictures open in Pillow, and
+        commit it as a new version.
 
-        Stopped by Ctrl-C it raises LearningStopped after a checkpoint; killed, it leaves the world as it was. Called
-        again with the same photos and settings it goes on and ends with the very weights of an unbroken run;
-        ``discard`` drops an unfinished learning of something else. ``earlier``: the photos of earlier concepts by token, for
-        a method that learns from them; a world never keeps them. ``processes`` (``Processes.together()``) that all call this share the rows
-        of each step; the main one alone writes. ``more``: so many more steps for a concept that is learnt already, from photos given again; ``noun`` may
-        be left out. Raises ConceptError, SettingsError, WorldError.
+        Stopped by Ctrl-C it raises LearningStopped after a checkpoint; killed, it leaves the world as it was.
+        Called again with the same photos and settings it goes on and ends with the very weights of an
+        unbroken run; ``discard`` drops an unfinished learning of something else. ``earlier``: the photos of
+        earlier concepts by token, for a method that learns from them; a world never keeps them. ``processes``
+        (``Processes.together()``) that all call this share the rows of each step; the main one alone writes.
+        ``more``: so many more steps for a concept that is learnt already, from photos given again; ``noun``
+        may be left out. Raises ConceptError, SettingsError, WorldError.
         """
         processes = processes or Processes()
         if not processes.is_main:

@@ -1,4 +1,6 @@
-"""A tiny folder of every family, and a world that has learnt over it: made once for all that is held of families."""
+"""A tiny folder of every family, and a world that has learnt over it: made once for all that is held of
+families.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,10 @@ from l2dm.world import past
 
 @pytest.fixture(scope="package", autouse=True)
 def small():
-    """Families whose configurations do not tell how large pictures are draw them as small as the others, none reads hundreds of tokens or the
-    27th layer of a text encoder, and few things are drawn to stand beside a concept."""
+    """Families whose configurations do not tell how large pictures are draw them as small as the others, none
+    reads hundreds of tokens or the 27th layer of a text encoder, and few things are drawn to stand beside a
+    concept.
+    """
     gc.collect()
     gc.freeze()  # what is imported stays: a world that frees its base need not look through it each time
     with pytest.MonkeyPatch.context() as patch:

@@ -256,7 +256,9 @@ def deepfloyd_if() -> DiffusionPipeline:
 
 
 def sana() -> DiffusionPipeline:
-    """Sana 1.5: linear attention, norms of queries and keys, Gemma, a strong autoencoder, a solver for betas that was taught flows; 32 px."""
+    """Sana 1.5: linear attention, norms of queries and keys, Gemma, a strong autoencoder, a solver for betas
+    that was taught flows; 32 px.
+    """
     tokenizer = gemma_tokenizer()
     config = Gemma2Config(
         vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2,

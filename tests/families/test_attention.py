@@ -1,4 +1,6 @@
-"""Maps of joint attention against an explicit softmax, in every family that has it, while its own pipeline draws."""
+"""Maps of joint attention against an explicit softmax, in every family that has it, while its own pipeline
+draws.
+"""
 
 import inspect
 

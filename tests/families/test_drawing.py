@@ -1,4 +1,6 @@
-"""Every family draws as diffusers' own pipeline where no concept is named, and concepts alone and together by every composition."""
+"""Every family draws as diffusers' own pipeline where no concept is named, and concepts alone and together by
+every composition.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taug
 
 
 def last_predicted(world: World, **changes) -> torch.Tensor:
-    """All numbers of the last forward while BOTH is drawn: pictures round, and untrained models heed little of what they read."""
+    """All numbers of the last forward while BOTH is drawn: pictures round, and untrained models heed little
+    of what they read.
+    """
     outputs, denoiser = [], world.backbone().denoiser
     hook = denoiser.register_forward_hook(lambda *called: outputs.append(called[-1][0]))
     drawn(world, BOTH, **changes)

@@ -57,8 +57,10 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     merges = list(dict.fromkeys((f"Ġ{word[:i]}", word[i]) for word in WORDS for i in range(len(word))))
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
     tokenizer = Qwen2Tokenizer(
-        _numbered([*_LETTERS, *map("".join, merges), *special]), merges, model_max_length=512,
+        _numbered([*_LETTERS, *map("".join, merges), *special]),
+        merges,
+        model_max_length=512,
         additional_special_tokens=special[1:],
-    )  # fmt: skip
+    )
     tokenizer.chat_template = _CHAT
     return tokenizer

@@ -1,4 +1,6 @@
-"""The attention artists' formulas of L2DM (arXiv 2309.04430) as loops over single cells; a map is a list of rows."""
+"""The attention artists' formulas of L2DM (arXiv 2309.04430) as loops over single cells; a map is a list of
+rows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def literal_unmix(maps: list, masks: list) -> float:
 
 
 def literal_attend(maps: list, tau: float) -> tuple[float, list]:
-    """sum_i w_i (1 - max_u A_i(u)) with w = m softmax((1 - max) / tau), and its gradient for constant w: -w_i at the maximum."""
+    """sum_i w_i (1 - max_u A_i(u)) with w = m softmax((1 - max) / tau), and its gradient for constant w: -w_i
+    at the maximum.
+    """
     lacking = [1 - max(max(row) for row in a) for a in maps]
     e = [math.exp(value / tau) for value in lacking]
     weights = [len(maps) * value / sum(e) for value in e]

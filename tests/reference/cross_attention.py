@@ -5,8 +5,12 @@ from __future__ import annotations
 import torch
 
 
-def literal_cross_attention(attn, hidden: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:  # fmt: skip
-    """(B, pixels, tokens): mean over heads of softmax(q_pixel . k_token / sqrt(d)) over the tokens that ``mask`` (B, 1, tokens) leaves."""
+def literal_cross_attention(
+    attn, hidden: torch.Tensor, context: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """(B, pixels, tokens): mean over heads of softmax(q_pixel . k_token / sqrt(d)) over the tokens that
+    ``mask`` (B, 1, tokens) leaves.
+    """
     query, key = attn.to_q(hidden), attn.to_k(context)
     if attn.norm_q is not None:
         query, key = attn.norm_q(query), attn.norm_k(key)

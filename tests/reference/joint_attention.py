@@ -1,4 +1,6 @@
-"""What the picture attends to in joint attention, written literally: head by head and pixel by pixel, from the layer's own projections."""
+"""What the picture attends to in joint attention, written literally: head by head and pixel by pixel, from
+the layer's own projections.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,12 @@ import torch
 
 
 def literal_text_attention(attn, call: dict, pixels: int, tokens: int) -> torch.Tensor:
-    """(B, pixels, tokens): mean over heads of softmax(q_pixel . k_token / sqrt(d)) over the text's tokens alone.
+    """(B, pixels, tokens): mean over heads of softmax(q_pixel . k_token / sqrt(d)) over the text's tokens
+    alone.
 
-    ``call``: what the layer ``attn`` was called with. Text with keys of its own comes from ``add_k_proj``; in a row of one stream it stands
-    before the picture or behind it: where the row's places (``freqs_cis``) are given it stands behind, the picture padded to 32.
+    ``call``: what the layer ``attn`` was called with. Text with keys of its own comes from ``add_k_proj``; in
+    a row of one stream it stands before the picture or behind it: where the row's places (``freqs_cis``) are
+    given it stands behind, the picture padded to 32.
     """
     hidden, context = call["hidden_states"], call.get("encoder_hidden_states")
     if hidden.ndim == 4:  # DeepFloyd IF
@@ -60,7 +64,9 @@ def _heads(x: torch.Tensor, heads: int, norm) -> torch.Tensor:
 
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Each pair of numbers turned by the angle of its place; ``cos`` and ``sin`` (rows, d) have every angle twice."""
+    """Each pair of numbers turned by the angle of its place; ``cos`` and ``sin`` (rows, d) have every angle
+    twice.
+    """
     out = torch.empty_like(x)
     for i in range(0, x.shape[-1], 2):
         a, b = x[..., i], x[..., i + 1]
@@ -71,4 +77,9 @@ def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 def _turned_as_complex(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """The same by complex numbers ``turns`` (B, rows, d / 2)."""
-    return torch.stack([_turned(row[None], t.real.repeat_interleave(2, -1), t.imag.repeat_interleave(2, -1))[0] for row, t in zip(x, turns)])  # fmt: skip
+    return torch.stack(
+        [
+            _turned(row[None], t.real.repeat_interleave(2, -1), t.imag.repeat_interleave(2, -1))[0]
+            for row, t in zip(x, turns)
+        ]
+    )

@@ -41,7 +41,9 @@ def literal_self_regularization(ups: list[torch.Tensor], downs: list[torch.Tenso
 
 
 def literal_aggregation(features: torch.Tensor, keys: torch.Tensor) -> list[float]:
-    """psi(M) of one prompt (CIDM, arXiv 2410.17594, Eq. 3): M_i the largest cosine of a word, start left out, with key i."""
+    """psi(M) of one prompt (CIDM, arXiv 2410.17594, Eq. 3): M_i the largest cosine of a word, start left out,
+    with key i.
+    """
     m = []
     for key in keys:
         cosines = [float(word @ key) / (float(word.norm()) * float(key.norm())) for word in features[1:]]
@@ -51,7 +53,9 @@ def literal_aggregation(features: torch.Tensor, keys: torch.Tensor) -> list[floa
 
 
 def literal_new_data_distillation(learning, rows, generator, count: int) -> float:
-    """Mean over ``rows``, the last of ``count``, of ||eps^{k-1}(z_t | c_old) - eps^k(z_t | c_old)||^2 (LwF, arXiv 1606.09282)."""
+    """Mean over ``rows``, the last of ``count``, of ||eps^{k-1}(z_t | c_old) - eps^k(z_t | c_old)||^2 (LwF,
+    arXiv 1606.09282).
+    """
     backbone = learning.backbone
     times = torch.randint(
         backbone.process.scheduler.config.num_train_timesteps, (count,), generator=generator

@@ -10,7 +10,9 @@ from l2dm.backbone.process import DiscreteBetas
 
 
 def literal_times(process, count: int, generator: torch.Generator) -> torch.Tensor:
-    """(count,): whole numbers, all equally likely, where noise goes by betas; of flows sigmoids of normal numbers (SD 3, Eqs. 19 and 23)."""
+    """(count,): whole numbers, all equally likely, where noise goes by betas; of flows sigmoids of normal
+    numbers (SD 3, Eqs. 19 and 23).
+    """
     if isinstance(process, DiscreteBetas):
         return torch.randint(process.scheduler.config.num_train_timesteps, (count,), generator=generator)
     times = []
@@ -20,7 +22,9 @@ def literal_times(process, count: int, generator: torch.Generator) -> torch.Tens
     return torch.tensor(times)
 
 
-def literal_noising(process, z: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+def literal_noising(
+    process, z: torch.Tensor, noise: torch.Tensor, t: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """z_t, and what the denoiser is asked for."""
     if not isinstance(process, DiscreteBetas):
         s = float(t) / process.steps
@@ -61,9 +65,11 @@ def literal_objective(backbone, parts, generator: torch.Generator, predict=by_it
 
 
 def literal_distillation(learning, parts, generator, drift: dict[str, float]) -> float:
-    """L_ECD: mean over the replayed rows of w_l * ||teacher - student||^2, the mean of what counts; the teacher reads what it knows.
+    """L_ECD: mean over the replayed rows of w_l * ||teacher - student||^2, the mean of what counts; the
+    teacher reads what it knows.
 
-    One row and one forward at a time."""
+    One row and one forward at a time.
+    """
     backbone = learning.backbone
     count = sum(len(part.latents) for part in parts)
     times = literal_times(backbone.process, count, generator)

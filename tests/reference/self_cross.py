@@ -1,10 +1,14 @@
-"""Self-Cross guidance (arXiv 2411.18936) as loops over single cells; a map is a list of values, ``own`` a list of such lists."""
+"""Self-Cross guidance (arXiv 2411.18936) as loops over single cells; a map is a list of values, ``own`` a
+list of such lists.
+"""
 
 from __future__ import annotations
 
 
 def literal_otsu(a: list) -> list:
-    """True above the threshold, of all values of ``a``, that leaves the most variance between the two sides; everywhere where all are equal."""
+    """True above the threshold, of all values of ``a``, that leaves the most variance between the two sides;
+    everywhere where all are equal.
+    """
     if max(a) == min(a):
         return [True] * len(a)
     best, least = min(a), -1.0

@@ -1,4 +1,6 @@
-"""Driving the studio in a real browser: its server as a user starts it, and what is done and asked of its pages."""
+"""Driving the studio in a real browser: its server as a user starts it, and what is done and asked of its
+pages.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Server:
 
 
 def is_accessible(page) -> None:
-    """axe-core finds nothing serious, and nothing is wider than the window, at 390 pixels in light and 1,600 in dark colours."""
+    """axe-core finds nothing serious, and nothing is wider than the window, at 390 pixels in light and 1,600
+    in dark colours.
+    """
     for width, scheme in ((390, "light"), (1600, "dark")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
@@ -84,7 +88,9 @@ def page_at(page, server, place: str):
 
 
 def painted(page) -> tuple[float, float]:
-    """Milliseconds to the first paint of the page that is shown, and kB that it and all but its pictures came to."""
+    """Milliseconds to the first paint of the page that is shown, and kB that it and all but its pictures came
+    to.
+    """
     page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
     return tuple(
         page.evaluate("""() => {

@@ -145,7 +145,9 @@ def test_learnt_again_watched_in_two_tabs_and_kept(page, context, server, four):
 
 
 def test_a_learning_slows_no_page_and_is_paused_resumed_and_cancelled(page, server, four):
-    """Median of 100 pages under 200 ms while it is at work; nothing on its page moves for good, which would slow it."""
+    """Median of 100 pages under 200 ms while it is at work; nothing on its page moves for good, which would
+    slow it.
+    """
     teach(page, server, four, "<max>", 3000)
     at_work(page)
     seconds = []
@@ -267,9 +269,19 @@ def test_every_page_is_small_and_painted_at_once(page, server):
     """First paint under 300 ms, at the best of three; under 150 kB without pictures."""
     job = next(Queue(StudioFolder(server.world)).all("learn")).job.id
     for place in (
-        "/", "/teach", "/draw", "/compare", "/gallery", "/gallery/0000.png", "/exchange", "/effect/3", "/versions/3",
-        "/forget?token=%3Cmax%3E", "/rename?token=%3Cmax%3E", f"/jobs/{job}",
-    ):  # fmt: skip
+        "/",
+        "/teach",
+        "/draw",
+        "/compare",
+        "/gallery",
+        "/gallery/0000.png",
+        "/exchange",
+        "/effect/3",
+        "/versions/3",
+        "/forget?token=%3Cmax%3E",
+        "/rename?token=%3Cmax%3E",
+        f"/jobs/{job}",
+    ):
         shown = [painted(page_at(page, server, place)) for _ in range(3)]
         print(f"{place.replace(job, 'ID'):26} first paint {min(shown)[0]:4.0f} ms, {shown[0][1]:4.0f} kB")
         assert min(shown)[0] < 300 and 20 < shown[0][1] < 150, place

@@ -47,15 +47,18 @@ def test_a_concept_goes_out_and_comes_in_again(browser, folder, world, photos):
     )
 
 
-@pytest.mark.parametrize(("where", "data", "file", "said"), [
-    ("out", {"format": "exe", "tokens": "<rex>"}, None, "expected one of lora, diffusers"),
-    ("out", {"format": "lora"}, None, "choose at least one concept"),
-    ("out", {"format": "lora", "tokens": "../../x"}, None, "choose at least one concept"),
-    ("in", {"token": "<tom>", "noun": "dog"}, ("a.pkl", b"\x80\x04"), "give a .safetensors file"),
-    ("in", {"token": "tom", "noun": "dog"}, ("a.safetensors", b"x"), "expected a name in angle brackets"),
-    ("in", {"token": "<tom>", "noun": ""}, ("a.safetensors", b"x"), "expected one to four words"),
-    ("in", {"token": "<tom>", "noun": "dog"}, None, "give a .safetensors file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("where", "data", "file", "said"),
+    [
+        ("out", {"format": "exe", "tokens": "<rex>"}, None, "expected one of lora, diffusers"),
+        ("out", {"format": "lora"}, None, "choose at least one concept"),
+        ("out", {"format": "lora", "tokens": "../../x"}, None, "choose at least one concept"),
+        ("in", {"token": "<tom>", "noun": "dog"}, ("a.pkl", b"\x80\x04"), "give a .safetensors file"),
+        ("in", {"token": "tom", "noun": "dog"}, ("a.safetensors", b"x"), "expected a name in angle brackets"),
+        ("in", {"token": "<tom>", "noun": ""}, ("a.safetensors", b"x"), "expected one to four words"),
+        ("in", {"token": "<tom>", "noun": "dog"}, None, "give a .safetensors file"),
+    ],
+)
 def test_what_cannot_travel_is_refused_at_once(browser, folder, world, where, data, file, said):
     answer = browser.post(f"/exchange/{where}", data=data, files={"file": file} if file else None)
     assert answer.status_code == 422 and said in answer.text and not list(Queue(folder).all())

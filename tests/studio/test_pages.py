@@ -104,7 +104,10 @@ def test_what_waits_can_be_cancelled_without_a_worker(browser, folder, world):
 
 
 def test_importing_the_library_imports_no_web_server():
-    code = "import sys, l2dm, l2dm.cli; print([n for n in ('starlette', 'uvicorn', 'jinja2') if n in sys.modules])"
+    code = (
+        "import sys, l2dm, l2dm.cli; print([n for n in ('starlette', 'uvicorn', 'jinja2') if n in "
+        "sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 

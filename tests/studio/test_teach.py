@@ -100,9 +100,16 @@ def test_too_many_photos_are_refused_in_one_sentence(browser, world):
     )
 
 
-@pytest.mark.parametrize(("query", "said"), [
-    ("token=rex", "did you mean &#39;&lt;rex&gt;&#39;?"), ("token=<rex>", ""), ("token=", ""), ("noun=dog", ""), ("noun=a+1", "expected one to four words"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("token=rex", "did you mean &#39;&lt;rex&gt;&#39;?"),
+        ("token=<rex>", ""),
+        ("token=", ""),
+        ("noun=dog", ""),
+        ("noun=a+1", "expected one to four words"),
+    ],
+)
 def test_words_are_judged_while_they_are_typed(browser, world, query, said):
     page = browser.get(f"/teach/words?{query}").text
     assert said in page if said else not page.strip()

@@ -15,7 +15,9 @@ from l2dm.studio.told import SHARE, Told
 def sampled(
     folder, monkeypatch, seconds: float, steps: range = range(1, 201)
 ) -> tuple[list[int], float, float]:
-    """The steps of a learning of a second a step at which a sample is drawn in ``seconds``; how long all samples and the whole took."""
+    """The steps of a learning of a second a step at which a sample is drawn in ``seconds``; how long all
+    samples and the whole took.
+    """
     now = [0.0]
     monkeypatch.setattr(told, "time", types.SimpleNamespace(monotonic=lambda: now[0], time=lambda: 0.0))
 

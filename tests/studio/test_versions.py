@@ -63,20 +63,23 @@ def test_a_branch_is_a_world_beside_this_one(browser, folder, story):
     assert 'value="world-v2b"' in browser.get("/versions/2").text
 
 
-@pytest.mark.parametrize(("version", "name", "said"), [
-    ("2", "world", "there is such a folder"),
-    ("2", "taken", "there is such a folder"),
-    ("2", "../out", "expected one plain name"),
-    ("2", "/tmp/out", "expected one plain name"),
-    ("2", ".hidden", "expected one plain name"),
-    ("2", "out.studio", "expected one plain name"),
-    ("2", "con", "expected one plain name"),
-    ("2", "a\nb", "expected one plain name"),
-    ("2", "", "expected one plain name"),
-    ("9", "out", "no version 9"),
-    ("-1", "out", "no version -1"),
-    ("two", "out", "no version -1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("version", "name", "said"),
+    [
+        ("2", "world", "there is such a folder"),
+        ("2", "taken", "there is such a folder"),
+        ("2", "../out", "expected one plain name"),
+        ("2", "/tmp/out", "expected one plain name"),
+        ("2", ".hidden", "expected one plain name"),
+        ("2", "out.studio", "expected one plain name"),
+        ("2", "con", "expected one plain name"),
+        ("2", "a\nb", "expected one plain name"),
+        ("2", "", "expected one plain name"),
+        ("9", "out", "no version 9"),
+        ("-1", "out", "no version -1"),
+        ("two", "out", "no version -1"),
+    ],
+)
 def test_what_cannot_be_branched_is_refused_at_once(browser, folder, story, version, name, said):
     folder.world.with_name("taken").mkdir()
     answer = browser.post("/branch", data={"version": version, "name": name})

@@ -1,12 +1,18 @@
-"""Families of models, a file each: the differences between them alone, and all of them. No one outside asks which family it is.
+"""Families of models, a file each: the differences between them alone, and all of them. No one outside asks
+which family it is.
 
-A family file gives a subclass of ``Family`` and is entered into ``FAMILIES``. It has to say (``family.py`` has the words):
+A family file gives a subclass of ``Family`` and is entered into ``FAMILIES``. It has to say (``family.py``
+has the words):
 
 - how it is known: ``pipeline`` and ``parts``, as ``model_index.json`` names them;
-- which parts denoise (``denoiser``) and read prompts (``readers``), whose tokens stand in the row that the denoiser reads (``row``), what the
-  pipeline's ``encode_prompt`` returns (``encoded``), and how prompts are changed before they are read (``worded``);
-- what to refuse from configurations alone (``check``), and what the pipeline takes beside its parts (``options``);
-- how its denoiser is called (``predict``) and its pipeline (``call``), in which precision its weights are held (``dtype``), and its process
+- which parts denoise (``denoiser``) and read prompts (``readers``), whose tokens stand in the row that the
+  denoiser reads (``row``), what the
+  pipeline's ``encode_prompt`` returns (``encoded``), and how prompts are changed before they are read
+  (``worded``);
+- what to refuse from configurations alone (``check``), and what the pipeline takes beside its parts
+  (``options``);
+- how its denoiser is called (``predict``) and its pipeline (``call``), in which precision its weights are
+  held (``dtype``), and its process
   (``flow``), latents (``packed``, ``unpacked``) and facts where they are not as most have them;
 - ``defaults`` from what the field uses, with their source, marked untuned where nobody ran them.
 
@@ -47,10 +53,11 @@ __all__ = ["FAMILIES", "Family", "Reads", "class_named", "family_of", "pictures"
 
 
 def family_of(said: str, path: Path, index: dict[str, Any]) -> Family:
-    """The family of a base by its ``model_index.json``, which lies at ``path`` and holds ``index``; ``said`` begins an error's message.
+    """The family of a base by its ``model_index.json``, which lies at ``path`` and holds ``index``; ``said``
+    begins an error's message.
 
-    Told by the pipeline's name; by its parts where the name is another, as that of a pipeline for inpainting is. Raises BaseModelError where it
-    is of none, or lacks a part.
+    Told by the pipeline's name; by its parts where the name is another, as that of a pipeline for inpainting
+    is. Raises BaseModelError where it is of none, or lacks a part.
     """
     kind = index.get("_class_name")
     named = [family for family in FAMILIES if kind == family.pipeline]

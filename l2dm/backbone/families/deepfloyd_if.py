@@ -1,4 +1,5 @@
-"""DeepFloyd IF, stage I (DeepFloyd, 2023; after Imagen, arXiv 2205.11487): a UNet over pixels in whose attention T5's tokens stand beside the picture.
+"""DeepFloyd IF, stage I (DeepFloyd, 2023; after Imagen, arXiv 2205.11487): a UNet over pixels in whose
+attention T5's tokens stand beside the picture.
 
 Its further stages only enlarge what this one draws.
 """
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 
 class _FromNoise(IFPipeline):
-    """diffusers' own pipeline, which can also be given the noise that it begins with, as others can: ``latents`` (B, 3, H, W)."""
+    """diffusers' own pipeline, which can also be given the noise that it begins with, as others can:
+    ``latents`` (B, 3, H, W).
+    """
 
     @functools.wraps(IFPipeline.__call__)
     def __call__(self, *args: Any, latents: torch.Tensor | None = None, **kwargs: Any) -> Any:
@@ -60,7 +63,8 @@ class DeepFloydIF(Family):
         unet, t5 = source.settings_of("unet"), source.settings_of("text_encoder")
         if (channels := unet.get("in_channels", 4)) != 3:
             raise BaseModelError(
-                f"{source.said}: its denoiser takes {channels} channels; only the first stage of {self.name}, whose 3 are a picture's colours, "
+                f"{source.said}: its denoiser takes {channels} channels; only the first stage of "
+                f"{self.name}, whose 3 are a picture's colours, "
                 "can be learnt from"
             )
         told = {"numbers a token": (unet.get("encoder_hid_dim"), t5.get("d_model", 512))}

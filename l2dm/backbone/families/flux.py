@@ -1,4 +1,6 @@
-"""FLUX.1 (Black Forest Labs, 2024): T5 and picture in blocks of two streams, then of one; CLIP's pooled text and guidance beside the time; flows."""
+"""FLUX.1 (Black Forest Labs, 2024): T5 and picture in blocks of two streams, then of one; CLIP's pooled text
+and guidance beside the time; flows.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ class Flux(Family):
     dtype = torch.bfloat16  # 17 B weights, published in bfloat16
     #: Cells of a latent's side, which no configuration tells: 1024 pixels.
     cells: ClassVar[int] = 128
-    #: Steps and guidance as in diffusers' FluxPipeline, which are those of FLUX.1 [dev]. Untuned: nobody here could run it.
+    #: Steps and guidance as in diffusers' FluxPipeline, which are those of FLUX.1 [dev]. Untuned: nobody here
+    #: could run it.
     defaults = {
         "learn": {"steps": 500, "batch": 1},
         "generate": {"steps": 28, "guidance_scale": 3.5, "batch": 1},
@@ -94,8 +97,8 @@ class Flux(Family):
         return self.unpacked(predicted, height, width)
 
     def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:
-        """The number that it reads is 1 where there is no guidance, as in learning. Away from a prompt it is guided by a second forward, as
-        other families are, and then that number is 1 too."""
+        """The number that it reads is 1 where there is no guidance, as in learning. Away from a prompt it is
+        guided by a second forward, as other families are, and then that number is 1 too."""
         if negative_prompt and guidance_scale > 1:
             return {
                 "guidance_scale": 1.0,

@@ -1,7 +1,8 @@
-"""FLUX.2 [klein] (Black Forest Labs, 2026): FLUX.1's blocks over three layers of one Qwen3, latents normalized in patches; flows.
+"""FLUX.2 [klein] (Black Forest Labs, 2026): FLUX.1's blocks over three layers of one Qwen3, latents
+normalized in patches; flows.
 
-Its pipeline reads the prompt and the empty negative one apart, and calls the denoiser for each; models distilled in steps it draws without
-guidance.
+Its pipeline reads the prompt and the empty negative one apart, and calls the denoiser for each; models
+distilled in steps it draws without guidance.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Flux2Klein(Flux):
     dtype = torch.bfloat16  # 8 to 17 B weights, published in bfloat16
 
     def defaults_of(self, source: Source) -> dict[str, dict[str, Any]]:
-        """Steps and guidance as in diffusers' Flux2KleinPipeline, of models distilled in steps as published with them. Untuned: nobody here
-        could run it."""
+        """Steps and guidance as in diffusers' Flux2KleinPipeline, of models distilled in steps as published
+        with them. Untuned: nobody here could run it."""
         few = source.index.get("is_distilled", False)
         drawing = {"steps": 4, "guidance_scale": 1.0} if few else {"steps": 50, "guidance_scale": 4.0}
         return {"learn": {"steps": 500, "batch": 1}, "generate": {**drawing, "batch": 1}}
@@ -138,7 +139,8 @@ class Flux2Klein(Flux):
     def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:
         if negative_prompt:
             raise SettingsError(
-                f"negative_prompt = {negative_prompt!r}: diffusers' pipeline of {self.name} is guided away from the empty prompt alone; leave it out"
+                f"negative_prompt = {negative_prompt!r}: diffusers' pipeline of {self.name} is guided away "
+                "from the empty prompt alone; leave it out"
             )
         return {"guidance_scale": guidance_scale}
 

@@ -1,4 +1,6 @@
-"""PixArt-α (arXiv 2310.00426) and PixArt-Σ (arXiv 2403.04692): a transformer that reads T5 in its cross-attention, padding masked."""
+"""PixArt-α (arXiv 2310.00426) and PixArt-Σ (arXiv 2403.04692): a transformer that reads T5 in its
+cross-attention, padding masked.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class PixArtAlpha(Family):
         )
         if width != (wanted := transformer.get("caption_channels")):
             raise BaseModelError(
-                f"{source.said}: its text encoder gives {width} numbers a token, its denoiser reads {wanted}; they are of different models"
+                f"{source.said}: its text encoder gives {width} numbers a token, its denoiser reads "
+                f"{wanted}; they are of different models"
             )
         channels, latents = (
             transformer.get("in_channels", 4),
@@ -55,7 +58,8 @@ class PixArtAlpha(Family):
         )
         if channels != latents:
             raise BaseModelError(
-                f"{source.said}: its denoiser takes {channels} channels, its autoencoder gives {latents}; they are of different models"
+                f"{source.said}: its denoiser takes {channels} channels, its autoencoder gives {latents}; "
+                "they are of different models"
             )
 
     def worded(self, prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
@@ -64,20 +68,28 @@ class PixArtAlpha(Family):
     def predict(
         self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """Of a picture and its variance, which it may tell beside it, the first. Models for 1024 px are told the picture's size."""
+        """Of a picture and its variance, which it may tell beside it, the first. Models for 1024 px are told
+        the picture's size.
+        """
         denoiser, (height, width) = backbone.denoiser, (cells * backbone.factor for cells in noisy.shape[-2:])
         told: dict[str, torch.Tensor | None] = {"resolution": None, "aspect_ratio": None}
         if denoiser.use_additional_conditions:
             sizes = {"resolution": [height, width], "aspect_ratio": [height / width]}
             told = {name: noisy.new_tensor(size).repeat(len(noisy), 1) for name, size in sizes.items()}
         predicted = denoiser(
-            noisy, conditioning.features, timesteps.expand(len(noisy)), encoder_attention_mask=conditioning.mask,
-            added_cond_kwargs=told, return_dict=False,
-        )[0]  # fmt: skip
+            noisy,
+            conditioning.features,
+            timesteps.expand(len(noisy)),
+            encoder_attention_mask=conditioning.mask,
+            added_cond_kwargs=told,
+            return_dict=False,
+        )[0]
         return predicted[:, : noisy.shape[1]]
 
     def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:
-        """Sizes are kept as asked for, not moved to those of a list; prompts are not cleaned of what looks like markup, as tokens do."""
+        """Sizes are kept as asked for, not moved to those of a list; prompts are not cleaned of what looks
+        like markup, as tokens do.
+        """
         kept = {"use_resolution_binning": False, "clean_caption": False}
         return {"guidance_scale": guidance_scale, "negative_prompt": negative_prompt or "", **kept}
 

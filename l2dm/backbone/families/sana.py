@@ -1,6 +1,8 @@
-"""Sana (arXiv 2410.10629): linear attention over strongly compressed latents, cross-attention to Gemma under a mask; flows, by a solver for betas.
+"""Sana (arXiv 2410.10629): linear attention over strongly compressed latents, cross-attention to Gemma under
+a mask; flows, by a solver for betas.
 
-Its pipeline asks Gemma to enhance every prompt, in hundreds of words before it. That is left out: a prompt is read as it is written, as in learning.
+Its pipeline asks Gemma to enhance every prompt, in hundreds of words before it. That is left out: a prompt is
+read as it is written, as in learning.
 """
 
 from __future__ import annotations
@@ -67,9 +69,12 @@ class Sana(Family):
         """Of a picture and its variance, which it may tell beside it, the first."""
         denoiser = backbone.denoiser
         predicted = denoiser(
-            noisy, encoder_hidden_states=conditioning.features, encoder_attention_mask=conditioning.mask,
-            timestep=timesteps.expand(len(noisy)) * denoiser.config.timestep_scale, return_dict=False,
-        )[0]  # fmt: skip
+            noisy,
+            encoder_hidden_states=conditioning.features,
+            encoder_attention_mask=conditioning.mask,
+            timestep=timesteps.expand(len(noisy)) * denoiser.config.timestep_scale,
+            return_dict=False,
+        )[0]
         return predicted[:, : noisy.shape[1]]
 
     def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:

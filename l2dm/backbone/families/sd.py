@@ -39,7 +39,9 @@ class StableDiffusion(Family):
         return super().part_class(part, "CLIPTextModel" if part == "text_encoder" else named)
 
     def base_version_of(self, source: Source) -> tuple[str, str]:
-        """Of the published models, which are told apart by the width of their text encoder and by what they predict."""
+        """Of the published models, which are told apart by the width of their text encoder and by what they
+        predict.
+        """
         velocity = source.settings_of("scheduler").get("prediction_type") == "v_prediction"
         second = (
             ("sd_v2_v", "stable-diffusion-v2-768-v") if velocity else ("sd_v2", "stable-diffusion-v2-512")
@@ -77,7 +79,8 @@ def check_channels(source: Source) -> None:
     if channels != latents:
         kind = ", as inpainting models have" if channels == 9 else ""
         raise BaseModelError(
-            f"{source.said}: its denoiser takes {channels} channels{kind}, its autoencoder gives {latents}; l2dm needs the same "
+            f"{source.said}: its denoiser takes {channels} channels{kind}, its autoencoder gives {latents}; "
+            "l2dm needs the same "
             "number: give the text-to-image model that it was made from"
         )
 
@@ -87,7 +90,8 @@ def check_width(source: Source, width: int) -> None:
     wanted = source.settings_of("unet").get("cross_attention_dim", 1280)
     if width != wanted:
         raise BaseModelError(
-            f"{source.said}: its text encoder gives {width} numbers a token, its denoiser reads {wanted}; they are of different models"
+            f"{source.said}: its text encoder gives {width} numbers a token, its denoiser reads {wanted}; "
+            "they are of different models"
         )
 
 

@@ -1,4 +1,6 @@
-"""Stable Diffusion 3 and 3.5 (arXiv 2403.03206): joint attention to two CLIPs and T5 in one row, the CLIPs' pooled text beside the time; flows."""
+"""Stable Diffusion 3 and 3.5 (arXiv 2403.03206): joint attention to two CLIPs and T5 in one row, the CLIPs'
+pooled text beside the time; flows.
+"""
 
 from __future__ import annotations
 
@@ -47,18 +49,25 @@ class StableDiffusion3(Family):
         transformer, t5 = source.settings_of("transformer"), source.settings_of("text_encoder_3")
         clips = [source.settings_of(part) for part in _CLIPS]
         told = {
-            "channels": (transformer.get("in_channels", 16), source.settings_of("vae").get("latent_channels", 4)),
+            "channels": (
+                transformer.get("in_channels", 16),
+                source.settings_of("vae").get("latent_channels", 4),
+            ),
             "numbers a token": (transformer.get("joint_attention_dim", 4096), t5.get("d_model", 512)),
             "numbers of pooled text": (
-                transformer.get("pooled_projection_dim", 2048), sum(clip.get("projection_dim", 512) for clip in clips),
+                transformer.get("pooled_projection_dim", 2048),
+                sum(clip.get("projection_dim", 512) for clip in clips),
             ),
-        }  # fmt: skip
+        }
         check_fit(source, told, "they are of different models")
 
     def predict(
         self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         return backbone.denoiser(
-            hidden_states=noisy, timestep=timesteps.expand(len(noisy)), encoder_hidden_states=conditioning.features,
-            pooled_projections=conditioning.pooled, return_dict=False,
-        )[0]  # fmt: skip
+            hidden_states=noisy,
+            timestep=timesteps.expand(len(noisy)),
+            encoder_hidden_states=conditioning.features,
+            pooled_projections=conditioning.pooled,
+            return_dict=False,
+        )[0]

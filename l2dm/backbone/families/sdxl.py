@@ -1,4 +1,6 @@
-"""Stable Diffusion XL (arXiv 2307.01952): a UNet that reads two CLIPs side by side, and beside the time the second's pooled text and six sizes."""
+"""Stable Diffusion XL (arXiv 2307.01952): a UNet that reads two CLIPs side by side, and beside the time the
+second's pooled text and six sizes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 #: Cells of a latent's side where a base does not tell: 1024 pixels.
 USUAL_CELLS = 128
-#: Numbers that the UNet reads beside the time: height and width of the original, of what was cropped from its top and left, of the target.
+#: Numbers that the UNet reads beside the time: height and width of the original, of what was cropped from its
+#: top and left, of the target.
 SIZES = 6
 
 
@@ -39,8 +42,8 @@ class StableDiffusionXL(Family):
     readers = (Reads(), Reads("text_encoder_2", "tokenizer_2"))
     dtype = torch.bfloat16  # 3.5 B weights, published in float16
     encoded = ("features", "-features", "pooled", "-pooled")
-    #: Rate as in diffusers' train_dreambooth_lora_sdxl (1e-4; ``learning_rate`` is half of what adapters take), guidance as in
-    #: StableDiffusionXLPipeline. Untuned: nobody here could run it.
+    #: Rate as in diffusers' train_dreambooth_lora_sdxl (1e-4; ``learning_rate`` is half of what adapters
+    #: take), guidance as in StableDiffusionXLPipeline. Untuned: nobody here could run it.
     defaults = {
         "learn": {"steps": 500, "batch": 1},
         "generate": {"steps": 30, "guidance_scale": 5.0, "batch": 1},
@@ -50,7 +53,8 @@ class StableDiffusionXL(Family):
         unet = source.settings_of("unet")
         if unet.get("addition_embed_type") != "text_time":
             raise BaseModelError(
-                f"{source.said}: its denoiser has addition_embed_type {unet.get('addition_embed_type')}, that of {self.name} text_time"
+                f"{source.said}: its denoiser has addition_embed_type {unet.get('addition_embed_type')}, "
+                f"that of {self.name} text_time"
             )
         widths = [source.settings_of(reader.encoder).get("hidden_size", 512) for reader in self.readers]
         pooled = source.settings_of("text_encoder_2").get("projection_dim", 512)
@@ -62,7 +66,8 @@ class StableDiffusionXL(Family):
         check_width(source, sum(widths))
         if read != (given := pooled + SIZES * time):
             raise BaseModelError(
-                f"{source.said}: {given} numbers are there beside the time, its denoiser reads {read}; a refiner, whose sizes are other "
+                f"{source.said}: {given} numbers are there beside the time, its denoiser reads {read}; a "
+                "refiner, whose sizes are other "
                 "ones, cannot be learnt from: give the base that it refines"
             )
 

@@ -1,4 +1,6 @@
-"""Z-Image (arXiv 2511.22699): picture and Qwen3's text in one stream, no padding between them; flows, whose time it is told the other way round."""
+"""Z-Image (arXiv 2511.22699): picture and Qwen3's text in one stream, no padding between them; flows, whose
+time it is told the other way round.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,16 @@ class ZImage(Family):
         transformer, qwen = source.settings_of("transformer"), source.settings_of("text_encoder")
         if transformer.get("siglip_feat_dim"):
             raise BaseModelError(
-                f"{source.said}: its denoiser reads pictures too, as Z-Image-Omni does; l2dm needs the text-to-image model"
+                f"{source.said}: its denoiser reads pictures too, as Z-Image-Omni does; l2dm needs the "
+                "text-to-image model"
             )
         told = {
-            "channels": (transformer.get("in_channels", 16), source.settings_of("vae").get("latent_channels", 4)),
+            "channels": (
+                transformer.get("in_channels", 16),
+                source.settings_of("vae").get("latent_channels", 4),
+            ),
             "numbers a token": (transformer.get("cap_feat_dim", 2560), qwen.get("hidden_size", 4096)),
-        }  # fmt: skip
+        }
         check_fit(source, told, "they are of different models")
 
     def side(self, backbone: Backbone) -> int:
@@ -69,7 +75,9 @@ class ZImage(Family):
         return in_chat(tokenizer, prompt, enable_thinking=True)
 
     def told(self, output: tuple, mark: str = "") -> Conditioning:
-        """The pipeline has a list of the tokens that are read, as many as each prompt has; here they are padded, and ``mask`` tells them."""
+        """The pipeline has a list of the tokens that are read, as many as each prompt has; here they are
+        padded, and ``mask`` tells them.
+        """
         listed = output[1 if mark else 0]
         features = torch.stack([F.pad(one, (0, 0, 0, self.most_tokens - len(one))) for one in listed])
         lengths = torch.tensor([[len(one)] for one in listed], device=features.device)

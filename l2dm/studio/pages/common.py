@@ -22,7 +22,9 @@ def studio_of(request: Request) -> Studio:
 def posted(
     handle: Callable[[Request, Mapping[str, Any]], Response], files: int = 0
 ) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint: the form is read as it comes, then ``handle(request, form)`` works beside other requests. ``files``: at most as many."""
+    """An endpoint: the form is read as it comes, then ``handle(request, form)`` works beside other requests.
+    ``files``: at most as many.
+    """
 
     async def endpoint(request: Request) -> Response:
         async with request.form(max_files=files, max_fields=300, max_part_size=MOST_FORM) as form:

@@ -34,10 +34,17 @@ def show(request: Request) -> Response:
     asked = found.job.asked if found else {"prompt": "", "settings": {"n": 3}, "over": "versions", "rows": []}
     shown = settings(studio.world, "generate", asked["settings"])
     return studio.page(
-        "compare.html", here="compare", cards=cards(world.manifest), versions=versions(world.manifest), compositions=COMPOSITIONS,
-        asked=asked, fields={field.name: field for field in fields(shown)}, plain=PLAIN, job=found,
+        "compare.html",
+        here="compare",
+        cards=cards(world.manifest),
+        versions=versions(world.manifest),
+        compositions=COMPOSITIONS,
+        asked=asked,
+        fields={field.name: field for field in fields(shown)},
+        plain=PLAIN,
+        job=found,
         parts=parts(studio, found) if found else {},
-    )  # fmt: skip
+    )
 
 
 def compare(request: Request, form: Mapping[str, Any]) -> Response:

@@ -152,10 +152,18 @@ def _page(
     found: JobFolder | None,
 ) -> Response:
     return studio.page(
-        "draw.html", here="draw", cards=cards(world.manifest), prompt=prompt, settings=settings, attention=attention, job=found,
-        fields={field.name: field for field in fields(settings)}, plain=PLAIN,
-        parts=parts(studio, found) if found else {}, recent=picture_names(studio)[:12],
-    )  # fmt: skip
+        "draw.html",
+        here="draw",
+        cards=cards(world.manifest),
+        prompt=prompt,
+        settings=settings,
+        attention=attention,
+        job=found,
+        fields={field.name: field for field in fields(settings)},
+        plain=PLAIN,
+        parts=parts(studio, found) if found else {},
+        recent=picture_names(studio)[:12],
+    )
 
 
 def _again(studio: Studio, path: Path) -> tuple[str, GenerateSettings, bool]:

@@ -1,4 +1,6 @@
-"""What did it do? The pictures of before and after a concept was learnt: its own, the earlier ones', the base's nouns', worst first."""
+"""What did it do? The pictures of before and after a concept was learnt: its own, the earlier ones', the
+base's nouns', worst first.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from .common import studio_of
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """``before``, ``after``: addresses of sheets, "" where there is none; figures in points of 100, None where not measured."""
+    """``before``, ``after``: addresses of sheets, "" where there is none; figures in points of 100, None
+    where not measured.
+    """
 
     name: str
     before: str

@@ -49,11 +49,13 @@ def out(request: Request, form: Mapping[str, Any]) -> Response:
     tokens = [token for token in world.concepts if token in form.getlist("tokens")]  # type: ignore[attr-defined]
     if kind not in FORMATS or dtype not in DTYPES:
         raise SettingsError(
-            f"format {kind!r}, dtype {dtype!r}: expected one of {', '.join(FORMATS)}, and of {', '.join(DTYPES[1:])}"
+            f"format {kind!r}, dtype {dtype!r}: expected one of {', '.join(FORMATS)}, and of "
+            f"{', '.join(DTYPES[1:])}"
         )
     if kind != "world" and not tokens:
         raise TokenError(
-            f"export: choose at least one concept; {world.path.name} has learnt {', '.join(world.concepts) or 'nothing yet'}"
+            f"export: choose at least one concept; {world.path.name} has learnt "
+            f"{', '.join(world.concepts) or 'nothing yet'}"
         )
     found = studio.queue.add(
         "export", {"tokens": tokens if kind != "world" else [], "format": kind, "dtype": dtype}

@@ -1,4 +1,6 @@
-"""Teaching: photos in, each judged at once; a token and a noun, checked while they are typed; settings; and the job begins."""
+"""Teaching: photos in, each judged at once; a token and a noun, checked while they are typed; settings; and
+the job begins.
+"""
 
 from __future__ import annotations
 
@@ -130,9 +132,17 @@ def _page(
 ) -> Response:
     shown = settings(studio.world, "learn", changed)
     return studio.page(
-        "teach.html", code, here="teach", photos=photos, verdicts=photos.check() if photos else [], typed=typed, refused=refused,
-        fields={field.name: field for field in fields(shown)}, plain=PLAIN, waiting=len(studio.queue.waiting("learn")),
-    )  # fmt: skip
+        "teach.html",
+        code,
+        here="teach",
+        photos=photos,
+        verdicts=photos.check() if photos else [],
+        typed=typed,
+        refused=refused,
+        fields={field.name: field for field in fields(shown)},
+        plain=PLAIN,
+        waiting=len(studio.queue.waiting("learn")),
+    )
 
 
 def _fits(shown: Any, name: str, value: Any) -> bool:
@@ -158,7 +168,8 @@ def free_token(world: Repository, token: str) -> str:
     """``token``, or the library's sentence of why not."""
     if check_token(token) in world.concepts:
         raise TokenError(
-            f"token {token!r}: {world.path.name} has learnt it already, as a {world.concepts[token]}; choose another token"
+            f"token {token!r}: {world.path.name} has learnt it already, as a {world.concepts[token]}; choose "
+            "another token"
         )
     return token
 

@@ -28,14 +28,21 @@ def show(request: Request) -> Response:
     if here is None:
         raise HTTPException(404, f"The world has no version {number}, or no longer.")
     return studio.page(
-        "version.html", here="world", stop=here, cards=cards(dataclasses.replace(world.manifest, head=number)),
-        later=[stop for stop in line if stop.number > number], before=[stop for stop in line if stop.number < number],
-        head=world.version, name=free_name(studio.folder, number),
-    )  # fmt: skip
+        "version.html",
+        here="world",
+        stop=here,
+        cards=cards(dataclasses.replace(world.manifest, head=number)),
+        later=[stop for stop in line if stop.number > number],
+        before=[stop for stop in line if stop.number < number],
+        head=world.version,
+        name=free_name(studio.folder, number),
+    )
 
 
 def free_name(folder: Any, number: int) -> str:
-    """What a branch might be called: the world's name and the version's number, and a letter where that is taken."""
+    """What a branch might be called: the world's name and the version's number, and a letter where that is
+    taken.
+    """
     names = (f"{folder.world.name}-v{number}{letter}" for letter in ("", *"bcdefghijklmnopqrstuvwxyz"))
     return next((name for name in names if not folder.world.with_name(name).exists()), "")
 
@@ -51,7 +58,9 @@ def branch(request: Request, form: Mapping[str, Any]) -> Response:
 
 
 def undo(request: Request, form: Mapping[str, Any]) -> Response:
-    """Take back the last change, or all after the version ``to``; nothing that came after the ``version`` that the user saw as the present one."""
+    """Take back the last change, or all after the version ``to``; nothing that came after the ``version``
+    that the user saw as the present one.
+    """
     path, seen = studio_of(request).world, text(form, "version")
     line = [0, *(version.version for version in opened(path).manifest.lineage())]
     if seen != str(line[-1]):

@@ -1,4 +1,6 @@
-"""The world: its concepts as cards, its versions as a line that one can go back along; making one where there is none."""
+"""The world: its concepts as cards, its versions as a line that one can go back along; making one where there
+is none.
+"""
 
 from __future__ import annotations
 
