@@ -39,6 +39,7 @@ DEFAULTS = {
         "distil_weight": 20.0,
         "rank": 32,
         "mixes": 4,
+        "threads": 1,  # steps are thousands of small operations: two threads take longer than one
     },
     "tuners": {
         "gated_lora": {"steps": 200, "learning_rate": 5e-4, "lr_scheduler": "constant", "distil_weight": 4.0}
