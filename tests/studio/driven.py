@@ -91,7 +91,10 @@ def painted(page) -> tuple[float, float]:
     """Milliseconds to the first paint of the page that is shown, and kB that it and all but its pictures came
     to.
     """
-    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+    for _ in range(200):  # not wait_for_function: it needs eval, which the page's own policy forbids
+        if page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+            break
+        page.wait_for_timeout(25)
     return tuple(
         page.evaluate("""() => {
           const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
