@@ -47,7 +47,8 @@ base, drawing = sys.argv[1], None
 def learn(*names):
     method = next(name for name in names if name in METHODS)
     backbone = Backbone.load(base)
-    chosen = LearnSettings.of(backbone.defaults.get("learn", {}), {"steps": 100_000, "method": method, "mixes": 2})
+    asked = {"steps": 100_000, "method": method, "mixes": 2}
+    chosen = LearnSettings.of(backbone.defaults.get("learn", {}), asked)
     others = photo_latents(backbone, Concept.read(OTHERS, "<other>", NOUN).photos, flip=False)[:, 0]
     tuner = TUNERS[METHODS[method].tuner](backbone)
     past = Past({f"a photo of a {NOUN}": others}) if METHODS[method].prior != "nothing" else Past()
@@ -61,12 +62,17 @@ def picture(guidance):
     global drawing
     drawing = drawing or Backbone.load(base)
     prompt = f"a photo of a {PAIR[0]} and a {PAIR[1]}"
-    chosen = GenerateSettings.of(drawing.defaults.get("generate", {}), {"n": 4, "batch": 4, "guidance_until": 0.5, "guidance": guidance})
+    asked = {"n": 4, "batch": 4, "guidance_until": 0.5, "guidance": guidance}
+    chosen = GenerateSettings.of(drawing.defaults.get("generate", {}), asked)
     things = mentions(prompt, {}, drawing, PAIR) if guidance != "none" else ()
     return lambda: draw(drawing, prompt, chosen, lambda done: None, things)
 
-makers = {"learn, keys and values": lambda: learn("custom-diffusion"), "learn, adapters and mixes": lambda: learn("gated-lora", "switched"),
-          "draw": lambda: picture("none"), "draw, guided": lambda: picture("l2dm")}
+makers = {
+    "learn, keys and values": lambda: learn("custom-diffusion"),
+    "learn, adapters and mixes": lambda: learn("gated-lora", "switched"),
+    "draw": lambda: picture("none"),
+    "draw, guided": lambda: picture("l2dm"),
+}
 works = {}
 for line in sys.stdin:
     name, count = line.rstrip().split("\\t")

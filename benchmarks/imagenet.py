@@ -115,7 +115,7 @@ def features(net: EfficientNetLite0, images: list[Image.Image]) -> torch.Tensor:
 
 
 def prototypes(net: EfficientNetLite0, subjects: Subjects) -> tuple[list[str], torch.Tensor]:
-    """Names and places of all that is known: the concepts by their unseen photos first, then the look-alikes."""
+    """Names and places of all that is known: concepts by their unseen photos first, then look-alikes."""
     known = {s.token: s.unseen for s in subjects.concepts}
     known |= {folder.name: folder for folders in subjects.like.values() for folder in folders}
     return list(known), torch.stack(

@@ -73,7 +73,7 @@ class Checked:
 
     @classmethod
     def of(cls: type[_S], *layers: Mapping[str, object], place: str = "settings") -> _S:
-        """Settings from mappings, later ones winning; ``None`` values are skipped; unknown names are errors."""
+        """Settings from mappings, later ones winning; None is skipped, an unknown name is an error."""
         merged: dict[str, Any] = {}
         known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
         for layer in layers:

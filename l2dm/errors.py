@@ -201,7 +201,7 @@ def reading(place: Path) -> Iterator[None]:
 
 @contextmanager
 def out_of_memory(work: str, way_out: str) -> Iterator[None]:
-    """Turn what Python, and torch on a GPU or a CPU, raise where memory ends into one ``OutOfMemory`` line."""
+    """Turn what Python and torch (GPU or CPU) raise where memory ends into one ``OutOfMemory`` line."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

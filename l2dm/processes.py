@@ -193,7 +193,7 @@ def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn
 
 
 def for_one(what: str) -> None:
-    """Raises SettingsError where several processes were launched to do ``what``, which all of them would do."""
+    """Raises SettingsError where several processes were launched: each of them would do ``what``."""
     if launched() > 1:
         raise SettingsError(
             f"{what}: {launched()} processes were launched, and it is the work of one; start it without "

@@ -8,6 +8,6 @@ from benchmarks.malformed import call
 
 
 def draw_one(world: Path, *options: str) -> tuple[int, str]:
-    """One picture of "a dog" in one step, beside ``world``; exit code and what was written to standard error."""
+    """One picture of "a dog" in one step, beside ``world``; exit code and standard error."""
     out = ["--out", str(world.parent / "out")]
     return call(["generate", str(world), "a dog", "-n", "1", "--steps", "1", *out, *options])

@@ -51,10 +51,8 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
     long, short, weights, vectors = LongTerm(), ShortTerm(), {}, {}
     for name, noun in concepts.items():
         long.features[name] = mark(f"{name} features", 2, 3)
-        long.prompts[name] = [
-            f"a photo of {name} {noun}",
-            (captions or {}).get(name, f"{name} {noun} at noon"),
-        ]
+        caption = (captions or {}).get(name, f"{name} {noun} at noon")
+        long.prompts[name] = [f"a photo of {name} {noun}", caption]
         weights |= {f"{name}/layer.down": mark(f"{name} down"), f"{name}/noun": torch.tensor([3])}
         vectors[name] = mark(f"{name} vector")
         if name != token:
@@ -84,9 +82,20 @@ def taught(world: World, token: str, method: str = "l2dm", captions: dict[str, s
             )
     score = {"likeness": 0.8 - 0.01 * number, "own": 1.0, "version": number}
     version = Version(
-        number, manifest.head, "2026-01-01", token, NOUN[token], 2, 1.0, {"method": method}, concepts,
-        scores=dict.fromkeys(concepts, score), drift=dict.fromkeys(concepts.values(), 0.01 * number), record=record, pictures=shown,
-    )  # fmt: skip
+        number,
+        manifest.head,
+        "2026-01-01",
+        token,
+        NOUN[token],
+        2,
+        1.0,
+        {"method": method},
+        concepts,
+        scores=dict.fromkeys(concepts, score),
+        drift=dict.fromkeys(concepts.values(), 0.01 * number),
+        record=record,
+        pictures=shown,
+    )
     line = entry("learn", version=number, token=token, noun=NOUN[token])
     world.record(line, head=number, counter=number, versions={**manifest.versions, number: version})
     return world

@@ -119,7 +119,7 @@ def drawn(backbone, layout: str = "", prompt: str = BOTH, **changes) -> np.ndarr
 
 
 def test_things_are_confined_from_the_first_step_on(taught, monkeypatch):
-    """Every forward of the drawing reads the regions, also of a single step, with negatives and in batches."""
+    """Every forward of a drawing reads the regions: of a single step, with negatives, in batches."""
     seen, put = [], Confinement.put
     monkeypatch.setattr(
         Confinement, "put", lambda self, regions, reading: seen.append(regions) or put(self, regions, reading)

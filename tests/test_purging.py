@@ -81,7 +81,7 @@ def test_an_unfinished_learning_alone_is_purged(tmp_path):
 
 @pytest.mark.parametrize("tuner", TUNERS)
 def test_weights_that_concepts_share_are_not_purged(tmp_path, tuner):
-    """Only where nothing was learnt after it; else it is said which versions hold it, and nothing is changed."""
+    """Only where nothing was learnt after it; else the versions that hold it are named, nothing changes."""
     world = told(tmp_path / "w", "+<tom>", "+<rex>", "+<ada>", tuner=tuner)
     before = contents(world.path)
     if tuner in SEPARABLE:

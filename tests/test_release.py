@@ -89,7 +89,7 @@ def interpreter(version: str) -> str | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
 def test_the_wheel_runs_in_an_environment_of_its_own(wheel, version, photos, tmp_path):
-    """Its dependencies are those of this environment where the interpreter is the same, else installed anew."""
+    """Its dependencies are this environment's where the interpreter is the same, else installed anew."""
     if (python := interpreter(version)) is None:
         pytest.skip(f"no python{version} on this machine: the wheel is untried on it")
     place = tmp_path / "empty"

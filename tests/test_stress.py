@@ -1,4 +1,4 @@
-"""A handful of what ``python -m benchmarks.stress`` does by the thousand, and that it sees what it looks for."""
+"""A handful of what ``python -m benchmarks.stress`` does by the thousand; it sees what it looks for."""
 
 from __future__ import annotations
 

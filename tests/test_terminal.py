@@ -163,7 +163,7 @@ def test_a_failed_world_leaves_nothing_and_a_killed_one_is_taken_over(tmp_path, 
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch):
-    """A copied world brings the file of another system's lock; the marker in its place goes with its holder."""
+    """A copied world brings another system's lock file; the marker in its place goes with its holder."""
 
     def missing(self):
         raise OSError(errno.ENOSYS, "no locks here")

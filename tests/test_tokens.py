@@ -117,7 +117,7 @@ def test_tokens_that_cannot_be_adopted_are_refused_before_anything_is_drawn(tmp_
 
 
 def test_a_token_written_otherwise_in_the_tokenizer_is_adopted_too(tmp_path, backbone):
-    """CLIP's tokenizer reads ``<rex>`` as a baked-in ``<Rex>``: a vector beside it would never be looked up."""
+    """CLIP's tokenizer reads ``<rex>`` as a baked-in ``<Rex>``: a vector beside that is never looked up."""
     loaded = Backbone.load(baked(tmp_path / "base", backbone, ["<Rex>"]))
     own = loaded.own_vector("<rex>")
     assert torch.equal(own, loaded.tokens.base.weight[-1])

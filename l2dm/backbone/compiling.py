@@ -1,4 +1,4 @@
-"""The denoiser compiled by torch: minutes before the first step, then each step is faster. For long learning."""
+"""The denoiser compiled by torch: minutes before the first step, then faster steps. For long learning."""
 
 from __future__ import annotations
 

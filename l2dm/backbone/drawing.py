@@ -160,7 +160,7 @@ def telling(kind: type[DiffusionPipeline], backbone: Backbone) -> type[Diffusion
             return family.untold(output, told, beside)
 
         def look(self, denoiser: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            """Which of several readings ``denoiser`` is called for; who calls it between the steps says so."""
+            """Which of several readings ``denoiser`` is called for; callers between the steps say so."""
             if len(self.readings) > 1 and any(backbone.conditioning is one for one in self.readings):
                 handed = {id(given) for given in (*args, *kwargs.values())}
                 backbone.conditioning = next(one for one in self.readings if id(one.features) in handed)

@@ -44,7 +44,7 @@ def default_clip(source: Source) -> str:
 
 
 def find_clip(clip: str, source: Source, download: bool) -> Path | None:
-    """The folder of ``clip``: "base" (the base's own; None where it has none), "none", a folder or a hub id."""
+    """The folder of ``clip``: "base" (the base's own; None without one), "none", a folder or a hub id."""
     if clip == NONE:
         return None
     if clip == OWN:

@@ -52,7 +52,7 @@ def held_dtype(source: Source, device: torch.device, precision: str = "auto") ->
 
 
 def is_quantized(weight: torch.Tensor) -> bool:
-    """Whether ``weight`` is kept in fewer bits than it works in: its numbers are none that one could add to."""
+    """Whether ``weight`` is kept in fewer bits than it works in, so that nothing can be added to it."""
     return type(weight.data) is not torch.Tensor
 
 

@@ -14,7 +14,7 @@ from .tokens import PersonalTokens, own_ids, spans, written_out
 
 @dataclass(frozen=True)
 class Reader:
-    """``worded``: the text that the tokenizer, too, is given for a prompt, and where in it the prompt begins."""
+    """``worded``: the text that the tokenizer is given for a prompt, and where in it the prompt begins."""
 
     tokenizer: PreTrainedTokenizerBase
     encoder: torch.nn.Module | None

@@ -224,7 +224,7 @@ def _checkpoint(name: str, path: Path, config: str, download: bool) -> Source:
 
 
 def _configurations(said: str, repo: str, asked: bool, download: bool) -> Path:
-    """The folder of a checkpoint's configurations from the hub; ``asked``: whether the user named ``repo``."""
+    """The folder of a checkpoint's configurations from the hub; ``asked``: the user named ``repo``."""
     ask = f"config {repo!r}"
     if not download:
         return hub.cached(ask, repo)

@@ -172,7 +172,7 @@ class Text:
 
     @contextmanager
     def naming_while_read(self, named: torch.Tensor) -> Iterator[None]:
-        """Within the block encoders read prompts that name what ``named`` says: adapters in them act by it."""
+        """Within the block encoders read prompts that name what ``named`` says; their adapters act by it."""
         if self.before_reading is not None:
             self.before_reading(named)
         outer, self.named = self.named, named

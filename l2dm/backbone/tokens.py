@@ -114,7 +114,7 @@ class PersonalTokens(nn.Module):
         return [order[token] for token in tokens]
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B, tokens) ids -> (B, tokens, width); without personal ids exactly the wrapped embedding's output."""
+        """(B, tokens) ids -> (B, tokens, width); without personal ids just what the wrapped one gives."""
         if not self.ids:
             return self.base(ids)
         own = torch.tensor([i for several in self.ids.values() for i in several], device=ids.device)

@@ -38,7 +38,7 @@ class Examiner:
         return [p.image for p in world.generate(prompt, seed=seed, **self.drawing)]
 
     def text_alignment(self, world: World, images: list[Image.Image], texts: list[str]) -> float | None:
-        """Of each picture with its text of plain words, by the base's own CLIP pair; None when it has none."""
+        """Of each picture with its text in plain words, by the base's own CLIP pair; None without one."""
         features = world.backbone().features
         if features is None or not features.reads:
             return None

@@ -14,58 +14,46 @@ import typer
 from ..errors import SettingsError
 from ..processes import main_process
 from . import terminal
+from .bench_options import (
+    Base,
+    Clip,
+    Compositions,
+    ConceptsFolder,
+    Count,
+    JudgeOption,
+    Methods,
+    OutFolder,
+    Pictures,
+    PromptKinds,
+    Ray,
+    Seeds,
+    Workers,
+)
 from .shared import AsJson, SettingsFile, answer, from_file, names, whole_numbers
 
 bench_app = typer.Typer(
     help="Benchmarks: the same concepts, prompts and seeds for every method.", no_args_is_help=True
 )
 
-OutFolder = Annotated[
-    Path, typer.Option("--out", help="Folder of the runs and results; finished runs in it are not repeated.")
-]
-Methods = Annotated[str, typer.Option(help="Rows of l2dm/methods.py, with commas, or all.")]
-Seeds = Annotated[str, typer.Option(help="One run each, with commas.")]
-Count = Annotated[int, typer.Option(help="Concepts of a run.", min=1)]
-Base = Annotated[str, typer.Option(help="As for init.")]
-Clip = Annotated[str, typer.Option(help="CLIP model that worlds remember by, as for init.")]
-Workers = Annotated[
-    int,
-    typer.Option(
-        help="Runs at a time; 0: one on a GPU, or one a core. Several GPUs: accelerate launch -m l2dm bench.",
-        min=0,
-    ),
-]
-Ray = Annotated[
-    str | None,
-    typer.Option(help="Run on a Ray cluster: its address (it must see --out and the data), or local."),
-]
-ConceptsFolder = Annotated[
-    Path | None, typer.Option(help="Folder with a concepts.json (default: the shipped ten).")
-]
-JudgeOption = Annotated[str, typer.Option(help="shipped, or the folder or hub id of CLIP or DINO.")]
-Compositions = Annotated[
-    str,
-    typer.Option(
-        "--compositions",
-        "--guidances",
-        help="Rows of l2dm/bench/multi.py, with commas; unmix and attend are the two halves of caa.",
-    ),
-]
-PromptKinds = Annotated[
-    str,
-    typer.Option(help="Of prompts: all, or two_concepts, two_of_one_noun and so on, with commas; time."),
-]
 COMPARED = "sequential,custom-diffusion,ewc,replay,l2dm-published,l2dm,gated-kv,gated-lora,separate"
 
 
 @bench_app.command()
 def lifelong(
-    out_folder: OutFolder, methods: Methods = COMPARED, seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
-    base: Base = "mini", clip: Clip = "", judge: JudgeOption = "shipped",
-    pictures: Annotated[int, typer.Option(help="Pictures of each prompt; a run of many concepts needs "
-                                               "fewer.", min=1)] = 2,
-    settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
-) -> None:  # fmt: skip
+    out_folder: OutFolder,
+    methods: Methods = COMPARED,
+    seeds: Seeds = "0,1,2",
+    count: Count = 10,
+    concepts: ConceptsFolder = None,
+    base: Base = "mini",
+    clip: Clip = "",
+    judge: JudgeOption = "shipped",
+    pictures: Pictures = 2,
+    settings: SettingsFile = None,
+    workers: Workers = 0,
+    ray: Ray = None,
+    as_json: AsJson = False,
+) -> None:
     """One concept after another for several methods: the score matrix of each run, JSON, plots, one page.
     Resumes.
     """
@@ -82,9 +70,19 @@ def lifelong(
 
 @bench_app.command(name="all")
 def everything(
-    out_folder: OutFolder, methods: Methods = "all", seeds: Seeds = "0,1,2", count: Count = 10, concepts: ConceptsFolder = None,
-    base: Base = "mini", clip: Clip = "", judge: JudgeOption = "shipped", settings: SettingsFile = None, workers: Workers = 0, ray: Ray = None, as_json: AsJson = False,
-) -> None:  # fmt: skip
+    out_folder: OutFolder,
+    methods: Methods = "all",
+    seeds: Seeds = "0,1,2",
+    count: Count = 10,
+    concepts: ConceptsFolder = None,
+    base: Base = "mini",
+    clip: Clip = "",
+    judge: JudgeOption = "shipped",
+    settings: SettingsFile = None,
+    workers: Workers = 0,
+    ray: Ray = None,
+    as_json: AsJson = False,
+) -> None:
     """Every method of l2dm/methods.py: bench lifelong, then several concepts in each world; comparison.json
     and .html. Resumes.
     """
@@ -145,9 +143,20 @@ def cifc10(
         raise SettingsError(f"--order {order}: expected published or shuffled")
     read(data, prompts)
     plan = Plan(
-        str(data.resolve()), _absolute(base), _absolute(clip), _absolute(dino), count, order, prompts, images, steps,
-        negative_prompt=negative_prompt, batch=batch, learn=learning(from_file(settings, "learn")), world_clip=_absolute(world_clip),
-    )  # fmt: skip
+        str(data.resolve()),
+        _absolute(base),
+        _absolute(clip),
+        _absolute(dino),
+        count,
+        order,
+        prompts,
+        images,
+        steps,
+        negative_prompt=negative_prompt,
+        batch=batch,
+        learn=learning(from_file(settings, "learn")),
+        world_clip=_absolute(world_clip),
+    )
     _measure(plan, methods, seeds, out_folder, workers, ray, as_json, title="The CIFC-10 protocol")
 
 
@@ -179,7 +188,7 @@ def multi(
     workers: Annotated[int, typer.Option(help="Parts at a time; 0: one on a GPU, or one a core.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Several concepts in one prompt, with every composition: the judge's verdicts, JSON, one page. Resumes."""
+    """Several concepts in one prompt, with every composition: the judge's verdicts, JSON, a page. Resumes."""
     from ..bench.multi import KINDS, ROWS, Plan, bench, samples
     from ..bench.pool import at_once
     from ..report.multi import table, write_page
@@ -236,9 +245,17 @@ def _lifelong(
 
 
 def _measure(
-    plan: Any, methods: str, seeds: str, out: Path, workers: int, ray: str | None, as_json: bool, name: str = "", title: str = "",
+    plan: Any,
+    methods: str,
+    seeds: str,
+    out: Path,
+    workers: int,
+    ray: str | None,
+    as_json: bool,
+    name: str = "",
+    title: str = "",
     bench: Callable[..., dict[str, Any]] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run, write JSON and page, and answer with the table."""
     from ..bench import runs
     from ..bench.pool import at_once

@@ -100,10 +100,7 @@ def generate(
     from ..world.world import World
 
     opened = World.open(world, whole=False, base=base)
-    options = dict(n=n, seed=seed, steps=steps, guidance_scale=guidance_scale, composition=composition,
-                   subjects=subjects, layout=layout, negative_prompt=negative_prompt, height=height, width=width,
-                   threads=threads, precision=precision, device=device, offload=offload)  # fmt: skip
-    chosen = settings_from(opened, "generate", settings, options)
+    chosen = settings_from(opened, "generate", settings, locals())
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")
     check_outside(world, out_folder, "--out")

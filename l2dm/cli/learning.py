@@ -109,10 +109,7 @@ def learn(
 
     processes = Processes.together()
     opened = World.open(world)
-    options = dict(steps=steps, method=method, vectors=vectors, masks=masks, class_pictures=class_pictures, buckets=buckets, seed=seed, threads=threads,
-                   precision=precision, device=device, keep_if_forgetting_below=keep_if_forgetting_below, sample_every=sample_every,
-                   sample_prompt=sample_prompt, keep_every=keep_every, tracker=tracker)  # fmt: skip
-    chosen = settings_from(opened, "learn", settings, options)
+    chosen = settings_from(opened, "learn", settings, locals())
     with bar(as_json or not processes.is_main) as move, notes():
 
         def show_progress(p: Any) -> None:
@@ -140,18 +137,27 @@ def _say_learnt(
     from ..report.card import card
 
     report, token = card(manifest), version.token
-    answer(
-        as_json,
-        {"world": str(world), "version": version.version, "token": token, "noun": version.noun, "photos": version.photos,
-         "seconds": version.seconds, "steps": chosen.steps, "batch": chosen.batch, "threads": version.threads,
-         "adopted": version.adopted, "report": report},
-        *([f"{token} was in the base already: learning began with its {version.adopted} "
-           "vector(s)"] if version.adopted else []),
+    record = {
+        "world": str(world),
+        "version": version.version,
+        "token": token,
+        "noun": version.noun,
+        "photos": version.photos,
+        "seconds": version.seconds,
+        "steps": chosen.steps,
+        "batch": chosen.batch,
+        "threads": version.threads,
+        "adopted": version.adopted,
+        "report": report,
+    }
+    adopted = f"{token} was in the base already: learning began with its {version.adopted} vector(s)"
+    done = (
         f"{world}: {'went on with' if more else 'learnt'} {token} {version.noun} from {version.photos} "
-        f"photos in {version.seconds:.0f} s (version {version.version})",
-        *_report_tables(report),
-        *([f"with pictures: l2dm report {world}"] if report["concepts"] else []),
-    )  # fmt: skip
+        f"photos in {version.seconds:.0f} s (version {version.version})"
+    )
+    lines = [adopted, done] if version.adopted else [done]
+    pictures = [f"with pictures: l2dm report {world}"] if report["concepts"] else []
+    answer(as_json, record, *lines, *_report_tables(report), *pictures)
 
 
 def _report_tables(report: dict[str, Any]) -> list[Table]:

@@ -72,8 +72,8 @@ def check(
     count = f"{len(report.photos)} usable, {len(report.problems)} not" + (
         "" if len(report.photos) >= 3 else "; 3 to 5 photos are best"
     )
-    answer(as_json, {"photos": rows, "problems": list(report.problems), "notes": list(report.notes)}, shown,
-           *report.problems, *report.notes, count)  # fmt: skip
+    record = {"photos": rows, "problems": list(report.problems), "notes": list(report.notes)}
+    answer(as_json, record, shown, *report.problems, *report.notes, count)
     if report.problems or not report.photos:
         raise typer.Exit(2)
 
@@ -135,10 +135,17 @@ def show(world: WorldPath, as_json: AsJson = False) -> None:
     learnt = {v.token: v for v in opened.versions.values()}
     rows = [(token, noun, learnt.get(token)) for token, noun in opened.concepts.items()]
     taken = size(world)
+    concepts = [
+        {"token": token, "noun": noun, "photos": v and v.photos, "version": v and v.version}
+        for token, noun, v in rows
+    ]
     record = {
-        "world": str(world), "base": opened.base, "version": opened.head, "bytes": taken,
-        "concepts": [{"token": t, "noun": n, "photos": v and v.photos, "version": v and v.version} for t, n, v in rows],
-    }  # fmt: skip
+        "world": str(world),
+        "base": opened.base,
+        "version": opened.head,
+        "bytes": taken,
+        "concepts": concepts,
+    }
     shown = table(
         ("token", "noun", "photos", "seconds", "version"),
         [(t, n, *((v.photos, f"{v.seconds:.0f}", v.version) if v else "---")) for t, n, v in rows],
@@ -185,14 +192,17 @@ def verify(
         )
     if found.manifest.pending:
         lines.append(f"a purge was cut off; end it with: l2dm repair {world}")
-    answer(
-        as_json,
-        {"world": str(world), "whole": found.whole, "spared": found.spared, "lost": found.lost, "broken": found.faults,
-         "version": found.head, "without": found.without},
-        *found.faults,
-        f"whole versions: {', '.join(map(str, found.whole)) or 'none'}",
-        *lines,
-    )  # fmt: skip
+    record = {
+        "world": str(world),
+        "whole": found.whole,
+        "spared": found.spared,
+        "lost": found.lost,
+        "broken": found.faults,
+        "version": found.head,
+        "without": found.without,
+    }
+    whole = f"whole versions: {', '.join(map(str, found.whole)) or 'none'}"
+    answer(as_json, record, *found.faults, whole, *lines)
     if found.faults:
         raise typer.Exit(2)
 

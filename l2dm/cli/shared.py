@@ -27,6 +27,7 @@ SettingsFile = Annotated[
 ThreadCount = Annotated[
     int | None, typer.Option(help="Of the processor, for results to the last bit; else as many as are free.")
 ]
+SETTINGS = {"learn": LearnSettings, "generate": GenerateSettings}
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 Precision = Annotated[
     str | None,
@@ -48,15 +49,16 @@ def from_file(file: Path | None, kind: str) -> dict[str, Any]:
     """The settings of a TOML file's table ``kind``, checked, so that what is wrong is said of the file."""
     given = read_toml(file, kind) if file else {}
     with terminal.notes():
-        {"learn": LearnSettings, "generate": GenerateSettings}[kind].of(given, place=str(file))
+        SETTINGS[kind].of(given, place=str(file))
     return today(given)
 
 
-def settings_from(world: Any, kind: str, file: Path | None, options: dict[str, Any]) -> Any:
-    """The settings of ``kind`` that ``world`` has with those of ``file`` and then the ``options`` that were
-    given.
+def settings_from(world: Any, kind: str, file: Path | None, arguments: dict[str, Any]) -> Any:
+    """The settings of ``kind`` that ``world`` has, over them those of ``file``, over them a command's
+    ``arguments`` that were given, if they are called as a setting is.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    known = SETTINGS[kind].__dataclass_fields__
+    given = {name: value for name, value in arguments.items() if name in known and value is not None}
     return world.settings(kind, {**from_file(file, kind), **given}, place="options")
 
 

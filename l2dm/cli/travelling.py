@@ -49,19 +49,28 @@ def export(
     opened = World.open(world)
     with notes():
         done = opened.export(*(tokens or []), format=kind, out=out, dtype=dtype, strength=strength)
+    record = {
+        "world": str(world),
+        "format": kind,
+        "out": str(done.folder),
+        "files": done.files,
+        "prompts": done.triggers,
+        "loses": done.loses,
+    }
     answer(
         as_json,
-        {"world": str(world), "format": kind, "out": str(done.folder), "files": done.files, "prompts": done.triggers, "loses": done.loses},
+        record,
         f"{done.folder}: {', '.join(done.files[:6])}{' …' if len(done.files) > 6 else ''}",
         *(f"in prompts: {prompt}" for prompt in done.triggers.values()),
         *([f"lost outside of a world: {done.loses}"] if done.loses else []),
-    )  # fmt: skip
+    )
 
 
 File = Annotated[
     Path | None,
     typer.Argument(
-        help="LoRA, embedding or Custom Diffusion weights (.safetensors), a folder from l2dm export, or a world's zip."
+        help="LoRA, embedding or Custom Diffusion weights (.safetensors), a folder from l2dm export, or a "
+        "world's zip."
     ),
 ]
 Trigger = Annotated[
@@ -100,7 +109,7 @@ def import_(
     discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning.")] = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Take in a concept from a file of another program or from another world, or make a world of an exported
     zip.
     """
@@ -116,29 +125,29 @@ def import_(
         raise SettingsError(
             "import: --token is missing; give the word that will call the concept, such as '<rex>'"
         )
-    of_files: dict[str, object] = {
-        "--noun": noun, "--trigger": trigger, "--embedding": embedding, "--photos": photos, "--denoiser-only": denoiser_only,
-    }  # fmt: skip
-    _check_fit(file, of_files, {"--as": to})
+    of_files: dict[str, Any] = {
+        "noun": noun,
+        "trigger": trigger,
+        "embedding": embedding,
+        "photos": photos,
+        "denoiser_only": denoiser_only,
+    }
+    _check_fit(file, of_files, {"as": to})
     opened = World.open(world)
     chosen = from_file(settings, "learn")
     with bar(as_json) as move, notes():
-
-        def show(p: Any) -> None:
-            move(p.stage, p.done, p.total)
-
+        how: dict[str, Any] = {
+            "discard": discard,
+            "on_progress": lambda p: move(p.stage, p.done, p.total),
+            **chosen,
+        }
         if file is not None:
-            one = opened.import_file(
-                file, token=token, noun=noun, trigger=trigger, embedding=embedding, denoiser_only=denoiser_only, photos=photos,
-                discard=discard, on_progress=show, **chosen,
-            )  # fmt: skip
-            arrived = [one]
+            arrived = [opened.import_file(file, token=token, **of_files, **how)]
         elif other is not None and token:
-            one = opened.import_concept(other, token, to=to, discard=discard, on_progress=show, **chosen)
-            arrived = [one]
+            arrived = [opened.import_concept(other, token, to=to, **how)]
         else:
             assert other is not None
-            arrived = opened.merge(other, discard=discard, on_progress=show, **chosen)
+            arrived = opened.merge(other, **how)
     _tell(opened, arrived, as_json)
 
 
@@ -164,9 +173,14 @@ def _tell(world: World, arrived: list[Arrived], as_json: bool) -> None:
 
     version, said = arrived[-1].version, [note for one in arrived for note in one.notes]
     record = {
-        "world": str(world.path), "version": version.version, "token": version.token, "noun": version.noun, "notes": said,
-        "arrived": {one.version.token: one.version.version for one in arrived}, "report": card(world.manifest),
-    }  # fmt: skip
+        "world": str(world.path),
+        "version": version.version,
+        "token": version.token,
+        "noun": version.noun,
+        "notes": said,
+        "arrived": {one.version.token: one.version.version for one in arrived},
+        "report": card(world.manifest),
+    }
     lines = [
         f"{one.version.token} {one.version.noun} has come in (version {one.version.version})"
         for one in arrived
@@ -175,13 +189,12 @@ def _tell(world: World, arrived: list[Arrived], as_json: bool) -> None:
 
 
 def _check_fit(file: Path | None, of_files: Mapping[str, object], of_worlds: Mapping[str, object]) -> None:
-    """Options that go with a ``file``, and those that go with another world; a SettingsError for one that
-    does nothing.
+    """Options that go with a ``file``, and those that go with another world, as parameters are called; a
+    SettingsError for one that does nothing.
     """
-    if file is not None and not of_files["--noun"]:
+    if file is not None and not of_files["noun"]:
         raise SettingsError("import: --noun is missing; give the concept's class, such as dog")
     unfit = of_worlds if file is not None else of_files
     if given := [name for name, value in unfit.items() if value]:
-        raise SettingsError(
-            f"import: {given[0]} does nothing {'without' if file is not None else 'with'} --from; leave it out"
-        )
+        option, clash = f"--{given[0].replace('_', '-')}", "without" if file is not None else "with"
+        raise SettingsError(f"import: {option} does nothing {clash} --from; leave it out")

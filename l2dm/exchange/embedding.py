@@ -14,7 +14,7 @@ from ..errors import ExchangeError
 def embedding_file(
     token: str, vectors: torch.Tensor, keys: tuple[str, ...], widths: list[int]
 ) -> dict[str, torch.Tensor]:
-    """``vectors`` (width,) or (n, width) of the encoders one after another; ``keys`` and ``widths``: theirs."""
+    """``vectors`` (width,) or (n, width): the encoders' parts, side by side, of ``widths`` under ``keys``."""
     parts = vectors.view(-1, vectors.shape[-1]).split(widths, -1)
     return {token: parts[0]} if len(keys) == 1 else dict(zip(keys, parts))
 

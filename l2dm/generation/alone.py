@@ -88,7 +88,7 @@ def _place(text: str, prompt: str, mention: Mention) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Places:
-    """Where each of some things goes: ``boxes`` of a layout, or a grid, ``sides`` of the prompt considered."""
+    """Where each of some things goes: ``boxes`` of a layout, or a grid that heeds the prompt's ``sides``."""
 
     points: torch.Tensor
     boxes: list | None

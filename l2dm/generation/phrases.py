@@ -105,7 +105,7 @@ def _concepts(prompt: str, concepts: dict[str, str]) -> list[Phrase]:
 
 
 def _own(noun: str) -> str:
-    """A pattern of a concept's noun; of several words, of each of them too: "duck" and "toy" of "duck toy"."""
+    """A pattern of a concept's noun and of each of its words: "duck" and "toy" of "duck toy"."""
     parts = [noun, *(word for word in noun.split() if " " in noun and len(word) > 2)]
     return rf"(?P<noun>{'|'.join(map(words.either_number, parts))})(?![\w-])"
 
@@ -177,9 +177,10 @@ def _plain_nouns(prompt: str, nouns: re.Pattern, named: list[Phrase]) -> list[Sp
 
 
 def _unlisted(prompt: str, things: list[Phrase], listed: re.Pattern) -> list[Phrase]:
-    """Noun phrases with an article whose noun no list has, joined to another thing: "a zorblax and a quimby"."""
+    """Noun phrases with an article and an unlisted noun, joined to a thing: "a zorblax and a quimby"."""
     found = []
-    pattern = rf"\ban?\s+(?:{_ADJECTIVE}){{0,3}}?(?P<noun>(?!(?:{words.STOP.pattern})\b)[^\W\d_][^\W\d_'’-]+)(?![\w'’<-])"
+    noun = rf"(?P<noun>(?!(?:{words.STOP.pattern})\b)[^\W\d_][^\W\d_'’-]+)"
+    pattern = rf"\ban?\s+(?:{_ADJECTIVE}){{0,3}}?{noun}(?![\w'’<-])"
     for match in re.finditer(pattern, prompt, re.IGNORECASE):
         low, high = match.span("noun")
         while more := re.match(r"\s+([^\W\d_]+)(?![\w'’>-])", prompt[high:]):

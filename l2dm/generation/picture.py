@@ -47,7 +47,7 @@ def _png(image: Image.Image, told: dict[str, str]) -> bytes:
 
 
 def contact_sheet(images: list[Image.Image], columns: int = 4, cell: int = 192, gap: int = 6) -> Image.Image:
-    """``images`` in rows of ``columns``, each fitted into ``cell`` pixels (small ones enlarged without blur)."""
+    """``images`` in rows of ``columns``, each fitted into ``cell`` pixels (enlarged without blur)."""
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + gap) + gap), "white")
     for i, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""The words that tell a prompt's things from all else that it says: determiners, links, prepositions, nouns."""
+"""The words that tell a prompt's things from all else in it: determiners, links, prepositions, nouns."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ PICTURES = (
     "selfie|scene|art|artwork|pair|couple|group|bunch|lot|collage|photo "
     "collage|sticker|sculpture|statue|still"
 )
-COLOURS = "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|beige|turquoise|cyan|magenta|crimson"
+COLOURS = (
+    "red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey|gray|golden|silver|beige|"
+    "turquoise|cyan|magenta|crimson"
+)
 #: heads of noun phrases that name no thing to be drawn by itself
 NO_THING = re.compile(
     rf"(?:{PICTURES}|style|background|foreground|day|night|morning|evening|afternoon|noon|sunset|sunrise|dusk|dawn|sky|cloud|clouds|"

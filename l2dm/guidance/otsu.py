@@ -9,7 +9,7 @@ import torch
 
 
 def otsu(maps: torch.Tensor) -> torch.Tensor:
-    """True (B, m, h, w) in the cells of each map above its threshold; everywhere where all cells are equal."""
+    """True (B, m, h, w) in the cells of each map above its threshold; in all of them when all are equal."""
     values, cells = maps.flatten(2).double().sort(-1)[0], maps.shape[2] * maps.shape[3]
     below = (
         torch.arange(1, cells, device=maps.device, dtype=values.dtype) / cells

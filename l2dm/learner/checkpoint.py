@@ -13,7 +13,7 @@ _KEYS = ("step", *_MOMENTS, "state1", "state2", "qmap1", "qmap2", "absmax1", "ab
 def pack_optimizer(
     named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
-    """``{"exp_avg/<name>": tensor, ...}``: every tensor and number that the optimizer keeps of a parameter."""
+    """``{"exp_avg/<name>": tensor, ...}``: all tensors and numbers that the optimizer keeps."""
     return {
         f"{key}/{name}": torch.as_tensor(value).detach().cpu().clone()
         for name, p in named.items()

@@ -165,7 +165,7 @@ class Learning:
         return parts
 
     def run(self) -> Generator[Step, None, None]:
-        """Yield after every optimizer step. Between two steps the state is whole: ``state()`` may be taken."""
+        """Yield after every optimizer step; between two steps the state is whole for ``state()``."""
         keep_freed_memory()
         self._check_rows()
         began, first, settings = time.monotonic(), self.done, self.settings

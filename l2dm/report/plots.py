@@ -144,7 +144,7 @@ def costs(methods: dict[str, Any], name: str, key: str) -> Image.Image:
 
 
 def heat_maps(by_method: By, name: str) -> Image.Image:
-    """Every method's mean matrix M[t, j], in one scale of colours: from left to right a concept's own life."""
+    """Every method's mean matrix M[t, j], in one scale of colours: left to right is a concept's own life."""
     means = {
         m: np.mean([np.array(run["matrices"][name], dtype=float) for run in runs], axis=0)
         for m, runs in by_method.items()

@@ -112,7 +112,7 @@ class Distillation:
             return self.backbone.predict(noisy, timesteps, context), outputs
 
     def attention(self) -> AbstractContextManager[list[torch.Tensor]]:
-        """Within the block the list fills with cross-attention outputs, if the attention term has a weight."""
+        """Within the block the list fills with cross-attention outputs, if that term has a weight."""
         return attention_outputs(self.backbone.denoiser, self.attention_weight > 0)
 
     def loss(

@@ -22,7 +22,7 @@ NAME = re.compile(r"\w[\w .-]{0,59}")
 
 
 def place_beside(folder: StudioFolder, name: str) -> Path:
-    """Where a new world called ``name`` will be. Raises SettingsError for a name that is none, or is taken."""
+    """Where a new world called ``name`` will be. Raises SettingsError for a bad name or a taken one."""
     if not NAME.fullmatch(name) or is_reserved(name) or name.lower().endswith(".studio"):
         raise SettingsError(
             f"name {name[:60]!r}: expected one plain name of a folder, such as {folder.world.name}-2"

@@ -42,7 +42,7 @@ CONTROLS = ("", "pause", "resume", "cancel")
 
 @dataclass(frozen=True)
 class Job:
-    """``asked``: the arguments; ``found``: what came of it; ``message``: why it failed, waits or is paused."""
+    """``asked``: the arguments; ``found``: the outcome; ``message``: why it failed, waits or is paused."""
 
     id: str
     kind: str
@@ -144,7 +144,7 @@ class Queue:
         self.folder = folder
 
     def add(self, kind: str, asked: dict[str, Any], prepare: Path | None = None) -> JobFolder:
-        """A new job; the folder ``prepare`` (of photos) becomes part of it. It is there whole or not at all."""
+        """A new job, there whole or not at all; the folder ``prepare`` (of photos) becomes part of it."""
         job = Job(new_id(), kind, asked)
         scratch = self.folder.jobs / f".new-{job.id}"
         scratch.mkdir()

@@ -38,7 +38,8 @@ class Links:
                 return self._keep(f"static/{name}", (STATIC / name).read_bytes())
             case ["versions", number, "picture"]:
                 name, cell = asked["of"][0], asked.get("cell")
-                file = f"pictures/{number}-{file_stem(name.strip('<>'))}{'-token' if name[0] == '<' else ''}{'-one' if cell else ''}.png"
+                stem = file_stem(name.strip("<>")) + "-token" * (name[0] == "<") + "-one" * bool(cell)
+                file = f"pictures/{number}-{stem}.png"
                 return self._keep(file, sheet(self.world, int(number), name, int(cell[0]) if cell else None))
             case ["jobs", id, name]:
                 return self._keep(

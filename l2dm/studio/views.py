@@ -1,4 +1,4 @@
-"""What a world looks like to the pages: cards of concepts, the line of versions, its examination's pictures."""
+"""What the pages show of a world: cards of concepts, the line of versions, its examination's pictures."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class TaskToken(Beside):
         return F.one_hot(places, length) * named[..., None]
 
     def placed(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B, length, width): the task tokens of prompts ``ids`` (B, length) where they stand, 0 elsewhere."""
+        """(B, length, width): task tokens where they stand in prompts ``ids`` (B, length), 0 elsewhere."""
         tokens = torch.stack([self.now[f"{token}/task_token"] for token in self._tokens()])
         return self.slots(ids).mT.float() @ tokens
 

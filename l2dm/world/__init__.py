@@ -1,1 +1,1 @@
-"""A world: a base model and everything it was taught, as a folder on disk. ``World`` is in ``world.world``."""
+"""A world: a base model and all it was taught, as a folder on disk. ``World`` is in ``world.world``."""

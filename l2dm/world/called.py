@@ -33,7 +33,7 @@ class Called:
 
     @cached_property
     def _changes(self) -> dict[int, list[tuple[str, str]]]:
-        """Version that was not taken back -> what came to be called otherwise in it, or came in ("" before)."""
+        """Version that was not taken back -> what was renamed in it, or came in ("" before)."""
         found = {number: [pair] for number, pair in self._renames.items()}
         journal: list[dict[str, Any]] = self.manifest.journal
         for line in journal:

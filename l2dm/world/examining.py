@@ -118,7 +118,8 @@ class Examining:
             self.tell(Progress("report", done, jobs))
             return images
 
-        backbone.release_features()  # all is drawn before it is looked at: a large base's CLIP pair is not held beside that
+        # all is drawn before it is looked at: a large base's CLIP pair is not held beside that
+        backbone.release_features()
         pictures = {token: drawn(f"a photo of {token} {concepts[token]}") for token in tokens}
         before, now = {}, {}
         for noun in asked:

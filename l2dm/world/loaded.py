@@ -1,4 +1,4 @@
-"""A world over its base: where that lies, and holding it in memory with the world's own weights and tokens."""
+"""A world over its base: where that lies, and it in memory with the world's own weights and tokens."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Repository:
         return type(self).open(path)
 
     def undo(self) -> Version:
-        """Take the last change back, a learnt or a forgotten concept; returns the version that was dropped."""
+        """Take the last change back (learnt or forgotten); returns the version that was dropped."""
         with self._writing(whole=False):
             dropped = self.manifest.present
             if dropped is None:
@@ -155,7 +155,7 @@ class Repository:
 
     @contextmanager
     def _writing(self, whole: bool = True) -> Iterator[None]:
-        """Hold the world's lock, with the manifest as it is on disk now and no half-done work in the folder."""
+        """Hold the world's lock, with the manifest as on disk now and no half-done work in the folder."""
         with os_errors(self.path), locked(self.path):
             store.check_writable(self.path)
             self.manifest = Manifest.read(self.path, whole)

@@ -51,7 +51,7 @@ def write_folder(target: Path, fill: Callable[[Path], Collection[str] | None]) -
 
 
 def link(source: Path, target: Path) -> None:
-    """Give the file ``source`` a second name; a copy, on the disk, where the file system has no hard links."""
+    """Give the file ``source`` a second name; a copy where the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:

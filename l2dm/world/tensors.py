@@ -27,7 +27,7 @@ def _check_finite(tensors: dict[str, torch.Tensor], where: str) -> None:
 
 
 def as_bytes(tensors: dict[str, torch.Tensor], where: str) -> bytes:
-    """A safetensors file's content. Raises LearningDiverged, naming ``where``, where a number is not finite."""
+    """A safetensors file's content. Raises LearningDiverged, naming ``where``, if a number is not finite."""
     from safetensors.torch import save
 
     _check_finite(tensors, where)

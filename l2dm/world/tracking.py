@@ -1,4 +1,4 @@
-"""Losses and samples for TensorBoard or Weights & Biases, by accelerate's trackers, where they are installed."""
+"""Losses and samples for TensorBoard or Weights & Biases, by accelerate's trackers, if installed."""
 
 from __future__ import annotations
 

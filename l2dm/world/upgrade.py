@@ -31,7 +31,7 @@ def kept_folders(world: Path) -> Iterator[Path]:
 
 
 def upgrade(world: Path, manifest: Manifest) -> Manifest:
-    """The world's lock is held. The manifest comes last: a kill before leaves a world of the earlier format."""
+    """The world's lock is held. The manifest comes last: a kill before leaves the earlier format."""
     if manifest.format == FORMAT:
         return manifest
     for folder in kept_folders(world):

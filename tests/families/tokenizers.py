@@ -1,4 +1,4 @@
-"""Tokenizers of the kinds that text-to-image models have, made on the spot over a few words and every letter."""
+"""Tokenizers of the kinds that text-to-image models have, made anew over a few words and every letter."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def literal_hold(now: torch.Tensor, before: torch.Tensor, basis: torch.Tensor) -
 
 
 def literal_running_means(met: dict[str, list[float]], pace: float) -> dict[str, float]:
-    """Of each task's errors, oldest first: a plain mean of the first 1/pace, from then on an exponential one."""
+    """Of each task's errors, oldest first: a plain mean of the first 1/pace, then an exponential one."""
     found = {}
     for task, errors in met.items():
         first = errors[: round(1 / pace)]

@@ -97,7 +97,7 @@ def painted(page) -> tuple[float, float]:
         page.wait_for_timeout(25)
     return tuple(
         page.evaluate("""() => {
-          const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+          const loaded = ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind))
             .filter((entry) => entry.initiatorType !== "img");
           const bytes = loaded.reduce((sum, entry) => sum + entry.decodedBodySize, 0);
           return [performance.getEntriesByName("first-contentful-paint")[0].startTime, bytes / 1000];
@@ -107,7 +107,8 @@ def painted(page) -> tuple[float, float]:
 
 DROPPED = """([kind, name]) => {
   const canvas = document.createElement("canvas"); canvas.width = canvas.height = 64;
-  const pen = canvas.getContext("2d"); pen.fillStyle = name.length % 2 ? "#a33" : "#3a3"; pen.fillRect(9, 9, 40, 30);
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = name.length % 2 ? "#a33" : "#3a3"; pen.fillRect(9, 9, 40, 30);
   canvas.toBlob((blob) => {
     const moved = new DataTransfer(); moved.items.add(new File([blob], name, {type: "image/png"}));
     document.dispatchEvent(kind === "drop" ? new DragEvent("drop", {dataTransfer: moved, bubbles: true})

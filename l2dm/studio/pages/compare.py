@@ -1,4 +1,4 @@
-"""Comparing: one prompt and the same seeds, over the versions of the world or over compositions, as a grid."""
+"""Comparing as a grid: one prompt and the same seeds over a world's versions or over compositions."""
 
 from __future__ import annotations
 
