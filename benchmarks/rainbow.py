@@ -22,7 +22,7 @@ from l2dm.bench.examiner import Examiner
 from l2dm.evaluation.summary import spread
 from l2dm.memory.rainbow import select
 from l2dm.world import store
-from l2dm.world.past import read_long_term
+from l2dm.world.memories import read_long_term
 
 MODES = {"rainbow": 1.0, "guided alone": 1e6, "diverse alone": 0.0}  # name -> beta_S
 

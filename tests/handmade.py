@@ -14,8 +14,8 @@ from l2dm import World
 from l2dm.memory import LongTerm, ShortTerm
 from l2dm.world.filling import Filling
 from l2dm.world.manifest import Manifest, Version, entry, folder_of
+from l2dm.world.memories import write_long_term, write_short_term
 from l2dm.world.names import NOUNS, picture_file
-from l2dm.world.past import write_long_term, write_short_term
 from l2dm.world.recorded import write_recorded
 from l2dm.world.renaming import version_renamed
 from l2dm.world.tensors import write_tensors

@@ -18,7 +18,7 @@ from l2dm.learner.loop import drawing
 from l2dm.memory import LongTerm
 from l2dm.settings import LearnSettings
 from l2dm.tuners import TUNERS
-from l2dm.world.past import gather
+from l2dm.world.past import PastBuilder
 
 
 @pytest.fixture
@@ -38,20 +38,8 @@ def test_they_are_learnt_with_their_captions_and_nothing_is_drawn(photos, dogs, 
         QUICK, {"method": "custom-diffusion", "class_pictures": dogs, "precision": "float32"}
     )
     tuner, own = TUNERS["key_value"](backbone), ClassPictures.read(settings, "dog")
-    past, _ = gather(
-        tmp_path / "no-world",
-        None,
-        LongTerm(),
-        {},
-        concept,
-        backbone,
-        tuner,
-        settings,
-        1.0,
-        lambda *at: None,
-        {},
-        own,
-    )
+    builder = PastBuilder(tmp_path / "no-world", backbone, tuner, settings, 1.0, lambda *at: None)
+    past, _ = builder.build(concept, {}, None, LongTerm(), {}, own)
     assert past.priors["a photo of a dog"].shape == (3, 4, 8, 8) and not (tmp_path / "no-world").exists()
     vector = backbone.add_token("<rex>", backbone.word_vector("dog"))
     learning = Learning(backbone, tuner, vector, concept, past, settings)

@@ -42,18 +42,26 @@ def sd() -> torch.nn.Module:
 
 def sdxl() -> torch.nn.Module:
     return UNet2DConditionModel(
-        cross_attention_dim=2048, sample_size=128, block_out_channels=(320, 640, 1280), attention_head_dim=(5, 10, 20),
+        cross_attention_dim=2048,
+        sample_size=128,
+        block_out_channels=(320, 640, 1280),
+        attention_head_dim=(5, 10, 20),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), transformer_layers_per_block=(1, 2, 10),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
         use_linear_projection=True,
-    )  # fmt: skip
+    )
 
 
 def sd3() -> torch.nn.Module:
     """3.5 medium, in whose first blocks the picture has a second attention."""
     return SD3Transformer2DModel(
-        num_layers=24, num_attention_heads=24, caption_projection_dim=1536, dual_attention_layers=tuple(range(13)), qk_norm="rms_norm",
-    )  # fmt: skip
+        num_layers=24,
+        num_attention_heads=24,
+        caption_projection_dim=1536,
+        dual_attention_layers=tuple(range(13)),
+        qk_norm="rms_norm",
+    )
 
 
 def under(before: str, ends: Iterable[str]) -> set[str]:
@@ -71,8 +79,9 @@ def in_transformers(blocks: dict[str, int]) -> set[str]:
     for block, depth in blocks.items():
         found |= under(f"lora_unet_{block}_", ("proj_in", "proj_out"))
         for i in range(depth):
-            attention = (f"attn{a}_to_{x}" for a, x in product((1, 2), ("q", "k", "v", "out_0")))
-            found |= under(f"lora_unet_{block}_transformer_blocks_{i}_", [*attention, "ff_net_0_proj", "ff_net_2"])  # fmt: skip
+            ends = [f"attn{a}_to_{x}" for a, x in product((1, 2), ("q", "k", "v", "out_0"))]
+            ends += ["ff_net_0_proj", "ff_net_2"]
+            found |= under(f"lora_unet_{block}_transformer_blocks_{i}_", ends)
     return found
 
 
@@ -127,7 +136,8 @@ def of_sd3_by_kohya(last: int = 23, twice: int = 13) -> set[str]:
     """
     found, whole = set(), ("attn_qkv", "attn_proj", "mlp_fc1", "mlp_fc2")
     for i in range(last + 1):
-        found |= under(f"lora_unet_joint_blocks_{i}_x_block_", whole + (("attn2_qkv", "attn2_proj") if i < twice else ()))  # fmt: skip
+        second = ("attn2_qkv", "attn2_proj") if i < twice else ()
+        found |= under(f"lora_unet_joint_blocks_{i}_x_block_", whole + second)
         found |= under(f"lora_unet_joint_blocks_{i}_context_block_", whole if i < last else whole[:1])
     return found
 
@@ -164,6 +174,10 @@ def of_sana() -> set[str]:
     return {f"transformer.transformer_blocks.{i}.{end}" for i, end in product(range(20), ends)}
 
 
+def flux2() -> torch.nn.Module:
+    return Flux2Transformer2DModel(num_layers=5, num_single_layers=20, guidance_embeds=False)
+
+
 #: Family, format -> its denoiser in a published size, and the rule of its keys.
 RULES = {
     ("sd", "lora"): (sd, of_sd()),
@@ -171,11 +185,11 @@ RULES = {
     ("sd3", "lora"): (sd3, of_sd3()),
     ("sd3", "kohya"): (sd3, of_sd3_by_kohya()),
     ("flux", "lora"): (FluxTransformer2DModel, of_flux(19, 38)),
-    ("flux2", "lora"): (lambda: Flux2Transformer2DModel(num_layers=5, num_single_layers=20, guidance_embeds=False), of_flux(5, 20)),
+    ("flux2", "lora"): (flux2, of_flux(5, 20)),
     ("pixart", "lora"): (lambda: PixArtTransformer2DModel(sample_size=128), of_pixart()),
     ("z_image", "lora"): (ZImageTransformer2DModel, of_z_image()),
     ("sana", "lora"): (SanaTransformer2DModel, of_sana()),
-}  # fmt: skip
+}
 
 
 def family_of(name: str) -> Family:
@@ -198,8 +212,12 @@ def test_every_exported_key_is_one_that_other_programs_know(name, kind):
 def test_every_family_says_whether_kohyas_scripts_have_names_for_it():
     by_kohya = {one.name for one in KNOWN if one.lora_names != "peft" or one.kohya_names}
     assert by_kohya == {
-        "Stable Diffusion 1.x/2.x", "Stable Diffusion XL", "Stable Diffusion 3/3.5", "FLUX.1", "FLUX.2 [klein]",
-    }  # fmt: skip
+        "Stable Diffusion 1.x/2.x",
+        "Stable Diffusion XL",
+        "Stable Diffusion 3/3.5",
+        "FLUX.1",
+        "FLUX.2 [klein]",
+    }
 
 
 @pytest.mark.parametrize("convention", ["flux", "flux2", "sd3"])
@@ -223,11 +241,20 @@ def taught(denoiser: Layers, layers: Iterable[str], shared: bool) -> dict[str, F
     return found
 
 
+#: Family -> diffusers' pipeline that reads its files, the class of its denoiser, and how that is made small.
 SMALL = {
-    "flux": (FluxPipeline, lambda: FluxTransformer2DModel(num_layers=1, num_single_layers=1)),
-    "flux2": (Flux2KleinPipeline, lambda: Flux2Transformer2DModel(num_layers=1, num_single_layers=1, num_attention_heads=8)),
-    "sd3": (None, lambda: SD3Transformer2DModel(num_layers=2, dual_attention_layers=(0,), qk_norm="rms_norm")),
-}  # fmt: skip
+    "flux": (FluxPipeline, FluxTransformer2DModel, {"num_layers": 1, "num_single_layers": 1}),
+    "flux2": (
+        Flux2KleinPipeline,
+        Flux2Transformer2DModel,
+        {"num_layers": 1, "num_single_layers": 1, "num_attention_heads": 8},
+    ),
+    "sd3": (
+        None,
+        SD3Transformer2DModel,
+        {"num_layers": 2, "dual_attention_layers": (0,), "qk_norm": "rms_norm"},
+    ),
+}
 
 
 @pytest.mark.parametrize("name, shared", list(product(SMALL, (True, False))))
@@ -235,9 +262,9 @@ def test_layers_that_are_one_in_a_file_are_read_as_they_were(name, shared):
     """Queries, keys and values are one layer there: from one D, or each from its own. By us, and by diffusers
     where it reads such files.
     """
-    pipeline, make = SMALL[name]
+    pipeline, kind, sizes = SMALL[name]
     with torch.device("meta"):
-        module = make()
+        module = kind(**sizes)
     denoiser = Layers(module, "transformer", name)
     adapter = taught(denoiser, picture_layers(module), shared)
     tensors = lora_file(adapter, denoiser)
@@ -276,8 +303,6 @@ def test_a_layer_is_known_under_the_names_that_trainers_write(name):
     known = Layers(module, family.denoiser, family.kohya_names or family.lora_names).read()
     for layer in picture_layers(module):
         flat = layer.replace(".", "_")
-        for stem in (
-            layer, f"{family.denoiser}.{layer}", f"diffusion_model.{layer}", f"base_model.model.{layer}", f"lycoris_{flat}",
-            f"lora_transformer_{flat}",
-        ):  # fmt: skip
+        before = ("", f"{family.denoiser}.", "diffusion_model.", "base_model.model.")
+        for stem in (*(b + layer for b in before), f"lycoris_{flat}", f"lora_transformer_{flat}"):
             assert known[stem] == (layer,), stem

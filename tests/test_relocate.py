@@ -31,7 +31,7 @@ from l2dm.generation.sampler import spoken_time
 from l2dm.report.card import card, row_cells
 from l2dm.settings import GenerateSettings
 from l2dm.world import store
-from l2dm.world.past import read_long_term
+from l2dm.world.memories import read_long_term
 
 
 @pytest.fixture(scope="module")

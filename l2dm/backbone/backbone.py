@@ -1,10 +1,9 @@
-"""A pipeline of any of the families, taken apart into what learning and drawing need, loaded from a folder or hub id."""
+"""A pipeline of any of the families, taken apart into what learning and drawing need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,13 @@ from .tokens import PersonalTokens
 
 @dataclass
 class Backbone(Text):
-    """A pretrained diffusion model of ``family``: denoiser, text encoders with their tokenizers, autoencoder, sampler.
+    """A pretrained diffusion model of ``family``: denoiser, text encoders with tokenizers, autoencoder,
+    sampler.
 
-    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are frozen, in ``dtype`` on ``device``; tuners unfreeze what
-    they tune. ``tokens`` holds the personal tokens' vectors. ``changes`` are made to what was read, wherever it is. ``conditioning`` is what the denoiser reads
-    while it runs.
+    ``parts`` go by their names in ``model_index.json``, and are attributes too: ``backbone.vae``. Weights are
+    frozen, in ``dtype`` on ``device``; tuners unfreeze what they tune. ``tokens`` holds the personal tokens'
+    vectors. ``changes`` are made to what was read, wherever it is. ``conditioning`` is what the denoiser
+    reads while it runs.
     """
 
     source: Source
@@ -58,21 +59,29 @@ class Backbone(Text):
 
     @classmethod
     def load(
-        cls, base: str | Path | Source = MINI, device: str | torch.device = "auto", clip: str = OWN, precision: str = "auto",
+        cls,
+        base: str | Path | Source = MINI,
+        device: str | torch.device = "auto",
+        clip: str = OWN,
+        precision: str = "auto",
         offload: bool = False,
-    ) -> Backbone:  # fmt: skip
-        """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint, or a hub id of a model of any of the families,
-        or what ``find_base`` found. ``clip``: the pair that ``features`` are of, as ``find_clip`` has it; it is not downloaded. ``device``: see
-        ``find_device``; on "meta" no weights are read; ``precision``: of the frozen weights, see ``held_dtype``. ``offload``: to draw alone, with
-        all weights in main memory but those of the part that works; see diffusers' ``enable_model_cpu_offload``.
+    ) -> Backbone:
+        """Load the shipped base (``"mini"``), a diffusers folder, a ``.safetensors`` checkpoint or a hub id
+        of a model of any of the families, or what ``find_base`` found. ``clip``: the pair that ``features``
+        are of, as ``find_clip`` has it; it is not downloaded. ``device``: see ``find_device``; on "meta" no
+        weights are read; ``precision``: of the frozen weights, see ``held_dtype``. ``offload``: to draw
+        alone, with all weights in main memory but those of the part that works; see diffusers'
+        ``enable_model_cpu_offload``.
 
-        Raises BaseModelError when it is missing, incomplete, or of another kind, SettingsError where there is no such device.
+        Raises BaseModelError when it is missing, incomplete, or of another kind, SettingsError where there is
+        no such device.
         """
         source = find_base(base)
         device = find_device(device)
         if offload and device.type == "cpu":
             raise SettingsError(
-                "offload = true spares an accelerator's memory, and device = cpu has its parts in main memory anyway: leave it out"
+                "offload = true spares an accelerator's memory, and device = cpu has its parts in main "
+                "memory anyway: leave it out"
             )
         dtype = held_dtype(source, device, precision)
         parts, notes = load(source, dtype, weights=device.type != "meta")
@@ -126,13 +135,16 @@ class Backbone(Text):
         return self.features.images(list(images))
 
     def release_features(self) -> None:
-        """Free the memory of a large base's CLIP pair, which may be as much as its own; it is loaded again when it is asked."""
+        """Free the memory of a large base's CLIP pair, perhaps as much as its own; asked, it is
+        loaded again.
+        """
         if is_large(self.source):
             vars(self).pop("features", None)
 
     def hold_in(self, dtype: torch.dtype) -> None:
-        """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps would come to nothing in half. Raises
-        SettingsError where a denoiser is quantized."""
+        """All weights in ``dtype`` from now on. Those that are changed themselves need float32: small steps
+        would come to nothing in half. Raises SettingsError where a denoiser is quantized.
+        """
         held_dtype(self.source, self.device, str(dtype).removeprefix("torch."))
         for name in self.family.networks:
             cast(self.parts[name], dtype)
@@ -182,42 +194,13 @@ class Backbone(Text):
         """Numbers in the features of one token, as the denoiser reads them."""
         return text_width(self.denoiser)
 
-    # ---------------------------------------------------------------- text
-
-    def encode_text(self, prompts: list[str]) -> torch.Tensor:
-        """(B, length, width) text features; each distinct prompt goes through the encoders once."""
-        return self.read(prompts).features
-
-    def read(self, prompts: list[str]) -> Conditioning:
-        """What the denoiser reads for ``prompts``; each distinct one goes through the encoders once."""
-        distinct = list(dict.fromkeys(prompts))
-        with self.naming_while_read(self.naming(self.tokenize(distinct))):
-            encoded = self.family.encode(self, distinct)
-        read = self.conditioned(encoded, distinct)
-        return read[[distinct.index(p) for p in prompts]]
-
-    def conditioned(self, encoded: Conditioning, prompts: list[str]) -> Conditioning:
-        """What was ``encoded`` of ``prompts``, of each as many rows in a row as there are for it, with their words and concepts."""
-        ids = self.tokenize(prompts).repeat_interleave(len(encoded) // len(prompts), 0)
-        told = replace(encoded, ids=ids, named=self.naming(ids))
-        for change in self.changes:
-            told = change(told)
-        return told
-
-    @contextmanager
-    def reading(self, conditioning: Conditioning | None) -> Iterator[None]:
-        """Within the block the denoiser reads ``conditioning``: adapters that act by the prompt ask it where they act."""
-        outer, self.conditioning = self.conditioning, conditioning
-        try:
-            yield
-        finally:
-            self.conditioning = outer
-
     # ---------------------------------------------------------------- pictures and latents
 
     @torch.no_grad()
     def encode_pictures(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
+        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode if there
+        is one.
+        """
         return self.family.encode_pictures(self, pixels)
 
     @torch.no_grad()
@@ -235,16 +218,23 @@ class Backbone(Text):
     def predict(
         self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning | torch.Tensor
     ) -> torch.Tensor:
-        """(B, C, h, w). What is asked for (see ``process``), for ``noisy`` (B, C, h, w); ``timesteps`` (B,)."""
+        """(B, C, h, w). What is asked for (see ``process``), for ``noisy`` (B, C, h, w);
+        ``timesteps`` (B,).
+        """
         conditioning = Conditioning.of(conditioning)
         with self.reading(conditioning):
             return self.family.predict(self, noisy.to(self.dtype), timesteps, conditioning)
 
     @torch.no_grad()
     def draw_latents(
-        self, prompts: list[str], steps: int, guidance_scale: float, seed: int = 0, batch: int = 8,
+        self,
+        prompts: list[str],
+        steps: int,
+        guidance_scale: float,
+        seed: int = 0,
+        batch: int = 8,
         on_batch: Callable[[int], None] = lambda done: None,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """Scaled latents (B, C, h, w), one for each prompt, from seeds in a row; never decoded."""
         pipe, drawn, cells = self.pipeline(), [], self.side // self.factor
         last: dict[str, torch.Tensor] = {}
@@ -256,13 +246,8 @@ class Backbone(Text):
         for first in range(0, len(prompts), batch):
             part = prompts[first : first + batch]
             generators = [torch.Generator().manual_seed(seed + first + i) for i in range(len(part))]
-            given = {
-                "num_inference_steps": steps,
-                "generator": generators,
-                "height": self.side,
-                "width": self.side,
-            }
-            given |= self.family.call(guidance_scale, None)
+            given = {"num_inference_steps": steps, "generator": generators}
+            given |= {"height": self.side, "width": self.side, **self.family.call(guidance_scale, None)}
             pipe(prompt=part, **given, output_type="latent", callback_on_step_end=keep)
             drawn.append(self.family.unpacked(last["latents"], cells, cells))
             on_batch(first + len(part))
@@ -276,10 +261,13 @@ class Backbone(Text):
         )
 
     def pipeline(self, sampler: str = "base") -> DiffusionPipeline:
-        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or "dpm-solver" with its betas."""
+        """diffusers' own pipeline over these very parts, with a fresh sampler: the base's own, or
+        "dpm-solver" with its betas.
+        """
         if sampler != "base" and self.family.flow:
             raise SettingsError(
-                f"sampler = {sampler}: it goes by betas, and {self.family.name} has flows; leave it out, for the sampler of the base"
+                f"sampler = {sampler}: it goes by betas, and {self.family.name} has flows; leave it out, for "
+                "the sampler of the base"
             )
         changes = {"base": {}, "dpm-solver": {"algorithm_type": "dpmsolver++", "solver_order": 2}}[sampler]
         kind = DPMSolverMultistepScheduler if changes else type(self.scheduler)

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from diffusers.loaders import TextualInversionLoaderMixin
 
 from ..errors import BaseModelError, TokenError
+from .conditioning import Conditioning
 from .reader import Reader
 from .tokens import PersonalTokens, add_tokens
 
@@ -24,8 +26,8 @@ def blocks_holder(encoder: torch.nn.Module) -> torch.nn.Module:
 
 
 class Text:
-    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name`` and ``device`` from
-    there.
+    """The part of a backbone that is about text; it has ``family``, ``parts``, ``name``, ``device``,
+    ``changes`` and ``conditioning`` from there.
 
     ``named`` (B, personal tokens) of bool: while encoders read B prompts, the concepts that each names or,
     for a negative one, those of the prompt that it stands beside.
@@ -210,3 +212,34 @@ class Text:
             first = torch.tensor([several[0] for several in reader.tokens.ids.values()], device=ids.device)
             named.append((part[..., None] == first).any(1))
         return torch.stack(named).any(0)
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """(B, length, width) text features; each distinct prompt goes through the encoders once."""
+        return self.read(prompts).features
+
+    def read(self, prompts: list[str]) -> Conditioning:
+        """What the denoiser reads for ``prompts``; each distinct one goes through the encoders once."""
+        distinct = list(dict.fromkeys(prompts))
+        with self.naming_while_read(self.naming(self.tokenize(distinct))):
+            encoded = self.family.encode(self, distinct)
+        read = self.conditioned(encoded, distinct)
+        return read[[distinct.index(p) for p in prompts]]
+
+    def conditioned(self, encoded: Conditioning, prompts: list[str]) -> Conditioning:
+        """What was ``encoded`` of ``prompts``, of each its rows one after another, with words and
+        concepts.
+        """
+        ids = self.tokenize(prompts).repeat_interleave(len(encoded) // len(prompts), 0)
+        told = replace(encoded, ids=ids, named=self.naming(ids))
+        for change in self.changes:
+            told = change(told)
+        return told
+
+    @contextmanager
+    def reading(self, conditioning: Conditioning | None) -> Iterator[None]:
+        """Within the block the denoiser reads ``conditioning``, which adapters ask where they act."""
+        outer, self.conditioning = self.conditioning, conditioning
+        try:
+            yield
+        finally:
+            self.conditioning = outer

@@ -19,28 +19,51 @@ from .page import Page
 #: heading -> key of a method's summary, how many decimals, and what it is divided by; what no method has is
 #: left out
 COLUMNS: dict[str, tuple[str, int, float]] = {
-    "identification": ("identification", 3, 1), "just learned": ("identification_just_learned", 3, 1), "forgetting": ("forgetting", 3, 1),
-    "image alignment": ("image_alignment", 1, 1), "image forgetting": ("image_forgetting", 1, 1),
-    "text alignment": ("text_alignment", 1, 1), "text forgetting": ("text_forgetting", 1, 1), "text cosine": ("text_cosine", 1, 1),
-    "DINO alignment": ("dino_alignment", 1, 1), "DINO forgetting": ("dino_forgetting", 1, 1), "prior drift": ("prior_drift", 3, 1),
-    "drift rate": ("drift_rate", 3, 1), "two together": ("two_concepts", 3, 1), "two, guided": ("two_concepts_guided", 3, 1),
+    "identification": ("identification", 3, 1),
+    "just learned": ("identification_just_learned", 3, 1),
+    "forgetting": ("forgetting", 3, 1),
+    "image alignment": ("image_alignment", 1, 1),
+    "image forgetting": ("image_forgetting", 1, 1),
+    "text alignment": ("text_alignment", 1, 1),
+    "text forgetting": ("text_forgetting", 1, 1),
+    "text cosine": ("text_cosine", 1, 1),
+    "DINO alignment": ("dino_alignment", 1, 1),
+    "DINO forgetting": ("dino_forgetting", 1, 1),
+    "prior drift": ("prior_drift", 3, 1),
+    "drift rate": ("drift_rate", 3, 1),
+    "two together": ("two_concepts", 3, 1),
+    "two, guided": ("two_concepts_guided", 3, 1),
     "two, collage": ("two_concepts_collage", 3, 1),
-    "three together": ("three_concepts", 3, 1), "three, guided": ("three_concepts_guided", 3, 1),
+    "three together": ("three_concepts", 3, 1),
+    "three, guided": ("three_concepts_guided", 3, 1),
     "three, collage": ("three_concepts_collage", 3, 1),
-    "s a concept": ("seconds_per_concept", 1, 1), "tenth over second": ("seconds_k10_over_k2", 2, 1), "peak MB": ("peak_memory_mb", 0, 1),
-    "its tenth over second": ("peak_memory_k10_over_k2", 2, 1), "MB a concept": ("bytes_per_concept", 2, 1e6),
-}  # fmt: skip
+    "s a concept": ("seconds_per_concept", 1, 1),
+    "tenth over second": ("seconds_k10_over_k2", 2, 1),
+    "peak MB": ("peak_memory_mb", 0, 1),
+    "its tenth over second": ("peak_memory_k10_over_k2", 2, 1),
+    "MB a concept": ("bytes_per_concept", 2, 1e6),
+}
 #: matrix -> its unit
 UNITS = {
-    "identification": "share of pictures", "image_alignment": "100 x cosine", "text_alignment": "100 x 2.5 max(cosine, 0)",
+    "identification": "share of pictures",
+    "image_alignment": "100 x cosine",
+    "text_alignment": "100 x 2.5 max(cosine, 0)",
     "dino_alignment": "100 x cosine by DINO",
-}  # fmt: skip
+}
 
 #: the page's tables
 KEPT = (
-    "identification", "identification_just_learned", "forgetting", "image_alignment", "image_forgetting", "text_alignment", "prior_drift",
-    "drift_rate", "dino_alignment", "dino_forgetting",
-)  # fmt: skip
+    "identification",
+    "identification_just_learned",
+    "forgetting",
+    "image_alignment",
+    "image_forgetting",
+    "text_alignment",
+    "prior_drift",
+    "drift_rate",
+    "dino_alignment",
+    "dino_forgetting",
+)
 COST = (
     "seconds_per_concept",
     "seconds_k10_over_k2",
@@ -53,9 +76,13 @@ TOGETHER = tuple(key for key, *_ in COLUMNS.values() if key.startswith(("two_", 
 BRIEF = ("identification", "forgetting", "image_alignment", "text_alignment", "prior_drift")
 #: figures by which L2DM and the best method are held against each other -> whether more is better
 STANDING = {
-    "identification": True, "image_alignment": True, "forgetting": False, "prior_drift": False, "two_concepts_collage": True,
+    "identification": True,
+    "image_alignment": True,
+    "forgetting": False,
+    "prior_drift": False,
+    "two_concepts_collage": True,
     "three_concepts_collage": True,
-}  # fmt: skip
+}
 CEILINGS = ("separate", "separate-key-value", "joint")
 WHOLE = "l2dm"
 
@@ -140,8 +167,9 @@ def standing(methods: dict[str, Any], ours: str = WHOLE) -> list[str]:
         lines.append(
             f"{key.replace('_', ' ')}: {ours} ({_cell(have[ours], places)}) {place} {rival} "
             f"({_cell(have[rival], places)})"
-            + ("" if tied else f", {clear} the spreads") + f"; it is number {number} of {len(order)}."
-        )  # fmt: skip
+            + ("" if tied else f", {clear} the spreads")
+            + f"; it is number {number} of {len(order)}."
+        )
     return lines
 
 
@@ -155,16 +183,22 @@ def _flat(card: dict[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def write_page(
-    result: dict[str, Any], target: Path, title: str = "Lifelong learning, compared", command: str = "", samples: dict[str, list[Image.Image]] | None = None
-) -> Path:  # fmt: skip
+    result: dict[str, Any],
+    target: Path,
+    title: str = "Lifelong learning, compared",
+    command: str = "",
+    samples: dict[str, list[Image.Image]] | None = None,
+) -> Path:
     """The page of a benchmark's JSON. ``command`` made it; ``samples``: of each method one picture of each
     concept, as it is at the end.
     """
     note = result["judge"].get("note", "")
-    page = Page(title, f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after "
-                       "another, every method with the same "
-                "steps, photos, prompts and seeds. Mean ± standard deviation over the runs, the best at the "
-                "end first.")  # fmt: skip
+    lead_in = (
+        f"{note + ' ' if note else ''}{result['settings']['count']} concepts one after another, every method "
+        "with the same steps, photos, prompts and seeds. Mean ± standard deviation over the runs, the best "
+        "at the end first."
+    )
+    page = Page(title, lead_in)
     lead = next(iter(result["runs"][0]["matrices"]))
     methods = dict(sorted(result["methods"].items(), key=lambda row: -row[1][lead]["mean"]))
     page.heading("After the last concept")
@@ -179,9 +213,10 @@ def write_page(
         )
     if any(key in found for found in methods.values() for key in TOGETHER):
         page.heading("Several concepts in one prompt")
-        page.text("Share of pictures in which the judge finds everything named, each with its own looks, "
-                  "nothing twice: plainly sampled, "
-                  "guided by L2DM's attention artists, as a collage.")  # fmt: skip
+        page.text(
+            "Share of pictures in which the judge finds everything named, each with its own looks, nothing "
+            "twice: plainly sampled, guided by L2DM's attention artists, as a collage."
+        )
         page.table(*table(methods, TOGETHER), WHOLE)
     if samples:
         page.heading("Every concept after the last, by each method")
@@ -191,18 +226,11 @@ def write_page(
         )
         page.rows({m: samples[m] for m in ["photos", *methods] if m in samples})
     by_method = {m: [r for r in result["runs"] if r["method"] == m] for m in methods}
-    names = [
-        n
-        for n in UNITS
-        if n in result["runs"][0]["matrices"] and result["runs"][0]["matrices"][n][0][0] is not None
-    ]
+    matrices = result["runs"][0]["matrices"]
+    names = [name for name in UNITS if name in matrices and matrices[name][0][0] is not None]
     page.heading("All concepts so far, after each concept")
-    page.plots(
-        {
-            f"{name.replace('_', ' ')} ({UNITS[name]})": plots.curves(by_method, name, UNITS[name])
-            for name in names
-        }
-    )
+    curves = {name: plots.curves(by_method, name, UNITS[name]) for name in names}
+    page.plots({f"{name.replace('_', ' ')} ({UNITS[name]})": curve for name, curve in curves.items()})
     head, rows = ablations(result)
     if rows:
         page.heading("What each part of L2DM does")

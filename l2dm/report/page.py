@@ -14,14 +14,23 @@ from ..files import write_whole
 _STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 15%, transparent) }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 72rem; margin: 3rem auto; padding: 0 1.2rem }
-h1 { font-size: 2rem; line-height: 1.2; margin-bottom: .3rem } h2 { margin-top: 2.6rem } .quiet { opacity: .7 }
+h1 { font-size: 2rem; line-height: 1.2; margin-bottom: .3rem }
+h2 { margin-top: 2.6rem }
+.quiet { opacity: .7 }
 figure { margin: 0 } figcaption { font-size: .85rem; opacity: .8; margin: .3rem 0 1rem }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem }
 img { width: 100%; border-radius: .4rem; display: block }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); gap: 1rem }
-.across { grid-template-columns: 1fr } .plots img { width: auto; max-width: 100% } .wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem } .wide td { white-space: nowrap } .wide .long { white-space: normal }
-.rows th { font-weight: normal; white-space: nowrap; border: 0 } .rows td { padding: 1px; border: 0; min-width: 3.5rem } .rows img { border-radius: 0 }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .35rem .45rem; border-bottom: 1px solid var(--line) }
+.across { grid-template-columns: 1fr }
+.plots img { width: auto; max-width: 100% }
+.wide { overflow-x: auto; font-size: .9rem; margin-bottom: 1rem }
+.wide td { white-space: nowrap }
+.wide .long { white-space: normal }
+.rows th { font-weight: normal; white-space: nowrap; border: 0 }
+.rows td { padding: 1px; border: 0; min-width: 3.5rem }
+.rows img { border-radius: 0 }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .35rem .45rem; border-bottom: 1px solid var(--line) }
 .own { background: color-mix(in srgb, #d62728 10%, transparent) } .own td:first-child { font-weight: 600 }
 code { background: var(--line); padding: .1rem .35rem; border-radius: .25rem }
 """
@@ -85,7 +94,8 @@ class Page:
         html = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
             'content="width=device-width">'
-            f"<title>{escape(self.title)}</title><style>{_STYLE}</style><body>{''.join(self.blocks)}</body></html>"
+            f"<title>{escape(self.title)}</title><style>{_STYLE}</style>"
+            f"<body>{''.join(self.blocks)}</body></html>"
         )
         return write_whole(Path(path).expanduser(), html.encode(errors="backslashreplace"))
 

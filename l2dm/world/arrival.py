@@ -17,9 +17,10 @@ from ..tuners.by_prompt import ByPrompt
 from .examining import OnProgress, Progress
 from .lesson import Lesson
 from .manifest import Version
+from .memories import read_long_term, read_short_term, remember
 from .names import KEPT
 from .parcel import Parcel
-from .past import drawing, read_long_term, read_short_term, remember
+from .past import drawing
 from .recollection import FIRST_SEED, recollect
 
 if TYPE_CHECKING:

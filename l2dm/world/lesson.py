@@ -15,10 +15,9 @@ import torch
 from PIL import Image
 
 from ..backbone import Backbone, clip_fingerprint
-from ..backbone.sites import reads_features
 from ..concept import Concept
 from ..concept.class_pictures import ClassPictures
-from ..errors import LearningStopped, NotFinite, NotKept, SettingsError
+from ..errors import LearningStopped, NotFinite, NotKept
 from ..evaluation.examination import worst_loss
 from ..generation import contact_sheet, personal_tokens
 from ..learner import Learning, check_captions, check_masks, stop_signals
@@ -28,16 +27,17 @@ from ..processes import Processes
 from ..settings import WATCHING, LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
-from .again import settles
 from .draft import Draft
 from .examining import Examining, OnProgress, Progress
 from .filling import Filling
 from .following import begin
 from .manifest import Version, entry, folder_of, now
+from .memories import read_long_term, remember, write_long_term, write_short_term
 from .names import KEPT, NOUNS, VECTORS, picture_file
-from .past import gather, read_long_term, remember, write_long_term, write_short_term
+from .past import PastBuilder
 from .recollection import recollect
 from .recorded import write_recorded
+from .suiting import check_lesson
 from .tensors import as_bytes, write_tensors
 from .tracking import check_tracker, tracker
 from .watching import Watch
@@ -68,13 +68,8 @@ class Lesson(Examining):
         earlier: dict[str, Concept],
         processes: Processes | None = None,
     ):
-        self.world, self.concept, self.settings, self.tell, self.earlier = (
-            world,
-            concept,
-            settings,
-            on_progress,
-            earlier,
-        )
+        self.world, self.concept, self.settings = world, concept, settings
+        self.tell, self.earlier = on_progress, earlier
         self.processes = processes or Processes()
         self.more = concept.token in world.concepts
         self.facts = {"more": True} if self.more else {}
@@ -111,7 +106,7 @@ class Lesson(Examining):
         began, began_at = time.monotonic(), world.version
         changed = TUNERS[METHODS[settings.method].tuner].changes_weights
         backbone = world.backbone("float32" if changed else settings.precision, settings.device, False)
-        self.check(backbone)
+        check_lesson(settings, backbone, world.path, self.more)
         vectors = len(backbone.tokens.ids[concept.token]) if self.more else settings.vectors
         check_captions(concept, settings.captions_only, backbone, vectors)
         check_masks(backbone, concept.photos, settings)
@@ -126,9 +121,8 @@ class Lesson(Examining):
         self.drawn = sorted({*drawn, *world.manifest.drawn})
         self.before = {**self.baseline(backbone, long), **world.manifest.scores}
         others = {token: noun for token, noun in world.concepts.items() if token != concept.token}
-        past, short = gather(
-            world.path, self.head, long, others, concept, backbone, world.tuner, settings, scale, tell, self.earlier, self.own
-        )  # fmt: skip
+        builder = PastBuilder(world.path, backbone, world.tuner, settings, scale, tell)
+        past, short = builder.build(concept, others, self.head, long, self.earlier, self.own)
         try:
             vector = self.vector(backbone, own)
             start = vector.detach().clone()
@@ -183,46 +177,15 @@ class Lesson(Examining):
         new = new.expand(self.settings.vectors, -1) if self.settings.vectors > 1 else new
         return backbone.add_token(self.concept.token, new if own is None else own)
 
-    def check(self, backbone: Backbone) -> None:
-        """Raises SettingsError before anything is drawn when the settings need what is not there: an image
-        encoder, a report card, or text that every layer reads alike."""
-        s, memory = self.settings, METHODS[self.settings.method].memory not in ("nothing", "photos")
-        if METHODS[s.method].directions and s.kept_share and not reads_features(backbone.denoiser):
-            raise SettingsError(
-                f"method {s.method!r} keeps directions of text features, which in {backbone.family.name} "
-                "change from block to block; choose "
-                "another method, such as l2dm"
-            )
-        if METHODS[s.method].memory == "photos" and (s.masks or s.buckets):
-            raise SettingsError(
-                f"method {s.method!r} learns earlier concepts from their photos too, as whole centre "
-                "squares; leave masks and buckets out"
-            )
-        if s.keep_every and settles(s.method):
-            raise SettingsError(
-                f"keep_every = {s.keep_every}: method {s.method!r} settles a concept when its lesson ends, "
-                "so that none of its steps could be picked; leave it out"
-            )
-        if s.vectors > 1 and not self.more and not backbone.reads_several:
-            raise SettingsError(
-                f"vectors = {s.vectors}: diffusers' pipeline of {backbone.family.name} reads one a token; "
-                "leave it out"
-            )
-        if backbone.clip is None and (memory or s.keep_if_forgetting_below):
-            what = f"method {s.method!r}" if memory else "keep_if_forgetting_below"
-            raise SettingsError(
-                f"{what} compares pictures by a CLIP model, and {self.world.path} has none; give it one: "
-                f"l2dm relocate {self.world.path} --clip FOLDER_OR_HUB_ID"
-                + ("; or choose another method, such as custom-diffusion" if memory else "")
-            )
-        if s.keep_if_forgetting_below and not (s.report_pictures and s.report_concepts):
-            raise SettingsError(
-                "keep_if_forgetting_below needs the report card: previews and report_concepts above 0"
-            )
-
     def commit(
-        self, backbone: Backbone, long: LongTerm, short: ShortTerm, kept: dict[str, torch.Tensor], seconds: float, adopted: int
-    ) -> Version:  # fmt: skip
+        self,
+        backbone: Backbone,
+        long: LongTerm,
+        short: ShortTerm,
+        kept: dict[str, torch.Tensor],
+        seconds: float,
+        adopted: int,
+    ) -> Version:
         """Write the new version's folder, then the manifest that names it: the second rename is the commit.
         ``adopted``: as in ``Version``.
         """
@@ -250,13 +213,24 @@ class Lesson(Examining):
             return place.linked
 
         record = write_recorded(folder_of(world.path, number), fill)
+        scores = {**world.manifest.scores, **scores}
         version = Version(
-            version=number, parent=world.version, created=now(), token=concept.token, noun=concept.noun,
-            seconds=round(seconds, 2), **self.record_of(), concepts={**world.concepts, concept.token: concept.noun},
-            record=record, pictures=list(pictures),
-            scores={token: dataclasses.asdict(s) for token, s in {**world.manifest.scores, **scores}.items()}, drift=drifts,
-            threads=self.threads.history, adopted=adopted, drawn=self.drawn,
-        )  # fmt: skip
+            version=number,
+            parent=world.version,
+            created=now(),
+            token=concept.token,
+            noun=concept.noun,
+            seconds=round(seconds, 2),
+            **self.record_of(),
+            concepts={**world.concepts, concept.token: concept.noun},
+            record=record,
+            pictures=list(pictures),
+            scores={token: dataclasses.asdict(score) for token, score in scores.items()},
+            drift=drifts,
+            threads=self.threads.history,
+            adopted=adopted,
+            drawn=self.drawn,
+        )
         told = {"adopted": adopted} if adopted else {}
         line = entry(
             self.action, version=number, token=concept.token, noun=concept.noun, **told, **self.facts

@@ -15,8 +15,8 @@ from ..errors import SettingsError, WorldDamaged
 from ..tuners import TUNERS, ReadAdapter, Tuner
 from .base import check_base, chosen_clip, clip_of, moved_base, recorded, source_of, with_clip
 from .manifest import Manifest, entry
+from .memories import read_long_term
 from .names import SHARED, VECTORS
-from .past import read_long_term
 from .repository import Repository
 from .weights import adapters, read_weights
 

@@ -26,8 +26,8 @@ from ..tuners import TUNERS
 from ..tuners.factors import Factors
 from ..tuners.gated_lora import GatedLora
 from .manifest import Manifest
+from .memories import read_long_term
 from .names import own_file
-from .past import read_long_term
 
 if TYPE_CHECKING:
     from .world import World

@@ -21,7 +21,7 @@ from .examining import OnProgress
 from .kept_steps import Kept, kept_steps
 from .lesson import Lesson
 from .manifest import Version
-from .past import read_long_term, read_short_term
+from .memories import read_long_term, read_short_term
 
 if TYPE_CHECKING:
     from .world import World

@@ -17,7 +17,8 @@ from ..memory import LongTerm
 from ..settings import LearnSettings
 from .filling import Filling
 from .manifest import Manifest
-from .past import Tell, drawing, read_long_term, write_long_term
+from .memories import read_long_term, write_long_term
+from .past import Tell, drawing
 from .recorded import made_once
 
 #: The examination draws from 0 on; its pictures are compared with these.

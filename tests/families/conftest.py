@@ -41,7 +41,7 @@ def small():
             patch.setattr(type(family), "readers", short)
         patch.setattr(past, "COMPANIONS", past.COMPANIONS[:2])
         patch.setattr(mixes, "__defaults__", (None, 4, 0.0))
-        patch.setattr(past.companions, "__defaults__", (1,))
+        patch.setattr(past, "COMPANION_PICTURES", 1)
         yield
 
 

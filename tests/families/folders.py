@@ -239,8 +239,8 @@ def deepfloyd_if() -> DiffusionPipeline:
     unet = _unet(
         sample_size=16, in_channels=3, out_channels=6, act_fn="gelu", encoder_hid_dim=WIDTH,
         cross_attention_dim=32, encoder_hid_dim_type="text_proj", addition_embed_type="text",
-        addition_embed_type_num_heads=2, cross_attention_norm="group_norm", resnet_time_scale_shift="scale_shift",
-        attention_head_dim=8,
+        addition_embed_type_num_heads=2, cross_attention_norm="group_norm",
+        resnet_time_scale_shift="scale_shift", attention_head_dim=8,
         down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
         up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
@@ -266,8 +266,8 @@ def sana() -> DiffusionPipeline:
     )  # fmt: skip
     transformer = SanaTransformer2DModel(
         in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2,
-        num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16, caption_channels=WIDTH,
-        sample_size=8, qk_norm="rms_norm_across_heads",
+        num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16,
+        caption_channels=WIDTH, sample_size=8, qk_norm="rms_norm_across_heads",
     )  # fmt: skip
     blocks = {f"{part}_block_out_channels": (8, 8, 16) for part in ("encoder", "decoder")}
     layers = {f"{part}_layers_per_block": (1, 1, 1) for part in ("encoder", "decoder")}

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 
 class Reads(NamedTuple):
-    """A text encoder of a family, by the names of its parts. ``length``: tokens that it reads of every prompt, padding and marks among them; 0: as
-    many as it has positions for."""
+    """A text encoder of a family, by the names of its parts. ``length``: tokens that it reads of every
+    prompt, padding and marks among them; 0: as many as it has positions for.
+    """
 
     encoder: str = "text_encoder"
     tokenizer: str = "tokenizer"
@@ -37,26 +38,28 @@ class Reads(NamedTuple):
 
 
 class Family:
-    """One family of text-to-image models that diffusers has a pipeline for; what is not given here is as most of them have it.
+    """One family of text-to-image models that diffusers has a pipeline for; what is not given by a subclass
+    is as most of them have it.
 
-    Known by its pipeline and parts, from ``model_index.json`` alone. Of the methods that take a ``backbone`` all may be called with any
-    weights and tokens in place.
+    Known by its pipeline and parts, from ``model_index.json`` alone. Of the methods that take a ``backbone``
+    all may be called with any weights and tokens in place.
     """
 
     #: How messages name it.
     name: ClassVar[str]
     #: diffusers' pipeline that draws from text, by name.
     pipeline: ClassVar[str]
-    #: Part -> the classes of it that are understood; any will do for a part with none. Classes go by name, and are imported when needed.
+    #: Part -> the classes of it that are understood; any will do for a part with none. Classes go by name,
+    #: and are imported when needed.
     parts: ClassVar[dict[str, tuple[str, ...]]]
     #: The part that denoises.
     denoiser: ClassVar[str] = "transformer"
     #: Its text encoders; a personal token has a vector in each.
     readers: ClassVar[tuple[Reads, ...]] = (Reads(),)
-    #: Which readers' tokens stand in the row that the denoiser reads, one after another: numbers into ``readers``.
+    #: Which readers' tokens stand in the row that the denoiser reads, in order: numbers into ``readers``.
     row: ClassVar[tuple[int, ...]] = (0,)
-    #: What ``encode_prompt`` of the pipeline returns, one after another: parts of a ``Conditioning``, with "-" before those of the negative
-    #: prompt; "" for anything else.
+    #: What ``encode_prompt`` of the pipeline returns, one after another: parts of a ``Conditioning``, with
+    #: "-" before those of the negative prompt; "" for anything else.
     encoded: ClassVar[tuple[str, ...]] = ("features", "-features")
     #: Whether it learns flow matching; else noise by betas.
     flow: ClassVar[bool] = False
@@ -68,7 +71,8 @@ class Family:
     noise_dtype: ClassVar[torch.dtype | None] = None
     #: Steps that its pipeline has to be given at least.
     fewest_steps: ClassVar[int] = 1
-    #: What its weights are published in: half precision is held in half by default, whatever a base's size (``precision.held_dtype``).
+    #: What its weights are published in: half precision is held in half by default, whatever a base's size
+    #: (``precision.held_dtype``).
     dtype: ClassVar[torch.dtype] = torch.float32
     #: Settings by kind ("learn", "generate") that suit it better than ours; a base's own ``l2dm.json`` wins.
     defaults: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -77,11 +81,13 @@ class Family:
 
     #: How LoRA files of it call its layers, such as diffusers and ComfyUI read; see ``exchange.names``.
     lora_names: ClassVar[str] = "peft"
-    #: How kohya's sd-scripts call them, where that is otherwise; "" where it is the same, or they have no names for it.
+    #: How kohya's sd-scripts call them, where that is otherwise; "" where it is the same or they have no
+    #: names.
     kohya_names: ClassVar[str] = ""
     #: What embeddings' files call its encoders, in the order of ``readers``; "" where there is but one.
     embedding_keys: ClassVar[tuple[str, ...]] = ("",)
-    #: What trainers' files name as the base ("ss_base_model_version") and its architecture ("modelspec.architecture"); "" where there is no such name.
+    #: What trainers' files name as the base ("ss_base_model_version") and its architecture
+    #: ("modelspec.architecture"); "" where there is no such name.
     base_version: ClassVar[tuple[str, str]] = ("", "")
 
     # ---------------------------------------------------------------- loading
@@ -119,7 +125,9 @@ class Family:
         return {}
 
     def settle(self, parts: dict[str, Any]) -> str:
-        """Put in order what ``parts`` leave open; a note of what was read otherwise than their files have it, "" where nothing was."""
+        """Put in order what ``parts`` leave open; a note of what was read otherwise than their files have it,
+        "" where nothing was.
+        """
         return ""
 
     # ---------------------------------------------------------------- facts
@@ -158,15 +166,17 @@ class Family:
 
     @property
     def most_tokens(self) -> int:
-        """Tokens that the last of its readers reads: what pipelines that can be told so call ``max_sequence_length``."""
+        """Tokens that the last of its readers reads: what pipelines call ``max_sequence_length``."""
         return self.readers[-1].length
 
     def worded(self, prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
-        """The text that the pipeline hands its ``tokenizer`` for ``prompt``, and where in it the prompt begins."""
+        """The text that the pipeline hands its ``tokenizer`` for ``prompt``, and where the prompt begins."""
         return prompt, 0
 
     def encode(self, backbone: Backbone, prompts: list[str]) -> Conditioning:
-        """``features``, ``pooled`` and ``mask`` of ``prompts``, as the pipeline's own ``encode_prompt`` has them; gradients reach the token vectors."""
+        """``features``, ``pooled`` and ``mask`` of ``prompts``, as the pipeline's own ``encode_prompt`` has
+        them; gradients reach the token vectors.
+        """
         encode = inspect.unwrap(self.pipeline_class().encode_prompt)  # some are wrapped in no_grad
         plain = {"prompt": list(prompts), "device": backbone.device, "num_images_per_prompt": 1}
         plain |= dict.fromkeys(("prompt_2", "prompt_3")) | {"do_classifier_free_guidance": False}
@@ -181,7 +191,9 @@ class Family:
         return Conditioning(**{f.name: named.get(mark + f.name) for f in fields(Conditioning)})
 
     def untold(self, output: tuple, told: Conditioning, beside: Conditioning | None) -> tuple:
-        """``output`` of ``encode_prompt`` with what ``told`` and, of the negative prompts, ``beside`` have now."""
+        """``output`` of ``encode_prompt`` with what ``told`` and, of negative prompts, ``beside``
+        have now.
+        """
         given = {name: getattr(told, name) for name in self.encoded if hasattr(told, name)}
         if beside is not None:
             given |= {name: getattr(beside, name[1:]) for name in self.encoded if name.startswith("-")}
@@ -190,13 +202,14 @@ class Family:
     # ---------------------------------------------------------------- pictures and latents
 
     def encode_pictures(self, backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode where there is one."""
+        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, C, H/f, W/f); the posterior's mode if there
+        is one.
+        """
         with upcast(backbone.vae) as vae:
             encoded = vae.encode(pixels.to(backbone.device, vae.dtype))
         latents = encoded.latent_dist.mode() if "latent_dist" in encoded else encoded[0]
-        return (
-            (latents - (getattr(vae.config, "shift_factor", None) or 0)) * vae.config.scaling_factor
-        ).float()
+        shift = getattr(vae.config, "shift_factor", None) or 0
+        return ((latents - shift) * vae.config.scaling_factor).float()
 
     def decode_latents(self, backbone: Backbone, latents: torch.Tensor) -> torch.Tensor:
         """Scaled latents -> pixels (B, 3, H, W) in [-1, 1]."""
@@ -209,7 +222,7 @@ class Family:
     def predict(
         self, backbone: Backbone, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
-        """(B, C, h, w). What the process asks for, of ``noisy`` (B, C, h, w); ``timesteps`` (B,) or one for all."""
+        """(B, C, h, w). What the process asks for, of ``noisy`` (B, C, h, w); ``timesteps`` (B,) or one."""
         return backbone.denoiser(noisy, timesteps, conditioning.features, return_dict=False)[0]
 
     def call(self, guidance_scale: float, negative_prompt: str | None) -> dict[str, Any]:
@@ -219,7 +232,9 @@ class Family:
     def noise(
         self, backbone: Backbone, generators: Sequence[torch.Generator], height: int, width: int
     ) -> torch.Tensor:
-        """(B, C, h, w): what the pipeline draws of ``generators``, one for each picture; ``height`` and ``width`` of latents."""
+        """(B, C, h, w): what the pipeline draws of ``generators``, one for each picture; ``height`` and
+        ``width`` of latents.
+        """
         shape = (backbone.channels, height, width)
         return noise_of(shape, generators, backbone.device, self.noise_dtype or backbone.dtype)
 
@@ -243,7 +258,9 @@ def in_small_letters(prompt: str) -> tuple[str, int]:
 
 
 def in_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, **options: Any) -> tuple[str, int]:
-    """The text of a chat in which a user says ``prompt`` and is to be answered, and where in it the prompt begins."""
+    """The text of a chat in which a user says ``prompt`` and is to be answered, and where the prompt
+    begins.
+    """
     asked = {"tokenize": False, "add_generation_prompt": True, **options}
 
     def chat(words: str) -> str:
@@ -254,7 +271,9 @@ def in_chat(tokenizer: PreTrainedTokenizerBase, prompt: str, **options: Any) -> 
 
 
 def check_fit(source: Source, told: dict[str, tuple[int, int]], way_out: str) -> None:
-    """``told``: what -> how many the denoiser reads, how many the other parts give. Raises BaseModelError where they differ."""
+    """``told``: what -> how many the denoiser reads, how many the other parts give. Raises BaseModelError
+    where they differ.
+    """
     for what, (reads, given) in told.items():
         if reads != given:
             raise BaseModelError(
@@ -269,12 +288,5 @@ def class_named(name: str) -> type:
 
 def pictures(pixels: torch.Tensor) -> list[Image.Image]:
     """(B, 3, H, W) in [-1, 1] as pictures."""
-    arrays = (
-        ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255)
-        .round()
-        .to(torch.uint8)
-        .permute(0, 2, 3, 1)
-        .cpu()
-        .numpy()
-    )
-    return [Image.fromarray(array) for array in arrays]
+    levels = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return [Image.fromarray(array) for array in levels.permute(0, 2, 3, 1).cpu().numpy()]
