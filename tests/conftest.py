@@ -1,22 +1,24 @@
-"""Shared fixtures: photos made on the spot, one backbone for reading, fresh worlds for writing."""
+"""Shared fixtures: photos made on the spot, one backbone for reading, fresh worlds for writing.
+
+What takes seconds to import is imported where it is used: the process that hands tests out to others reads
+this file and needs none of it.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageDraw
-from safetensors.torch import save_file
-from tiny import mini
 
-from l2dm import World, cli
-from l2dm.backbone import Backbone
-from l2dm.bench import runs
-from l2dm.evaluation import judge
+if TYPE_CHECKING:
+    from l2dm import World
+    from l2dm.backbone import Backbone
 
 QUICK = {
     "steps": 3,
@@ -71,6 +73,11 @@ def describe(folder: Path, concepts: dict[str, str]) -> str:
 @pytest.fixture
 def untrained(tmp_path, monkeypatch):
     """A judge that has learnt nothing: enough for everything but the figures' meaning."""
+    import torch
+    from safetensors.torch import save_file
+
+    from l2dm.evaluation import judge
+
     torch.manual_seed(0)
     folder = tmp_path / "judge"
     folder.mkdir()
@@ -92,25 +99,52 @@ def lessons_here(request, monkeypatch):
     """Benchmarks give each lesson a process of its own, which takes seconds to start, and has nothing of what
     a test patched.
     """
+    from l2dm.bench import runs
+
     if "slow" not in request.keywords:
         monkeypatch.setattr(runs, "alone", lambda work, *given: work(*given))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once():
+    """A small base is loaded once, and copied after that; what is imported by now is not looked through for
+    what can be freed.
+    """
+    from copying import once
+
+    from l2dm.backbone import backbone
+
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbone, "load", once(backbone.load))
+        yield
 
 
 @pytest.fixture(scope="session")
 def backbone() -> Backbone:
     """The shipped base, for tests that leave it as it is and look at what it draws or reads."""
+    import torch
+
+    from l2dm.backbone import Backbone
+
     torch.manual_seed(0)
     return Backbone.load()
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
+    from tiny import mini
+
+    from l2dm import World
+
     return World.create(tmp_path / "world", mini())
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Call ``l2dm`` in this process: exit code, standard output, standard error."""
+    from l2dm import cli
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["l2dm", *map(str, arguments)])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+from collections.abc import Callable
 
 import torch
+from copying import copier
 from tiny import mini
 
 from l2dm import LearnSettings
@@ -33,9 +34,14 @@ def loaded() -> Backbone:
     return Backbone.load(mini())
 
 
+@functools.cache
+def copies() -> Callable[[], Backbone]:
+    return copier(loaded())
+
+
 def fresh() -> Backbone:
     """A tiny base, to be changed: a copy is quicker than loading again."""
-    return copy.deepcopy(loaded())
+    return copies()()
 
 
 def begin(photos, method, token="<rex>", backbone=None, tuner=None, past=None, **changes) -> Learning:

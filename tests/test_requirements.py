@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from families.contract import ROWS
+from families import ROWS
 from families.folders import tiny_folder
 from tiny import mini
 

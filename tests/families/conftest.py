@@ -4,23 +4,18 @@ families.
 
 from __future__ import annotations
 
-import copy
-import gc
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import QUICK, paint
-from learning import SMALL
-from tiny import tiny_clip
 
-from families.contract import PLACE, ROWS, loaded
-from families.folders import tiny_folder
-from l2dm import World
-from l2dm.backbone import Backbone
-from l2dm.backbone.families import FAMILIES, class_named, flux2
-from l2dm.learner.mixes import mixes
-from l2dm.world import past
+from families import ROWS
+
+if TYPE_CHECKING:
+    from l2dm import World
+    from l2dm.backbone import Backbone
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -29,8 +24,10 @@ def small():
     reads hundreds of tokens or the 27th layer of a text encoder, and few things are drawn to stand beside a
     concept.
     """
-    gc.collect()
-    gc.freeze()  # what is imported stays: a world that frees its base need not look through it each time
+    from l2dm.backbone.families import FAMILIES
+    from l2dm.learner.mixes import mixes
+    from l2dm.world import past
+
     with pytest.MonkeyPatch.context() as patch:
         shallow(patch)
         for family in FAMILIES:
@@ -47,6 +44,8 @@ def small():
 
 def shallow(patch: pytest.MonkeyPatch) -> None:
     """FLUX.2 reads three of the first layers, in its pipeline too."""
+    from l2dm.backbone.families import class_named, flux2
+
     layers = (1, 2, 3)
     patch.setattr(flux2, "LAYERS", layers)
     pipeline = class_named("Flux2KleinPipeline")
@@ -63,6 +62,8 @@ EACH = [pytest.param(row, marks=pytest.mark.xdist_group(row)) for row in ROWS]
 
 @pytest.fixture(scope="package", params=EACH)
 def folder(request, tmp_path_factory) -> Path:
+    from families.folders import tiny_folder
+
     return tiny_folder(request.param, tmp_path_factory.mktemp(request.param) / request.param)
 
 
@@ -77,12 +78,20 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture
 def backbone(folder) -> Backbone:
     """A copy, to be changed."""
-    return copy.deepcopy(loaded(folder))
+    from families.contract import copied
+
+    return copied(folder)
 
 
 @pytest.fixture(scope="package")
 def taught(folder, photos, tmp_path_factory) -> World:
     """A world of two concepts, learnt by the method with all of the paper's parts."""
+    from learning import SMALL
+    from tiny import tiny_clip
+
+    from families.contract import PLACE
+    from l2dm import World
+
     place = tmp_path_factory.mktemp("taught")
     world = World.create(place / "world", folder, clip=tiny_clip(place / "clip"))
     few = {

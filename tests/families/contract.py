@@ -1,20 +1,21 @@
-"""What is held of every family: its rows, and what the tests of them share."""
+"""What the tests of every family share."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from copying import copier
 from diffusers import DiffusionPipeline
 
 from families.folders import DRAWING
 from l2dm import World
 from l2dm.backbone import Backbone, find_base
 
-ROWS = ("sd", "sdxl", "pixart", "sd3", "flux", "flux2", "z_image", "deepfloyd_if", "sana")
 PLAIN, BOTH = "a photo of a cat at night", "a <rex> dog and a <tom> cat"
 #: Where all of it runs and in which precision; ``test_on_gpu`` has others.
 PLACE = {"device": "cpu", "precision": "auto"}
@@ -24,6 +25,16 @@ DRAW = {"n": 1, "steps": 2, "seed": 3, **PLACE}
 @functools.cache
 def loaded(folder: Path) -> Backbone:
     return Backbone.load(folder, **PLACE)
+
+
+@functools.cache
+def copies(folder: Path) -> Callable[[], Backbone]:
+    return copier(loaded(folder))
+
+
+def copied(folder: Path) -> Backbone:
+    """A copy, to be changed."""
+    return copies(folder)()
 
 
 def drawn(world: World, prompt: str, **changes) -> np.ndarray:

@@ -87,7 +87,7 @@ def _clip(projecting: bool = False) -> tuple[CLIPTextModel, CLIPTokenizer]:
 def _t5(width: int = WIDTH) -> tuple[T5EncoderModel, T5Tokenizer]:
     tokenizer = t5_tokenizer()
     config = T5Config(
-        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=2, num_heads=2,
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2,
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     return T5EncoderModel(config), tokenizer
@@ -136,7 +136,7 @@ def sdxl() -> DiffusionPipeline:
 def _pixart(kind: type, cells: int = 8) -> DiffusionPipeline:
     text_encoder, tokenizer = _t5()
     transformer = PixArtTransformer2DModel(
-        sample_size=cells, num_layers=2, num_attention_heads=2, attention_head_dim=12, cross_attention_dim=24,
+        sample_size=cells, num_layers=1, num_attention_heads=2, attention_head_dim=12, cross_attention_dim=24,
         caption_channels=WIDTH, norm_num_groups=4,
         use_additional_conditions=kind is PixArtAlphaPipeline and cells == 128,
     )  # fmt: skip
@@ -261,11 +261,11 @@ def sana() -> DiffusionPipeline:
     """
     tokenizer = gemma_tokenizer()
     config = Gemma2Config(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=2,
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=16, num_hidden_layers=1,
         num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=512,
     )  # fmt: skip
     transformer = SanaTransformer2DModel(
-        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=2,
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8, num_layers=1,
         num_cross_attention_heads=2, cross_attention_head_dim=8, cross_attention_dim=16,
         caption_channels=WIDTH, sample_size=8, qk_norm="rms_norm_across_heads",
     )  # fmt: skip

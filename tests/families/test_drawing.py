@@ -33,7 +33,8 @@ def test_a_prompt_that_names_no_concept_draws_the_bits_of_the_bare_pipeline(taug
     told = taught.backbone().family.call(4.0, negative or None)
     theirs = bare(folder, PLAIN, **told)
     assert np.array_equal(theirs, drawn(taught, PLAIN, guidance_scale=4.0, negative_prompt=negative))
-    assert theirs.std() > 0 and not np.array_equal(theirs, bare(folder, "a car", **told))
+    assert theirs.std() > 0
+    assert negative or not np.array_equal(theirs, bare(folder, "a car", **told)), "the text has to be read"
 
 
 def last_predicted(world: World, **changes) -> torch.Tensor:
@@ -54,7 +55,7 @@ def test_concepts_are_drawn_alone_and_together_by_every_composition(taught):
         "structure": not reads_features(backbone.denoiser),
         "self-cross": not looks_at_itself(backbone.denoiser),
     }
-    for guidance in set(COMPOSITIONS) - {"none"}:
+    for guidance in set(COMPOSITIONS) - {"none", "auto"}:  # which is one of the others
         if cannot.get(guidance):
             with pytest.raises(SettingsError, match="choose another composition"):
                 drawn(taught, BOTH, composition=guidance)
@@ -130,4 +131,5 @@ def test_a_concept_is_forgotten_and_a_change_undone(taught, folder, tmp_path):
     with pytest.raises(PromptError, match="not in this world"):
         world.generate(REX, **DRAW)
     world.undo()
-    assert np.array_equal(drawn(world, BOTH), drawn(taught, BOTH))
+    both = [drawn(of, BOTH, composition="none") for of in (world, taught)]
+    assert np.array_equal(*both)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from learning import REX, TOM, begin, learn
 from reference.objective import by_itself, literal_distillation, literal_objective
 
-from families.contract import PLAIN, loaded, predicted, weights
+from families.contract import PLAIN, copied, predicted, weights
 from l2dm.backbone.sites import text_layers
 from l2dm.errors import SettingsError
 from l2dm.learner.objective import objective
@@ -75,8 +73,7 @@ def test_prior_pairs_memory_and_distillation_are_their_literal_twins(backbone, p
 
 def test_a_stopped_learning_goes_on_to_the_same_bits(folder, photos):
     whole, stopped, again = (
-        begin(photos, "gated-lora", backbone=copy.deepcopy(loaded(folder)), steps=2, learning_rate=0.01)
-        for _ in range(3)
+        begin(photos, "gated-lora", backbone=copied(folder), steps=2, learning_rate=0.01) for _ in range(3)
     )
     list(whole.run())
     steps = stopped.run()
@@ -95,7 +92,7 @@ def test_what_is_worked_out_again_in_the_backward_is_the_same(folder, photos):
         learning = begin(
             photos,
             "gated-lora",
-            backbone=copy.deepcopy(loaded(folder)),
+            backbone=copied(folder),
             gradient_checkpointing=again,
             learning_rate=0.01,
         )

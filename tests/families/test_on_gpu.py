@@ -9,22 +9,22 @@ import learning
 import pytest
 import torch
 
-from families import contract
+from families import ROWS, contract
 from families.folders import tiny_folder
 from families.test_drawing import *  # noqa: F403  (the tests themselves)
 from families.test_learning import *  # noqa: F403
 from families.test_reading import *  # noqa: F403
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+if not torch.cuda.is_available():  # as a whole: hundreds of tests need not be collected to be left out
+    pytest.skip("no CUDA device", allow_module_level=True)
+
+pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
 
 
 @pytest.fixture(
     scope="package",
-    params=[(row, half) for row in contract.ROWS for half in ("float16", "bfloat16")],
+    params=[(row, half) for row in ROWS for half in ("float16", "bfloat16")],
     ids=lambda param: "-".join(param),
 )
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
