@@ -28,7 +28,6 @@ QUICK = {
     "report_pictures": 0,
     "mixes": 0,
     "rank": 4,
-    "checkpoint_every": 1,
 }
 
 

@@ -41,8 +41,8 @@ def tiny_mini(folder: Path) -> Path:
         "block_out_channels": (8, 16),
         "sample_size": 8,
         "cross_attention_dim": 32,
-        "down_block_types": ["CrossAttnDownBlock2D"] * 2,
-        "up_block_types": ["CrossAttnUpBlock2D"] * 2,
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
     }
     UNet2DConditionModel.from_config(unet).save_pretrained(folder / "unet")
     shape = {"latent_channels": 4, "num_encoder_blocks": (0, 1, 1), "num_decoder_blocks": (1, 1, 1)}
