@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,10 @@ from l2dm.backbone import Source
 Original = TypeVar("Original")
 #: Bytes of a base's files from which on it is loaded each time that it is asked for.
 LARGE = 2**26
+
+
+def bound(function: Callable[..., Any], thing: object) -> MethodType:
+    return MethodType(function, thing)
 
 
 def copier(original: Original) -> Callable[[], Original]:
@@ -27,6 +32,11 @@ def copier(original: Original) -> Callable[[], Original]:
                 return None
             tensors[id(thing)] = thing
             return id(thing)
+
+        def reducer_override(self, thing: object) -> Any:
+            if isinstance(thing, MethodType):  # which need not be of its object's class
+                return bound, (thing.__func__, thing.__self__)
+            return NotImplemented
 
     class Read(pickle.Unpickler):
         def __init__(self, file: io.BytesIO):

@@ -25,6 +25,7 @@ from l2dm.world.tensors import write_tensors
 
 LESSON = {
     **QUICK,
+    "checkpoint_every": 1,
     "method": "l2dm",
     "memory_candidates": 1,
     "memory_budget": 2,
