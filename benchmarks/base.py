@@ -23,12 +23,21 @@ from benchmarks import imagenet, oracle
 from benchmarks.main import ROOT
 from l2dm import GenerateSettings
 from l2dm.backbone import MINI, Backbone
-from l2dm.bench.multi import judge_nouns
+from l2dm.bench.multi_judging import judge_nouns
 from l2dm.bench.subjects import Subject
 from l2dm.concept.words import article
 from l2dm.evaluation.judge import Judge
 
 BATCH = 16
+#: what -> the seed of its first picture
+SEEDS = {
+    "nouns": 10_000,
+    "backgrounds": 20_000,
+    "pairs": 30_000,
+    "layouts": 60_000,
+    "styles": 40_000,
+    "small": 50_000,
+}
 
 
 def draw(backbone: Backbone, prompts: list[str], seed: int, **changes: Any) -> list[Image.Image]:
@@ -88,9 +97,10 @@ def of_layouts(backbone: Backbone, judge: Judge, count: int, seed: int) -> dict[
             said += [both_there(judge, image, pair) for image, pair in zip(images, part)]
     share = {kind: float(np.mean(said)) for kind, said in found.items()}
     return {
-        "pair_plain": share["plain"], "pair_oracle": max(share["confined"], share["regional"]),
+        "pair_plain": share["plain"],
+        "pair_oracle": max(share["confined"], share["regional"]),
         "pair_oracle_of": {kind: share[kind] for kind in ("confined", "regional")},
-    }  # fmt: skip
+    }
 
 
 def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
@@ -122,6 +132,86 @@ def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed:
     return found
 
 
+def of_backgrounds(
+    backbone: Backbone, judge: Judge, asked: list[str], rng: np.random.Generator
+) -> dict[str, float]:
+    """Of pictures of the nouns ``asked`` with a background phrase each, the share with the right noun, and
+    with the right background.
+    """
+    from mini_base.places import PLACES, PLAIN
+
+    phrases = {**PLACES, **{name: f"on {article(name)} background" for name in PLAIN}}
+    places = [str(rng.choice(list(phrases))) for _ in asked]
+    prompts = [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)]
+    images = draw(backbone, prompts, SEEDS["backgrounds"])
+    right = [said == place for said, place in zip(judge.background(images), places)]
+    return {
+        "noun_accuracy_with_background": float(np.mean(named(judge, images, asked))),
+        "background_accuracy": float(np.mean(right)),
+    }
+
+
+def seconds_a_picture(backbone: Backbone) -> float:
+    """Mean of four pictures, each drawn by itself."""
+    began = time.monotonic()
+    for seed in range(4):
+        draw(backbone, ["a photo of a dog"], seed)
+    return (time.monotonic() - began) / 4
+
+
+def measure(backbone: Backbone, judge: Judge, n: int, work: Path) -> dict[str, Any]:
+    """All figures that need no other data, of ``n`` pictures each; ``work``: where the icons lie."""
+    from mini_base.corpus import TRAIN_STYLES
+
+    facts, card = json.loads((backbone.folder / "facts.json").read_text()), judge.card()
+    rng, nouns = np.random.default_rng(0), judge.nouns
+    asked = [nouns[i % len(nouns)] for i in range(n)]
+    alone = of_nouns(backbone, judge, n, SEEDS["nouns"])
+    hits = of_pairs(backbone, judge, n, SEEDS["pairs"])
+    sides = [str(rng.choice(["left", "right"])) for _ in range(n)]
+    prompts = [f"a small {noun} on the {side}" for noun, side in zip(asked, sides)]
+    small = draw(backbone, prompts, SEEDS["small"])
+    backgrounds, seconds = of_backgrounds(backbone, judge, asked, rng), seconds_a_picture(backbone)
+    shown = styles(backbone, judge, work, nouns[:: max(1, len(nouns) // 12)], SEEDS["styles"])
+    per_noun = {noun: float(np.mean(alone[i :: len(nouns)])) for i, noun in enumerate(nouns[:n])}
+    return {
+        "side": backbone.side,
+        "nouns": len(nouns),
+        "noun_accuracy": float(np.mean(alone)),
+        "noun_accuracy_worst": min(per_noun.values()),
+        "half_size_accuracy": float(np.mean(named(judge, small, asked))),
+        **backgrounds,
+        "pair_at_least_one": float(np.mean([h >= 1 for h in hits])),
+        "pair_both": float(np.mean([h == 2 for h in hits])),
+        **of_layouts(backbone, judge, n, SEEDS["layouts"]),
+        "psnr_icons_db": facts["psnr_unseen_icons_db"],
+        "retrieval_r1": facts["retrieval_r1_of_1000"],
+        "judge_identity_top1": card["identity_top1"],
+        "judge_presence_f1": card["presence_f1"],
+        "seconds_per_picture": round(seconds, 3),
+        "styles_in_32_samples": {
+            "mean": float(np.mean(list(shown.values()))),
+            "of": len(TRAIN_STYLES),
+            "nouns": shown,
+        },
+        "per_noun": per_noun,
+        "training": {
+            "seconds": facts["training_seconds"],
+            "pictures": facts["training_pictures"],
+            "unet_step_loss_seconds": facts["unet_loss"],
+        },
+        "settings": {
+            "base": backbone.name,
+            "pictures": n,
+            "seeds": SEEDS,
+            **backbone.defaults.get("generate", {}),
+            "composition": "none",
+            "judge": card,
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -135,45 +225,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--work", type=Path, default=Path(".work/base"), help="where the icons lie, or will be fetched to"
     )
     options = parser.parse_args(arguments)
-    backbone, judge, n = Backbone.load(options.base), Judge(), options.pictures
-    facts = json.loads((backbone.folder / "facts.json").read_text())
-    from mini_base.corpus import TRAIN_STYLES
-    from mini_base.places import PLACES, PLAIN
-
-    rng, nouns = np.random.default_rng(0), judge.nouns
-    phrases = {**PLACES, **{name: f"on {article(name)} background" for name in PLAIN}}
-    asked = [nouns[i % len(nouns)] for i in range(n)]
-    alone, hits = of_nouns(backbone, judge, n, 10_000), of_pairs(backbone, judge, n, 30_000)
-    sides = [str(rng.choice(["left", "right"])) for _ in range(n)]
-    small = draw(backbone, [f"a small {noun} on the {side}" for noun, side in zip(asked, sides)], 50_000)
-    places = [str(rng.choice(list(phrases))) for _ in range(n)]
-    placed = draw(
-        backbone, [f"a photo of {article(noun)} {phrases[p]}" for noun, p in zip(asked, places)], 20_000
-    )
-    began = time.monotonic()
-    for seed in range(4):
-        draw(backbone, ["a photo of a dog"], seed)
-    seconds = (time.monotonic() - began) / 4
-    shown = styles(backbone, judge, options.work, nouns[:: max(1, len(nouns) // 12)], 40_000)
-    per_noun = {noun: float(np.mean(alone[i :: len(nouns)])) for i, noun in enumerate(nouns[:n])}
-    card = judge.card()
-    result = {
-        "side": backbone.side, "nouns": len(nouns), "noun_accuracy": float(np.mean(alone)), "noun_accuracy_worst": min(per_noun.values()),
-        "half_size_accuracy": float(np.mean(named(judge, small, asked))),
-        "noun_accuracy_with_background": float(np.mean(named(judge, placed, asked))),
-        "background_accuracy": float(np.mean([said == p for said, p in zip(judge.background(placed), places)])),
-        "pair_at_least_one": float(np.mean([h >= 1 for h in hits])), "pair_both": float(np.mean([h == 2 for h in hits])),
-        **of_layouts(backbone, judge, n, 60_000),
-        "psnr_icons_db": facts["psnr_unseen_icons_db"], "retrieval_r1": facts["retrieval_r1_of_1000"],
-        "judge_identity_top1": card["identity_top1"], "judge_presence_f1": card["presence_f1"], "seconds_per_picture": round(seconds, 3),
-        "styles_in_32_samples": {"mean": float(np.mean(list(shown.values()))), "of": len(TRAIN_STYLES), "nouns": shown},
-        "per_noun": per_noun,
-        "training": {"seconds": facts["training_seconds"], "pictures": facts["training_pictures"], "unet_step_loss_seconds": facts["unet_loss"]},
-        "settings": {
-            "base": backbone.name, "pictures": n, "seeds": {"nouns": 10_000, "backgrounds": 20_000, "pairs": 30_000, "layouts": 60_000, "styles": 40_000, "small": 50_000},
-            **backbone.defaults.get("generate", {}), "composition": "none", "judge": card, "threads": torch.get_num_threads(),
-        },
-    }  # fmt: skip
+    backbone, judge = Backbone.load(options.base), Judge()
+    result = measure(backbone, judge, options.pictures, options.work)
     if options.photos:
         files = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
         result["psnr_photos_db"] = round(psnr(backbone, [Image.open(p) for p in files]), 2)

@@ -26,7 +26,8 @@ from PIL import Image
 
 from benchmarks.main import ROOT
 from l2dm.bench.examiner import Examiner
-from l2dm.bench.multi import Plan, groups, judge_concepts, learnt, run
+from l2dm.bench.multi import Plan, groups, learnt, run
+from l2dm.bench.multi_judging import judge_concepts
 from l2dm.guidance import collage
 from l2dm.world import store
 from l2dm.world.world import World

@@ -32,7 +32,7 @@ INNER = """
 import sys, time
 import torch
 torch.set_num_threads(1)
-from benchmarks.speed import NOUN, OTHERS, PAIR, PHOTOS, TOKEN
+from benchmarks.loops import NOUN, OTHERS, PAIR, PHOTOS, TOKEN
 from l2dm import GenerateSettings, LearnSettings
 from l2dm.backbone import Backbone
 from l2dm.concept import Concept

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -48,7 +47,9 @@ def record(settings: dict, results: Path = RESULTS, /, **figures) -> None:
 
 
 def measure_time() -> None:
-    """Seconds a concept on the shipped base, everything included: the three demo concepts, one after another."""
+    """Seconds a concept on the shipped base, everything included: the three demo concepts, one after
+    another.
+    """
     from l2dm import World
 
     concepts = json.loads((ROOT / "demo" / "concepts.json").read_text())
@@ -61,11 +62,13 @@ def measure_time() -> None:
     settings = versions[0].settings
     record(
         {"concepts": list(concepts), "each": seconds, "learn": settings},
-        seconds_per_concept=max(seconds), steps=settings["steps"], batch=settings["batch"],
-    )  # fmt: skip
+        seconds_per_concept=max(seconds),
+        steps=settings["steps"],
+        batch=settings["batch"],
+    )
 
 
-def _child(work) -> int:
+def forked(work) -> int:
     """Run ``work`` in a forked process; returns its id."""
     child = os.fork()
     if child:
@@ -91,10 +94,11 @@ def _weights(world: Path) -> dict:
 
 
 def measure_kills(kills: int = 30, seed: int = 0) -> None:
-    """Kill -9 at random moments of ``learn``, again and again until ``kills`` are spent; compare with unbroken runs.
+    """Kill -9 at random moments of ``learn``, again and again until ``kills`` are spent; compare with
+    unbroken runs.
 
-    After every kill the world must open and be whole, at the version before or after. A learning that was killed is
-    run again, and again, until it ends; its weights must be those of the unbroken run.
+    After every kill the world must open and be whole, at the version before or after. A learning that was
+    killed is run again, and again, until it ends; its weights must be those of the unbroken run.
     """
     from l2dm import World
 
@@ -111,10 +115,10 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
 
     with tempfile.TemporaryDirectory() as place:
         fresh, whole = Path(place) / "fresh", Path(place) / "whole"
-        os.waitpid(_child(lambda: World.create(fresh)), 0)
+        os.waitpid(forked(lambda: World.create(fresh)), 0)
         shutil.copytree(fresh, whole)
         began = time.monotonic()
-        os.waitpid(_child(lambda: World.open(whole).learn(**learn)), 0)
+        os.waitpid(forked(lambda: World.open(whole).learn(**learn)), 0)
         duration = time.monotonic() - began
         reference, survived, spent, runs, worst, moments = _weights(whole), 0, 0, 0, 0.0, []
         while spent < kills:
@@ -122,7 +126,7 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
             shutil.copytree(fresh, world)
             runs += 1
             while True:
-                child = _child(lambda world=world: World.open(world).learn(**learn))
+                child = forked(lambda world=world: World.open(world).learn(**learn))
                 if spent < kills:
                     moment = rng.uniform(0, duration)
                     deadline = time.monotonic() + moment
@@ -146,10 +150,9 @@ def measure_kills(kills: int = 30, seed: int = 0) -> None:
                     break
             found = _weights(world)
             worst = max(worst, *(float(abs(found[n] - reference[n]).max()) for n in reference))
-    record(
-        {"learn": options, "seed": seed, "unbroken_seconds": round(duration, 1), "learnings": runs, "moments": moments},
-        kills=kills, kills_survived=survived, resume_max_difference=worst,
-    )  # fmt: skip
+    settings = {"learn": options, "seed": seed, "unbroken_seconds": round(duration, 1)}
+    settings |= {"learnings": runs, "moments": moments}
+    record(settings, kills=kills, kills_survived=survived, resume_max_difference=worst)
 
 
 def measure_malformed() -> None:
@@ -181,87 +184,11 @@ def measure_malformed() -> None:
     record({"cases": [case.name for case in ALL]}, malformed_inputs=len(ALL), clear_errors=clear)
 
 
-def make_sd15(folder: Path) -> None:
-    """A diffusers folder of Stable Diffusion 1.5's architecture at full size, with random weights in fp16."""
-    import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    vocabulary = json.loads((ROOT / "l2dm/backbone/mini/tokenizer/tokenizer.json").read_text())["model"][
-        "vocab"
-    ]
-    words = [w for w in vocabulary if not w.startswith("<|")]
-    words += [f"word{i}</w>" for i in range(49406 - len(words))] + ["<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=77)
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, hidden_act="quick_gelu",
-        max_position_embeddings=77, projection_dim=768, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
-    ))  # fmt: skip
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512, scaling_factor=0.18215,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
-        set_alpha_to_one=False,
-    )
-    pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.to(torch.float16).save_pretrained(folder)
-
-
 def measure_sd15() -> None:
-    """One learning step (one photo, one prior picture) and one sampling step at 512 px; seconds and peak memory."""
-    if "--inside" not in sys.argv:
-        with tempfile.TemporaryDirectory() as place:
-            os.waitpid(_child(lambda: make_sd15(Path(place) / "base")), 0)
-            print("base made", flush=True)
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.main", "sd15", "--inside", place], cwd=ROOT, check=True
-            )
-        return
-    from l2dm import World
-    from l2dm.backbone import multiplies_bfloat16
+    """See ``benchmarks.sd15``."""
+    from benchmarks.sd15 import measure
 
-    place = Path(sys.argv[-1])
-    world = World.create(place / "world", place / "base")
-    timed: list[float] = []
-
-    def watch(progress) -> None:
-        if progress.stage == "prior" or progress.step:
-            timed.append(time.monotonic())
-
-    began = time.monotonic()
-    world.learn(
-        ROOT / "demo" / "photos" / "rex",
-        token="<rex>",
-        noun="dog",
-        method="custom-diffusion",  # a prior picture, and no companions to draw first
-        steps=1,
-        batch=1,
-        prior_pictures=1,
-        prior_steps=1,
-        report_pictures=0,
-        on_progress=watch,
-    )
-    learning = time.monotonic() - began
-    precision = "bfloat16" if multiplies_bfloat16(world.backbone().device) else "float32"
-    began = time.monotonic()
-    world.generate("a photo of <rex> dog", n=1, steps=1)
-    record(
-        {"size": 512, "photos": 5, "batch": "1 photo + 1 prior picture", "precision": precision, "whole_learning_seconds": round(learning, 1),
-         "sampling_step_seconds": round(time.monotonic() - began, 1), "sampling_step": "one step with guidance, decoding included",
-         "sd15_step_seconds": "from the drawn prior picture to the end of the step, photos' encoding included"},
-        sd15_step_seconds=round(timed[1] - timed[0], 1),
-        sd15_peak_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-    )  # fmt: skip
+    measure()
 
 
 COMMANDS = {

@@ -29,6 +29,128 @@ from benchmarks.malformed import (
 
 SKIP = "--skip-bad"
 
+#: settings of learning that are out of their range
+OUT_OF_RANGE = (
+    "steps = 0",
+    "steps = -5",
+    "steps = 1000000",
+    "batch = 0",
+    "batch = 257",
+    "learning_rate = 0.0",
+    "learning_rate = 1.5",
+    "learning_rate = nan",
+    "learning_rate = inf",
+    "token_learning_rate = -1.0",
+    "prior_weight = -0.1",
+    "prior_pictures = 0",
+    "rank = 0",
+    "rank = 5000",
+    "mixes = -1",
+    "seed = -1",
+    "memory_budget = -1",
+    "rainbow_similarity_weight = -1.0",
+    "kept_share = 1.5",
+    "checkpoint_every = 0",
+    "report_pictures = 65",
+    "threads = -1",
+    "threads = 5000",
+)
+#: settings of learning that are of another type
+OF_ANOTHER_TYPE = (
+    "steps = 2.5",
+    "steps = '9'",
+    "flip = 1",
+    "flip = 'yes'",
+    "method = 3",
+    "learning_rate = '1e-4'",
+    "seed = [1]",
+    "compile = 0",
+)
+#: settings of drawing that are out of their range
+DRAWING_OUT_OF_RANGE = (
+    "n = 0",
+    "n = 5000",
+    "steps = 0",
+    "guidance_scale = -1.0",
+    "height = -64",
+    "width = 5000",
+    "batch = 0",
+    "guidance_until = 2.0",
+)
+#: words that are no tokens
+NO_TOKENS = (
+    "<>",
+    "<a b>",
+    "rex>",
+    "<rex",
+    "<réx>",
+    "<<rex>>",
+    "<rex!>",
+    "../rex",
+    "<-rex>",
+    "<rex>\n",
+    "＜rex＞",
+)
+#: words that are no nouns
+NO_NOUNS = (
+    "dog!",
+    "/etc/passwd",
+    "../dog",
+    "d0g",
+    "dog\x00",
+    "[b]dog[/b]",
+    "dog, cat",
+    "a" * 61,
+    "-dog",
+    "🐕",
+)
+#: what -> width, height, bits, colours of a PNG that is too large
+LARGE = {
+    "16 bits, 13,000 a side": (13000, 13000, 16, 0),
+    "RGB, 12,500 a side": (12500, 12500, 8, 2),
+    "a strip of 4 million": (4_000_000, 64, 8, 2),
+    "100,000 a side": (100_000, 100_000, 8, 2),
+    "4 thousand million a side": (2**31 - 1, 2**31 - 1, 8, 2),
+}
+#: what -> a line that is none of metadata.jsonl
+NO_METADATA = {
+    "no JSON": "a.png: a dog",
+    "a list": "[]",
+    "no text": '{"file_name": "0.png"}',
+    "no name": '{"text": "a dog"}',
+    "a number for a text": '{"file_name": "0.png", "text": 5}',
+    "deep": "[" * 100_000,
+    "cut": '{"file_name": "0.png", "te',
+}
+#: what -> changes of a manifest that break it
+NO_MANIFESTS = {
+    "a list for its versions": {"versions": []},
+    "a number for its base": {"base": 5},
+    "no tuner of ours": {"tuner": "nope"},
+    "a head that is not there": {"head": 7},
+    "a negative head": {"head": -1},
+    "a text for its head": {"head": "1"},
+    "an unknown key": {"more": 1},
+    "a number for its journal": {"journal": 3},
+    "a text for its format": {"format": "1"},
+    "an empty version": {"versions": {"1": {}}},
+    "no fingerprint": {"fingerprint": None},
+    "a float for its counter": {"counter": 1.5},
+}
+#: verb, its arguments after the world, words of the error
+REFUSED = (
+    ("rename", ("<nope>", "<new>"), "has learnt <known>"),
+    ("rename", ("<known>", "../x"), "angle brackets"),
+    ("rename", ("<known>", "<known>"), "choose another token"),
+    ("export", ("<nope>",), "has learnt <known>"),
+    ("export", ("--strength", "nan"), "between -10 and 10"),
+    ("export", ("--dtype", "int4"), "expected one of"),
+    ("export", ("--format", "pickle"), "expected one of"),
+    ("export", ("--out", "{}/world/versions/0009"), "clears"),
+    ("export", ("--format", "world", "--out", "{}/world"), "already exists"),
+    ("forget", ("<nope>", "--purge", "--yes"), "nothing of it"),
+)
+
 
 def encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (96, 80), **options) -> bytes:
     buffer = io.BytesIO()
@@ -67,11 +189,7 @@ def photos() -> Iterator[Case]:
         yield file(
             f"not one: {name}", name, lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a photo"
         )
-    for what, header in {
-        "16 bits, 13,000 a side": (13000, 13000, 16, 0), "RGB, 12,500 a side": (12500, 12500, 8, 2),
-        "a strip of 4 million": (4_000_000, 64, 8, 2), "100,000 a side": (100_000, 100_000, 8, 2),
-        "4 thousand million a side": (2**31 - 1, 2**31 - 1, 8, 2),
-    }.items():  # fmt: skip
+    for what, header in LARGE.items():
         yield file(what, "a.png", lambda h=header: png(*h), "save it smaller")
     yield file("no pixels", "a.png", lambda: png(0, 0))
     yield file("one pixel high", "a.png", lambda: encoded("PNG", size=(900, 1)), "900 x 1")
@@ -97,39 +215,24 @@ def captions() -> Iterator[Case]:
     yield beside("NUL", "a dog\0on grass", "NUL")
     yield beside("five megabytes", "dog " * 1_400_000, "larger than 4 MB")
     table = "metadata.jsonl"
-    for what, text in {
-        "no JSON": "a.png: a dog", "a list": "[]", "no text": '{"file_name": "0.png"}', "no name": '{"text": "a dog"}',
-        "a number for a text": '{"file_name": "0.png", "text": '
-                               '5}', "deep": "[" * 100_000, "cut": '{"file_name": "0.png", "te',
-    }.items():  # fmt: skip
+    for what, text in NO_METADATA.items():
         yield beside(f"metadata with {what}", text, "metadata.jsonl: line 1", "mend the line", name=table)
     yield beside("metadata in UTF-16", '{"file_name": "0.png"}'.encode("utf-16"), "not UTF-8", name=table)
     yield beside(
-        "metadata with a placeholder", json.dumps({"file_name": "0.png", "text": "[trigger] dog"}), "placeholder", name=table
-    )  # fmt: skip
+        "metadata with a placeholder",
+        json.dumps({"file_name": "0.png", "text": "[trigger] dog"}),
+        "placeholder",
+        name=table,
+    )
 
 
 def settings() -> Iterator[Case]:
-    for line in (
-        "steps = 0", "steps = -5", "steps = 1000000", "batch = 0", "batch = 257", "learning_rate = 0.0", "learning_rate = 1.5",
-        "learning_rate = nan", "learning_rate = inf", "token_learning_rate = -1.0", "prior_weight = -0.1", "prior_pictures = 0",
-        "rank = 0", "rank = 5000", "mixes = -1", "seed = -1", "memory_budget = -1", "rainbow_similarity_weight = -1.0", "kept_share = 1.5", "checkpoint_every = 0",
-        "report_pictures = 65", "threads = -1", "threads = 5000",
-    ):  # fmt: skip
+    for line in OUT_OF_RANGE:
         name = line.split()[0]
         yield Case(
             f"settings: {line}", lambda p, t=line: _toml(p, f"[learn]\n{t}"), (name, "expected a value")
         )
-    for line in (
-        "steps = 2.5",
-        "steps = '9'",
-        "flip = 1",
-        "flip = 'yes'",
-        "method = 3",
-        "learning_rate = '1e-4'",
-        "seed = [1]",
-        "compile = 0",
-    ):
+    for line in OF_ANOTHER_TYPE:
         yield Case(
             f"settings: {line}",
             lambda p, t=line: _toml(p, f"[learn]\n{t}"),
@@ -137,16 +240,7 @@ def settings() -> Iterator[Case]:
         )
     for line in ("method = 'lora2'", "lr_scheduler = 'cos'", "precision = 'fp16'"):
         yield Case(f"settings: {line}", lambda p, t=line: _toml(p, f"[learn]\n{t}"), ("expected one of",))
-    for line in (
-        "n = 0",
-        "n = 5000",
-        "steps = 0",
-        "guidance_scale = -1.0",
-        "height = -64",
-        "width = 5000",
-        "batch = 0",
-        "guidance_until = 2.0",
-    ):
+    for line in DRAWING_OUT_OF_RANGE:
         yield Case(
             f"drawing: {line}",
             lambda p, t=line: _toml(p, f"[generate]\n{t}", "generate"),
@@ -165,34 +259,11 @@ def settings() -> Iterator[Case]:
 
 
 def names() -> Iterator[Case]:
-    for token in (
-        "<>",
-        "<a b>",
-        "rex>",
-        "<rex",
-        "<réx>",
-        "<<rex>>",
-        "<rex!>",
-        "../rex",
-        "<-rex>",
-        "<rex>\n",
-        "＜rex＞",
-    ):
+    for token in NO_TOKENS:
         yield Case(
             f"token: {token!r}", lambda p, t=token: _learn(p, None, t), ("expected a name in angle brackets",)
         )
-    for noun in (
-        "dog!",
-        "/etc/passwd",
-        "../dog",
-        "d0g",
-        "dog\x00",
-        "[b]dog[/b]",
-        "dog, cat",
-        "a" * 61,
-        "-dog",
-        "🐕",
-    ):
+    for noun in NO_NOUNS:
         yield Case(
             f"noun: {noun[:20]!r}", lambda p, n=noun: _learn(p, None, "<rex>", n), ("one to four words",)
         )
@@ -201,13 +272,7 @@ def names() -> Iterator[Case]:
 
 
 def worlds() -> Iterator[Case]:
-    changes = {
-        "a list for its versions": {"versions": []}, "a number for its base": {"base": 5}, "no tuner of ours": {"tuner": "nope"},
-        "a head that is not there": {"head": 7}, "a negative head": {"head": -1}, "a text for its head": {"head": "1"},
-        "an unknown key": {"more": 1}, "a number for its journal": {"journal": 3}, "a text for its format": {"format": "1"},
-        "an empty version": {"versions": {"1": {}}}, "no fingerprint": {"fingerprint": None}, "a float for its counter": {"counter": 1.5},
-    }  # fmt: skip
-    for what, change in changes.items():
+    for what, change in NO_MANIFESTS.items():
         yield Case(
             f"world: {what}",
             lambda p, c=change: _broken_world(p, lambda w: _edit_manifest(w, **c)),
@@ -278,13 +343,7 @@ def travels() -> Iterator[Case]:
         ("--from", "{}/world", "--token", "<known>", "--as", "new"): "angle brackets",
     }.items():
         yield Case(f"import: {' '.join(given)}", takes(*given), (word,))
-    for verb, given, word in (
-        ("rename", ("<nope>", "<new>"), "has learnt <known>"), ("rename", ("<known>", "../x"), "angle brackets"),
-        ("rename", ("<known>", "<known>"), "choose another token"), ("export", ("<nope>",), "has learnt <known>"),
-        ("export", ("--strength", "nan"), "between -10 and 10"), ("export", ("--dtype", "int4"), "expected one of"),
-        ("export", ("--format", "pickle"), "expected one of"), ("export", ("--out", "{}/world/versions/0009"), "clears"),
-        ("export", ("--format", "world", "--out", "{}/world"), "already exists"), ("forget", ("<nope>", "--purge", "--yes"), "nothing of it"),
-    ):  # fmt: skip
+    for verb, given, word in REFUSED:
         yield Case(
             f"{verb}: {' '.join(given)}",
             lambda p, v=verb, g=given: [v, str(p / "world"), *(word.format(p) for word in g)],

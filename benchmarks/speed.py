@@ -1,21 +1,22 @@
-"""The figures of results/speed.json: ours against the peers on one machine, as medians of paired, interleaved runs.
+"""The figures of results/speed.json: ours against the peers on one machine, as medians of paired, interleaved
+runs.
 
 python -m benchmarks.speed [--base FOLDER] [--script train_custom_diffusion.py] [--rounds 7] [--out FILE]
 
-throughput_ratio       training pictures a second, ours over the plain loop's (benchmarks/plain.py): what diffusers' Custom Diffusion
-                       script does, on the same base, photos, class pictures and batch, each at its own default precision.
-                       Beside it: with photos and class pictures in two forwards; both in our precision; and ours compiled
-                       (compile = true), after the first step, whose seconds are in the details.
-                       Each loop has a process of its own, and they take turns.
-memory_ratio           peak memory of these processes (resident; on a GPU, allocated there), ours over the plain loop's;
-                       ..._two_forwards: over that which takes two
-matrix_rate_fraction   operations of one of our steps, forward and backward, a second, over the best matrix product measured here in the
-                       precision of our step; ..._of_fastest: over the best in any precision
-guided_time_ratio_...  time of guided over plain sampling, of our guidance "artists" and of diffusers' Attend-and-Excite pipeline
+throughput_ratio       training pictures a second, ours over the plain loop's (benchmarks/plain.py): what
+diffusers' Custom Diffusion script does, on the same base, photos, class pictures and batch, each at its own
+default precision. Beside it: with photos and class pictures in two forwards; both in our precision; and ours
+compiled (compile = true), after the first step, whose seconds are in the details. Each loop has a process of
+its own, and they take turns. memory_ratio           peak memory of these processes (resident; on a GPU,
+allocated there), ours over the plain loop's; ..._two_forwards: over that which takes two matrix_rate_fraction
+operations of one of our steps, forward and backward, a second, over the best matrix product measured here in
+the precision of our step; ..._of_fastest: over the best in any precision guided_time_ratio_...  time of
+guided over plain sampling, of our guidance "artists" and of diffusers' Attend-and-Excite pipeline
 
-With --script the published script (examples/custom_diffusion/train_custom_diffusion.py of diffusers, fetched by whoever runs this; it
-asks for its own requirements) takes the plain loop's place in the first two. Its time a step is that of a longer run less that of a
-shorter one; its memory is the process's, so compare it on a CPU only. It needs a base with an AutoencoderKL, which the shipped one has not: give --base.
+With --script the published script (examples/custom_diffusion/train_custom_diffusion.py of diffusers, fetched
+by whoever runs this; it asks for its own requirements) takes the plain loop's place in the first two. Its
+time a step is that of a longer run less that of a shorter one; its memory is the process's, so compare it on
+a CPU only. It needs a base with an AutoencoderKL, which the shipped one has not: give --base.
 """
 
 from __future__ import annotations
@@ -26,95 +27,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers import DiffusionPipeline
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.loops import LOOPS, NOUN, OTHERS, PAIR, PHOTOS, TOKEN, Apart, answer, loop, ours, settings
 from benchmarks.main import ROOT, made_by
-from benchmarks.plain import Plain
-from l2dm import GenerateSettings, LearnSettings
+from l2dm import GenerateSettings
 from l2dm.backbone import MINI, Backbone
-from l2dm.bench.memory import peak_mb, resident_mb
-from l2dm.concept import Concept
+from l2dm.bench.memory import resident_mb
 from l2dm.generation import draw, mentions
 from l2dm.guidance.attention import map_size
-from l2dm.learner import Learning, photo_latents
-from l2dm.retention import Past
-from l2dm.tuners import TUNERS
 from l2dm.world import store
 
-PHOTOS, OTHERS = ROOT / "demo" / "photos" / "rex", ROOT / "demo" / "photos" / "pip"
-TOKEN, NOUN, PAIR = "<rex>", "dog", ("dog", "cat")
-LOOPS = ("ours", "plain", "plain, two forwards", "plain, our precision", "ours, compiled")
 BLOCK = 10  # steps timed together
 SHORT, LONG = 4, 20  # steps of the published script
 
 
-def settings(backbone: Backbone, **changes: bool) -> LearnSettings:
-    """The base's own; more steps than are ever taken."""
-    return LearnSettings.of(
-        backbone.defaults.get("learn", {}), {"steps": 100_000, "method": "custom-diffusion", **changes}
-    )
-
-
-def ours(base: str, compiled: bool = False) -> tuple[Iterator, Learning]:
-    """Our loop, over the same class pictures."""
-    backbone = Backbone.load(base)
-    chosen, others = settings(backbone, compile=compiled), Concept.read(OTHERS, "<other>", NOUN)
-    tuner = TUNERS["key_value"](backbone)
-    prior = photo_latents(backbone, others.photos, flip=False)[:, 0]
-    vector = backbone.add_token(TOKEN, backbone.word_vector(NOUN))
-    past = Past({f"a photo of a {NOUN}": prior})
-    learning = Learning(backbone, tuner, vector, Concept.read(PHOTOS, TOKEN, NOUN), past, chosen)
-    return learning.run(), learning
-
-
-def loop(name: str, base: str) -> Iterator:
-    """A training loop of LOOPS over a base of its own."""
-    if name.startswith("ours"):
-        return ours(base, name == "ours, compiled")[0]
-    backbone = Backbone.load(base)
-    chosen = settings(backbone)
-    precision = "bfloat16" if name == "plain, our precision" and ours(base)[1].fast else "float32"
-    forwards = 2 if name == "plain, two forwards" else 1
-    return Plain(
-        backbone, PHOTOS, OTHERS, TOKEN, NOUN, chosen.batch, chosen.learning_rate, forwards, precision
-    ).run()
-
-
-def answer(running: Iterator) -> None:
-    """Of a loop's own process: takes as many steps as each line of standard input says, and tells the seconds; at the end its peak MB."""
-    for line in sys.stdin:
-        began = time.perf_counter()
-        for _ in range(int(line)):
-            next(running)
-        print(time.perf_counter() - began, flush=True)
-    print(peak_mb())
-
-
-class Apart:
-    """A loop of LOOPS in a process of its own: none has its memory laid out, or kept, by another."""
-
-    def __init__(self, name: str, base: str):
-        command = [sys.executable, "-m", "benchmarks.speed", "--inside", name, "--base", base]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def seconds(self, count: int) -> float:
-        """Of ``count`` steps."""
-        print(count, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
-
-    def end(self) -> float:
-        """MB at the peak."""
-        return float(self.process.communicate()[0])
-
-
 def rounds_of(works: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each work gives in every round, their order turned round from one to the next; a round before them warms up."""
+    """What each work gives in every round, their order turned round from one to the next; a round before them
+    warms up.
+    """
     found: dict[str, list[float]] = {name: [] for name in works}
     for k in range(-1, rounds):
         for name in list(works)[:: 1 if k % 2 else -1]:
@@ -162,16 +98,28 @@ def script(path: Path, base: str, count: int, place: Path) -> tuple[float, float
     backbone = Backbone.load(base)
     if type(backbone.vae).__name__ != "AutoencoderKL":
         raise SystemExit(
-            f"--script needs a base with an AutoencoderKL; {base} has an {type(backbone.vae).__name__}: give another --base"
+            f"--script needs a base with an AutoencoderKL; {base} has an {type(backbone.vae).__name__}: give "
+            "another --base"
         )
     chosen = settings(backbone)
     options = {
-        "pretrained_model_name_or_path": backbone.folder, "instance_data_dir": PHOTOS, "class_data_dir": OTHERS, "output_dir": place / "script",
-        "instance_prompt": f"a photo of {TOKEN} {NOUN}", "class_prompt": f"a photo of a {NOUN}", "modifier_token": TOKEN,
-        "initializer_token": NOUN, "num_class_images": len(list(OTHERS.iterdir())), "resolution": backbone.side,
-        "train_batch_size": chosen.batch, "learning_rate": chosen.learning_rate, "max_train_steps": count,
-        "checkpointing_steps": 10 * LONG, "logging_dir": place / "logs", "dataloader_num_workers": 0,
-    }  # fmt: skip
+        "pretrained_model_name_or_path": backbone.folder,
+        "instance_data_dir": PHOTOS,
+        "class_data_dir": OTHERS,
+        "output_dir": place / "script",
+        "instance_prompt": f"a photo of {TOKEN} {NOUN}",
+        "class_prompt": f"a photo of a {NOUN}",
+        "modifier_token": TOKEN,
+        "initializer_token": NOUN,
+        "num_class_images": len(list(OTHERS.iterdir())),
+        "resolution": backbone.side,
+        "train_batch_size": chosen.batch,
+        "learning_rate": chosen.learning_rate,
+        "max_train_steps": count,
+        "checkpointing_steps": 10 * LONG,
+        "logging_dir": place / "logs",
+        "dataloader_num_workers": 0,
+    }
     said = [f"--{name}={value}" for name, value in options.items()]
     began = time.perf_counter()
     child = subprocess.Popen(
@@ -207,8 +155,14 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
         "matrix_rate_fraction": round(work / step / rates[precision], 3),
         "matrix_rate_fraction_of_fastest": round(work / step / max(rates.values()), 3),
     }
-    details = {"seconds_a_step": {n: round(statistics.median(s), 4) for n, s in seconds.items()}, "peak_mb": mb, "compiling_seconds": round(compiling, 1),
-               "step_gigaflop": round(work, 2), "precision": precision, "matrix_gigaflop_a_second": rates}  # fmt: skip
+    details = {
+        "seconds_a_step": {n: round(statistics.median(s), 4) for n, s in seconds.items()},
+        "peak_mb": mb,
+        "compiling_seconds": round(compiling, 1),
+        "step_gigaflop": round(work, 2),
+        "precision": precision,
+        "matrix_gigaflop_a_second": rates,
+    }
     if published:
         with tempfile.TemporaryDirectory() as place:
             (short, _), (long, top) = (script(published, base, count, Path(place)) for count in (SHORT, LONG))
@@ -219,55 +173,72 @@ def training(base: str, rounds: int, block: int, published: Path | None) -> dict
     return {**figures, "details": details}
 
 
-def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
-    """Time of guided over plain sampling of ``count`` pictures; both guide the first half of the steps."""
+def attend_and_excite(base: str) -> tuple[DiffusionPipeline, tuple[int, int]]:
+    """diffusers' pipeline over a base of its own, since it leaves its attention processors behind, and the
+    size of the maps that it is to look at.
+    """
     from diffusers import StableDiffusionAttendAndExcitePipeline
 
-    prompt = f"a photo of a {PAIR[0]} and a {PAIR[1]}"
-    own, peers = Backbone.load(base), Backbone.load(base)  # the peer leaves its attention processors behind
-    parts = peers.pipeline().components
+    backbone = Backbone.load(base)
+    parts = backbone.pipeline().components
     peer = StableDiffusionAttendAndExcitePipeline(
         **{k: v for k, v in parts.items() if k != "image_encoder"}, requires_safety_checker=False
     )
     peer.set_progress_bar_config(disable=True)
+    cells = backbone.unet.config.sample_size
+    side, _ = map_size(backbone.unet, cells, cells)
+    return peer, (side, side)
+
+
+def seconds_of(work: Callable) -> Callable[[], float]:
+    def seconds() -> float:
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def guided(base: str, rounds: int, count: int, sampling_steps: int) -> dict:
+    """Time of guided over plain sampling of ``count`` pictures; both guide the first half of the steps."""
+    prompt = f"a photo of a {PAIR[0]} and a {PAIR[1]}"
+    own, (peer, size) = Backbone.load(base), attend_and_excite(base)
     things, ids = mentions(prompt, {}, own, PAIR), own.tokenizer(prompt).input_ids
     words = [ids.index(own.tokenizer(noun, add_special_tokens=False).input_ids[0]) for noun in PAIR]
-    side, _ = map_size(own.unet, own.unet.config.sample_size, own.unet.config.sample_size)
-    chosen = GenerateSettings.of(
-        own.defaults.get("generate", {}), {"n": count, "batch": count, "guidance_until": 0.5}
-    )
-    chosen = GenerateSettings.of(chosen.as_dict(), {"steps": sampling_steps} if sampling_steps else {})
-
-    def timed(work: Callable) -> Callable[[], float]:
-        def seconds() -> float:
-            began = time.perf_counter()
-            work()
-            return time.perf_counter() - began
-
-        return seconds
+    asked = {"n": count, "batch": count, "guidance_until": 0.5}
+    asked |= {"steps": sampling_steps} if sampling_steps else {}
+    chosen = GenerateSettings.of(own.defaults.get("generate", {}), asked)
 
     def excite() -> None:
         peer(
-            prompt, token_indices=words, num_inference_steps=chosen.steps, guidance_scale=chosen.guidance_scale, num_images_per_prompt=count,
-            max_iter_to_alter=chosen.steps // 2, attn_res=(side, side), generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
+            prompt,
+            token_indices=words,
+            num_inference_steps=chosen.steps,
+            guidance_scale=chosen.guidance_scale,
+            num_images_per_prompt=count,
+            max_iter_to_alter=chosen.steps // 2,
+            attn_res=size,
+            generator=torch.Generator().manual_seed(0),
+        )
 
-    by_us = {
-        name: GenerateSettings.of(chosen.as_dict(), {"composition": name}) for name in ("none", "artists")
+    plain, artists = (
+        GenerateSettings.of(chosen.as_dict(), {"composition": name}) for name in ("none", "artists")
+    )
+    works = {
+        "plain": seconds_of(lambda: draw(own, prompt, plain)),
+        "ours": seconds_of(lambda: draw(own, prompt, artists, mentions=things)),
+        "attend and excite": seconds_of(excite),
     }
-    found = rounds_of(
-        {"plain": timed(lambda: draw(own, prompt, by_us["none"])), "ours": timed(lambda: draw(own, prompt, by_us["artists"], mentions=things)),
-         "attend and excite": timed(excite)}, rounds,
-    )  # fmt: skip
-    details = {
-        "pictures": count,
-        "steps": chosen.steps,
-        "seconds": {n: round(statistics.median(s), 3) for n, s in found.items()},
-    }
+    found = rounds_of(works, rounds)
     return {
         "guided_time_ratio_ours": ratio(found, "ours", "plain"),
-        "guided_time_ratio_attend_and_excite": ratio(found, "attend and excite", "plain"), "details": details,
-    }  # fmt: skip
+        "guided_time_ratio_attend_and_excite": ratio(found, "attend and excite", "plain"),
+        "details": {
+            "pictures": count,
+            "steps": chosen.steps,
+            "seconds": {name: round(statistics.median(s), 3) for name, s in found.items()},
+        },
+    }
 
 
 def main() -> None:
@@ -289,10 +260,14 @@ def main() -> None:
     train = training(options.base, rounds, block, options.script)
     sample = guided(options.base, max(1, rounds - 2), count, sampling)
     about = {
-        "base": options.base, "rounds": rounds, "threads": torch.get_num_threads(), "smoke": options.smoke,
+        "base": options.base,
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "smoke": options.smoke,
         "peer": str(options.script.name) if options.script else "benchmarks/plain.py",
-        "training": train.pop("details"), "sampling": sample.pop("details"),
-    }  # fmt: skip
+        "training": train.pop("details"),
+        "sampling": sample.pop("details"),
+    }
     store.write_json(options.out, {**train, **sample, "settings": made_by(about)})
     print(options.out.read_text())
 

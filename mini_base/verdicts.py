@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from l2dm.bench.examiner import Examiner
-from l2dm.bench.multi import groups, judge_concepts
+from l2dm.bench.multi import groups
+from l2dm.bench.multi_judging import judge_concepts
 from l2dm.bench.subjects import Subject
 from l2dm.evaluation.judge import SHIPPED
 

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from l2dm.bench.examiner import Examiner
-from l2dm.bench.multi import judge_concepts, judge_nouns
+from l2dm.bench.multi_judging import judge_concepts, judge_nouns
 from l2dm.evaluation import matrix
 from l2dm.evaluation.examination import Score, drift, due, score, worst_loss
 from l2dm.evaluation.flat import flat, shown

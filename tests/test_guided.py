@@ -12,6 +12,7 @@ from l2dm.backbone.samplers import deterministic
 from l2dm.errors import SettingsError
 from l2dm.generation import AttentionRecorder, draw, mentions
 from l2dm.generation import guided as guided_file
+from l2dm.generation.by_phrases import phrases_of
 from l2dm.guidance.attention import AttentionMaps, map_size, watched, without_start
 from l2dm.guidance.structure import structured, values_from
 from l2dm.settings import GenerateSettings
@@ -176,7 +177,7 @@ def test_guidance_says_what_it_cannot_do():
 
 def test_structure_reads_whole_noun_phrases(backbone):
     prompt = "a photo of a black dog and a black dog"
-    found = guided_file._phrases(backbone, prompt, mentions(prompt, {}, backbone))
+    found = phrases_of(backbone, prompt, mentions(prompt, {}, backbone))
     assert [words for words, *_ in found] == ["a black dog"] * 2
     assert [len(places) for _, places, _ in found] == [backbone.count_tokens("a black dog")] * 2
     assert not set(found[0][1]) & set(found[1][1])
@@ -198,7 +199,7 @@ def test_structure_reads_a_things_own_adjectives_with_it(backbone, prompt, expec
     there.
     """
     things = mentions(prompt, {"<dash>": "car"}, backbone, ("dog", "cat", "car"))
-    phrases = guided_file._phrases(backbone, prompt, things)
+    phrases = phrases_of(backbone, prompt, things)
     assert [words for words, *_ in phrases] == expected
     for words, places, alone in phrases:
         assert places == backbone.places(prompt, (prompt.index(words), prompt.index(words) + len(words)))

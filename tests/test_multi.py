@@ -13,7 +13,7 @@ from conftest import QUICK, describe
 from tiny import mini
 
 from l2dm import World
-from l2dm.bench import comparison, interactions, lifelong, multi
+from l2dm.bench import comparison, interactions, lifelong, multi, multi_judging
 from l2dm.bench.multi_summary import with_each
 from l2dm.bench.subjects import Subjects
 from l2dm.errors import SettingsError
@@ -178,7 +178,7 @@ def test_a_judge_that_sees_only_the_whole_is_refused_before_anything(tmp_path, m
         def presence(self, images, prototypes):
             raise SettingsError("judge 'clip': it cannot say which of several things are in it")
 
-    monkeypatch.setattr(multi, "find_judge", lambda source: Whole())
+    monkeypatch.setattr(multi_judging, "find_judge", lambda source: Whole())
     with pytest.raises(SettingsError, match="cannot say which"):
         multi.bench(multi.Plan(judge="clip"), ["none"], [0], [tmp_path], tmp_path / "out", 0, 1)
     assert not (tmp_path / "out").exists()

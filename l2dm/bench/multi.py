@@ -1,8 +1,10 @@
-"""The benchmark of several concepts in one prompt: every composition draws the same prompts from the same seeds in the same world.
+"""The benchmark of several concepts in one prompt: every composition draws the same prompts from the same
+seeds in the same world.
 
-The world has learnt the benchmark's concepts before. A part is one composition, one seed and one kind of prompt; each is a file in
-``parts``, written when the part is done, so that a benchmark that was stopped goes on and a finished part is never repeated.
-Another world, judge or setting is another benchmark: it is refused in the same folder.
+The world has learnt the benchmark's concepts before. A part is one composition, one seed and one kind of
+prompt; each is a file in ``parts``, written when the part is done, so that a benchmark that was stopped goes
+on and a finished part is never repeated. Another world, judge or setting is another benchmark: it is refused
+in the same folder.
 """
 
 from __future__ import annotations
@@ -22,11 +24,7 @@ import torch
 
 from ..concept.words import article
 from ..errors import SettingsError
-from ..evaluation.flat import shown
-from ..evaluation.judge import Judge
-from ..evaluation.judges import SHIPPED, find_judge
-from ..evaluation.pasted import pasted
-from ..evaluation.verdict import places, verdict
+from ..evaluation.judges import SHIPPED
 from ..generation.picture import save_png
 from ..report import attention
 from ..spelling import today
@@ -34,27 +32,45 @@ from ..world import store
 from ..world.world import World
 from .examiner import Examiner
 from .interactions import drawn_and_judged
+from .multi_judging import judge_concepts, judge_nouns, seeing
 from .multi_summary import KINDS, TOGETHER, rates, summary
 from .pool import each
 from .runs import begun, tell
 from .subjects import Subject, Subjects
 
-#: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own defaults are.
+#: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own
+#: defaults are.
 ROWS: dict[str, dict[str, Any]] = {
     **{name: {"composition": name} for name in ("none", "collage", "l2dm", "artists", "caa", "oaa")},
     "unmix": {"composition": "caa", "attend_weight": 0.0},
     "attend": {"composition": "caa", "unmix_weight": 0.0},
     "attend-and-excite": {
-        "composition": "attend-and-excite", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1,
-        "guidance_refinements": 20, "composition_loss_threshold": 0.0,
+        "composition": "attend-and-excite",
+        "guidance_step": 20.0,
+        "guidance_until": 0.5,
+        "guidance_every": 1,
+        "guidance_repeats": 1,
+        "guidance_refinements": 20,
+        "composition_loss_threshold": 0.0,
     },
-    "self-cross": {"composition": "self-cross", "guidance_step": 20.0, "guidance_until": 0.5, "guidance_every": 1, "guidance_repeats": 1, "composition_loss_threshold": 0.0},
-    "structure": {"composition": "structure"}, "mudi": {"composition": "mudi"}, "collage-confined": {"composition": "collage", "confine": True},
+    "self-cross": {
+        "composition": "self-cross",
+        "guidance_step": 20.0,
+        "guidance_until": 0.5,
+        "guidance_every": 1,
+        "guidance_repeats": 1,
+        "composition_loss_threshold": 0.0,
+    },
+    **{name: {"composition": name} for name in ("structure", "mudi")},
+    "collage-confined": {"composition": "collage", "confine": True},
     "confined": {"composition": "confined"},
-    "caa-confined": {"composition": "caa", "confine": True}, "oaa-confined": {"composition": "oaa", "confine": True},
-}  # fmt: skip
+    "caa-confined": {"composition": "caa", "confine": True},
+    "oaa-confined": {"composition": "oaa", "confine": True},
+}
 
 SAMPLES = 3  # pictures of a part that are kept for the page
+#: what a run's record says of a part beside its rates
+RECORDED = ("pictures", "by_kind", "text_alignment", "ratios", "plain_seconds", "threads")
 
 
 @dataclass(frozen=True)
@@ -67,17 +83,8 @@ class Plan:
     contexts: int = 0  # of the concepts' prompts, the first ones; 0: all
     judge: str = SHIPPED
     timed: int = 3  # paired runs of a part that takes the time
-    generate: dict[str, Any] = field(
-        default_factory=dict
-    )  # changes of the base's generate settings, for every row
-
-
-def seeing(source: str) -> Judge:
-    """The judge called ``source``; a SettingsError for one that cannot say which of several things are in a picture."""
-    judge = find_judge(source)
-    if not isinstance(judge, Judge):
-        judge.presence((), torch.empty(0))
-    return judge
+    #: changes of the base's generate settings, for every row
+    generate: dict[str, Any] = field(default_factory=dict)
 
 
 def learnt(world: World, subjects: Subjects) -> list[Subject]:
@@ -99,10 +106,12 @@ def described(world: World) -> dict[str, Any]:
 
 
 def groups(kind: str, concepts: list[Subject], triples: int, nouns: list[str]) -> list[tuple[Subject, ...]]:
-    """What is to be together in one picture: all pairs, or ``triples`` of all triples, the same for every composition and seed.
+    """What is to be together in one picture: all pairs, or ``triples`` of all triples, the same for every
+    composition and seed.
 
-    "two_of_one_noun" has the pairs that share a noun, all other kinds have none such. Of "two_plain_nouns" only the nouns count,
-    and only those in ``nouns``, which the judge can name."""
+    "two_of_one_noun" has the pairs that share a noun, all other kinds have none such. Of "two_plain_nouns"
+    only the nouns count, and only those in ``nouns``, which the judge can name.
+    """
     if kind == "two_plain_nouns":
         concepts = list({s.noun: s for s in concepts if s.noun in nouns}.values())
     found = list(itertools.combinations(concepts, 3 if kind == "three_concepts" else 2))
@@ -124,14 +133,20 @@ def listed(words: list[str]) -> str:
 def run(
     plan: Plan, name: str, seed: int, kind: str, place: Path, out: Path, tell: Callable[[str], None] = tell
 ) -> dict[str, Any]:
-    """One part: row ``name`` of ROWS, one seed, one of KINDS, in the world at ``place``. Returns its record."""
+    """One part: row ``name`` of ROWS, one seed, one of KINDS, in the world at ``place``. Returns its
+    record.
+    """
     world = World.open(place)
     drawing = {**plan.generate, **ROWS[name]}
     identity = {
-        "plan": dataclasses.asdict(plan), "composition": name, "seed": seed, "kind": kind,
+        "plan": dataclasses.asdict(plan),
+        "composition": name,
+        "seed": seed,
+        "kind": kind,
         "world": described(world),
-        "settings": world.settings("generate", drawing).as_dict(), "judge": seeing(plan.judge).card(),
-    }  # fmt: skip
+        "settings": world.settings("generate", drawing).as_dict(),
+        "judge": seeing(plan.judge).card(),
+    }
     path = out / "parts" / f"{name}-{seed}-{kind}.json"
     if record := begun(path, identity, {"plan": dataclasses.asdict(Plan())}):
         return record
@@ -183,29 +198,14 @@ def _together(
                     samples[-1]["attention"] = f"{file.stem}-attention.png"
                     overlays = attention.sheet(images[0], pictures[0].attention)
                     save_png(overlays, file.with_name(samples[-1]["attention"]))
+    aligned = alignments and None not in alignments
     return {
-        "rates": rates(verdicts), "pictures": len(verdicts),
-        "text_alignment": round(float(np.mean(alignments)), 4) if alignments and None not in alignments else None,
-        "samples": samples, "verdicts": verdicts,
-    }  # fmt: skip
-
-
-def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
-    """A ``Verdict`` of each picture of the learnt concepts ``group``, and whether it is ``pasted``, where that can be told."""
-    judge = examiner.judge
-    cells = judge.look(images)[0]
-    side = int(cells.shape[1] ** 0.5)
-    like = torch.einsum("bcw,pw->bpc", shown(cells, images), examiner.known).unflatten(-1, (side, side))
-    named = [examiner.tokens.index(s.token) for s in group]
-    said = [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
-    seams = [pasted(image, places(row, named)) for image, row in zip(images, like)]
-    return [v if seam is None else {**v, "pasted": seam} for v, seam in zip(said, seams)]
-
-
-def judge_nouns(judge: Judge, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
-    """Of each picture, whether the judge names every noun of ``group`` with a probability of 1/2 or more: no looks are asked for."""
-    logits = judge.look(images)[2][:, [judge.nouns.index(s.noun) for s in group]]
-    return [{"success": bool(found)} for found in shown((logits >= 0).all(1), images)]
+        "rates": rates(verdicts),
+        "pictures": len(verdicts),
+        "text_alignment": round(float(np.mean(alignments)), 4) if aligned else None,
+        "samples": samples,
+        "verdicts": verdicts,
+    }
 
 
 def _alone(examiner: Examiner, world: World, concepts: list[Subject], seed: int) -> dict[str, Any]:
@@ -217,7 +217,9 @@ def _alone(examiner: Examiner, world: World, concepts: list[Subject], seed: int)
 def _time(
     plan: Plan, world: World, subjects: Subjects, concepts: list[Subject], row: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """Seconds of paired runs, plain and guided in turn, of pairs of concepts at the settings' own number of pictures and batch."""
+    """Seconds of paired runs, plain and guided in turn, of pairs of concepts at the settings' own number of
+    pictures and batch.
+    """
     pairs = list(itertools.combinations(concepts, 2))
     seconds: dict[str, list[float]] = {"plain": [], "guided": []}
     for k in range(-1, plan.timed):  # the first pair warms up and is not counted
@@ -238,8 +240,10 @@ def _time(
 
 
 def result(plan: Plan, out: Path) -> dict[str, Any]:
-    """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``compositions`` (a ``summary`` for each row), ``runs`` (one for each
-    row and seed), ``settings``, with those that each seed's world was learnt with."""
+    """``multi.json``'s content, of all parts of ``plan`` in ``out``: ``compositions`` (a ``summary`` for each
+    row), ``runs`` (one for each row and seed), ``settings``, with those that each seed's world was learnt
+    with.
+    """
     parts = [today(json.loads(file.read_text(encoding="utf-8"))) for file in (out / "parts").glob("*.json")]
     parts = sorted(
         (p for p in parts if {**dataclasses.asdict(Plan()), **p["plan"]} == dataclasses.asdict(plan)),
@@ -250,27 +254,40 @@ def result(plan: Plan, out: Path) -> dict[str, Any]:
         own = [p for p in parts if p["composition"] == name]
         for seed in dict.fromkeys(p["seed"] for p in own):
             kinds = {
-                p["kind"]: {**p["rates"], **{k: p[k] for k in ("pictures", "by_kind", "text_alignment", "ratios", "plain_seconds", "threads") if k in p}}
-                for p in own if p["seed"] == seed
-            }  # fmt: skip
+                p["kind"]: {**p["rates"], **{k: p[k] for k in RECORDED if k in p}}
+                for p in own
+                if p["seed"] == seed
+            }
             runs.append({"composition": name, "seed": seed, **kinds})
         if own:
             rows[name] = own[0]["settings"]
     return {
-        "compositions": {name: summary([p for p in parts if p["composition"] == name]) for name in rows}, "runs": runs,
+        "compositions": {name: summary([p for p in parts if p["composition"] == name]) for name in rows},
+        "runs": runs,
         "settings": {
-            "plan": dataclasses.asdict(plan), "generate": rows, "judge": seeing(plan.judge).card(), "worlds": {str(p["seed"]): p["world"].get("learn") for p in parts},
+            "plan": dataclasses.asdict(plan),
+            "generate": rows,
+            "judge": seeing(plan.judge).card(),
+            "worlds": {str(p["seed"]): p["world"].get("learn") for p in parts},
         },
-    }  # fmt: skip
+    }
 
 
 def bench(
-    plan: Plan, names: list[str], seeds: list[int], worlds: list[Path], out: Path, workers: int, threads: int,
+    plan: Plan,
+    names: list[str],
+    seeds: list[int],
+    worlds: list[Path],
+    out: Path,
+    workers: int,
+    threads: int,
     kinds: Sequence[str] = KINDS,
-) -> dict[str, Any]:  # fmt: skip
-    """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when they are fewer); the
-    times are taken at the end, one part at a time. Writes ``multi.json`` after each finished part: every part that the folder holds is in it.
-    ``kinds``: of prompts, from KINDS. ``workers`` 0: all in this process."""
+) -> dict[str, Any]:
+    """Every row with every seed, ``workers`` parts at a time, seed i in world i (from the first again when
+    they are fewer); the times are taken at the end, one part at a time. Writes ``multi.json`` after each
+    finished part: every part that the folder holds is in it. ``kinds``: of prompts, from KINDS. ``workers``
+    0: all in this process.
+    """
     seeing(plan.judge)  # where there is none it is said now, and not by each process
     for world in worlds:
         learnt(World.open(world), Subjects.read(plan.concepts))
@@ -285,7 +302,9 @@ def bench(
 
 
 def samples(out: Path, names: list[str], seed: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Kind -> row -> the kept pictures of ``seed``: prompt, seed, paths of the picture and of where it looked. Same prompts in each row."""
+    """Kind -> row -> the kept pictures of ``seed``: prompt, seed, paths of the picture and of where it
+    looked. Same prompts in each row.
+    """
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for kind, name in itertools.product((*TOGETHER, "interactions"), names):
         if (path := out / "parts" / f"{name}-{seed}-{kind}.json").exists():

@@ -1,20 +1,23 @@
-"""Guided sampling: diffusers' own pipeline, with the latents moved before chosen steps (L2DM, arXiv 2309.04430, Fig. 2 [given]).
+"""Guided sampling: diffusers' own pipeline, with the latents moved before chosen steps (L2DM, arXiv
+2309.04430, Fig. 2 [given]).
 
     z_t <- z_t - s_t * grad_{z_t} (lambda_u L_CLUL + lambda_d L_DAL + lambda_o L_OAA)
 
-The pipeline calls back between its steps, so that without guidance nothing is different, to the last bit. The noise of a step is
-predicted at the moved latents, so the move's own forward cannot serve for it; that forward is kept short instead
-(``AttentionMaps.of``): the prompt's half alone, only as deep as the maps, and only pictures that still move.
+The pipeline calls back between its steps, so that without guidance nothing is different, to the last bit.
+The noise of a step is predicted at the moved latents, so the move's own forward cannot serve for it; that
+forward is kept short instead (``AttentionMaps.of``): the prompt's half alone, only as deep as the maps, and
+only pictures that still move.
 
-The same move in every sampler: its size is told in the latents that the denoiser is given. Where a sampler's own are c times as
-large (c^2 = sigma^2 + 1 of Euler and Heun), so is the move, and its gradient with respect to them is 1 / c of that. Samplers that
-forget a moved latent are replaced (``backbone.samplers.deterministic``), and moves are made only where a step begins.
+The same move in every sampler: its size is told in the latents that the denoiser is given. Where a sampler's
+own are c times as large (c^2 = sigma^2 + 1 of Euler and Heun), so is the move, and its gradient with respect
+to them is 1 / c of that. Samplers that forget a moved latent are replaced
+(``backbone.samplers.deterministic``), and moves are made only where a step begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +25,7 @@ import torch
 
 from ..backbone import Backbone, Conditioning
 from ..backbone.samplers import deterministic
-from ..backbone.sites import entering, looks_at_itself, reads_features
+from ..backbone.sites import looks_at_itself
 from ..errors import SettingsError
 from ..guidance.attend_and_excite import goals, most_neglected_loss, sharpened
 from ..guidance.attention import AttentionMaps, map_size, of_words, without_start
@@ -30,8 +33,8 @@ from ..guidance.concept_attention_artist import attend_loss, unmix_loss
 from ..guidance.orthogonal_attention_artist import orthogonal_loss
 from ..guidance.regions import all_said, masks, of_boxes
 from ..guidance.self_cross import joint_loss
-from ..guidance.structure import Phrase, structured, values_from
 from ..settings import GenerateSettings
+from .by_phrases import by_phrases
 from .composition import confines, resolve_composition
 from .confined import confined
 from .mentions import Mention
@@ -39,7 +42,9 @@ from .solver import REGION_SIGNAL, latents_scale, model_input, signal_share, ste
 
 
 class Guide:
-    """Moves the latents of a batch of pictures of one prompt. One for each batch: it remembers each picture's regions."""
+    """Moves the latents of a batch of pictures of one prompt. One for each batch: it remembers their
+    regions.
+    """
 
     def __init__(
         self,
@@ -73,8 +78,9 @@ class Guide:
         }
 
     def region_index(self, scheduler) -> int:
-        """Where regions are chosen: the first guided index with ``REGION_SIGNAL``; the last guided one where none has as much, and
-        the first where the prompt's own words say where every thing is to be."""
+        """Where regions are chosen: the first guided index with ``REGION_SIGNAL``; the last guided one where
+        none has as much, and the first where the prompt's own words say where every thing is to be.
+        """
         guided = list(self.guided_steps(scheduler))
         if all_said([mention.side for mention in self.mentions]):
             return guided[0]
@@ -82,7 +88,7 @@ class Guide:
         return next((index for index, share in shares.items() if share >= REGION_SIGNAL), guided[-1])
 
     def word_maps(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """(B, tokens, h, w) in [0, 1]: cross-attention ``probabilities`` without the tokens that are no words, smoothed."""
+        """(B, tokens, h, w) in [0, 1]: cross-attention ``probabilities`` of words alone, smoothed."""
         return without_start(probabilities, self.backbone.start)
 
     def mention_maps(self, words: torch.Tensor) -> torch.Tensor:
@@ -94,8 +100,9 @@ class Guide:
         return LOSSES[self.settings.composition](self, probabilities, rows)
 
     def move(self, scheduler, index: int, latents: torch.Tensor, context: Conditioning) -> torch.Tensor:
-        """``latents`` (B, C, h, w) before the sampler's call ``index``, a step down the losses' gradient; pictures that have
-        ``enough`` stay."""
+        """``latents`` (B, C, h, w) before the sampler's call ``index``, a step down the losses' gradient;
+        pictures that have ``enough`` stay.
+        """
         s, guided = self.settings, self.guided_steps(scheduler)
         if index not in guided:
             return latents
@@ -105,14 +112,12 @@ class Guide:
         if s.composition == "attend-and-excite" and (goal := goals(steps).get(step)) is not None:
             self._refine(scheduler, index, latents, context, size, goal)
         for _ in range(s.guidance_repeats):
-            rows = torch.tensor(
-                [row for row in range(len(latents)) if row not in self.settled], dtype=torch.long
-            )
+            unsettled = [row for row in range(len(latents)) if row not in self.settled]
+            rows = torch.tensor(unsettled, dtype=torch.long)
             if not len(rows):
                 break
-            self.choosing = (
-                self.wants_regions and self.regions is None and index == self.region_index(scheduler)
-            )
+            unchosen = self.wants_regions and self.regions is None
+            self.choosing = unchosen and index == self.region_index(scheduler)
             losses, moved = self._moved(scheduler, index, latents[rows], rows, context, size)
             moving = losses > s.composition_loss_threshold
             if self.regions is not None or not self.wants_regions:  # else a part of the loss is still to come
@@ -121,9 +126,15 @@ class Guide:
         return latents
 
     def _moved(
-        self, scheduler, index: int, latents: torch.Tensor, rows: torch.Tensor, context: Conditioning, size: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        """The losses (on the CPU) of pictures ``rows`` with ``latents``, and those latents ``size`` down the gradient."""
+        self,
+        scheduler,
+        index: int,
+        latents: torch.Tensor,
+        rows: torch.Tensor,
+        context: Conditioning,
+        size: float,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The losses (on the CPU) of pictures ``rows``, and their ``latents`` ``size`` down the gradient."""
         timestep = scheduler.timesteps[index]
         scale = latents_scale(scheduler, timestep)
         context = Conditioning.of(context)[rows]
@@ -138,8 +149,9 @@ class Guide:
     def _refine(
         self, scheduler, index: int, latents: torch.Tensor, context: Conditioning, size: float, goal: float
     ) -> None:
-        """Attend-and-Excite's iterative refinement of ``latents`` in place: as its authors', a picture moves while its loss
-        before the last move was above 1 - ``goal``."""
+        """Attend-and-Excite's iterative refinement of ``latents`` in place: as its authors', a picture moves
+        while its loss before the last move was above 1 - ``goal``.
+        """
         rows = torch.arange(len(latents))
         for move in range(self.settings.guidance_refinements):
             losses, moved = self._moved(scheduler, index, latents[rows], rows, context, size)
@@ -185,35 +197,49 @@ def _concept_artist(guide: Guide, maps: torch.Tensor, rows: torch.Tensor) -> tor
     return guide.settings.unmix_weight * unmix_loss(maps, own) + attending
 
 
-#: Composition that moves latents -> its loss (B,) of (guide, probabilities (B, tokens, h, w), pictures (B,)), which the moves descend.
+#: Composition that moves latents -> its loss (B,) of (guide, probabilities (B, tokens, h, w), pictures (B,)),
+#: which the moves descend.
 LOSSES: dict[str, Callable[[Guide, torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "attend-and-excite": _neglect, "self-cross": _self_cross, "caa": _artists(True, False), "oaa": _artists(False, True), "artists": _artists(True, True), "l2dm": _artists(True, True),
-}  # fmt: skip
+    "attend-and-excite": _neglect,
+    "self-cross": _self_cross,
+    "caa": _artists(True, False),
+    "oaa": _artists(False, True),
+    "artists": _artists(True, True),
+    "l2dm": _artists(True, True),
+}
 
-
-#: Compositions whose moves look at the attention of the base itself, adapters that act by whole pictures being off, which takes less time: where
-#: a thing belongs is for its words to say, and how it looks there for its adapters.
+#: Compositions whose moves look at the attention of the base itself, adapters that act by whole pictures
+#: being off, which takes less time: where a thing belongs is for its words to say, and how it looks there for
+#: its adapters.
 OURS = ("caa", "oaa", "artists", "l2dm")
 
 
 @contextmanager
 def guided(
-    pipe, backbone: Backbone, prompt: str, mentions: list[Mention], settings: GenerateSettings, generators: list, size: dict[str, int]
-) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """What the pipeline is to be called with for a batch under ``settings.composition``; empty when that is "none" or nothing is named."""
+    pipe,
+    backbone: Backbone,
+    prompt: str,
+    mentions: list[Mention],
+    settings: GenerateSettings,
+    generators: list,
+    size: dict[str, int],
+) -> Iterator[dict[str, Any]]:
+    """What the pipeline is to be called with for a batch under ``settings.composition``; empty when that is
+    "none" or nothing is named.
+    """
     kind, pipe.regions = resolve_composition(settings.composition, mentions).name, None
     if kind == "none" or not mentions:
         yield {}
         return
     context = backbone.read([prompt] * len(generators))
     if kind == "structure":
-        with _by_phrases(backbone, prompt, mentions, context.features):
+        with by_phrases(backbone, prompt, mentions, context.features):
             yield {}
         return
     if kind == "self-cross" and not looks_at_itself(backbone.denoiser):
         raise SettingsError(
-            f"composition = self-cross: in {backbone.family.name} the picture attends to itself without a softmax, so that there are no maps of it; "
-            "choose another composition"
+            f"composition = self-cross: in {backbone.family.name} the picture attends to itself without a "
+            "softmax, so that there are no maps of it; choose another composition"
         )
     latent_size = size["height"] // backbone.factor, size["width"] // backbone.factor
     if kind == "confined":
@@ -222,13 +248,8 @@ def guided(
         return
     if kind in OURS and context.named is not None:
         context = replace(context, named=torch.zeros_like(context.named))
-    guide = Guide(
-        backbone,
-        mentions,
-        backbone.places(prompt, (0, len(prompt))),
-        replace(settings, composition=kind),
-        latent_size,
-    )
+    words, settings = backbone.places(prompt, (0, len(prompt))), replace(settings, composition=kind)
+    guide = Guide(backbone, mentions, words, settings, latent_size)
     pipe.scheduler, _ = deterministic(pipe.scheduler)
     family, scheduler = backbone.family, pipe.scheduler
     family.set_timesteps(backbone, scheduler, settings.steps, *latent_size)
@@ -252,34 +273,3 @@ def guided(
     found = (lambda: guide.regions) if finds else None
     with confined(pipe, backbone, mentions, latent_size, changes, found) as changes:
         yield changes
-
-
-def _by_phrases(
-    backbone: Backbone, prompt: str, mentions: list[Mention], features: torch.Tensor
-) -> AbstractContextManager[None]:
-    """Within the block values come from each mention's phrase alone (Structure Diffusion)."""
-    if not reads_features(backbone.denoiser):
-        raise SettingsError(
-            f"composition = structure: in {backbone.family.name} text and picture go through the blocks together, so that no phrase can be read "
-            "alone; choose another composition"
-        )
-
-    def enter(features: torch.Tensor) -> torch.Tensor:
-        return entering(backbone.denoiser, features)
-
-    phrases = _phrases(backbone, prompt, mentions)
-    values = structured(enter(features), phrases, lambda texts: enter(backbone.encode_text(texts)))
-    return values_from(backbone.denoiser, values)
-
-
-def _phrases(backbone: Backbone, prompt: str, mentions: list[Mention]) -> list[Phrase]:
-    """Each mention's noun phrase, article and adjectives included, and where its tokens stand in the prompt and alone."""
-    spans = [(min(mention.phrase[0], mention.span[0]), mention.span[1]) for mention in mentions]
-    return [
-        (
-            prompt[low:high],
-            backbone.places(prompt, (low, high)),
-            backbone.places(prompt[low:high], (0, high - low)),
-        )
-        for low, high in spans
-    ]
