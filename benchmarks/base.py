@@ -118,12 +118,13 @@ def psnr(backbone: Backbone, images: list[Image.Image]) -> float:
 def styles(backbone: Backbone, judge: Judge, work: Path, nouns: list[str], seed: int) -> dict[str, int]:
     """Of each noun, how many drawing styles come nearest to at least two of 32 samples."""
     from mini_base.corpus import load_icons
-    from mini_base.judge import Desk, prototypes
+    from mini_base.judge_episodes import EpisodeSampler
+    from mini_base.judge_measures import prototypes
 
     found, drawings = {}, load_icons(work)
     for i, noun in enumerate(nouns):
         icons = [icon for icon in drawings if icon.noun == noun]
-        known = prototypes(judge.net, Desk(icons, seed=seed + i))
+        known = prototypes(judge.net, EpisodeSampler(icons, seed=seed + i))
         nearest = judge.likeness(
             draw(backbone, [f"a photo of {article(noun)}"] * 32, seed + 100 * i), known
         ).argmax(1)

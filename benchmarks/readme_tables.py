@@ -186,8 +186,8 @@ def judged(found: dict) -> list[tuple[str, str]]:
 
 
 def verdicts(found: dict) -> list[tuple[str, str]]:
-    """How many composed pictures the judge's verdict on several concepts calls a success: clean ones, worn
-    ones.
+    """How many composed pictures the judge's verdict on several concepts calls a success: clean ones,
+    degraded ones.
     """
     shown = {
         "accepts, two concepts, both there (clean; degraded)": "two_concepts",
@@ -199,7 +199,7 @@ def verdicts(found: dict) -> list[tuple[str, str]]:
     return [
         (
             f"the judge's verdict {what}",
-            "; ".join(f"{found[wear][kind]:.1%}" for wear in ("clean", "worn")),
+            "; ".join(f"{found[look][kind]:.1%}" for look in ("clean", "worn")),
         )
         for what, kind in shown.items()
     ]

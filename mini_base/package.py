@@ -161,54 +161,27 @@ def write(icons: list[Icon], work: Path, out: Path) -> None:
 
 
 def card(facts: dict) -> str:
-    """The model card."""
+    """The model card: ``card.md`` with what is known of this base."""
     styles = "\n".join(
         f"| `@iconify-json/{name}` | {version} | {licence} | "
         f"{'held out' if name in corpus.HELD_OUT_STYLES else f'training, «{word}»'} |"
         for name, (version, licence, word) in corpus.STYLES.items()
     )
     minutes = {part: round(seconds / 60) for part, seconds in facts["training_seconds"].items()}
-    steps, pictures, sizes = facts["training_steps"], facts["training_pictures"], facts["parameters"]
     finished = (
         ""
-        if steps["unet"] >= facts["total"]
+        if facts["training_steps"]["unet"] >= facts["total"]
         else f" of the {facts['total']:,} that the recipe has: it was stopped"
     )
-    return f"""# Model card: the mini base
-
-A Stable-Diffusion-shaped text-to-image model of {facts["megabytes"]} MB (fp16) for {facts["side"]} px pictures of icons on drawn
-backgrounds. It exists so that continual personalization can be tried and measured anywhere, offline, on a CPU.
-
-## Data
-Icons of {facts["nouns"]} nouns ({facts["icons"]} drawings) on seven drawn places and ten plain colours: one thing in most pictures,
-two in a tenth, three in a few, at every size and place. Captions name style, size, colour, position and background, each by
-chance, and nothing that is not there. No photograph was used.
-
-| npm package | version | licence | use |
-|---|---|---|---|
-{styles}
-
-The icons' authors: Google (Noto), Twitter and contributors (Twemoji), JoyPixels (EmojiOne 2), Mozilla (FxEmojis), Streamline
-(Streamline Emojis), Microsoft (Fluent Emoji).
-
-Nouns: {", ".join(corpus.NOUNS)}.
-
-## Parts
-| part | class | parameters | training |
-|---|---|---|---|
-| autoencoder | AutoencoderKL | {sizes["vae"]:,} | {steps["autoencoder"]:,} steps, {minutes["autoencoder"]} min |
-| CLIP pair (`clip/`) | CLIPModel, its own text encoder | {sizes["clip"]:,} | {steps["clip"]:,} steps of {clip.BATCH}, {minutes["clip"]} min |
-| text encoder | CLIPTextModel, 3 layers, 32 tokens | {sizes["text_encoder"]:,} | begun as the CLIP pair's, then with the denoiser |
-| denoiser | UNet2DConditionModel, v-prediction, zero terminal SNR | {sizes["unet"]:,} | {steps["unet"]:,} steps of {facts["batch"]}{finished} ({pictures["unet"]:,} pictures), {minutes["unet"]} min, on {facts["device"]}; power average of length {facts["length"]} |
-
-Made by `make base` from the start, with one recipe. What the prompt says reaches the picture through cross-attention alone, and
-nothing was asked of the attention maps.
-
-## Measured
-Autoencoder on scenes of held-out icons: {facts["psnr_unseen_icons_db"]} dB PSNR. CLIP pair: caption-to-picture R@1 among 1,000
-unseen scenes {facts["retrieval_r1_of_1000"]:.1%}. `samples.png` has every noun once, seeds 0 to {facts["nouns"] - 1}, nothing
-chosen. What judges say is in `results/base.json` (`python -m benchmarks.base`).
-
-## Limits
-It draws emoji-like things, not photographs; {facts["side"]} px; the nouns above and little else. English captions of at most 30 tokens.
-"""
+    return (Path(__file__).with_name("card.md").read_text(encoding="utf-8")).format(
+        facts=facts,
+        styles=styles,
+        nouns=", ".join(corpus.NOUNS),
+        last=facts["nouns"] - 1,
+        steps=facts["training_steps"],
+        pictures=facts["training_pictures"],
+        sizes=facts["parameters"],
+        minutes=minutes,
+        batch=clip.BATCH,
+        finished=finished,
+    )

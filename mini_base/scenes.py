@@ -7,6 +7,7 @@ name style, size, colour, position and background, each by chance; never what is
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +39,17 @@ SAID = {
 BEGINNINGS = {"a photo of ": 0.6, "": 0.25, "a picture of ": 0.15}
 #: what inks are called: hue, saturation and value within these bounds, each in [0, 1]
 INKS = {
-    "black": ((0, 1), (0, 1), (0, 0.25)), "white": ((0, 1), (0, 0.12), (0.85, 1)), "gray": ((0, 1), (0, 0.2), (0.3, 0.8)),
-    "brown": ((0.02, 0.12), (0.3, 1), (0.25, 0.72)), "orange": ((0.05, 0.105), (0.6, 1), (0.8, 1)), "yellow": ((0.11, 0.17), (0.45, 1), (0.8, 1)),
-    "green": ((0.19, 0.45), (0.3, 1), (0.3, 1)), "blue": ((0.52, 0.68), (0.35, 1), (0.4, 1)), "purple": ((0.7, 0.82), (0.25, 1), (0.35, 1)),
+    "black": ((0, 1), (0, 1), (0, 0.25)),
+    "white": ((0, 1), (0, 0.12), (0.85, 1)),
+    "gray": ((0, 1), (0, 0.2), (0.3, 0.8)),
+    "brown": ((0.02, 0.12), (0.3, 1), (0.25, 0.72)),
+    "orange": ((0.05, 0.105), (0.6, 1), (0.8, 1)),
+    "yellow": ((0.11, 0.17), (0.45, 1), (0.8, 1)),
+    "green": ((0.19, 0.45), (0.3, 1), (0.3, 1)),
+    "blue": ((0.52, 0.68), (0.35, 1), (0.4, 1)),
+    "purple": ((0.7, 0.82), (0.25, 1), (0.35, 1)),
     "pink": ((0.86, 0.99), (0.15, 0.6), (0.8, 1)),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class Spot:
     x: float
     y: float
 
+    def meets(self, other: Spot) -> bool:
+        """Whether the two would lie upon each other."""
+        return max(abs(self.x - other.x), abs(self.y - other.y)) <= 0.9 * (self.size + other.size) / 2
+
     @property
     def position(self) -> str:
         """In words; "" in the middle."""
@@ -98,13 +109,16 @@ def ink(icon: Icon) -> str:
     rgba = np.asarray(Image.fromarray(icon.rgba).resize((32, 32), Image.Resampling.BOX))
     h, s, v = (np.asarray(Image.fromarray(rgba[..., :3]).convert("HSV")) / 255.0).transpose(2, 0, 1)
     seen = rgba[..., 3] > 128
-    shares = {
-        name: float(np.mean([(h >= a) & (h <= b) & (s >= c) & (s <= d) & (v >= e) & (v <= f)], 0)[seen].mean())
+    if not seen.any():
+        return ""
+    called = {
+        name: (h >= a) & (h <= b) & (s >= c) & (s <= d) & (v >= e) & (v <= f)
         for name, ((a, b), (c, d), (e, f)) in INKS.items()
-    } if seen.any() else {"": 0.0}  # fmt: skip
-    red = float((((h < 0.04) | (h > 0.96)) & (s > 0.6) & (v > 0.5))[seen].mean()) if seen.any() else 0.0
-    name, share = max({**shares, "red": red}.items(), key=lambda pair: pair[1])
-    return name if share > 0.5 else ""
+    }
+    called["red"] = ((h < 0.04) | (h > 0.96)) & (s > 0.6) & (v > 0.5)
+    shares = {name: float(cells[seen].mean()) for name, cells in called.items()}
+    name = max(shares, key=shares.__getitem__)
+    return name if shares[name] > 0.5 else ""
 
 
 class Composer:
@@ -182,14 +196,16 @@ class Composer:
             sizes = rng.uniform(least, most, size=count)
             room = (1 - sizes) / 2
             found = [Spot(s, *(0.5 + rng.uniform(-r, r, size=2))) for s, r in zip(sizes, room)]
-            if all(
-                max(abs(a.x - b.x), abs(a.y - b.y)) > 0.9 * (a.size + b.size) / 2
-                for i, a in enumerate(found) for b in found[:i]
-            ):  # fmt: skip
+            if not any(a.meets(b) for a, b in itertools.combinations(found, 2)):
                 return found
 
-    def scene(self, count: int | None = None, nouns: list[str] | None = None, background: str | None = None,
-              icons: list[Icon] | None = None) -> Scene:  # fmt: skip
+    def scene(
+        self,
+        count: int | None = None,
+        nouns: list[str] | None = None,
+        background: str | None = None,
+        icons: list[Icon] | None = None,
+    ) -> Scene:
         """A scene of ``count`` different nouns (None: by ``SHARES``), or of the given ``nouns`` or ``icons``,
         with its caption.
         """
@@ -229,8 +245,12 @@ class Composer:
     def named(self, icon: Icon, spot: Spot) -> str:
         """A thing in words, with its article."""
         size = "small" if spot.size < SMALL else "large" if spot.size > LARGE else ""
-        words = [size if self.says("size") else "", STYLES[icon.style][2] if self.says("style") else "",
-                 self._ink(icon) if self.says("colour") else "", icon.noun]  # fmt: skip
+        words = [
+            size if self.says("size") else "",
+            STYLES[icon.style][2] if self.says("style") else "",
+            self._ink(icon) if self.says("colour") else "",
+            icon.noun,
+        ]
         return article(" ".join(word for word in words if word))
 
     def caption(self, icons: list[Icon], spots: list[Spot], background: str) -> str:

@@ -27,8 +27,8 @@ from l2dm.evaluation.judge import SHIPPED
 
 from .concepts import BENCHMARK, ICON_SIDE, LIKE
 from .corpus import NOUNS, Icon, load_icons
+from .degrading import degraded
 from .scenes import Composer
-from .wear import worn
 
 PICTURES = 3  # of every group
 
@@ -59,17 +59,17 @@ def cases(work: Path, subjects: list[Subject]) -> dict[str, list[tuple[tuple[Sub
 
 
 def measure(work: Path, judge: Path, seed: int = 31) -> dict[str, dict[str, float]]:
-    """Share of pictures that the verdict calls a success, by kind, of clean and of worn pictures."""
+    """Share of pictures that the verdict calls a success, by kind, of clean and of degraded pictures."""
     examiner, found = Examiner("shipped", judge=str(judge)), {}
     for kind, some in cases(work, list(examiner.subjects.concepts)).items():
-        for wear in ("clean", "worn"):
+        for look in ("clean", "worn"):
             composer = Composer([icon for _, icons in some for icon in icons], seed=seed)
             rng, said = np.random.default_rng(seed), []
             for named, icons in some:
                 pixels = [composer.scene(icons=icons).pixels for _ in range(PICTURES)]
-                images = [Image.fromarray(worn(p, rng) if wear == "worn" else p) for p in pixels]
+                images = [Image.fromarray(degraded(p, rng) if look == "worn" else p) for p in pixels]
                 said += [v["success"] for v in judge_concepts(examiner, images, named)]
-            found.setdefault(wear, {})[kind] = round(float(np.mean(said)), 4)
+            found.setdefault(look, {})[kind] = round(float(np.mean(said)), 4)
     return found
 
 

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from mini_base import judge
+from mini_base import judge, judge_episodes
 from mini_base.corpus import NOUNS, Icon
 
 
 @pytest.fixture(scope="module")
-def desk():
+def episodes():
     """Thirty-six things of twelve nouns, each a square of its own colour."""
     icons = []
     for i in range(36):
         rgba = np.zeros((96, 96, 4), np.uint8)
         rgba[..., :3], rgba[..., 3] = np.random.default_rng(i).integers(0, 255, 3), 255
         icons.append(Icon(list(NOUNS)[i // 3], "noto", f"i{i}", rgba))
-    return judge.Desk(icons, seed=0)
+    return judge.EpisodeSampler(icons, seed=0)
 
 
-def test_a_step_tells_what_its_pictures_hold(desk):
-    pixels, nouns, there, where = desk.step()
+def test_a_step_tells_what_its_pictures_hold(episodes):
+    pixels, nouns, there, where = episodes.step()
     references = judge.THINGS * judge.REFERENCES
     assert pixels.shape == (references + judge.QUERIES, 3, 64, 64) and pixels.abs().max() <= 1
     assert (nouns[:references].sum(1) == 1).all() and torch.equal(nouns[:references:2], nouns[1:references:2])
@@ -32,22 +32,23 @@ def test_a_step_tells_what_its_pictures_hold(desk):
     assert where.min() >= 0 and where.max() < len(judge.KINDS)
 
 
-def test_look_alikes_sit_side_by_side(desk):
-    things = desk.things(12)
+def test_look_alikes_sit_side_by_side(episodes):
+    things = episodes.things(12)
     assert len(set(things)) == 12
-    named = [desk.icons[i].noun for i in things]
+    named = [episodes.icons[i].noun for i in things]
     assert max(named.count(noun) for noun in named) > 1
 
 
-def test_a_judge_that_learns_learns(desk, monkeypatch):
+def test_a_judge_that_learns_learns(episodes, monkeypatch):
     for name, few in (("THINGS", 5), ("QUERIES", 6)):
         monkeypatch.setattr(judge, name, few)
+        monkeypatch.setattr(judge_episodes, name, few)
     torch.manual_seed(0)
-    trial, step = judge.Trial(), desk.step()
-    optimizer = torch.optim.AdamW(trial.parameters(), lr=2e-3)
+    loss_of, step = judge.JudgeLoss(), episodes.step()
+    optimizer = torch.optim.AdamW(loss_of.parameters(), lr=2e-3)
     losses = []
     for _ in range(4):
-        loss = trial(*step)
+        loss = loss_of(*step)
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

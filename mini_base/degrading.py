@@ -17,7 +17,7 @@ def field(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
     )
 
 
-def worn(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def degraded(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """``(side, side, 3)`` uint8 after what small denoisers do to pictures: outlines bent, details run
     together in blots, colours mottled, blur, noise, another light. How much of each is drawn anew every time;
     one picture in eight stays as it is.
