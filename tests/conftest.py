@@ -106,17 +106,17 @@ def lessons_here(request, monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once():
-    """A small base is loaded once, and copied after that; what is imported by now is not looked through for
-    what can be freed.
+    """A small base's networks are loaded once, and copied after that; what is imported by now is not looked
+    through for what can be freed.
     """
     from copying import once
 
-    from l2dm.backbone import backbone
+    from l2dm.backbone import loading
 
     gc.collect()
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbone, "load", once(backbone.load))
+        patch.setattr(loading, "_network", once(loading._network))
         yield
 
 

@@ -226,7 +226,7 @@ def test_kept_directions_are_their_literal_twin(photos):
 
 
 def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
-    how, shares = {"learning_rate": 0.05, "steps": 3, "kept_share": 0.999}, {}
+    how, earlier, own = {"learning_rate": 0.05, "steps": 3, "kept_share": 0.999}, {}, {}
     for method in ("l2dm-directions", "l2dm-published"):
         first = learn(photos, method, "<rex>", **how)
         kept = KeptDirections(first.backbone, first.tuner, first.concept, {}, 0.999).keep()
@@ -238,15 +238,14 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
         with torch.no_grad():
             features = first.backbone.encode_text(["a photo of <rex> dog", "a photo of <tom> cat"])
             moved = torch.stack([(features @ move.T).square().mean((1, 2)) for move in moves]).mean(0)
-        shares[method] = float(moved[0] / moved[1])
+        earlier[method], own[method] = moved.tolist()
         if method == "l2dm-directions":
             basis = leading(second.directions.sum, 0.999).float()
             assert all(float((move @ basis).abs().max()) < 1e-4 for move in moves)
             both = second.directions.keep()[KEY]
             assert both.shape == kept[KEY].shape and float(both.trace()) > float(kept[KEY].trace())
-    assert shares["l2dm-directions"] < 0.5 * shares["l2dm-published"], (
-        "the new concept's own prompt moves, the earlier one's less"
-    )
+    assert earlier["l2dm-directions"] < 0.01 * earlier["l2dm-published"]
+    assert earlier["l2dm-directions"] < 0.9 * own["l2dm-directions"], "the new one's own prompt moves more"
 
 
 def test_nothing_kept_is_l2dm_as_published(photos):
