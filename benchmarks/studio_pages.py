@@ -24,9 +24,9 @@ from benchmarks.studio import chromium, studio
 from l2dm import World
 from l2dm.studio.folder import StudioFolder
 
-WIDE, NARROW, HEIGHT = 1280, 390, 900
+WIDE, NARROW, HEIGHT = 1600, 390, 1000
 LOOKS = [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")]
-SHOWN, GAP, COLOURS = 0.5, 12, 200  # scale, pixels between, and colours of what is kept
+SHOWN, GAP, COLOURS = 0.4, 12, 128  # scale, pixels between, and colours of what is kept
 
 
 class Pages:
@@ -98,7 +98,7 @@ def visit(pages: Pages, concepts: dict[str, str], head: int) -> None:
     pages.take("written")
     pages.go("/teach")
     tab.set_input_files(
-        "#files", [*sorted((ROOT / "demo/photos/rex").glob("*.jpg"))[:4], ROOT / "pyproject.toml"]
+        "#files", [*sorted((ROOT / "demo/photos/rex").glob("*.png"))[:4], ROOT / "pyproject.toml"]
     )
     tab.wait_for_selector("text=4 photos can be learnt from")
     tab.fill("#token", "<bello>")

@@ -13,6 +13,7 @@ import select
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 import zipfile
@@ -25,6 +26,7 @@ from unittest import mock
 
 import torch
 import typer
+from tqdm import tqdm
 
 from benchmarks.malformed import photo
 from benchmarks.tiny import tiny_base
@@ -102,6 +104,9 @@ class Ground:
         return Ended(killed, value, trace, time.monotonic() - began)
 
     def _child(self, work: Callable[[], Any], pipe: int) -> None:
+        tqdm.set_lock(
+            threading.RLock()
+        )  # the one that it begins with is shared, and stays held by who is killed
         loaded, real = [self.backbone], Backbone.load
         try:
             Backbone.load = lambda *a, **k: loaded.pop() if loaded else real(*a, **k)
