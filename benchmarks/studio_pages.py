@@ -110,7 +110,7 @@ def visit(pages: Pages, concepts: dict[str, str], head: int) -> None:
     pages.take("teach-settings")
     tab.fill("[name=prior_pictures]", "4")
     tab.click("text=Start learning")
-    tab.wait_for_selector(".samples li >> nth=3")
+    tab.wait_for_selector(".samples li")
     tab.click("text=Pause")
     tab.wait_for_selector("text=nothing is lost")
     pages.take("learning")

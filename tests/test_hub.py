@@ -15,6 +15,7 @@ import huggingface_hub
 import pytest
 import torch
 from commands import draw_one
+from safetensors.torch import load_file, save_file
 from test_backbone import tiny_base
 from tiny import tiny_clip
 
@@ -23,49 +24,59 @@ from l2dm import World
 from l2dm.errors import BaseMissing, BaseModelError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 class Hub:
-    """``taken``: what was downloaded; ``looked``: repositories that were only looked for in the cache."""
+    """``taken``: what was downloaded; ``looked``: repositories that were only looked for in the cache. The
+    revision "v2" of ``owner/name`` is the remote's folder ``owner/name@v2``.
+    """
 
     def __init__(self, place: Path):
         self.remote, self.cache = place / "remote", place / "cache"
         self.taken: list[str] = []
         self.looked: list[str] = []
 
-    def files(self, repo):
-        root = self.remote / repo
+    def at(self, repo, revision):
+        """A repository's remote folder, and the one in the cache, as of a revision."""
+        second = revision in ("v2", OTHER)
+        return self.remote / f"{repo}{'@v2' * second}", self.cache / repo / (OTHER if second else COMMIT)
+
+    def files(self, repo, revision=None):
+        root, _ = self.at(repo, revision)
         return [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
 
-    def _take(self, repo, files):
+    def _take(self, repo, files, revision):
+        remote, folder = self.at(repo, revision)
         for file in files:
-            target = self.cache / repo / COMMIT / file
+            target = folder / file
             if not target.exists():
                 self.taken.append(f"{repo}/{file}")
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(self.remote / repo / file, target)
+                shutil.copy(remote / file, target)
 
     def hf_hub_download(self, repo, name, revision=None):
-        self._take(repo, [name])
-        return str(self.cache / repo / COMMIT / name)
+        self._take(repo, [name], revision)
+        return str(self.at(repo, revision)[1] / name)
 
     def snapshot_download(
         self, repo, revision=None, allow_patterns=None, local_files_only=False, dry_run=False
     ):
-        folder = self.cache / repo / COMMIT
+        folder = self.at(repo, revision)[1]
         if local_files_only:
             self.looked.append(repo)
             if not folder.exists():
                 raise FileNotFoundError(f"no snapshot of {repo}")
             return str(folder)
-        files = [f for f in self.files(repo) if any(fnmatch.fnmatch(f, p) for p in allow_patterns or ["*"])]
+        wanted = allow_patterns or ["*"]
+        files = [f for f in self.files(repo, revision) if any(fnmatch.fnmatch(f, p) for p in wanted)]
         if dry_run:
             return [SimpleNamespace(file_size=10**6, will_download=not (folder / f).exists()) for f in files]
-        self._take(repo, files)
+        self._take(repo, files, revision)
         return str(folder)
 
     def model_info(self, repo, revision=None):
-        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=file) for file in self.files(repo)])
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=f) for f in self.files(repo, revision)])
 
 
 @pytest.fixture
@@ -98,6 +109,25 @@ def test_what_is_needed_is_downloaded_after_saying_so_and_nothing_when_a_world_i
     hub.taken.clear(), hub.looked.clear()
     assert draw_one(tmp_path / "w")[0] == 0
     assert hub.taken == [] and hub.looked == ["owner/sd", "owner/clip"], "each is looked for once a command"
+
+
+def test_a_revision_and_a_variant_are_what_is_taken_recorded_and_found_again(hub, tmp_path):
+    second = Path(shutil.copytree(hub.remote / "owner/sd", hub.remote / "owner/sd@v2"))
+    for file in second.glob("*/*.safetensors"):
+        half = {
+            name: tensor.half() if tensor.is_floating_point() else tensor
+            for name, tensor in load_file(file).items()
+        }
+        save_file(half, file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
+    World.create(tmp_path / "w", "owner/sd", "none", revision="v2", variant="fp16")
+    weights = [file for file in hub.taken if file.endswith(".safetensors")]
+    assert weights and all(file.endswith(".fp16.safetensors") for file in weights), (
+        "plain ones lie beside them"
+    )
+    manifest = World.open(tmp_path / "w").manifest
+    assert (manifest.revision, manifest.variant) == (OTHER, "fp16")
+    hub.taken.clear()
+    assert draw_one(tmp_path / "w")[0] == 0 and not hub.taken
 
 
 def test_another_kind_is_refused_before_anything_else_is_downloaded(hub, tmp_path):

@@ -11,6 +11,7 @@ import torch
 from conftest import QUICK
 from learning import begin
 
+from benchmarks.malformed import call
 from l2dm.errors import LearningDiverged, LearningStopped, OutOfMemory, PhotoError, out_of_memory
 from l2dm.learner import Rows, objective
 from l2dm.retention import Past
@@ -66,6 +67,19 @@ def test_out_of_memory_is_one_line(world, photos, monkeypatch, error):
     with pytest.raises(OutOfMemory, match="batch = 2, mixes = 0, precision = auto: out of memory") as raised:
         world.learn(photos, **REX, **QUICK)
     assert "\n" not in str(raised.value) and learnt_nothing(world)
+
+
+def test_a_base_that_memory_does_not_hold_is_one_line(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("l2dm.backbone.backbone.load", full)
+    with pytest.raises(OutOfMemory, match="loading it: out of memory; choose precision = bfloat16"):
+        World.create(tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+    monkeypatch.setattr(World, "open", full)
+    code, said = call(["export", str(tmp_path / "w"), "<rex>", "--out", str(tmp_path / "out")])
+    assert (code, said) == (2, "error: l2dm export: out of memory; close other programs and try again\n")
 
 
 def test_other_errors_pass():

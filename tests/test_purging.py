@@ -223,6 +223,7 @@ def test_the_command_asks(tmp_path, monkeypatch, capsys):
     from l2dm.cli.app import app
 
     world = told(tmp_path / "w", "+<rex>", "+<tom>")
+    world.path.with_name("w.studio").mkdir()
     call = ["forget", str(world.path), "<rex>", "--purge"]
     assert terminal.run(app, call) == 2 and "add --yes" in capsys.readouterr().err
     for said, code, left in (("n\n", 130, 2), ("y\n", 0, 1)):
@@ -232,6 +233,7 @@ def test_the_command_asks(tmp_path, monkeypatch, capsys):
         assert terminal.run(app, call) == code
         shown = capsys.readouterr().out
         assert "versions removed: [1]" in shown and "cannot be undone" in shown
+        assert f"stays: photos and pictures that the studio keeps in {world.path}.studio" in shown
         assert len(World.open(world.path).concepts) == left
     assert terminal.run(app, ["forget", str(world.path), "<tom>", "--purge", "--yes", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)

@@ -117,6 +117,9 @@ def test_each_of_two_drawings_into_one_folder_has_its_own_sheet(place, monkeypat
         str(place / "out"),
     ]
 
+    (place / "out").mkdir()
+    (place / "out/²³.png").touch()  # digits to Python, no number
+
     def meanwhile(images):
         if not others:
             others.append(())  # the other draws once
@@ -132,6 +135,7 @@ def test_each_of_two_drawings_into_one_folder_has_its_own_sheet(place, monkeypat
         "0002-sheet.png",
         "0002.png",
         "0003.png",
+        "²³.png",
     ]
     for first in (0, 2):
         own = [Image.open(place / "out" / f"{first + i:04d}.png") for i in range(2)]

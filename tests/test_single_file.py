@@ -64,3 +64,10 @@ def test_without_configurations_and_network_it_asks_for_them(checkpoint, tmp_pat
     assert (
         code == 2 and said.count("\n") == 1 and "stable-diffusion-v1-5" in said and "--config FOLDER" in said
     )
+
+
+def test_a_family_whose_checkpoints_diffusers_cannot_read_says_so_at_once(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    folder = tiny_folder("sana", tmp_path / "folder")
+    with pytest.raises(BaseModelError, match="no single-file checkpoint of Sana; give"):
+        find_base(tmp_path / "model.safetensors", config=str(folder))

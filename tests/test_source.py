@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -69,6 +70,9 @@ def test_hashes_are_kept_for_large_files_that_stay_as_they_are(base, monkeypatch
     monkeypatch.setattr("l2dm.backbone.fingerprint._SMALL", 1)
     monkeypatch.setattr("l2dm.backbone.fingerprint._TOO_NEW", -1)
     before = fingerprint(find_base(base))
+    with monkeypatch.context() as patched:
+        patched.setattr(hashlib, "file_digest", lambda *a: pytest.fail("it was read again"))
+        assert fingerprint(find_base(base)) == before
     facts = (base / UNET).stat()
     damaged = bytearray((base / UNET).read_bytes())
     damaged[-1] ^= 1
@@ -77,6 +81,20 @@ def test_hashes_are_kept_for_large_files_that_stay_as_they_are(base, monkeypatch
     os.utime(base / UNET, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     cache_file().write_text("not JSON")
     assert fingerprint(find_base(base)) != before, "a broken cache is none"
+
+
+@pytest.mark.parametrize(
+    ("width", "name"),
+    [
+        (768, "openai/clip-vit-large-patch14"),
+        (1024, "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+        (640, ""),
+    ],
+)
+def test_the_clip_pair_that_a_stable_diffusion_was_trained_with_is_its_default(base, width, name):
+    changed(base / "text_encoder/config.json", hidden_size=width)
+    source = find_base(base)
+    assert source.family.clip_of(source) == name
 
 
 def test_worlds_made_before_are_checked_in_their_own_way(base):

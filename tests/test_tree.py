@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -41,3 +42,23 @@ def test_no_function_is_long():
         counts = {f"{path.relative_to(ROOT)}: {n.name}": n.end_lineno - n.lineno + 1 for n in functions}
         long |= {name: count for name, count in counts.items() if count > MOST_LINES_OF_A_FUNCTION}
     assert not long, f"give their parts names: {long}"
+
+
+def test_a_family_is_one_short_file_and_no_other_room_knows_it():
+    rooms = ROOT / "l2dm"
+    texts = {path.relative_to(rooms): path.read_text(encoding="utf-8") for path in rooms.rglob("*.py")}
+    families = {path: text for path, text in texts.items() if path.parts[:2] == ("backbone", "families")}
+    lines = {path.stem: len(text.splitlines()) for path, text in families.items()}
+    del lines["__init__"], lines["family"]
+    assert len(lines) >= 9 and max(lines.values()) <= 200, lines
+    others = {path: text for path, text in texts.items() if path not in families}
+    assert not [path for path, text in others.items() if re.search(r"\bif family(\.name)? ==", text)]
+    names = re.compile("unet|attn2|cross_attention_dim")
+    outside = [
+        f"{path}:{number}"
+        for path, text in others.items()
+        if path.parts[0] != "backbone"
+        for number, line in enumerate(text.splitlines(), 1)
+        if names.search(line)
+    ]
+    assert len(outside) <= 5, outside

@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, SchedulerMixin
 from PIL import Image
 
-from ..errors import SettingsError
+from ..errors import SettingsError, out_of_memory
 from .aside import Aside
 from .conditioning import Conditioning
 from .devices import find_device
@@ -84,13 +84,15 @@ class Backbone(Text):
                 "memory anyway: leave it out"
             )
         dtype = held_dtype(source, device, precision)
-        parts, notes = load(source, dtype, weights=device.type != "meta")
-        clip_folder = find_clip(clip, source, download=False)
-        backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device, offload)
-        if is_large(source) and hasattr(parts.get("vae"), "enable_slicing"):
-            parts["vae"].enable_slicing()  # of one picture after another
-        for name in backbone.family.networks:
-            parts[name].to("cpu" if offload else device).eval().requires_grad_(False)
+        way_out = "choose precision = bfloat16, a smaller base or a device with more memory"
+        with out_of_memory(f"{source.folder}: loading it", way_out):
+            parts, notes = load(source, dtype, weights=device.type != "meta")
+            clip_folder = find_clip(clip, source, download=False)
+            backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device, offload)
+            if is_large(source) and hasattr(parts.get("vae"), "enable_slicing"):
+                parts["vae"].enable_slicing()  # of one picture after another
+            for name in backbone.family.networks:
+                parts[name].to("cpu" if offload else device).eval().requires_grad_(False)
         vectors, first = torch.nn.ParameterList(), 0
         for reader in backbone.readers:
             tokens = PersonalTokens(reader.encoder.get_input_embeddings(), vectors, first)

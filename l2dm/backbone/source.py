@@ -172,7 +172,11 @@ def find_base(
             f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id "
             "(owner/name), or leave it out"
         )
-    _ = source.family  # or an error
+    if source.checkpoint and not hasattr(source.family.pipeline_class(), "from_single_file"):
+        raise BaseModelError(
+            f"{said}: diffusers reads no single-file checkpoint of {source.family.name}; give the model's "
+            "diffusers folder or hub id"
+        )
     return source
 
 

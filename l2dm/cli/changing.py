@@ -50,6 +50,8 @@ def _purge(world: Repository, token: str, yes: bool, as_json: bool) -> None:
     lines = [f"{world.path}: purging {token} cannot be undone", f"versions removed: {list(plan.removed)}"]
     lines += [f"versions rewritten: {list(plan.rewritten)}, then called {list(plan.rewritten.values())}"]
     lines += [f"lost too: {what}" for what in plan.lost] + [f"stays: {what}" for what in plan.stays]
+    if (studio := world.path.with_name(f"{world.path.name}.studio")).is_dir():
+        lines += [f"stays: photos and pictures that the studio keeps in {studio}"]
     lines += ["stays: pictures, reports and copies outside the world's folder, in backups and snapshots too"]
     lines += ["stays: what the disk still holds in blocks that it calls free; they are not overwritten"]
     if not yes:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import TOLD, L2DMError, LearningStopped, because
+from ..errors import TOLD, L2DMError, LearningStopped, because, out_of_memory
 from ..processes import ToldByMain, for_one, main_process
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -94,7 +94,8 @@ def run(app: Callable[..., Any], arguments: list[str]) -> int:
     try:
         if not {"learn", "bench"}.intersection(arguments[:1]):
             for_one(" ".join(["l2dm", *arguments[:1]]))
-        code = app(arguments or ["--help"], prog_name="l2dm", standalone_mode=False) or 0
+        with out_of_memory(" ".join(["l2dm", *arguments[:1]]), "close other programs and try again"):
+            code = app(arguments or ["--help"], prog_name="l2dm", standalone_mode=False) or 0
     except L2DMError as error:
         if isinstance(error.__cause__, ToldByMain):
             return 2
