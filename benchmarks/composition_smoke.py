@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.main import ROOT
-from benchmarks.tiny import tiny_clip
+from benchmarks.tiny import LITTLE, tiny_clip
 from l2dm import World
 from l2dm.bench.multi import ROWS
 from l2dm.bench.subjects import Subjects
@@ -35,17 +35,7 @@ def world_of(name: str, work: Path) -> World:
     world = World.create(place, tiny_folder(name, folder), clip=tiny_clip(work / "clip"))
     for subject in Subjects.read("shipped").concepts:
         if subject.token in CONCEPTS:
-            few = {
-                "steps": 2,
-                "batch": 1,
-                "mixes": 2,
-                "memory_candidates": 1,
-                "memory_budget": 1,
-                "rank": 2,
-                "precision": "float32",
-                "prior_steps": 2,
-                "report_pictures": 0,
-            }
+            few = LITTLE | {"rank": 2, "precision": "float32", "report_pictures": 0}
             world.learn(subject.learn, token=subject.token, noun=subject.noun, **few)
     return world
 

@@ -24,6 +24,18 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "main.json"
 
 
+def of_variants(description: str, variants: list[str], seeds: str) -> argparse.ArgumentParser:
+    """Of a command that tries ``variants`` on concepts in a folder."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("concepts", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--variants", default=",".join(variants))
+    parser.add_argument("--seeds", default=seeds)
+    return parser
+
+
 def made_by(settings: dict) -> dict:
     """``settings``, with the machine and the commit."""
     commit = subprocess.run(

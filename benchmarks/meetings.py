@@ -10,12 +10,11 @@ own success, without the help of any guidance.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.main import ROOT
+from benchmarks.main import ROOT, of_variants
 from l2dm.bench import multi
 from l2dm.bench.lifelong import Plan
 from l2dm.bench.subjects import Subject, Subjects
@@ -70,13 +69,7 @@ def run(name: str, seed: int, concepts: str, out: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("concepts", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--seeds", default="0,1,2")
+    parser = of_variants(__doc__, list(VARIANTS), "0,1,2")
     options = parser.parse_args()
     place = ROOT / "results" / "meetings.json"
     found = json.loads(place.read_text()) if place.exists() else {}

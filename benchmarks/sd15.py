@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.main import ROOT, forked, record
+from benchmarks.tiny import PLAIN
 
 
 def make_sd15(folder: Path) -> None:
@@ -55,16 +56,8 @@ def make_sd15(folder: Path) -> None:
         steps_offset=1,
         set_alpha_to_one=False,
     )
-    pipe = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(config),
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts = {"vae": vae, "text_encoder": CLIPTextModel(config), "tokenizer": tokenizer, "unet": unet}
+    pipe = StableDiffusionPipeline(**parts, scheduler=scheduler, **PLAIN)
     pipe.to(torch.float16).save_pretrained(folder)
 
 

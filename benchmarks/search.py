@@ -6,11 +6,9 @@ NAME,NAME] [--seeds 0]      (resumes; adds to what is there)
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 
-from benchmarks.main import ROOT
+from benchmarks.main import ROOT, of_variants
 from l2dm.bench.lifelong import Plan
 from l2dm.bench.runs import bench
 from l2dm.world import store
@@ -49,13 +47,7 @@ FIGURES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("concepts", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--seeds", default="0")
+    parser = of_variants(__doc__, list(VARIANTS), "0")
     parser.add_argument("--count", type=int, default=4)
     options = parser.parse_args()
     seeds, place = [int(seed) for seed in options.seeds.split(",")], ROOT / "results" / "search.json"

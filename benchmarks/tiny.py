@@ -22,6 +22,17 @@ from transformers import (
 
 from l2dm.backbone import find_base
 
+#: settings of a lesson that is as short as one can be
+LITTLE = {
+    "steps": 2,
+    "batch": 1,
+    "mixes": 2,
+    "memory_candidates": 1,
+    "memory_budget": 1,
+    "prior_steps": 2,
+}
+#: what a pipeline of Stable Diffusion 1.x is made without here
+PLAIN = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -60,16 +71,8 @@ def tiny_base(folder: Path) -> Path:
         up_block_types=("UpDecoderBlock2D",) * 2,
     )
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", steps_offset=1, clip_sample=False)
-    StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    parts = {"vae": vae, "text_encoder": text, "tokenizer": tokenizer, "unet": unet}
+    StableDiffusionPipeline(**parts, scheduler=scheduler, **PLAIN).save_pretrained(folder)
     tiny_clip(folder / "clip")
     return folder
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from benchmarks.malformed import call
 
+#: what the learning of most tests is told of its concept
+REX = ("--token", "<rex>", "--noun", "dog")
+
 
 def draw_one(world: Path, *options: str) -> tuple[int, str]:
     """One picture of "a dog" in one step, beside ``world``; exit code and standard error."""

@@ -131,6 +131,14 @@ def backbone() -> Backbone:
     return Backbone.load()
 
 
+@pytest.fixture(scope="session")
+def plain():
+    """What the tiny base's pretrained model predicts for a prompt without concepts."""
+    from learning import PLAIN, fresh, predicted
+
+    return predicted(fresh(), PLAIN)
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     from tiny import mini
@@ -138,6 +146,14 @@ def world(tmp_path: Path) -> World:
     from l2dm import World
 
     return World.create(tmp_path / "world", mini())
+
+
+@pytest.fixture
+def sd() -> World:
+    """A world over a tiny Stable Diffusion that has learnt <rex> and <tom>."""
+    from travel import known
+
+    return known("sd")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from benchmarks.tiny import PLAIN
 from l2dm import World
 from l2dm.backbone import Backbone
 from l2dm.backbone.tokens import PersonalTokens
@@ -96,16 +97,8 @@ def tiny_base(folder, backbone, kl=True, prediction="epsilon"):
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     vae = AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, **blocks) if kl else AutoencoderTiny()
     scheduler = PNDMScheduler(skip_prk_steps=True, prediction_type=prediction, beta_schedule="scaled_linear")
-    StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text,
-        tokenizer=backbone.tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    parts = {"vae": vae, "text_encoder": text, "tokenizer": backbone.tokenizer, "unet": unet}
+    StableDiffusionPipeline(**parts, scheduler=scheduler, **PLAIN).save_pretrained(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from commands import REX
 from conftest import QUICK
 from PIL import Image
 from tiny import mini
@@ -33,10 +34,7 @@ def test_the_main_job_as_json(run, quick, photos, tmp_path):
             "learn",
             world,
             photos,
-            "--token",
-            "<rex>",
-            "--noun",
-            "dog",
+            *REX,
             "--settings",
             quick,
             "--steps",
@@ -69,7 +67,7 @@ def test_the_main_job_for_people(run, quick, photos, tmp_path):
     world, seen = tmp_path / "w", tmp_path / "seen.toml"
     seen.write_text(quick.read_text().replace("report_pictures = 0", "report_pictures = 1"))
     assert "fresh world" in run("init", world, "--base", mini())[1]
-    code, out, err = run("learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick)
+    code, out, err = run("learn", world, photos, *REX, "--settings", quick)
     assert code == 0 and "learnt <rex> dog from 3 photos" in out and "images/s" in err
     page = tmp_path / "card.html"
     assert "no examination yet" in run("report", world)[1]
@@ -144,9 +142,7 @@ def test_ctrl_c_ends_with_130_and_tells_how_to_go_on(run, quick, photos, tmp_pat
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Draft, "save", interrupted)
-    code, _, err = run(
-        "learn", world, photos, "--token", "<rex>", "--noun", "dog", "--settings", quick, "--json"
-    )
+    code, _, err = run("learn", world, photos, *REX, "--settings", quick, "--json")
     assert code == 130 and "run the same command again" in err
 
 

@@ -27,11 +27,6 @@ def world(request) -> World:
     return known(request.param)
 
 
-@pytest.fixture
-def sd() -> World:
-    return known("sd")
-
-
 def test_stock_diffusers_draws_what_the_adapter_draws_without_gates(world, tmp_path):
     bare = draw_stock(world, PLAIN)
     for tokens in (["<rex>"], ["<rex>", "<tom>"]):

@@ -22,11 +22,6 @@ def world(request) -> World:
     return known(request.param)
 
 
-@pytest.fixture
-def sd() -> World:
-    return known("sd")
-
-
 def test_a_pipelines_folder_draws_the_same_and_is_a_base(world, tmp_path):
     folder = world.export("<rex>", format="pipeline", out=tmp_path / "out", strength=0.5).folder
     prompt = "a photo of <rex> dog"

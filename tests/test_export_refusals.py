@@ -9,18 +9,12 @@ import pytest
 import torch
 from crash import kill_at_each_change
 from safetensors.torch import load
-from travel import copied, known, made
+from travel import copied, made
 
 from benchmarks.stress.ground import say
-from l2dm import World
 from l2dm.errors import SettingsError, TokenError
 from l2dm.exchange.files import file_of
 from l2dm.world.repair import examine
-
-
-@pytest.fixture
-def sd() -> World:
-    return known("sd")
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,6 @@ def backbone():
     return fresh()
 
 
-@pytest.fixture(scope="module")
-def plain(backbone):
-    """What the pretrained model predicts for a prompt without concepts."""
-    return predicted(backbone, PLAIN)
-
-
 def test_own_words_are_the_token_and_the_noun_right_after_it():
     ids = torch.tensor([[1, 9, 5, 6, 7, 5], [9, 5, 1, 9, 5, 6], [5, 6, 1, 1, 1, 1], [1, 1, 1, 1, 1, 9]])
     assert own_words(ids, (9,), [5, 6]).int().tolist() == [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sharing
 import torch
+from commands import REX
 from learning import begin
 from safetensors.torch import load_file
 from tiny import mini
@@ -86,10 +87,7 @@ def test_the_command_line_speaks_once_for_all_processes(photos, tmp_path):
         "learn",
         tmp_path / "world",
         photos,
-        "--token",
-        "<rex>",
-        "--noun",
-        "dog",
+        *REX,
         "--settings",
         tmp_path / "few.toml",
     ]

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from commands import REX
 from conftest import QUICK
 
 import l2dm
@@ -126,10 +127,7 @@ def test_the_wheel_runs_in_an_environment_of_its_own(wheel, version, photos, tmp
         "learn",
         world,
         photos,
-        "--token",
-        "<rex>",
-        "--noun",
-        "dog",
+        *REX,
         "--steps",
         2,
         "--settings",

@@ -24,12 +24,6 @@ def backbone():
 
 
 @pytest.fixture(scope="module")
-def plain(backbone):
-    """What the pretrained model predicts for a prompt without concepts."""
-    return predicted(backbone, PLAIN)
-
-
-@pytest.fixture(scope="module")
 def weights(backbone):
     return {name: p.clone() for name, p in backbone.unet.named_parameters()}
 

@@ -12,28 +12,18 @@ from contextlib import nullcontext
 import torch
 from PIL import Image
 
-from ..backbone import Backbone
 from ..backbone.samplers import begin_later
 from ..backbone.sites import finest
 from ..guidance import collage as how
-from ..settings import GenerateSettings
 from .alone import Places, drawn_alone, encoded, shared
-from .attention_recorder import AttentionRecorder
+from .batch import Batch
 from .confined import confined
-from .mentions import Mention
 
 
-def collaged(
-    pipe,
-    backbone: Backbone,
-    prompt: str,
-    mentions: list[Mention],
-    settings: GenerateSettings,
-    generators: list,
-    size: dict[str, int],
-    recorder: AttentionRecorder | None,
-) -> list[Image.Image]:
-    """One picture of ``prompt`` for each of ``generators``; see ``guidance.collage``."""
+def collaged(pipe, batch: Batch) -> list[Image.Image]:
+    """The pictures of ``batch``; see ``guidance.collage``."""
+    backbone, mentions, settings = batch.backbone, batch.mentions, batch.settings
+    generators, size, recorder = batch.generators, batch.size, batch.recorder
     count, family = len(generators), backbone.family
     apart = max(family.fewest_steps, round(how.ALONE * settings.steps))
     left_out = settings.steps - max(1, settings.steps - apart)
@@ -41,7 +31,7 @@ def collaged(
 
     joint, places = backbone.pipeline(settings.sampler), Places.of(mentions)
     begin_later(joint.scheduler, left_out)
-    each = drawn_alone(pipe, backbone, prompt, mentions, settings, apart, common)
+    each = drawn_alone(pipe, backbone, batch.prompt, mentions, settings, apart, common)
     pixels, insides = places.together(each.pictures, size)
     latents = encoded(backbone, pixels)
     cells = latents.shape[-2:]
@@ -75,7 +65,7 @@ def collaged(
         else nullcontext(changes) as changes,
     ):
         return joint(
-            prompt=prompt,
+            prompt=batch.prompt,
             latents=family.begun(begun / getattr(joint.scheduler, "init_noise_sigma", 1.0)),
             num_inference_steps=settings.steps,
             **common,

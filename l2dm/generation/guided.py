@@ -34,6 +34,7 @@ from ..guidance.orthogonal_attention_artist import orthogonal_loss
 from ..guidance.regions import all_said, masks, of_boxes
 from ..guidance.self_cross import joint_loss
 from ..settings import GenerateSettings
+from .batch import Batch
 from .by_phrases import by_phrases
 from .composition import confines, resolve_composition
 from .confined import confined
@@ -215,18 +216,12 @@ OURS = ("caa", "oaa", "artists", "l2dm")
 
 
 @contextmanager
-def guided(
-    pipe,
-    backbone: Backbone,
-    prompt: str,
-    mentions: list[Mention],
-    settings: GenerateSettings,
-    generators: list,
-    size: dict[str, int],
-) -> Iterator[dict[str, Any]]:
-    """What the pipeline is to be called with for a batch under ``settings.composition``; empty when that is
-    "none" or nothing is named.
+def guided(pipe, batch: Batch) -> Iterator[dict[str, Any]]:
+    """What the pipeline is to be called with for ``batch`` under its ``settings.composition``; empty when
+    that is "none" or nothing is named.
     """
+    backbone, prompt, mentions, settings = batch.backbone, batch.prompt, batch.mentions, batch.settings
+    generators, size = batch.generators, batch.size
     kind, pipe.regions = resolve_composition(settings.composition, mentions).name, None
     if kind == "none" or not mentions:
         yield {}

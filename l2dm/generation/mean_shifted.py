@@ -8,30 +8,20 @@ from contextlib import nullcontext
 
 from PIL import Image
 
-from ..backbone import Backbone
 from ..guidance.mean_shifted_noise import cut_out, mean_shifted
-from ..settings import GenerateSettings
 from .alone import Places, drawn_alone, encoded, shared
-from .attention_recorder import AttentionRecorder
-from .mentions import Mention
+from .batch import Batch
 
 
-def from_mean_shifted_noise(
-    pipe,
-    backbone: Backbone,
-    prompt: str,
-    mentions: list[Mention],
-    settings: GenerateSettings,
-    generators: list,
-    size: dict[str, int],
-    recorder: AttentionRecorder | None,
-) -> list[Image.Image]:
-    """One picture of ``prompt`` for each of ``generators``; see ``guidance.mean_shifted_noise``."""
+def from_mean_shifted_noise(pipe, batch: Batch) -> list[Image.Image]:
+    """The pictures of ``batch``; see ``guidance.mean_shifted_noise``."""
+    backbone, mentions, settings = batch.backbone, batch.mentions, batch.settings
+    generators, size, recorder = batch.generators, batch.size, batch.recorder
     count, family, places = len(generators), backbone.family, Places.of(mentions)
     cells = size["height"] // backbone.factor, size["width"] // backbone.factor
     noise = family.noise(backbone, generators, *cells)  # the one that a plain picture of the seed begins from
     common = {"num_images_per_prompt": count, "generator": generators}
-    each = drawn_alone(pipe, backbone, prompt, mentions, settings, settings.steps, common, looked=True)
+    each = drawn_alone(pipe, backbone, batch.prompt, mentions, settings, settings.steps, common, looked=True)
     pixels, _ = places.together(each.pictures, size)
     masks = [cut_out(maps, backbone.side) for maps in each.maps]
     white, own = places.together(masks, size)
@@ -40,7 +30,7 @@ def from_mean_shifted_noise(
     begun = mean_shifted(noise, latents.to(noise), inside)
     with recorder.during(backbone, mentions, {}, count, size) if recorder else nullcontext({}) as changes:
         return pipe(
-            prompt=prompt,
+            prompt=batch.prompt,
             latents=family.begun(begun),
             num_inference_steps=settings.steps,
             **common,

@@ -13,6 +13,7 @@ from ..backbone import Backbone, keep_freed_memory
 from ..errors import SettingsError
 from ..settings import GenerateSettings
 from .attention_recorder import AttentionRecorder
+from .batch import Batch
 from .collaged import collaged
 from .composition import resolve_composition
 from .guided import guided
@@ -96,11 +97,12 @@ def draw(
     for first in range(0, settings.n, settings.batch):
         count = min(settings.batch, settings.n - first)
         generators = [torch.Generator().manual_seed(settings.seed + first + i) for i in range(count)]
+        batch = Batch(backbone, prompt, mentions, settings, generators, size, recorder)
         if together := TOGETHER.get(resolve_composition(settings.composition, mentions).name):
-            images += together(pipe, backbone, prompt, mentions, settings, generators, size, recorder)
+            images += together(pipe, batch)
         else:
             with (
-                guided(pipe, backbone, prompt, mentions, settings, generators, size) as moving,
+                guided(pipe, batch) as moving,
                 recorder.during(backbone, mentions, moving, count, size)
                 if recorder
                 else nullcontext(moving) as changes,

@@ -14,7 +14,6 @@ from ..concept import Concept
 from ..errors import SettingsError, WorldError, out_of_memory
 from ..memory import ShortTerm
 from ..methods import SEPARABLE
-from ..settings import LearnSettings
 from ..threads import Threads
 from . import names
 from .examining import OnProgress
@@ -53,7 +52,7 @@ def pick(world: World, token: str, step: int, on_progress: OnProgress, changes: 
         )
         concept = Concept(token, world.concepts[token], ())
         with out_of_memory(f"{world.path}: picking {token}", "the world is as it was (close some programs)"):
-            return Pick(world, concept, settings, on_progress, chosen, tensors).take()
+            return Pick(world, concept, settings, on_progress, {}).take(chosen, tensors)
 
 
 class Pick(Lesson):
@@ -61,19 +60,8 @@ class Pick(Lesson):
 
     action = "pick"
 
-    def __init__(
-        self,
-        world: World,
-        concept: Concept,
-        settings: LearnSettings,
-        on_progress: OnProgress,
-        chosen: Kept,
-        tensors: dict[str, torch.Tensor],
-    ):
-        super().__init__(world, concept, settings, on_progress, {})
+    def take(self, chosen: Kept, tensors: dict[str, torch.Tensor]) -> Version:
         self.chosen, self.tensors, self.facts = chosen, tensors, {"step": chosen.step}
-
-    def take(self) -> Version:
         self.threads = Threads(self.settings.threads)
         with self.threads.during():
             return self._take()

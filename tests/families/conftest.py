@@ -89,21 +89,13 @@ def taught(folder, photos, tmp_path_factory) -> World:
     from learning import SMALL
     from tiny import tiny_clip
 
+    from benchmarks.tiny import LITTLE
     from families.contract import PLACE
     from l2dm import World
 
     place = tmp_path_factory.mktemp("taught")
     world = World.create(place / "world", folder, clip=tiny_clip(place / "clip"))
-    few = {
-        "steps": 2,
-        "batch": 1,
-        "mixes": 2,
-        "memory_candidates": 1,
-        "memory_budget": 1,
-        "prior_steps": 2,
-        "precision": SMALL["precision"],
-        "device": PLACE["device"],
-    }
+    few = LITTLE | {"precision": SMALL["precision"], "device": PLACE["device"]}
     for token, noun in {"<rex>": "dog", "<tom>": "cat"}.items():
         world.learn(photos, token=token, noun=noun, **QUICK | few | {"method": "l2dm", "learning_rate": 0.01})
     world.backbone(PLACE["precision"])  # held as for drawing
