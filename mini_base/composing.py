@@ -1,4 +1,4 @@
-"""Scenes for the trainings, a shard at a time: beside a GPU other processes compose the next one meanwhile."""
+"""Scenes for the trainings, a shard at a time: beside a GPU other processes compose the next one."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Denoiser(torch.nn.Module):
         self.text, self.unet = text, build(channels).to(memory_format=torch.channels_last)
 
     def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """v (B, C, 16, 16) of ``noisy`` (B, C, 16, 16) at steps ``t`` (B,) for prompts ``ids`` (B, length)."""
+        """v (B, C, 16, 16) of ``noisy`` (B, C, 16, 16) at steps ``t`` (B,), prompts ``ids`` (B, length)."""
         with fast_layers(self.unet) if noisy.device.type == "cpu" else nullcontext():
             return self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0].float()
 

@@ -13,11 +13,12 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from l2dm.world import store
 
-from .ground import Ground, fresh_copy, say
+from .ground import Ended, Ground, fresh_copy, say
 from .jobs import Job
 from .kills import dying
 from .operations import CHANGES
@@ -128,60 +129,88 @@ def worlds(ground: Ground, methods: tuple[str, ...]) -> Iterator[tuple[Path, lis
         )
 
 
-def measure(ground: Ground, flips: int, seed: int = 0, methods: tuple[str, ...] = ("l2dm", "ewc"), most_seconds: float = math.inf) -> dict:  # fmt: skip
+@dataclass
+class Tally:
+    """What damages have come to so far; ``wrong``: by its kind, with file and damage."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    named: Counter[str] = field(default_factory=Counter)
+    read: int = 0
+    wrong: dict[str, list[str]] = field(
+        default_factory=lambda: {kind: [] for kind in ("silent", "traceback", "no way out", "way out fails")}
+    )
+
+    def note(self, kind: str, what: str) -> None:
+        self.wrong[kind].append(what)
+        print(f"{kind}: {what}", flush=True)
+
+    def answer(self, world: Path, name: str, what: str) -> None:
+        """Whether ``world``, whose file ``name`` is damaged, says so, with a way out that helps."""
+        self.kinds[kind_of(name)] += 1
+        by, said = who_names(world, name)
+        self.named[by] += 1
+        if by == "nobody":
+            self.note("silent", what)
+        elif by.endswith("traceback"):
+            self.note("traceback", f"{what}: {said}")
+        elif not WAY_OUT.search(said):
+            self.note("no way out", f"{what}: {said[:300]}")
+        elif re.search("l2dm (repair|undo)", said) and (fault := follow(world, said)):
+            self.note("way out fails", f"{what}: {fault}")
+
+    def reading(self, command: list[str], ended: Ended, what: str) -> None:
+        """Whether a command that read a damaged file ended in order."""
+        self.read += 1
+        if ended.trace or ended.value[0] not in (0, 2):
+            last = (ended.trace or ended.value[1]).strip()[-300:]
+            self.note("traceback", f"{what}: {command[0]}: {last}")
+
+    def figures(self) -> dict:
+        return {
+            "damages": self.kinds.total(),
+            "by_kind_of_file": dict(self.kinds),
+            "named_by": dict(self.named),
+            "readings_of_damaged_files": self.read,
+            "silent": self.wrong["silent"],
+            "tracebacks": self.wrong["traceback"],
+            "without_way_out": self.wrong["no way out"],
+            "ways_out_that_fail": self.wrong["way out fails"],
+        }
+
+
+def measure(
+    ground: Ground,
+    flips: int,
+    seed: int = 0,
+    methods: tuple[str, ...] = ("l2dm", "ewc"),
+    most_seconds: float = math.inf,
+) -> dict:
     """Figures, over a world of each method, of ``flips`` flipped bits and the other damages of a file of each
     kind.
     """
-    rng, began = random.Random(seed), time.monotonic()
-    named: Counter[str] = Counter()
-    wrong: dict[str, list[str]] = {
-        kind: [] for kind in ("silent", "traceback", "no way out", "way out fails")
-    }
-    kinds: Counter[str] = Counter()
-    read = 0
-
-    def note(kind: str, what: str) -> None:
-        wrong[kind].append(what)
-        print(f"{kind}: {what}", flush=True)
-
+    rng, began, tally = random.Random(seed), time.monotonic(), Tally()
     for start, commands in worlds(ground, methods):
         world = ground.place / "place" / "world"
         for file in sorted(p for p in (start / "world").rglob("*") if p.is_file()):
             name = str(file.relative_to(start / "world"))
-            if kind_of(name) in kinds:
+            if kind_of(name) in tally.kinds:
                 continue
             for number, damage in enumerate(damages(file, flips)):
                 if time.monotonic() - began > most_seconds:
                     break
                 fresh_copy(start, ground.place / "place")
                 what = f"{name}: {damage(world / name, rng)}"
-                kinds[kind_of(name)] += 1
-                by, said = who_names(world, name)
-                named[by] += 1
-                if by == "nobody":
-                    note("silent", what)
-                elif by.endswith("traceback"):
-                    note("traceback", f"{what}: {said}")
-                elif not WAY_OUT.search(said):
-                    note("no way out", f"{what}: {said[:300]}")
-                elif re.search("l2dm (repair|undo)", said) and (fault := follow(world, said)):
-                    note("way out fails", f"{what}: {fault}")
+                tally.answer(world, name, what)
                 if number not in (2, 3):  # deleted; the first flip
                     continue
                 for command in commands:
                     fresh_copy(start, ground.place / "place")
                     damage(world / name, rng)
-                    ended = ground.command(command)
-                    read += 1
-                    if ended.trace or ended.value[0] not in (0, 2):
-                        note(
-                            "traceback",
-                            f"{what}: {command[0]}: {(ended.trace or ended.value[1]).strip()[-300:]}",
-                        )
-        print(f"{start.name}: {kinds.total()} damages, {time.monotonic() - began:.0f} s", flush=True)
+                    tally.reading(command, ground.command(command), what)
+        print(f"{start.name}: {tally.kinds.total()} damages, {time.monotonic() - began:.0f} s", flush=True)
     return {
-        "damages": kinds.total(), "by_kind_of_file": dict(kinds), "flips_of_each": flips,
-        "named_by": dict(named), "readings_of_damaged_files": read, "silent": wrong["silent"], "tracebacks": wrong["traceback"],
-        "without_way_out": wrong["no way out"], "ways_out_that_fail": wrong["way out fails"], "seconds": round(time.monotonic() - began),
+        **tally.figures(),
+        "flips_of_each": flips,
+        "seconds": round(time.monotonic() - began),
         "left_out": "the lock: it is empty, and made anew where it is missing",
-    }  # fmt: skip
+    }

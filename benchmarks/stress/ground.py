@@ -200,7 +200,7 @@ def say(arguments: list[str]) -> tuple[int, str]:
 
 
 def learns_from_one_world_only(method: str) -> bool:
-    """Whether its lesson has to be a world's first one when only the photos of that lesson are handed over."""
+    """Whether its lesson has to be a world's first one when only that lesson's photos are handed over."""
     return METHODS[method].apart or METHODS[method].memory == "photos"
 
 

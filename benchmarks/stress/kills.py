@@ -15,6 +15,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from .ground import Ground
 from .jobs import ALL_METHODS, Job, lessons, verbs
@@ -69,54 +70,86 @@ def schedule(whole: list[Job], others: list[Job], rng: random.Random) -> Iterato
         yield job, next(sources[job.name])
 
 
-def measure(ground: Ground, kills: int, seed: int = 0, methods: list[str] = ALL_METHODS, most_seconds: float = math.inf) -> dict:  # fmt: skip
-    """Figures of ``kills`` kills; what went wrong is listed by its kind, with verb and moment."""
-    rng, began = random.Random(seed), time.monotonic()
-    whole, others = list(verbs(ground)), list(lessons(ground, methods))
-    for job in whole:
-        job.run_undisturbed()
-    wrong: dict[str, list[str]] = {
-        kind: [] for kind in ("does not open", "concept changed", "other end", "leaked")
-    }
-    spent, covered, chains, resumed, at_random = Counter(), set(), 0, 0, 0
-    for job, moment in schedule(whole, others, rng):
-        if spent.total() >= kills or time.monotonic() - began > most_seconds:
-            break
+@dataclass
+class Tally:
+    """What runs of kills have come to so far; ``wrong``: by its kind, with verb and moment."""
+
+    spent: Counter[str] = field(default_factory=Counter)
+    covered: set[str] = field(default_factory=set)
+    chains: int = 0
+    resumed: int = 0
+    at_random: int = 0
+    wrong: dict[str, list[str]] = field(
+        default_factory=lambda: {
+            kind: [] for kind in ("does not open", "concept changed", "other end", "leaked")
+        }
+    )
+
+    def kill(self, job: Job, moment: Moment, kills: int, rng: random.Random) -> None:
+        """One run: ``job`` is killed at ``moment``, begun again and killed at another, until it is done, is
+        found at fault, or ``kills`` are spent.
+        """
         job.set_up()
-        chains += 1
-        told, done, fault = [], False, ""
+        self.chains += 1
+        told, fault = [], ""
         for turn in range(IN_A_ROW):
             if turn:
                 moment = rng.choice((rng.randint(1, job.changes), rng.uniform(0, job.seconds)))
             prepare = dying(job, moment) if isinstance(moment, int) else lambda: None
-            resumed += bool(list(job.world.glob("learning/[0-9]*")))
+            self.resumed += bool(list(job.world.glob("learning/[0-9]*")))
             ended = job.ground.command(job.arguments, None if isinstance(moment, int) else moment, prepare)
             if not ended.killed:
                 break
-            spent[job.verb] += 1
-            at_random += isinstance(moment, float)
+            self.spent[job.verb] += 1
+            self.at_random += isinstance(moment, float)
             told.append(f"operation {moment}" if isinstance(moment, int) else f"{moment:.2f} s")
-            covered.add(job.name)
+            self.covered.add(job.name)
             done, fault = job.stands()
-            if fault or done or spent.total() >= kills:
+            if fault or done or self.spent.total() >= kills:
                 break
-        else:
-            ended = None
         if not fault:
             verdict = job.verdict()
             fault = verdict.fault or verdict.afterwards
         if fault:
-            kind = fault.split(":")[0]
-            wrong[kind].append(
-                f"{job.name}, killed at {', '.join(told) or 'no time'}: {fault[len(kind) + 2 :]}"
-            )
-            print(wrong[kind][-1], flush=True)
-        if chains % 50 == 0:
-            print(f"{spent.total()} kills, {time.monotonic() - began:.0f} s", flush=True)
+            kind, moments = fault.split(":")[0], ", ".join(told) or "no time"
+            self.wrong[kind].append(f"{job.name}, killed at {moments}: {fault[len(kind) + 2 :]}")
+            print(self.wrong[kind][-1], flush=True)
+
+    def figures(self) -> dict:
+        return {
+            "kills": self.spent.total(),
+            "by_verb": dict(self.spent),
+            "at_random_moments": self.at_random,
+            "runs_of_kills": self.chains,
+            "runs_from_a_checkpoint": self.resumed,
+            "methods_and_precisions": len([name for name in self.covered if name.startswith("learn ")]),
+            "worlds_that_do_not_open": self.wrong["does not open"],
+            "concepts_changed": self.wrong["concept changed"],
+            "other_ends": self.wrong["other end"],
+            "leaks": self.wrong["leaked"],
+        }
+
+
+def measure(
+    ground: Ground,
+    kills: int,
+    seed: int = 0,
+    methods: list[str] = ALL_METHODS,
+    most_seconds: float = math.inf,
+) -> dict:
+    """Figures of ``kills`` kills; what went wrong is listed by its kind, with verb and moment."""
+    rng, began, tally = random.Random(seed), time.monotonic(), Tally()
+    whole, others = list(verbs(ground)), list(lessons(ground, methods))
+    for job in whole:
+        job.run_undisturbed()
+    for job, moment in schedule(whole, others, rng):
+        if tally.spent.total() >= kills or time.monotonic() - began > most_seconds:
+            break
+        tally.kill(job, moment, kills, rng)
+        if tally.chains % 50 == 0:
+            print(f"{tally.spent.total()} kills, {time.monotonic() - began:.0f} s", flush=True)
     return {
-        "kills": spent.total(), "by_verb": dict(spent), "at_random_moments": at_random, "runs_of_kills": chains,
-        "runs_from_a_checkpoint": resumed, "methods_and_precisions": len([name for name in covered if name.startswith("learn ")]),
+        **tally.figures(),
         "operations": {job.name: job.changes for job in whole},
-        "worlds_that_do_not_open": wrong["does not open"], "concepts_changed": wrong["concept changed"],
-        "other_ends": wrong["other end"], "leaks": wrong["leaked"], "seconds": round(time.monotonic() - began),
-    }  # fmt: skip
+        "seconds": round(time.monotonic() - began),
+    }

@@ -28,8 +28,12 @@ import json, os, sys, time
 began = time.monotonic()
 child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, used = os.wait4(child, 0)
-print(json.dumps({"exit_code": os.waitstatus_to_exitcode(status), "seconds": round(time.monotonic() - began, 2),
-    "processor_seconds": round(used.ru_utime + used.ru_stime, 2), "peak_mb": round(used.ru_maxrss / 1024)}))
+print(json.dumps({
+    "exit_code": os.waitstatus_to_exitcode(status),
+    "seconds": round(time.monotonic() - began, 2),
+    "processor_seconds": round(used.ru_utime + used.ru_stime, 2),
+    "peak_mb": round(used.ru_maxrss / 1024),
+}))
 """
 
 

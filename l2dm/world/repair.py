@@ -124,10 +124,11 @@ def _leave_out(world: Path, found: Findings) -> None:
     sound = head.missing(_with_groups((name for name, _ in head.broken()), head.files))
     version = version_without(world, manifest, found.without, sound)
     line = entry("repair", without=found.without, version=version.version)
-    dataclasses.replace(
-        manifest, head=version.version, counter=version.version, versions={**manifest.versions, version.version: version},
-        journal=[*manifest.journal, line],
-    ).write(world)  # fmt: skip
+    number, versions = version.version, {**manifest.versions, version.version: version}
+    journal = [*manifest.journal, line]
+    dataclasses.replace(manifest, head=number, counter=number, versions=versions, journal=journal).write(
+        world
+    )
 
 
 def _unknown(world: Path, found: Findings) -> list[Path]:
