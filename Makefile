@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow build test-browser docs base results clean
+.PHONY: demo test test-slow notebooks build test-browser docs base results clean
 
 INSTALL := $(BIN)/pip install -q --disable-pip-version-check -c constraints.txt
 
@@ -35,6 +35,9 @@ test-slow: .venv/.tested .venv/.docs  ## the tests that take minutes
 
 docs: .venv/.docs  ## the pages of docs/ as a site, build/site/index.html; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: .venv/.tested .venv/.docs  ## the three tutorials run from end to end
+	$(BIN)/pytest -m slow tests/test_notebooks.py
 
 build: .venv/.tested  ## sdist and wheel into build/dist
 	$(BIN)/python -m build --no-isolation --outdir build/dist .
