@@ -69,7 +69,7 @@ def test_other_pictures_are_another_lesson(world, photos, dogs):
         if progress.stage == "learn" and progress.done == 2:
             raise KeyboardInterrupt
 
-    given = {"method": "custom-diffusion", "class_pictures": dogs}
+    given = {"method": "custom-diffusion", "class_pictures": dogs, "checkpoint_every": 1}
     with pytest.raises(KeyboardInterrupt):
         teach(world, photos, **given, on_progress=stop)
     (dogs / "1.txt").write_text("a dog in the snow")
