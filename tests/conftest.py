@@ -6,6 +6,7 @@ this file and needs none of it.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import sys
@@ -106,17 +107,20 @@ def lessons_here(request, monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once():
-    """A small base's networks are loaded once, and copied after that; what is imported by now is not looked
-    through for what can be freed.
+    """A small base's networks are loaded once, and copied after that; so are the commands of ``l2dm``, which
+    Typer would make anew for each call. What is imported by now is not looked through for what can be freed.
     """
+    import typer.main
     from copying import once
 
     from l2dm.backbone import loading
 
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "_network", once(loading._network))
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
         yield
 
 

@@ -98,11 +98,11 @@ def test_a_kill_at_any_write_leaves_before_or_after(world, photos, monkeypatch, 
         patch.setattr(store, "remove_folder", lambda *a, **k: None)
         patch.setattr(store.shutil, "rmtree", lambda *a, **k: None)
         with contextlib.suppress(Killed):
-            teach(world, photos)
+            teach(world, photos, steps=1)
     again = World.open(world.path)
     assert again.version in (0, 1)
     if again.version == 0:
-        teach(again, photos)
+        teach(again, photos, steps=1)
     assert World.open(world.path).concepts == {"<rex>": "dog"}
     pixels(World.open(world.path))
     assert not [p for p in world.path.rglob("*") if p.name.startswith(store.PART)] or count[0] <= point
@@ -148,7 +148,8 @@ def test_a_file_system_without_links_gets_copies(world, photos, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"method": "l2dm", "memory_candidates": 1}, {"method": "gated-kv", "mixes": 1}]
+    "changes",
+    [{"method": "l2dm", "memory_candidates": 1, "memory_budget": 2}, {"method": "gated-kv", "mixes": 1}],
 )
 def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes, monkeypatch):
     monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree", "cup"))
