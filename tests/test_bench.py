@@ -27,6 +27,12 @@ def plan(tmp_path):
     return lifelong.Plan(folder, base=mini(), count=2, pictures=1, steps=1, learn={**QUICK, "steps": 1})
 
 
+@pytest.fixture
+def brief(plan):
+    """One concept alone: for what is refused or goes on by what a record says."""
+    return dataclasses.replace(plan, count=1)
+
+
 def test_the_shipped_concepts_are_whole():
     subjects = Subjects.read("shipped")
     assert len(subjects.concepts) == 10 and len({s.token for s in subjects.concepts}) == 10
@@ -170,37 +176,37 @@ def test_orders_are_the_seeds_own():
     assert sorted(lifelong.order(subjects, 10, 1)) == list(range(10))
 
 
-def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained, plan):
-    record = runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+def test_a_record_from_before_a_setting_is_still_that_plans(tmp_path, untrained, brief):
+    record = runs.run(brief, "sequential", 0, tmp_path, lambda text: None)
     path = tmp_path / "runs" / "sequential-0" / "run.json"
     del record["plan"]["judge"], record["learn"]["compile"]
     path.write_text(json.dumps(record))
-    assert runs.run(plan, "sequential", 0, tmp_path, lambda text: None) == record
+    assert runs.run(brief, "sequential", 0, tmp_path, lambda text: None) == record
     with pytest.raises(SettingsError, match="made with other settings"):
-        runs.run(dataclasses.replace(plan, judge="elsewhere"), "sequential", 0, tmp_path)
+        runs.run(dataclasses.replace(brief, judge="elsewhere"), "sequential", 0, tmp_path)
 
 
 @pytest.mark.parametrize(
     "what, now", [("own_defaults", {"learn": {"learning_rate": 1e-3}}), ("fingerprint_of", "retrained")]
 )
 def test_a_base_of_other_settings_or_weights_is_another_benchmark(
-    tmp_path, untrained, plan, monkeypatch, what, now
+    tmp_path, untrained, brief, monkeypatch, what, now
 ):
-    runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    runs.run(brief, "sequential", 0, tmp_path, lambda text: None)
     monkeypatch.setattr(Backbone, what, lambda base: now)
     with pytest.raises(SettingsError, match="made with other settings"):
-        runs.run(plan, "sequential", 0, tmp_path)
+        runs.run(brief, "sequential", 0, tmp_path)
 
 
-def test_a_method_of_another_row_is_another_method(tmp_path, untrained, plan, monkeypatch):
-    runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+def test_a_method_of_another_row_is_another_method(tmp_path, untrained, brief, monkeypatch):
+    runs.run(brief, "sequential", 0, tmp_path, lambda text: None)
     monkeypatch.setitem(
         METHODS, "sequential", dataclasses.replace(METHODS["sequential"], text="only said otherwise")
     )
-    runs.run(plan, "sequential", 0, tmp_path, lambda text: None)
+    runs.run(brief, "sequential", 0, tmp_path, lambda text: None)
     monkeypatch.setitem(METHODS, "sequential", dataclasses.replace(METHODS["sequential"], directions=True))
     with pytest.raises(SettingsError, match="made with other settings"):
-        runs.run(plan, "sequential", 0, tmp_path)
+        runs.run(brief, "sequential", 0, tmp_path)
 
 
 def test_every_cost_stands_beside_quality(tmp_path, untrained, plan):
