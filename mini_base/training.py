@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from l2dm.backbone import multiplies_bfloat16
 from l2dm.learner import pack_optimizer, unpack_optimizer
-from l2dm.learner.checkpoint import match_layout
+from l2dm.learner.optimizer_state import match_layout
 
 from .averages import PowerAverages
 from .muon import Muon, hidden

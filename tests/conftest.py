@@ -102,7 +102,7 @@ def lessons_here(request, monkeypatch):
     from l2dm.bench import runs
 
     if "slow" not in request.keywords:
-        monkeypatch.setattr(runs, "alone", lambda work, *given: work(*given))
+        monkeypatch.setattr(runs, "run_in_subprocess", lambda work, *given: work(*given))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -184,5 +184,5 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     import harm
 
     monkeypatch.setattr("os.fsync", lambda handle: None)
-    monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree",))
+    monkeypatch.setattr("l2dm.world.past.CONTEXT_NOUNS", ("tree",))
     return harm.copied(tmp_path / "place")

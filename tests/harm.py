@@ -55,7 +55,7 @@ def taught() -> Path:
         paint(i).save(place / "photos" / f"{i}.png")
     world = World.create(place / "world", tiny_folder("sd", place / "base"), tiny_clip(place / "clip"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("l2dm.world.past.COMPANIONS", ("tree",))
+        patch.setattr("l2dm.world.past.CONTEXT_NOUNS", ("tree",))
         for token in ("<rex>", "<tom>"):
             world.learn(place / "photos", token=token, noun="dog", **LESSON)
         with pytest.raises(LearningStopped):

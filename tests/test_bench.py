@@ -250,7 +250,7 @@ def test_a_results_file_grows_and_repeats_no_run_on_another_machine(tmp_path, un
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SettingsError, match=r"the package ray is not installed; pip install 'l2dm\[ray\]'"):
-        list(pool.each(print, [], 1, 1, "local"))
+        list(pool.map_jobs(print, [], 1, 1, "local"))
 
 
 def test_a_missing_package_for_plots_is_said_before_anything_is_learnt(monkeypatch):

@@ -167,7 +167,7 @@ def test_the_command_by_the_bases_own_pair_is_labelled_a_check(place, tmp_path, 
     quick = tmp_path / "quick.toml"
     quick.write_text("[learn]\n" + "".join(f"{k} = {v}\n" for k, v in {**QUICK, "steps": 1}.items()))
     monkeypatch.setattr(
-        runs, "each", lambda work, jobs, *where: ((i, work(*job)) for i, job in enumerate(jobs))
+        runs, "map_jobs", lambda work, jobs, *where: ((i, work(*job)) for i, job in enumerate(jobs))
     )
     sizes = [x for name in ("count", "prompts", "images", "steps") for x in (f"--{name}", "1")]
     said = (

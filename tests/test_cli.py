@@ -14,7 +14,7 @@ from conftest import QUICK
 from PIL import Image
 from tiny import mini
 
-from l2dm.world.draft import Draft
+from l2dm.world.lesson_checkpoint import LessonCheckpoint
 
 
 @pytest.fixture
@@ -135,13 +135,13 @@ def test_errors_are_json_where_json_was_asked_for(run, tmp_path):
 def test_ctrl_c_ends_with_130_and_tells_how_to_go_on(run, quick, photos, tmp_path, monkeypatch):
     world = tmp_path / "w"
     run("init", world, "--base", mini())
-    save = Draft.save
+    save = LessonCheckpoint.save
 
     def interrupted(self, *args):
         save(self, *args)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Draft, "save", interrupted)
+    monkeypatch.setattr(LessonCheckpoint, "save", interrupted)
     code, _, err = run("learn", world, photos, *REX, "--settings", quick, "--json")
     assert code == 130 and "run the same command again" in err
 

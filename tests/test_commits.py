@@ -152,7 +152,7 @@ def test_a_file_system_without_links_gets_copies(world, photos, monkeypatch):
     [{"method": "l2dm", "memory_candidates": 1, "memory_budget": 2}, {"method": "gated-kv", "mixes": 1}],
 )
 def test_a_stopped_learning_finds_its_past_again(world, photos, tmp_path, changes, monkeypatch):
-    monkeypatch.setattr("l2dm.world.past.COMPANIONS", ("tree", "cup"))
+    monkeypatch.setattr("l2dm.world.past.CONTEXT_NOUNS", ("tree", "cup"))
     options = {**QUICK, **changes, "prior_steps": 1, "steps": 2}
     teach(world, photos, **options)
     shutil.copytree(world.path, tmp_path / "unbroken")

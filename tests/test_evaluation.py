@@ -17,7 +17,7 @@ from PIL import Image
 from l2dm.bench.examiner import Examiner
 from l2dm.bench.multi_judging import judge_concepts, judge_nouns
 from l2dm.evaluation import matrix
-from l2dm.evaluation.examination import Score, drift, due, score, worst_loss
+from l2dm.evaluation.examination import Score, concepts_to_examine, drift, max_forgetting, score
 from l2dm.evaluation.flat import flat, shown
 from l2dm.evaluation.judge import JudgeNet, likeness, pool
 
@@ -117,14 +117,18 @@ def test_flat_pictures_count_as_nothing_in_the_benchmarks(tmp_path, untrained):
 
 def test_examinations_are_bounded_and_go_round():
     tokens = [f"<{c}>" for c in "abcdef"]
-    assert due(tokens, {}, 2) == ["<f>", "<a>", "<b>"]
-    assert due(tokens, {"<a>": 5, "<b>": 5, "<c>": 4, "<d>": 3, "<e>": 9}, 2) == ["<f>", "<d>", "<c>"]
-    assert due(["<a>"], {}, 3) == ["<a>"]
+    assert concepts_to_examine(tokens, {}, 2) == ["<f>", "<a>", "<b>"]
+    assert concepts_to_examine(tokens, {"<a>": 5, "<b>": 5, "<c>": 4, "<d>": 3, "<e>": 9}, 2) == [
+        "<f>",
+        "<d>",
+        "<c>",
+    ]
+    assert concepts_to_examine(["<a>"], {}, 3) == ["<a>"]
     before = {"<a>": Score(0.9, 1, 1), "<b>": Score(0.5, 1, 2)}
-    assert worst_loss(
+    assert max_forgetting(
         before, {"<a>": Score(0.8, 1, 3), "<b>": Score(0.6, 1, 3), "<c>": Score(0.1, 1, 3)}
     ) == pytest.approx(10)
-    assert worst_loss({}, {"<a>": Score(0.8, 1, 3)}) == 0
+    assert max_forgetting({}, {"<a>": Score(0.8, 1, 3)}) == 0
 
 
 def test_the_judges_pooling_and_likeness_against_loops():

@@ -43,7 +43,7 @@ def test_a_pretrained_noun_has_no_drift(world, photos):
 def test_a_concept_that_costs_the_others_too_much_is_not_kept(world, photos, monkeypatch):
     teach(world, photos, **REPORT)
     before = world.manifest
-    monkeypatch.setattr("l2dm.world.lesson.worst_loss", lambda was, now: 12.5)
+    monkeypatch.setattr("l2dm.world.lesson.max_forgetting", lambda was, now: 12.5)
     with pytest.raises(
         NotKept, match=r"<tom> was not kept: an earlier concept lost 12\.5 points .* more than the 5 allowed"
     ):

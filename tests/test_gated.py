@@ -14,7 +14,7 @@ from tiny import mini
 
 from l2dm import World
 from l2dm.backbone import Backbone, Conditioning
-from l2dm.tuners.by_prompt import own_words
+from l2dm.tuners.prompt_gated import own_words
 from l2dm.world.weights import read_weights
 
 

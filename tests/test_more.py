@@ -134,7 +134,7 @@ def test_the_report_card_and_the_gate_judge_it_as_any_lesson(world, photos, monk
     code, said = say(["report", str(world.path), "--html", str(world.path.parent / "page.html"), "--json"])
     (row,) = json.loads(said)["report"]["concepts"]
     assert code == 0 and row["before"] is not None and row["change"] is not None
-    monkeypatch.setattr("l2dm.world.lesson.worst_loss", lambda before, now: 7.0 * ("<rex>" in before))
+    monkeypatch.setattr("l2dm.world.lesson.max_forgetting", lambda before, now: 7.0 * ("<rex>" in before))
     with pytest.raises(NotKept, match="lost 7"):
         world.learn(photos, token="<rex>", more=True, **{**FAST, **shown, "keep_if_forgetting_below": 5.0})
     assert world.version == 2 and (pixels(world) == pixels(World.open(world.path))).all()

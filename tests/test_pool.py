@@ -48,11 +48,11 @@ def test_as_many_workers_as_asked_for_or_launched_or_cores(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pool.at_once(0) == (cores, 1) and pool.at_once(1) == (1, cores)
+    assert pool.resolve_workers(0) == (cores, 1) and pool.resolve_workers(1) == (1, cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pool.at_once(0) == (1, cores) and pool.at_once(3)[0] == 3
+    assert pool.resolve_workers(0) == (1, cores) and pool.resolve_workers(3)[0] == 3
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert pool.at_once(0)[0] == pool.at_once(3)[0] == 4
+    assert pool.resolve_workers(0)[0] == pool.resolve_workers(3)[0] == 4
 
 
 SHARED = """
@@ -64,7 +64,7 @@ def work(k):
     time.sleep(0.1)
     return k * k, os.environ["RANK"]
 
-found = {str(workers): list(pool.each(work, [(k,) for k in range(5)], workers, 1)) for workers in (2, 1)}
+found = {str(workers): list(pool.map_jobs(work, [(k,) for k in range(5)], workers, 1)) for workers in (2, 1)}
 (Path(sys.argv[1]) / os.environ["RANK"]).write_text(json.dumps(found))
 """
 
@@ -88,9 +88,9 @@ def test_launched_processes_share_the_jobs_and_each_has_all_results(tmp_path):
 
 
 def test_a_work_alone_has_a_process_of_its_own_and_its_errors_arrive(tmp_path):
-    assert pool.alone(os.getpid) != os.getpid()
+    assert pool.run_in_subprocess(os.getpid) != os.getpid()
     with pytest.raises(SettingsError, match=f"{tmp_path}/none.toml: no such settings file"):
-        pool.alone(read_toml, tmp_path / "none.toml", "learn")
+        pool.run_in_subprocess(read_toml, tmp_path / "none.toml", "learn")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -101,8 +101,8 @@ def test_workers_end_with_whoever_started_them(tmp_path):
     )
     main = tmp_path / "main.py"
     main.write_text(
-        f"from l2dm.bench import pool\nif __name__ == '__main__':\n    list(pool.each(exec, [({work!r},)], "
-        "1, 1))\n"
+        "from l2dm.bench import pool\nif __name__ == '__main__':\n    "
+        f"list(pool.map_jobs(exec, [({work!r},)], 1, 1))\n"
     )
     parent = subprocess.Popen([sys.executable, str(main)])
     try:

@@ -47,7 +47,7 @@ def test_attention_that_keeps_no_probabilities_is_the_literal_one(loud):
     given = [torch.randn(2, n, 5, generator=generator, dtype=torch.float64) for n in (7, 9, 9)]
     given[0] *= loud
     given = [x.requires_grad_(True) for x in given]
-    wanted, found = literal(*given, 0.4), layers.KeepsNoProbabilities.apply(*given, 0.4)
+    wanted, found = literal(*given, 0.4), layers.RecomputedAttention.apply(*given, 0.4)
     grad = torch.randn(wanted.shape, generator=generator, dtype=torch.float64)
     assert torch.allclose(found, wanted)
     for ours, theirs in zip(
@@ -58,7 +58,7 @@ def test_attention_that_keeps_no_probabilities_is_the_literal_one(loud):
 
 def test_attention_survives_what_would_be_infinite():
     query, key, value = (torch.full((1, 3, 4), 100.0).bfloat16().requires_grad_(True) for _ in range(3))
-    found = layers.KeepsNoProbabilities.apply(query, key, value, 1.0)
+    found = layers.RecomputedAttention.apply(query, key, value, 1.0)
     found.sum().backward()
     assert torch.equal(found, value) and all(torch.isfinite(x.grad).all() for x in (query, key, value))
 
@@ -126,7 +126,10 @@ def test_processors_come_back_after_an_error_and_foreign_ones_stay(backbone):
     attention[0].processor = foreign
     try:
         with pytest.raises(RuntimeError, match="stop"), fast_layers(backbone.unet):
-            assert attention[0].processor is foreign and type(attention[1].processor) is layers._WrittenOut
+            assert (
+                attention[0].processor is foreign
+                and type(attention[1].processor) is layers.MatmulAttnProcessor
+            )
             raise RuntimeError("stop")
         assert [layer.processor for layer in attention[1:]] == own[1:]
         assert not any(
@@ -178,9 +181,11 @@ def test_bfloat16_is_for_hardware_that_multiplies_it(monkeypatch, amx, avx, fast
 def test_a_byte_beside_its_bfloat16_gives_every_float16_number_back():
     every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16)
     every = every[torch.isfinite(every)].float()
-    away = precision._away(every)
-    assert away.dtype == torch.int8 and torch.equal(precision._back(every.bfloat16(), away).float(), every)
-    assert precision._away(every + 2.0**-30) is None
+    away = precision._fp16_residual(every)
+    assert away.dtype == torch.int8 and torch.equal(
+        precision._restored(every.bfloat16(), away).float(), every
+    )
+    assert precision._fp16_residual(every + 2.0**-30) is None
 
 
 @pytest.mark.parametrize("said", [None, "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])

@@ -40,7 +40,7 @@ def _exponents(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Te
     return scores.exp_()
 
 
-class KeepsNoProbabilities(torch.autograd.Function):
+class RecomputedAttention(torch.autograd.Function):
     """P V with P = softmax(scale Q Kᵀ), of ``(rows, pixels, width)``; the backward works P out anew, so
     nothing of its size is kept.
 
@@ -87,7 +87,7 @@ def _softmax(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale:
         return torch.bmm(scores.softmax(-1), value)
 
 
-class _WrittenOut:
+class MatmulAttnProcessor:
     """Instead of diffusers' fused processor, which does what is out of the ordinary, and pictures of many
     pixels.
     """
@@ -109,7 +109,7 @@ class _WrittenOut:
             attn.head_to_batch_dim(x) for x in (attn.to_q(hidden_states), attn.to_k(read), attn.to_v(read))
         ]
         many = given[0].shape[1] >= MANY_PIXELS and given[1].shape[1] >= MANY_PIXELS
-        out = (KeepsNoProbabilities.apply if many else _softmax)(*given, attn.scale)
+        out = (RecomputedAttention.apply if many else _softmax)(*given, attn.scale)
         out = attn.batch_to_head_dim(out)
         for part in attn.to_out:
             out = part(out)
@@ -149,7 +149,7 @@ def fast_layers(unet: torch.nn.Module) -> Iterator[None]:
     others = [(m, *_FORMS[type(m)]) for m in modules if type(m) in _FORMS]
     try:
         for layer in attention:
-            layer.processor = _WrittenOut()
+            layer.processor = MatmulAttnProcessor()
         for layer, name, form in others:
             setattr(layer, name, partial(form, layer))
         yield

@@ -96,16 +96,16 @@ def upcast(autoencoder: torch.nn.Module) -> Iterator[torch.nn.Module]:
         autoencoder.half()
 
 
-def _away(own: torch.Tensor) -> torch.Tensor | None:
-    """What ``_back`` needs beside the bfloat16 of ``own`` to give ``own`` again, a byte each; None where that
-    is not enough.
+def _fp16_residual(own: torch.Tensor) -> torch.Tensor | None:
+    """What ``_restored`` needs beside the bfloat16 of ``own`` to give ``own`` again, a byte each; None where
+    that is not enough.
     """
     away = own.half().view(torch.int16) - own.to(torch.bfloat16).half().view(torch.int16)
     small = away.to(torch.int8)
-    return small if torch.equal(_back(own.to(torch.bfloat16), small).to(own.dtype), own) else None
+    return small if torch.equal(_restored(own.to(torch.bfloat16), small).to(own.dtype), own) else None
 
 
-def _back(near: torch.Tensor, away: torch.Tensor) -> torch.Tensor:
+def _restored(near: torch.Tensor, away: torch.Tensor) -> torch.Tensor:
     return (near.half().view(torch.int16) + away).view(torch.float16)
 
 
@@ -129,10 +129,10 @@ def frozen_in_bfloat16(*networks: torch.nn.Module) -> Iterator[None]:
             for p in m.parameters(recurse=False)
             if not p.requires_grad and p not in frozen and p.dtype != torch.bfloat16
         ):
-            near, away = p.data.to(torch.bfloat16), _away(p.data)
+            near, away = p.data.to(torch.bfloat16), _fp16_residual(p.data)
             frozen[p] = (p.data if away is None else away), p.dtype
             p.data = near
         yield
     finally:
         for p, (own, dtype) in frozen.items():
-            p.data = _back(p.data, own).to(dtype) if own.dtype == torch.int8 else own
+            p.data = _restored(p.data, own).to(dtype) if own.dtype == torch.int8 else own

@@ -34,7 +34,7 @@ from .examiner import Examiner
 from .interactions import drawn_and_judged
 from .multi_judging import judge_concepts, judge_nouns, seeing
 from .multi_summary import KINDS, TOGETHER, rates, summary
-from .pool import each
+from .pool import map_jobs
 from .runs import begun, tell
 from .subjects import Subject, Subjects
 
@@ -295,7 +295,7 @@ def bench(
     jobs = [(plan, name, seed, kind, places[seed], out) for seed in seeds for kind in kinds for name in names]
     out.mkdir(parents=True, exist_ok=True)
     for at_once, last in ((workers, False), (min(1, workers), True)):
-        for _ in each(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
+        for _ in map_jobs(run, [job for job in jobs if (job[3] == "time") == last], at_once, threads):
             found = result(plan, out)
             store.write_json(out / "multi.json", found)
     return found

@@ -17,7 +17,7 @@ from ..errors import SettingsError
 from ..processes import launched, meet
 
 
-def each(
+def map_jobs(
     work: Callable, jobs: list[tuple], workers: int, threads: int, ray: str | None = None
 ) -> Iterator[tuple[int, Any]]:
     """``(number of the job, work(*job))`` as they finish; each uses ``threads`` cores.
@@ -38,7 +38,7 @@ def each(
             yield from ((waiting[done], done.result()) for done in as_completed(waiting))
 
 
-def alone(work: Callable, *given: Any) -> Any:
+def run_in_subprocess(work: Callable, *given: Any) -> Any:
     """``work(*given)`` in a fresh process, so that its peak memory is the work's own; here where there is a
     GPU, which counts apart.
     """
@@ -48,7 +48,7 @@ def alone(work: Callable, *given: Any) -> Any:
         return pool.submit(_with_threads, torch.get_num_threads(), work, given).result()
 
 
-def at_once(wanted: int) -> tuple[int, int]:
+def resolve_workers(wanted: int) -> tuple[int, int]:
     """How many workers, and the cores of each: ``wanted``, or 0 for as many as ``accelerate launch`` started,
     else one for the GPU, and where there is none one a core."""
     cores = os.cpu_count() or 1

@@ -28,7 +28,7 @@ from ..spelling import today
 from ..world import store
 from ..world.world import World, settings_for
 from .memory import peak_mb, reset_peak
-from .pool import alone, each
+from .pool import map_jobs, run_in_subprocess
 from .subjects import Subject, pictures
 
 
@@ -210,7 +210,7 @@ def _teach(
     subject = sequence[-1]
     earlier = {s.token: s.learn for s in sequence[:-1]} if METHODS[method].memory == "photos" else None
     settings = {"report_pictures": 0, **plan.learn, "method": method, "seed": seed}
-    seconds, peak, size = alone(_learn, place, subject, earlier, settings)
+    seconds, peak, size = run_in_subprocess(_learn, place, subject, earlier, settings)
     others = record["bytes"][-1] if record["bytes"] and METHODS[method].apart else 0
     record["seconds"].append(seconds)
     record["peak_mb"].append(peak)
@@ -259,8 +259,8 @@ def bench(
     ray: str | None = None,
     name: str = "",
 ) -> dict[str, Any]:
-    """Every method with every seed (see ``pool.each``); writes ``<name>.json``, the plan's own by default,
-    after each finished run.
+    """Every method with every seed (see ``pool.map_jobs``); writes ``<name>.json``, the plan's own by
+    default, after each finished run.
 
     A run that is there already is kept and not repeated: a results file grows, and goes on on another machine
     without its worlds.
@@ -284,7 +284,7 @@ def bench(
             **plan.beside,
         }
 
-    for i, record in each(run, [(plan, *key, out) for key in keys], workers, threads, ray):
+    for i, record in map_jobs(run, [(plan, *key, out) for key in keys], workers, threads, ray):
         records[keys[i]] = record
         store.write_json(place, result())
     return result()

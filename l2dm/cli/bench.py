@@ -190,7 +190,7 @@ def multi(
 ) -> None:
     """Several concepts in one prompt, with every composition: the judge's verdicts, JSON, a page. Resumes."""
     from ..bench.multi import KINDS, ROWS, Plan, bench, samples
-    from ..bench.pool import at_once
+    from ..bench.pool import resolve_workers
     from ..report.multi import table, write_page
 
     needs_plots()
@@ -205,7 +205,7 @@ def multi(
         judge=_absolute(judge),
         generate=from_file(settings, "generate"),
     )
-    result = bench(plan, chosen, numbers, worlds, out_folder, *at_once(workers), asked)
+    result = bench(plan, chosen, numbers, worlds, out_folder, *resolve_workers(workers), asked)
     page = write_page(
         result, samples(out_folder, list(result["compositions"]), numbers[0]), out_folder / "multi.html"
     )
@@ -258,7 +258,7 @@ def _measure(
 ) -> None:
     """Run, write JSON and page, and answer with the table."""
     from ..bench import runs
-    from ..bench.pool import at_once
+    from ..bench.pool import resolve_workers
     from ..methods import METHODS
     from ..report.lifelong import BRIEF, table, write_page
 
@@ -266,7 +266,7 @@ def _measure(
     chosen = names("--methods", methods, list(METHODS))
     numbers = whole_numbers("--seeds", seeds)
     name = name or plan.name
-    result = (bench or runs.bench)(plan, chosen, numbers, out, *at_once(workers), ray)
+    result = (bench or runs.bench)(plan, chosen, numbers, out, *resolve_workers(workers), ray)
     headed = {"title": title} if title else {}
     page = write_page(
         result,

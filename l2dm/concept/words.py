@@ -13,7 +13,7 @@ TOKEN_LIKE = re.compile(r"<[^<>\s]*>")
 _NOUN = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+){0,3}")
 
 #: Common nouns: what a concept is mixed with, the first one and later ones too.
-COMPANIONS = ("cat", "car", "tree", "apple", "cup", "book", "flower", "ball")
+CONTEXT_NOUNS = ("cat", "car", "tree", "apple", "cup", "book", "flower", "ball")
 #: Captions of photos that come without one; ``{}`` is the concept.
 TEMPLATES = ("a photo of {}", "a picture of {}", "{}", "a photo of the {}", "a close-up photo of {}")
 

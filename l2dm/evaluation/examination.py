@@ -50,7 +50,7 @@ def drift(drawn: np.ndarray, pretrained: np.ndarray) -> float:
     return round(float(1 - cosines.mean()), 6)
 
 
-def due(concepts: list[str], last: dict[str, int], most: int) -> list[str]:
+def concepts_to_examine(concepts: list[str], last: dict[str, int], most: int) -> list[str]:
     """The newest concept and ``most`` earlier ones, those examined longest ago first: the cost does not grow
     with the world.
     """
@@ -58,7 +58,7 @@ def due(concepts: list[str], last: dict[str, int], most: int) -> list[str]:
     return [*concepts[-1:], *earlier[:most]]
 
 
-def worst_loss(before: dict[str, Score], now: dict[str, Score]) -> float:
+def max_forgetting(before: dict[str, Score], now: dict[str, Score]) -> float:
     """The largest fall of likeness of any concept that was examined both times, in points of 100; 0 when none
     fell.
     """

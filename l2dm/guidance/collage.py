@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from ..concept import shrunken
-from .regions import Box, anchors, of_boxes, territories
+from .regions import Box, anchors, of_boxes, voronoi_masks
 
 ALONE = 0.5  # share of the steps
 GUIDANCE = (
@@ -88,7 +88,7 @@ def parts_of(points: torch.Tensor, h: int, w: int, boxes: list[Box] | None = Non
     """Whose each cell is, (m, h, w) of bool: its nearest point's of ``points`` (m, 2); of a layout the
     smallest box's that it is in.
     """
-    parts = territories(points[None], h, w)[0].bool().numpy()
+    parts = voronoi_masks(points[None], h, w)[0].bool().numpy()
     inside = of_boxes(boxes, h, w).bool().numpy() if boxes else ()
     for i in sorted(range(len(inside)), key=lambda i: -int(inside[i].sum())):
         parts = parts & ~inside[i]

@@ -80,12 +80,12 @@ def masks(maps: torch.Tensor, wanted: list[str | None]) -> torch.Tensor:
     """Zeros and ones (B, m, h, w): every pixel belongs to the concept whose anchor is nearest; no two
     overlap.
     """
-    return territories(
+    return voronoi_masks(
         torch.stack([anchors(row, wanted) for row in centroids(maps.detach())]), *maps.shape[2:]
     ).to(maps)
 
 
-def territories(where: torch.Tensor, h: int, w: int) -> torch.Tensor:
+def voronoi_masks(where: torch.Tensor, h: int, w: int) -> torch.Tensor:
     """Zeros and ones (B, m, h, w), of the anchors ``where`` (B, m, 2): every pixel belongs to the nearest
     one.
     """
@@ -128,5 +128,5 @@ def said(boxes: Sequence[Box | None], sides: list[str | None], h: int, w: int) -
     if any(boxes):
         return of_boxes(boxes, h, w)
     if any(sides) and all_said(sides):
-        return territories(anchors(torch.zeros(len(sides), 2), sides)[None], h, w)[0].float()
+        return voronoi_masks(anchors(torch.zeros(len(sides), 2), sides)[None], h, w)[0].float()
     return None

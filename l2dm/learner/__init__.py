@@ -1,8 +1,8 @@
 """Learning one concept: the objective, the loop, its checkpoints."""
 
-from .checkpoint import pack_optimizer, unpack_optimizer
 from .loop import Learning, Step
 from .objective import Rows, objective
+from .optimizer_state import pack_optimizer, unpack_optimizer
 from .photos import check_masks, photo_latents
 from .stop import stop_signals
 from .texts import check_captions

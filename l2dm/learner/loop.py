@@ -29,10 +29,10 @@ from ..retention import (
 )
 from ..settings import LearnSettings
 from ..tuners import Tuner
-from .checkpoint import match_layout, pack_optimizer, unpack_optimizer
 from .engine import Engine
 from .mixes import mixes
 from .objective import Rows, objective
+from .optimizer_state import match_layout, pack_optimizer, unpack_optimizer
 from .photos import buckets
 from .texts import Texts
 

@@ -2,8 +2,8 @@
 (``beside``).
 """
 
+from .adapter_tuner import AdapterTuner
 from .aggregated import Aggregated
-from .beside import Beside
 from .embedding import Embedding
 from .full import Full
 from .gated_kv import GatedKv
@@ -31,4 +31,4 @@ TUNERS: dict[str, type[Tuner]] = {
     "gated_lora": GatedLora,
 }
 
-__all__ = ["TUNERS", "Beside", "Embedding", "KeyValue", "LowRank", "ReadAdapter", "Tuner"]
+__all__ = ["TUNERS", "AdapterTuner", "Embedding", "KeyValue", "LowRank", "ReadAdapter", "Tuner"]

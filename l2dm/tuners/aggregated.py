@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from ..backbone import Conditioning
 from ..concept import Concept
 from ..settings import LearnSettings
-from .by_prompt import ByPrompt
+from .prompt_gated import PromptGated
 
 
 def aggregation(features: torch.Tensor, keys: torch.Tensor, start: int = 1) -> torch.Tensor:
@@ -31,7 +31,7 @@ def aggregation(features: torch.Tensor, keys: torch.Tensor, start: int = 1) -> t
     return F.normalize(cosines.amax(1).clamp(min=0).square(), dim=-1)
 
 
-class Aggregated(ByPrompt):
+class Aggregated(PromptGated):
     """``now`` also has ``<token>/key``: e_i (width,)."""
 
     def gates(self, reading: Conditioning) -> torch.Tensor:

@@ -21,11 +21,11 @@ import torch
 from ..backbone import Conditioning
 from ..backbone.sites import text_layers
 from ..errors import SettingsError
-from .by_prompt import ByPrompt
+from .prompt_gated import PromptGated
 from .tuner import ReadAdapter
 
 
-class GatedKv(ByPrompt):
+class GatedKv(PromptGated):
     """Each concept's adapter acts at its own words, and is read when a prompt first says them."""
 
     by_need = True

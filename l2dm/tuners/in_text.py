@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
-    from .by_prompt import ByPrompt
+    from .prompt_gated import PromptGated
 
 
 class InText(torch.nn.Module):
     """A linear layer of a text encoder, and what ``tuner``'s adapters add to it."""
 
-    def __init__(self, layer: torch.nn.Linear, name: str, tuner: ByPrompt):
+    def __init__(self, layer: torch.nn.Linear, name: str, tuner: PromptGated):
         super().__init__()
         self.layer, self.name, self.tuner = layer, name, tuner
 

@@ -22,7 +22,7 @@ from ..backbone import Backbone, is_quantized
 from ..backbone.sites import key_value_layers, rows_of, text_layers
 from ..concept import Concept
 from ..settings import LearnSettings
-from .beside import Beside
+from .adapter_tuner import AdapterTuner
 from .factors import Factors, side_by_side
 from .tuner import ReadAdapter
 
@@ -93,7 +93,7 @@ class _Added(torch.nn.Module):
         return torch.cat([placed if part == "picture" else rest for part in self.rows], 1)
 
 
-class LowRank(Beside):
+class LowRank(AdapterTuner):
     """Adapters on the layers that read the prompt. ``now``: ``<adapter>/<layer>.down`` (rank, in),
     ``<adapter>/<layer>.up`` (out, rank), and of one that came from elsewhere ``<adapter>/<layer>.alpha``: it
     may stand beside any layers, and in each have a rank of its own.

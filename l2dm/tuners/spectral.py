@@ -18,7 +18,7 @@ from ..backbone import Backbone
 from ..concept import Concept
 from ..errors import SettingsError
 from ..settings import LearnSettings
-from .beside import Beside
+from .adapter_tuner import AdapterTuner
 
 
 class _Shifted(torch.nn.Module):
@@ -48,7 +48,7 @@ class _Shifted(torch.nn.Module):
             return (weight + (change if strength == 1 else strength * change)).to(weight.dtype)
 
 
-class Spectral(Beside):
+class Spectral(AdapterTuner):
     """One vector of shifts for each weight matrix and convolution of the denoiser: about a thousandth of its
     size.
     """

@@ -26,11 +26,11 @@ from ..backbone import Backbone, Conditioning
 from ..concept import Concept
 from ..errors import SettingsError
 from ..settings import LearnSettings
-from .beside import Beside
+from .adapter_tuner import AdapterTuner
 from .factors import Factors
 
 
-class TaskToken(Beside):
+class TaskToken(AdapterTuner):
     """``now``: ``<token>/task_token`` (width,)."""
 
     def attach(self, backbone: Backbone) -> None:

@@ -22,7 +22,7 @@ class Tuner:
     """Names the weights that learning may change and remembers their pretrained values.
 
     ``parameters`` is what is trained now. The new token's vector is tuned by every tuner and is not among
-    them. This class changes the backbone's own weights in place; ``Beside`` leaves them alone.
+    them. This class changes the backbone's own weights in place; ``AdapterTuner`` leaves them alone.
     """
 
     parameters: dict[str, torch.nn.Parameter]

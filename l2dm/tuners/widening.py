@@ -31,7 +31,7 @@ from ..backbone import Backbone, Conditioning
 from ..backbone.sites import entering
 from ..concept import Concept
 from ..settings import LearnSettings
-from .by_prompt import ByPrompt
+from .prompt_gated import PromptGated
 
 SPLIT = 0.05
 WIDEN = 0.05
@@ -47,7 +47,7 @@ def moved(old: tuple[torch.Tensor, torch.Tensor], new: tuple[torch.Tensor, torch
     return (apart.clamp(min=0) / size.clamp(min=1e-20)).sqrt()
 
 
-class Widening(ByPrompt):
+class Widening(PromptGated):
     """Adapters ``0001``, ``0002``, ... by stamp, shared by all later tasks; ``<token>/stamp`` says which is a
     concept's newest.
     """

@@ -13,7 +13,7 @@ from ..concept.words import TEMPLATES
 from ..memory import LongTerm, ShortTerm
 from ..settings import LearnSettings
 from ..threads import Threads
-from ..tuners.by_prompt import ByPrompt
+from ..tuners.prompt_gated import PromptGated
 from .examining import OnProgress, Progress
 from .lesson import Lesson
 from .manifest import Version
@@ -63,7 +63,7 @@ class Arrival(Lesson):
         try:
             backbone.add_token(concept.token, parcel.vectors)
             if parcel.weights:
-                nouns = world.tuner.nouns(concept) if isinstance(world.tuner, ByPrompt) else {}
+                nouns = world.tuner.nouns(concept) if isinstance(world.tuner, PromptGated) else {}
                 world.tuner.load({**world.tuner.state(), **nouns, **parcel.weights}, world.tuner.later)
             self.remember(backbone, long, scale)
             return self.commit(backbone, long, short, kept, time.monotonic() - began, 0)

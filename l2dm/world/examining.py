@@ -16,7 +16,7 @@ from PIL import Image
 from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
-from ..evaluation.examination import Score, drift, due, score
+from ..evaluation.examination import Score, concepts_to_examine, drift, score
 from ..evaluation.flat import shown
 from ..generation import draw
 from ..learner import Step
@@ -55,14 +55,14 @@ class Examining:
     tell: OnProgress
     head: Recorded | None
 
-    def due(self, backbone: Backbone, long: LongTerm) -> list[str]:
+    def concepts_to_examine(self, backbone: Backbone, long: LongTerm) -> list[str]:
         """The concepts that are examined: the new one first, then earlier ones, which a CLIP pair compares
         with what is remembered.
         """
         last = {token: score.version for token, score in self.world.manifest.scores.items()}
         most = self.settings.report_concepts if backbone.clip else 0
         others = [token for token in self.world.concepts if token != self.concept.token]
-        return due([*others, self.concept.token], last, most)
+        return concepts_to_examine([*others, self.concept.token], last, most)
 
     def draw(self, backbone: Backbone, prompt: str, n: int = 0) -> list[Image.Image]:
         """The examination's pictures of ``prompt``, or ``n`` of them, from the same seeds every time."""
@@ -93,7 +93,7 @@ class Examining:
         if not self.settings.keep_if_forgetting_below:
             return {}
         known, concepts = self.world.manifest.scores, self.world.concepts
-        tokens = [token for token in self.due(backbone, long)[1:] if token not in known]
+        tokens = [token for token in self.concepts_to_examine(backbone, long)[1:] if token not in known]
         pictures = {token: self.draw(backbone, f"a photo of {token} {concepts[token]}") for token in tokens}
         return self.score(backbone, long, pictures, self.world.version)
 
@@ -105,7 +105,7 @@ class Examining:
         """
         world = self.world
         concepts = {**world.concepts, self.concept.token: self.concept.noun}
-        tokens = self.due(backbone, long) if self.settings.report_pictures else []
+        tokens = self.concepts_to_examine(backbone, long) if self.settings.report_pictures else []
         asked = list(dict.fromkeys(concepts[token] for token in tokens)) if backbone.clip else []
         nouns = self.head.tensors(NOUNS) if self.head and NOUNS in self.head else {}
         jobs = len(tokens) + len(asked) + sum(noun not in nouns for noun in asked)

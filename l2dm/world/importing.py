@@ -16,8 +16,8 @@ from ..errors import ExchangeError, NotFinite, TokenError, WorldError, out_of_me
 from ..settings import LearnSettings
 from .arrival import Arrival
 from .bundle import opened
-from .draft import unfinished
 from .examining import OnProgress
+from .lesson_checkpoint import unfinished
 from .manifest import Manifest, Version
 from .parcel import Parcel, Wanted, from_file, from_world
 from .store import remove_folder

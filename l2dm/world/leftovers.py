@@ -26,8 +26,8 @@ def clear(world: Path, manifest: Manifest) -> None:
 
 
 def _parent(step: Path) -> int | None:
-    """The version that a checkpoint's lesson began at; None where it is damaged, which is for ``Draft`` to
-    say.
+    """The version that a checkpoint's lesson began at; None where it is damaged, which is for
+    ``LessonCheckpoint`` to say.
     """
     try:
         return Recorded.by_itself(step, "").json("draft.json", DRAFT)["identity"]["parent"]

@@ -18,7 +18,7 @@ from ..backbone import Backbone, clip_fingerprint
 from ..concept import Concept
 from ..concept.class_pictures import ClassPictures
 from ..errors import LearningStopped, NotFinite, NotKept
-from ..evaluation.examination import worst_loss
+from ..evaluation.examination import max_forgetting
 from ..generation import contact_sheet, personal_tokens
 from ..learner import Learning, check_captions, check_masks, stop_signals
 from ..memory import LongTerm, ShortTerm
@@ -27,10 +27,10 @@ from ..processes import Processes
 from ..settings import WATCHING, LearnSettings
 from ..threads import Threads
 from ..tuners import TUNERS
-from .draft import Draft
 from .examining import Examining, OnProgress, Progress
 from .filling import Filling
 from .following import begin
+from .lesson_checkpoint import LessonCheckpoint
 from .manifest import Version, entry, folder_of, now
 from .memories import read_long_term, remember, write_long_term, write_short_term
 from .names import KEPT, NOUNS, VECTORS, picture_file
@@ -87,7 +87,7 @@ class Lesson(Examining):
         if self.own:
             identity["concept"] += f" {self.own.digest}"
         identity["earlier"] = {token: other.digest for token, other in self.earlier.items()}
-        draft = Draft(world.path / "learning", identity)
+        draft = LessonCheckpoint(world.path / "learning", identity)
         draft.check(discard)
         self.threads = Threads(settings.threads, draft.threads)
         run = f"{world.path.name}-{concept.token[1:-1]}-{world.manifest.counter + 1}"
@@ -101,7 +101,7 @@ class Lesson(Examining):
         finally:
             watch.close()
 
-    def _run(self, draft: Draft, watch: Watch) -> Version:
+    def _run(self, draft: LessonCheckpoint, watch: Watch) -> Version:
         world, concept, settings = self.world, self.concept, self.settings
         began, began_at = time.monotonic(), world.version
         changed = TUNERS[METHODS[settings.method].tuner].changes_weights
@@ -148,7 +148,7 @@ class Lesson(Examining):
         draft.remove()
         return version
 
-    def _steps(self, learning: Learning, draft: Draft, watch: Watch, began: float) -> None:
+    def _steps(self, learning: Learning, draft: LessonCheckpoint, watch: Watch, began: float) -> None:
         """Every step that is left, with its checkpoints and what is kept to watch it by; ``began``: when, had
         it never been stopped.
         """
@@ -192,7 +192,7 @@ class Lesson(Examining):
         world, concept, number = self.world, self.concept, self.world.manifest.counter + 1
         vectors = dict(zip(backbone.tokens.ids, backbone.tokens.vectors, strict=True))
         scores, drifts, nouns, pictures = self.examine(backbone, long, number)
-        loss = worst_loss(self.before, scores)
+        loss = max_forgetting(self.before, scores)
         if (most := self.settings.keep_if_forgetting_below) and loss > most:
             raise NotKept(concept.token, loss, most)
 

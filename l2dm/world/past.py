@@ -17,7 +17,7 @@ import torch
 from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.class_pictures import ClassPictures
-from ..concept.words import COMPANIONS, article, class_prompt, file_stem
+from ..concept.words import CONTEXT_NOUNS, article, class_prompt, file_stem
 from ..errors import SettingsError
 from ..learner import photo_latents
 from ..memory import Draw, LongTerm, ShortTerm, rebuild
@@ -126,11 +126,11 @@ class PastBuilder:
         earlier ``concepts``, chosen by the seed, by the present one.
         """
         settings, count, found = self.settings, COMPANION_PICTURES, {}
-        for noun in COMPANIONS:
+        for noun in CONTEXT_NOUNS:
             if noun != concept.noun:
                 found[article(noun)] = self._prior(noun, count)
         order = torch.randperm(len(concepts), generator=torch.Generator().manual_seed(settings.seed))
-        for i in order[: len(COMPANIONS)].tolist():
+        for i in order[: len(CONTEXT_NOUNS)].tolist():
             words = " ".join(list(concepts.items())[i])
             prompts, seed = [f"a photo of {words}"] * count, settings.seed + 100 * i
             found[words] = self.backbone.draw_latents(

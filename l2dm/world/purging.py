@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concept.words import COMPANIONS, file_stem
+from ..concept.words import CONTEXT_NOUNS, file_stem
 from ..errors import TokenError, WorldError
 from ..methods import METHODS, SEPARABLE
 from . import names, store
 from .called import Called, without
-from .draft import unfinished
+from .lesson_checkpoint import unfinished
 from .lock import LOCK, MARKER
 from .manifest import COPY, NAME, Manifest, Version, entry, folder_of
 from .recorded import write_recorded
@@ -92,7 +92,7 @@ def plan(world: Path, manifest: Manifest, token: str) -> Purge:
     if (world / store.QUARANTINE).exists():
         folders.append(store.QUARANTINE)
         lost.append(f"all that was put aside in {store.QUARANTINE}/")
-    used = {file_stem(noun) for noun in (*left, *COMPANIONS)}
+    used = {file_stem(noun) for noun in (*left, *CONTEXT_NOUNS)}
     for prior in sorted((world / "prior").glob("*-*")):
         noun = prior.name.rpartition("-")[0]
         if noun in map(file_stem, nouns) or (draft == token and noun not in used):

@@ -12,8 +12,8 @@ from typing import Self
 from ..errors import TokenError, WorldError, os_errors
 from . import store
 from .branching import branch
-from .draft import Draft, unfinished
 from .leftovers import clear
+from .lesson_checkpoint import LessonCheckpoint, unfinished
 from .lock import locked
 from .manifest import Line, Manifest, Version, entry, folder_of
 from .purging import Purge, finish, plan, purge
@@ -127,7 +127,7 @@ class Repository:
         """Drop the checkpoints of a learning of ``token`` that was stopped; those of another concept stay."""
         with self._writing(whole=False):
             if unfinished(self.path / "learning") == token:
-                Draft(self.path / "learning", {}).remove()
+                LessonCheckpoint(self.path / "learning", {}).remove()
 
     def purge(self, token: str, dry: bool = False) -> Purge:
         """Rewrite the history as if the concept had never been learnt: no version, memory, picture or

@@ -36,7 +36,7 @@ def small():
             lengths = [64 if reads.length in (256, 512) else reads.length for reads in family.readers]
             short = tuple(reads._replace(length=length) for reads, length in zip(family.readers, lengths))
             patch.setattr(type(family), "readers", short)
-        patch.setattr(past, "COMPANIONS", past.COMPANIONS[:2])
+        patch.setattr(past, "CONTEXT_NOUNS", past.CONTEXT_NOUNS[:2])
         patch.setattr(mixes, "__defaults__", (None, 4, 0.0))
         patch.setattr(past, "COMPANION_PICTURES", 1)
         yield

@@ -12,7 +12,7 @@ from ..backbone import Backbone
 from .tuner import ReadAdapter, Tuner
 
 
-class Beside(Tuner):
+class AdapterTuner(Tuner):
     """What is learnt stands beside the weights, in ``now``: the whole state as one dictionary, which may grow
     by task.
 

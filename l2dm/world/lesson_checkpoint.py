@@ -24,7 +24,7 @@ WAY_OUT = (
 )
 
 
-class Draft:
+class LessonCheckpoint:
     """At most one learning is unfinished at a time. ``identity`` is what must be the same for it to be taken
     up.
 

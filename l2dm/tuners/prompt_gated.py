@@ -30,7 +30,7 @@ def own_words(ids: torch.Tensor, token: tuple[int, ...], noun: list[int]) -> tor
     return words
 
 
-class ByPrompt(LowRank):
+class PromptGated(LowRank):
     """An adapter for each concept, named by its token; ``gates`` says where it acts. ``now`` also has
     ``<token>/noun``, token ids, and ``<token>/noun/1`` …, those of the further encoders whose tokens are
     read.
