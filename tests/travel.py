@@ -47,6 +47,7 @@ DRAW = {
 def made(kind: str, place: Path) -> World:
     """A world over a tiny base of a family, in ``place``; what it learns is learnt in float32."""
     base = tiny_folder(kind, place / kind)
+    (base / "l2dm.json").write_text('{"generate": {"steps": 2}}')  # of previews too
     return World.create(place / "world", base, clip=tiny_clip(place / "clip"))
 
 
