@@ -33,6 +33,9 @@ TRACKERS = ("none", "tensorboard", "wandb")
 WATCHING = ("sample_every", "sample_prompt", "keep_every", "tracker", "tracker_folder")
 #: What ``masks`` may be beside a folder.
 OWN_MASKS = ("beside", "alpha")
+#: Settings that name a place of the user's, or send something there: for the user alone to give, not for a
+#: base or a page of the studio.
+PLACES = ("class_pictures", "masks", "tracker", "tracker_folder")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 

@@ -200,6 +200,8 @@ def test_a_pickle_is_refused_and_weights_that_are_missing_are_named(base, tmp_pa
         ('{"generate": {"n": "x"}}', "generate: n = 'x': expected int"),
         ('{"tuners": {"gated_lora": {"stepz": 3}}}', "tuners.gated_lora: unknown setting 'stepz'"),
         ('{"tuners": {"gated_lorra": {}}}', "tuners: unknown tuner 'gated_lorra'; known: .*gated_lora"),
+        ('{"learn": {"tracker_folder": "~"}}', "tracker_folder is for the user alone to say"),
+        ('{"tuners": {"gated_lora": {"masks": "/tmp"}}}', "masks is for the user alone to say"),
         ('{"nouns": ["dog", 1]}', "'nouns' must be a list of words"),
     ],
 )

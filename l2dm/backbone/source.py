@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import BaseMissing, BaseModelError, SettingsError, first_line
 from ..methods import METHODS
-from ..settings import GenerateSettings, LearnSettings
+from ..settings import PLACES, GenerateSettings, LearnSettings
 from ..spelling import today
 from . import hub
 from .checks import check
@@ -110,10 +110,8 @@ class Source:
     @property
     def defaults(self) -> dict[str, Any]:
         """Settings by kind: its family's, and before them those that it brings along in ``l2dm.json``."""
-        path, usual = (
-            (self.checkpoint.parent if self.checkpoint else self.folder) / "l2dm.json",
-            self.family.defaults_of(self),
-        )
+        folder = self.checkpoint.parent if self.checkpoint else self.folder
+        path, usual = folder / "l2dm.json", self.family.defaults_of(self)
         if not path.is_file():
             return usual
         found = today(read_json(self.said, path))
@@ -125,14 +123,14 @@ class Source:
             if not isinstance(value, _DEFAULTS[key]) or not all(isinstance(item, within) for item in inner):
                 kind = "a list of words" if key == "nouns" else "an object of settings"
                 raise SettingsError(f"{path}: {key!r} must be {kind}, found {json.dumps(value)[:60]}")
-        tuners = {row.tuner for row in METHODS.values()}
+        for table in (found.get("learn", {}), *found.get("tuners", {}).values()):
+            if places := [name for name in PLACES if name in table]:
+                raise SettingsError(f"{path}: {places[0]} is for the user alone to say; leave it out there")
         LearnSettings.of(found.get("learn", {}), place=f"{path}: learn")
         GenerateSettings.of(found.get("generate", {}), place=f"{path}: generate")
         for name, table in found.get("tuners", {}).items():
-            if name not in tuners:
-                raise SettingsError(
-                    f"{path}: tuners: unknown tuner {name!r}; known: {', '.join(sorted(tuners))}"
-                )
+            if name not in (tuners := sorted({row.tuner for row in METHODS.values()})):
+                raise SettingsError(f"{path}: tuners: unknown tuner {name!r}; known: {', '.join(tuners)}")
             LearnSettings.of(table, place=f"{path}: tuners.{name}")
         return found | {kind: given | found.get(kind, {}) for kind, given in usual.items()}
 

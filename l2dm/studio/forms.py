@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import SettingsError
-from ..settings import OWN_MASKS
+from ..settings import OWN_MASKS, PLACES
 
 #: Longest text of a field: longer than any prompt that a base reads.
 LONGEST = 2000
-#: Settings that may name a folder of the disk: in a form only what needs none.
+#: Of a setting that may name a folder: what needs none.
 CHOICES = {"masks": ("", *OWN_MASKS)}
+#: Settings of free text that are read as words alone. Any other is taken for a place, and not offered.
+WORDS = ("sample_prompt", "negative_prompt", "subjects", "layout")
 #: Labels where the setting's own name says too little.
 LABELS = {"n": "pictures"}
 
@@ -34,8 +36,10 @@ class Field:
         return LABELS.get(self.name, self.name.replace("_", " "))
 
 
-def fields(settings: Any, leave_out: tuple[str, ...] = ()) -> list[Field]:
-    """One for each setting, with its own value."""
+def fields(settings: Any) -> list[Field]:
+    """One for each setting that a form offers, with its own value: none that names a place or sends
+    something there.
+    """
     return [
         Field(
             f.name,
@@ -47,8 +51,15 @@ def fields(settings: Any, leave_out: tuple[str, ...] = ()) -> list[Field]:
             f.metadata["high"],
         )
         for f in dataclasses.fields(settings)
-        if f.name not in leave_out
+        if _is_offered(f)
     ]
+
+
+def _is_offered(setting: dataclasses.Field[Any]) -> bool:
+    if setting.name in PLACES:
+        return setting.name in CHOICES
+    is_text = not isinstance(setting.default, (bool, int, float))
+    return not is_text or bool(setting.metadata["choices"]) or setting.name in WORDS
 
 
 def given(form: Mapping[str, Any], shown: Any) -> dict[str, Any]:
@@ -56,10 +67,16 @@ def given(form: Mapping[str, Any], shown: Any) -> dict[str, Any]:
     was.
 
     What cannot be read as a number stays text, which the settings then refuse in their own words. Raises
-    SettingsError for a folder of the disk.
+    SettingsError for a setting that is not offered, and for a folder of the disk.
     """
-    changed = {}
-    for field in fields(shown):
+    changed, offered = {}, fields(shown)
+    for name in sorted({f.name for f in dataclasses.fields(shown)} - {field.name for field in offered}):
+        if name in form or f"has-{name}" in form:
+            raise SettingsError(
+                f"{name}: a page takes no folder and nothing that leaves the studio's own; give it to l2dm "
+                "in a terminal, or leave it out"
+            )
+    for field in offered:
         if field.kind == "bool":
             value = f"{field.name}" in form if f"has-{field.name}" in form else field.value
         else:

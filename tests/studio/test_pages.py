@@ -20,6 +20,8 @@ def test_a_world_is_made_from_the_first_page(browser):
     assert "Make a world" in browser.get("/").text
     page = browser.post("/create", data={"base": "mini", "clip": ""})
     assert page.status_code == 200 and "Waiting for its turn" in page.text and browser.woken == ["learn"]
+    twice = browser.post("/create", data={"base": "/etc", "clip": ""})
+    assert twice.status_code == 422 and "is being made already" in twice.text
 
 
 def test_what_is_typed_reaches_no_page_as_markup(browser, folder, world):

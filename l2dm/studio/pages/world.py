@@ -35,6 +35,8 @@ def create(request: Request, form: Mapping[str, Any]) -> Response:
     base, clip = text(form, "base") or "mini", text(form, "clip")
     if exists(studio.world):
         raise WorldError(f"{studio.world}: already exists and holds a world")
+    if any(found.job.kind == "create" for found in studio.queue.waiting("learn")):
+        raise WorldError(f"{studio.world}: is being made already; look at its first page")
     found = studio.queue.add("create", {"base": base, "clip": clip})
     studio.wake("learn")
     return go(f"/jobs/{found.job.id}")
