@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import LatentConsistencyModelPipeline, LCMScheduler
-from families import folders
+from families import unets
+from families.parts import unet as tiny_unet
 from learning import begin, fresh, learn
 from tiny import mini
 
@@ -94,7 +95,7 @@ def test_a_family_is_told_draws_as_its_pipeline_and_learns(example, photos, tmp_
     monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, example["LatentConsistency"]()))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        parts = folders.sd().components | {"unet": folders._unet(time_cond_proj_dim=8)}
+        parts = unets.sd().components | {"unet": tiny_unet(time_cond_proj_dim=8)}
     parts["scheduler"] = LCMScheduler()
     pipe = LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)

@@ -60,3 +60,11 @@ def test_a_family_is_one_short_file_and_no_other_room_knows_it():
         if names.search(line)
     ]
     assert len(outside) <= 5, outside
+
+
+def test_every_file_is_formatted_as_a_whole():
+    marks = ("fmt: " + "skip", "fmt: " + "off", "noqa: " + "E501")
+    skipped = {
+        path.relative_to(ROOT).as_posix() for path, text in sources().items() for m in marks if m in text
+    }
+    assert not skipped, f"break their lines instead: {skipped}"

@@ -1,11 +1,11 @@
 """LoRA (Hu et al., arXiv 2106.09685): a low-rank change beside each weight.
 
-    W x + U D x,    D (rank, in) at first random, U (out, rank) at first 0
+W x + U D x,    D (rank, in) at first random, U (out, rank) at first 0
 
 on the key and value projections of the cross-attention layers (the paper takes the attention's W_q and W_v),
 so that the rows of the comparison differ in how they keep, not in where they learn. In torch rather than with
-peft: an adapter here acts row by row and word by word (``by_prompt``), which peft's named adapters, switched
-for a whole batch, cannot.
+peft: an adapter here acts row by row and word by word (``prompt_gated``), which peft's named adapters,
+switched for a whole batch, cannot.
 """
 
 from __future__ import annotations
