@@ -26,7 +26,7 @@ from l2dm.backbone import MINI, Backbone
 from l2dm.bench.multi_judging import judge_nouns
 from l2dm.bench.subjects import Subject
 from l2dm.concept.words import article
-from l2dm.evaluation.judge import Judge
+from l2dm.evaluation.shipped_judge import Judge
 
 BATCH = 16
 #: what -> the seed of its first picture

@@ -25,9 +25,9 @@ import torch
 from PIL import Image
 
 from benchmarks.main import ROOT
-from l2dm.bench.examiner import Examiner
 from l2dm.bench.multi import Plan, groups, learnt, run
 from l2dm.bench.multi_judging import judge_concepts
+from l2dm.bench.scorer import Scorer
 from l2dm.guidance import collage
 from l2dm.world import store
 from l2dm.world.world import World
@@ -57,23 +57,23 @@ def main() -> None:
     parser.add_argument("--joined", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    world, examiner = World.open(options.world), Examiner(str(options.concepts.resolve()))
-    concepts = learnt(world, examiner.subjects)
+    world, scorer = World.open(options.world), Scorer(str(options.concepts.resolve()))
+    concepts = learnt(world, scorer.subjects)
     result = {"rows": [], "joined": [], "settings": {"concepts": [s.token for s in concepts]}}
     if options.joined:
         result = {**result, "rows": json.loads(PLACE.read_text())["rows"]}
     for kind, row in itertools.chain(
-        [] if options.joined else things(world, examiner, concepts), joined(options.world, options.concepts)
+        [] if options.joined else things(world, scorer, concepts), joined(options.world, options.concepts)
     ):
         print(row, flush=True)
         result[kind].append(row)
         store.write_json(PLACE, result)
 
 
-def things(world: World, examiner: Examiner, concepts: list) -> Iterator[tuple[str, dict[str, Any]]]:
+def things(world: World, scorer: Scorer, concepts: list) -> Iterator[tuple[str, dict[str, Any]]]:
     """Success of things put together, by how each was drawn and how large it is."""
     default = collage.SIZE
-    contexts = list(enumerate(examiner.subjects.prompts))
+    contexts = list(enumerate(scorer.subjects.prompts))
     chosen = [("5 steps", scale, size) for scale, size in itertools.product(SCALES, SIZES)]
     chosen += [(how, scale, default) for how in list(ALONE)[1:] for scale in SCALES]
     for how, scale in dict.fromkeys((how, scale) for how, scale, _ in chosen):
@@ -97,7 +97,7 @@ def things(world: World, examiner: Examiner, concepts: list) -> Iterator[tuple[s
             for kind, pictures in (("two_concepts", PICTURES), ("three_concepts", PICTURES // 2)):
                 said = [
                     judge_concepts(
-                        examiner,
+                        scorer,
                         [together([drawn[s.token, c][(k + i) % PICTURES] for i, s in enumerate(group)])],
                         group,
                     )[0]

@@ -23,7 +23,7 @@ from benchmarks.main import ROOT
 from l2dm.backbone import Backbone
 from l2dm.bench.multi import ROWS
 from l2dm.concept.words import article
-from l2dm.evaluation.judge import Judge
+from l2dm.evaluation.shipped_judge import Judge
 from l2dm.evaluation.summary import spread
 from l2dm.generation import draw, laid_out, mentions
 from l2dm.settings import GenerateSettings

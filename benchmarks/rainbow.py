@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from benchmarks.main import ROOT, made_by
 from l2dm import World
-from l2dm.bench.examiner import Examiner
+from l2dm.bench.scorer import Scorer
 from l2dm.evaluation.summary import spread
 from l2dm.memory.rainbow import select
 from l2dm.world import store
@@ -27,7 +27,7 @@ from l2dm.world.memories import read_long_term
 MODES = {"rainbow": 1.0, "guided alone": 1e6, "diverse alone": 0.0}  # name -> beta_S
 
 
-def world_figures(world: World, examiner: Examiner) -> dict[str, dict[str, float]]:
+def world_figures(world: World, scorer: Scorer) -> dict[str, dict[str, float]]:
     """Of each way to choose: image alignment and identification by the judge, and how unlike one another a
     concept's chosen pictures are.
     """
@@ -43,12 +43,12 @@ def world_figures(world: World, examiner: Examiner) -> dict[str, dict[str, float
         images = backbone.decode_latents(
             backbone.draw_latents(asked, learn.prior_steps, scale, 7919 + 101 * turn)
         )
-        like = examiner.judge.likeness(images, examiner.known)
+        like = scorer.judge.likeness(images, scorer.known)
         drawn[token] = backbone.features.images(images), like
     generated = torch.cat([features for features, _ in drawn.values()])
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for token, (features, like) in drawn.items():
-        mine, stored = examiner.tokens.index(token), long.features[token]
+        mine, stored = scorer.tokens.index(token), long.features[token]
         order = like[:, mine].argsort(descending=True)
         chosen = {name: select(features, generated, stored, guide) for name, guide in MODES.items()}
         chosen |= {
@@ -76,8 +76,8 @@ def main() -> None:
     )
     parser.add_argument("worlds", type=Path, nargs="+")
     options = parser.parse_args()
-    examiner = Examiner("shipped")
-    found = [world_figures(World.open(place), examiner) for place in options.worlds]
+    scorer = Scorer("shipped")
+    found = [world_figures(World.open(place), scorer) for place in options.worlds]
     choices = {
         name: {f: spread([world[name][f] for world in found]) for f in figures}
         for name, figures in found[0].items()

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.base import of_nouns, of_pairs
 from benchmarks.main import ROOT
 from l2dm.backbone import MINI, Backbone
-from l2dm.evaluation.judge import Judge
+from l2dm.evaluation.shipped_judge import Judge
 from l2dm.world import store
 
 STEPS, GUIDANCE = (6, 8, 12), (2.0, 3.0, 5.0)

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.main import ROOT
 from l2dm import World
-from l2dm.bench.examiner import Examiner
 from l2dm.bench.lifelong import Plan
+from l2dm.bench.scorer import Scorer
 from l2dm.world import store
 
 #: name -> pictures of a prompt, sampling steps, seed of the first picture
@@ -37,11 +37,11 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, dict] = {}
     for name, (pictures, steps, seed) in WAYS.items():
-        examiner = Examiner("shipped", n=pictures, steps=steps, batch=pictures)
+        scorer = Scorer("shipped", n=pictures, steps=steps, batch=pictures)
         found = []
         for place in options.worlds:
             world = World.open(place)
-            found += [examiner.scores(world, token, noun, seed) for token, noun in world.concepts.items()]
+            found += [scorer.scores(world, token, noun, seed) for token, noun in world.concepts.items()]
         rows[name] = {
             "pictures": pictures,
             "steps": steps,

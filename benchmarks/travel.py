@@ -25,7 +25,7 @@ from benchmarks.main import ROOT, record
 from l2dm import World
 from l2dm.backbone import MINI, find_base
 from l2dm.bench.subjects import Subject, Subjects, pictures
-from l2dm.evaluation.judge import Judge
+from l2dm.evaluation.shipped_judge import Judge
 
 SEED = 1000  # of each prompt's first picture
 

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from l2dm.evaluation.judge import JudgeNet, likeness, pool
+from l2dm.evaluation.shipped_judge import JudgeNet, likeness, pool
 
 from . import verdicts
 from .corpus import HELD_OUT_STYLES, NOUNS, TRAIN_STYLES, Icon, load_things

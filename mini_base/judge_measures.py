@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from l2dm.evaluation.judge import JudgeNet, likeness, pool
+from l2dm.evaluation.shipped_judge import JudgeNet, likeness, pool
 
 from .autoencoder import to_model
 from .corpus import NOUNS, Icon

@@ -1,5 +1,5 @@
-"""What the verdict on several concepts (``l2dm.evaluation.verdict``) says of composed pictures, right ones
-and wrong ones.
+"""What the verdict on several concepts (``l2dm.evaluation.composition_verdict``) says of composed pictures,
+right ones and wrong ones.
 
 python -m mini_base.verdicts [--work .work/base] [--judge FOLDER]      (adds "verdict" to its figures;
 ``mini_base.judge`` ends with it)
@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from l2dm.bench.examiner import Examiner
 from l2dm.bench.multi import groups
 from l2dm.bench.multi_judging import judge_concepts
+from l2dm.bench.scorer import Scorer
 from l2dm.bench.subjects import Subject
-from l2dm.evaluation.judge import SHIPPED
+from l2dm.evaluation.shipped_judge import SHIPPED
 
 from .concepts import BENCHMARK, ICON_SIDE, LIKE
 from .corpus import NOUNS, Icon, load_icons
@@ -60,15 +60,15 @@ def cases(work: Path, subjects: list[Subject]) -> dict[str, list[tuple[tuple[Sub
 
 def measure(work: Path, judge: Path, seed: int = 31) -> dict[str, dict[str, float]]:
     """Share of pictures that the verdict calls a success, by kind, of clean and of degraded pictures."""
-    examiner, found = Examiner("shipped", judge=str(judge)), {}
-    for kind, some in cases(work, list(examiner.subjects.concepts)).items():
+    scorer, found = Scorer("shipped", judge=str(judge)), {}
+    for kind, some in cases(work, list(scorer.subjects.concepts)).items():
         for look in ("clean", "worn"):
             composer = Composer([icon for _, icons in some for icon in icons], seed=seed)
             rng, said = np.random.default_rng(seed), []
             for named, icons in some:
                 pixels = [composer.scene(icons=icons).pixels for _ in range(PICTURES)]
                 images = [Image.fromarray(degraded(p, rng) if look == "worn" else p) for p in pixels]
-                said += [v["success"] for v in judge_concepts(examiner, images, named)]
+                said += [v["success"] for v in judge_concepts(scorer, images, named)]
             found.setdefault(look, {})[kind] = round(float(np.mean(said)), 4)
     return found
 

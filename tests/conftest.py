@@ -76,13 +76,14 @@ def untrained(tmp_path, monkeypatch):
     import torch
     from safetensors.torch import save_file
 
-    from l2dm.evaluation import judge
+    from l2dm.evaluation import shipped_judge
 
     torch.manual_seed(0)
     folder = tmp_path / "judge"
     folder.mkdir()
     save_file(
-        {k: v.half() for k, v in judge.JudgeNet(2, 2).state_dict().items()}, folder / "judge.safetensors"
+        {k: v.half() for k, v in shipped_judge.JudgeNet(2, 2).state_dict().items()},
+        folder / "judge.safetensors",
     )
     facts = {
         "nouns": ["dog", "cat"],
@@ -91,7 +92,7 @@ def untrained(tmp_path, monkeypatch):
         "measured": {"identity_top1": 0.01},
     }
     (folder / "judge.json").write_text(json.dumps(facts))
-    monkeypatch.setattr(judge, "SHIPPED", folder)
+    monkeypatch.setattr(shipped_judge, "SHIPPED", folder)
 
 
 @pytest.fixture(autouse=True)

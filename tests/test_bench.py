@@ -15,7 +15,7 @@ from l2dm.backbone import Backbone
 from l2dm.bench import lifelong, pool, runs
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
-from l2dm.evaluation import judge, summary
+from l2dm.evaluation import shipped_judge, summary
 from l2dm.methods import METHODS
 from l2dm.report.lifelong import ablations, standing, table, write_page
 
@@ -53,7 +53,7 @@ def test_a_folder_that_is_no_benchmark_is_refused(tmp_path):
 
 def test_no_judge_is_an_error_that_tells_the_way(tmp_path):
     with pytest.raises(BaseModelError, match="no judge here; train one with"):
-        judge.Judge(tmp_path)
+        shipped_judge.Judge(tmp_path)
 
 
 def test_a_stopped_run_goes_on_and_ends_as_an_unbroken_one(tmp_path, untrained, plan):

@@ -19,7 +19,7 @@ from transformers import CLIPModel, ViTModel
 from l2dm.backbone import encoders, load_encoder
 from l2dm.errors import BaseModelError, SettingsError
 from l2dm.evaluation.alignment import image_alignment, text_alignment, text_cosine
-from l2dm.evaluation.judges import EncoderJudge, find_judge
+from l2dm.evaluation.judging import EncoderJudge, find_judge
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from l2dm.bench.examiner import Examiner
 from l2dm.bench.multi_judging import judge_concepts, judge_nouns
+from l2dm.bench.scorer import Scorer
 from l2dm.evaluation import matrix
-from l2dm.evaluation.examination import Score, concepts_to_examine, drift, max_forgetting, score
 from l2dm.evaluation.flat import flat, shown
-from l2dm.evaluation.judge import JudgeNet, likeness, pool
+from l2dm.evaluation.report_card import Score, concepts_to_examine, drift, max_forgetting, score
+from l2dm.evaluation.shipped_judge import JudgeNet, likeness, pool
 
 NAN = float("nan")
 HAND = np.array([[0.9, 0.7, 0.5], [NAN, 0.8, 0.9], [NAN, NAN, 0.6]])
@@ -86,33 +86,33 @@ def test_a_picture_of_one_colour_shows_nobody():
 
 
 def test_flat_pictures_count_as_nothing_in_the_benchmarks(tmp_path, untrained):
-    class Dark(Examiner):
+    class Dark(Scorer):
         def draw(self, world, prompt, seed=0):
             return [DARK, DARK]
 
-    examiner = Dark(describe(tmp_path / "concepts", {"rex": "dog", "tom": "cat"}))
+    scorer = Dark(describe(tmp_path / "concepts", {"rex": "dog", "tom": "cat"}))
     world = SimpleNamespace(backbone=lambda: SimpleNamespace(features=None))
     for token, noun in (("<rex>", "dog"), ("<tom>", "cat")):
-        assert examiner.scores(world, token, noun) == {"identification": 0, "image_alignment": 0}
-    dark = examiner.nouns(world, ["<rex>"])
-    before = {noun: examiner.own["<rex>"].expand(4, -1) for noun in dark}
-    assert examiner.drift(before, dark) == {"prior_drift": 1, "drift_rate": -1}
-    assert examiner.drift(dark, dark) == {"prior_drift": 0, "drift_rate": 0}
+        assert scorer.scores(world, token, noun) == {"identification": 0, "image_alignment": 0}
+    dark = scorer.nouns(world, ["<rex>"])
+    before = {noun: scorer.own["<rex>"].expand(4, -1) for noun in dark}
+    assert scorer.drift(before, dark) == {"prior_drift": 1, "drift_rate": -1}
+    assert scorer.drift(dark, dark) == {"prior_drift": 0, "drift_rate": 0}
 
-    rex, tom = examiner.subjects.concepts
+    rex, tom = scorer.subjects.concepts
     sees_all = SimpleNamespace(
         nouns=["dog", "cat"],
         found=0.5,
         sure=0.9,
         look=lambda images: (
-            torch.stack([*examiner.own.values(), *[examiner.own["<rex>"]] * 2]).expand(len(images), -1, -1),
+            torch.stack([*scorer.own.values(), *[scorer.own["<rex>"]] * 2]).expand(len(images), -1, -1),
             None,
             torch.ones(len(images), 2),
         ),
     )
     assert judge_nouns(sees_all, [DARK, BRIGHT], (rex, tom)) == [{"success": False}, {"success": True}]
-    examiner.judge = sees_all
-    assert [v["present"] for v in judge_concepts(examiner, [DARK, BRIGHT], (rex, tom))] == [False, True]
+    scorer.judge = sees_all
+    assert [v["present"] for v in judge_concepts(scorer, [DARK, BRIGHT], (rex, tom))] == [False, True]
 
 
 def test_examinations_are_bounded_and_go_round():

@@ -17,7 +17,7 @@ from l2dm.bench import comparison, interactions, lifelong, multi, multi_judging
 from l2dm.bench.multi_summary import with_each
 from l2dm.bench.subjects import Subjects
 from l2dm.errors import SettingsError
-from l2dm.evaluation.verdict import Verdict, groups, verdict
+from l2dm.evaluation.composition_verdict import Verdict, groups, verdict
 from l2dm.report import lifelong as lifelong_page
 from l2dm.report.multi import table, write_page
 

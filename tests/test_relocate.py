@@ -25,7 +25,7 @@ from l2dm.backbone import Backbone, prompt_lengths
 from l2dm.bench import lifelong, runs
 from l2dm.cli.bench import bench_app
 from l2dm.errors import BaseMissing, BaseModelError, LongWorkWarning, NotKept, SettingsError, WorldError
-from l2dm.evaluation.examination import Score
+from l2dm.evaluation.report_card import Score
 from l2dm.generation import long_work
 from l2dm.generation.sampler import spoken_time
 from l2dm.report.card import card, row_cells

@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.judge import Judge
-from ..evaluation.judges import find_judge
+from ..evaluation.judging import find_judge
+from ..evaluation.shipped_judge import Judge
 from ..evaluation.summary import summary
 from ..methods import METHODS
 from ..world import store

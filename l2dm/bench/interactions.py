@@ -5,7 +5,7 @@ They name the shipped concepts. What the judge can tell of a picture is a verdic
 sheet of all of them:
 
     success    every concept named is there, with its own looks, none doubled, no leak
-    (``evaluation.verdict``); of counts: as many of each
+    (``evaluation.composition_verdict``); of counts: as many of each
                as the prompt says, each with its own looks and no leak
     arranged   of "on" and "under" two concepts: the upper one's place is above the lower one's by a cell or
     more
@@ -24,13 +24,13 @@ import torch
 from PIL import Image
 
 from ..concept.words import TOKEN_LIKE
+from ..evaluation.composition_verdict import groups, places, verdict
 from ..evaluation.flat import shown
-from ..evaluation.verdict import groups, places, verdict
 from ..generation.picture import save_png
 from ..report import attention
 from ..world.world import World
-from .examiner import Examiner
 from .multi_summary import rates
+from .scorer import Scorer
 
 PROMPTS = Path(__file__).parent / "interactions.json"
 KINDS = ("on", "under", "in front of", "holding", "wearing", "inside", "attributes", "counts")
@@ -61,15 +61,13 @@ def interactions(known: list[str]) -> list[Interaction]:
     return [one for one in found if set(one.tokens) <= set(known)]
 
 
-def drawn_and_judged(
-    examiner: Examiner, world: World, known: list[str], seed: int, path: Path
-) -> dict[str, Any]:
+def drawn_and_judged(scorer: Scorer, world: World, known: list[str], seed: int, path: Path) -> dict[str, Any]:
     """Of every prompt that names ``known`` concepts alone; all pictures are on a sheet beside ``path``."""
     world.backbone()
     verdicts, labelled = [], []
     for i, one in enumerate(interactions(known)):
-        pictures = world.generate(one.prompt, seed=1_000_000 * (seed + 1) + 100 * i, **examiner.drawing)
-        said = judged(examiner, [picture.image for picture in pictures], one)
+        pictures = world.generate(one.prompt, seed=1_000_000 * (seed + 1) + 100 * i, **scorer.drawing)
+        said = judged(scorer, [picture.image for picture in pictures], one)
         verdicts += [
             {"prompt": one.prompt, "kind": one.kind, "seed": p.seed, **v} for p, v in zip(pictures, said)
         ]
@@ -87,12 +85,12 @@ def drawn_and_judged(
     }
 
 
-def judged(examiner: Examiner, images: list[Image.Image], one: Interaction) -> list[dict[str, bool]]:
+def judged(scorer: Scorer, images: list[Image.Image], one: Interaction) -> list[dict[str, bool]]:
     """Of each picture what the judge can tell; ``arranged`` is left out where it cannot."""
-    cells = examiner.judge.look(images)[0]
+    cells = scorer.judge.look(images)[0]
     side = int(cells.shape[1] ** 0.5)
-    like = torch.einsum("bcw,pw->bpc", shown(cells, images), examiner.known).unflatten(-1, (side, side))
-    return [told(row, one, examiner.tokens, examiner.judge.found, examiner.judge.sure) for row in like]
+    like = torch.einsum("bcw,pw->bpc", shown(cells, images), scorer.known).unflatten(-1, (side, side))
+    return [told(row, one, scorer.tokens, scorer.judge.found, scorer.judge.sure) for row in like]
 
 
 def told(

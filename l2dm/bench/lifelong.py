@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..backbone import MINI
-from ..evaluation.judges import SHIPPED, find_judge
+from ..evaluation.judging import SHIPPED, find_judge
 from ..generation import Picture
 from ..world.world import World
-from .examiner import Examiner
+from .scorer import Scorer
 from .subjects import Subject, Subjects
 
 
@@ -52,7 +52,7 @@ class Course:
     """The judge's figures of a concept; drift of the base's nouns at the run's end."""
 
     def __init__(self, plan: Plan):
-        self.examiner = Examiner(
+        self.scorer = Scorer(
             plan.concepts,
             plan.judge,
             n=plan.pictures,
@@ -60,17 +60,17 @@ class Course:
             batch=plan.pictures,
             composition="none",
         )
-        self.scores = self.examiner.scores
+        self.scores = self.scorer.scores
 
     def sample(self, world: World, token: str, noun: str) -> Picture:
-        prompt = self.examiner.subjects.prompts[0].format(f"{token} {noun}")
-        return world.generate(prompt, seed=1000, **{**self.examiner.drawing, "n": 1})[0]
+        prompt = self.scorer.subjects.prompts[0].format(f"{token} {noun}")
+        return world.generate(prompt, seed=1000, **{**self.scorer.drawing, "n": 1})[0]
 
     def after(self, world: World, tokens: list[str]) -> dict[str, float]:
         world.backbone()
         with world.tuner.pretrained():
-            before = self.examiner.nouns(world, tokens)
-        return self.examiner.drift(before, self.examiner.nouns(world, tokens))
+            before = self.scorer.nouns(world, tokens)
+        return self.scorer.drift(before, self.scorer.nouns(world, tokens))
 
 
 def order(subjects: Subjects, count: int, seed: int) -> list[int]:

@@ -24,18 +24,18 @@ import torch
 
 from ..concept.words import article
 from ..errors import SettingsError
-from ..evaluation.judges import SHIPPED
+from ..evaluation.judging import SHIPPED
 from ..generation.picture import save_png
 from ..report import attention
 from ..spelling import today
 from ..world import store
 from ..world.world import World
-from .examiner import Examiner
 from .interactions import drawn_and_judged
 from .multi_judging import judge_concepts, judge_nouns, seeing
 from .multi_summary import KINDS, TOGETHER, rates, summary
 from .pool import map_jobs
 from .runs import begun, tell
+from .scorer import Scorer
 from .subjects import Subject, Subjects
 
 #: row -> its changes of the generate settings. The peer is as its authors published it, whatever our own
@@ -151,16 +151,16 @@ def run(
     if record := begun(path, identity, {"plan": dataclasses.asdict(Plan())}):
         return record
     path.parent.mkdir(parents=True, exist_ok=True)
-    examiner = Examiner(plan.concepts, plan.judge, **{**drawing, "n": plan.pictures, "batch": plan.pictures})
-    concepts = learnt(world, examiner.subjects)
+    scorer = Scorer(plan.concepts, plan.judge, **{**drawing, "n": plan.pictures, "batch": plan.pictures})
+    concepts = learnt(world, scorer.subjects)
     if kind == "one_concept":
-        found = _alone(examiner, world, concepts, seed)
+        found = _alone(scorer, world, concepts, seed)
     elif kind == "interactions":
-        found = drawn_and_judged(examiner, world, [s.token for s in concepts], seed, path)
+        found = drawn_and_judged(scorer, world, [s.token for s in concepts], seed, path)
     elif kind == "time":
-        found = _time(plan, world, examiner.subjects, concepts, ROWS[name], seed)
+        found = _time(plan, world, scorer.subjects, concepts, ROWS[name], seed)
     else:
-        found = _together(plan, examiner, world, concepts, kind, seed, path)
+        found = _together(plan, scorer, world, concepts, kind, seed, path)
     record = {**identity, **found}
     store.write_json(path, record)
     tell(f"{name} seed {seed} {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in found["rates"].items()))
@@ -168,12 +168,12 @@ def run(
 
 
 def _together(
-    plan: Plan, examiner: Examiner, world: World, concepts: list[Subject], kind: str, seed: int, path: Path
+    plan: Plan, scorer: Scorer, world: World, concepts: list[Subject], kind: str, seed: int, path: Path
 ) -> dict[str, Any]:
     """Draws and judges every group in every context; keeps a few pictures beside ``path``."""
-    judge, plain = examiner.judge, kind == "two_plain_nouns"
-    steps = world.settings("generate", examiner.drawing).steps
-    contexts = examiner.subjects.prompts[: plan.contexts or None]
+    judge, plain = scorer.judge, kind == "two_plain_nouns"
+    steps = world.settings("generate", scorer.drawing).steps
+    contexts = scorer.subjects.prompts[: plan.contexts or None]
     cases = list(itertools.product(groups(kind, concepts, plan.triples, judge.nouns), contexts))
     kept = sorted(np.random.default_rng(seed).permutation(len(cases))[:SAMPLES].tolist())
     verdicts, alignments, samples = [], [], []
@@ -183,13 +183,13 @@ def _together(
             prompt = context.format(listed([article(s.noun) if plain else s.words for s in group]))
             looks = (steps // 3,) if i in kept and not plain else ()
             pictures = world.generate(
-                prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=looks, **examiner.drawing
+                prompt, seed=1_000_000 * (seed + 1) + 100 * i, show_attention=looks, **scorer.drawing
             )
             images = [picture.image for picture in pictures]
-            said = judge_nouns(judge, images, group) if plain else judge_concepts(examiner, images, group)
+            said = judge_nouns(judge, images, group) if plain else judge_concepts(scorer, images, group)
             verdicts += [{"prompt": prompt, "seed": p.seed, **v} for p, v in zip(pictures, said)]
             text = context.format(listed([article(s.noun) for s in group]))
-            alignments.append(examiner.text_alignment(world, images, [text] * len(images)))
+            alignments.append(scorer.text_alignment(world, images, [text] * len(images)))
             if i in kept:
                 file = path.with_name(f"{path.stem}-{i}.png")
                 pictures[0].save(file)
@@ -208,9 +208,9 @@ def _together(
     }
 
 
-def _alone(examiner: Examiner, world: World, concepts: list[Subject], seed: int) -> dict[str, Any]:
+def _alone(scorer: Scorer, world: World, concepts: list[Subject], seed: int) -> dict[str, Any]:
     """Each concept by itself: the scores of the lifelong benchmark, their mean over the concepts."""
-    rows = [examiner.scores(world, s.token, s.noun, seed=1_000_000 * (seed + 1)) for s in concepts]
+    rows = [scorer.scores(world, s.token, s.noun, seed=1_000_000 * (seed + 1)) for s in concepts]
     return {"rates": {name: round(float(np.mean([row[name] for row in rows])), 4) for name in rows[0]}}
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from ..evaluation.composition_verdict import places, verdict
 from ..evaluation.flat import shown
-from ..evaluation.judge import Judge
-from ..evaluation.judges import find_judge
+from ..evaluation.judging import find_judge
 from ..evaluation.pasted import pasted
-from ..evaluation.verdict import places, verdict
-from .examiner import Examiner
+from ..evaluation.shipped_judge import Judge
+from .scorer import Scorer
 from .subjects import Subject
 
 
@@ -23,15 +23,15 @@ def seeing(source: str) -> Judge:
     return judge
 
 
-def judge_concepts(examiner: Examiner, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
+def judge_concepts(scorer: Scorer, images: list, group: tuple[Subject, ...]) -> list[dict[str, bool]]:
     """A ``Verdict`` of each picture of the learnt concepts ``group``, and whether it is ``pasted``, where
     that can be told.
     """
-    judge = examiner.judge
+    judge = scorer.judge
     cells = judge.look(images)[0]
     side = int(cells.shape[1] ** 0.5)
-    like = torch.einsum("bcw,pw->bpc", shown(cells, images), examiner.known).unflatten(-1, (side, side))
-    named = [examiner.tokens.index(s.token) for s in group]
+    like = torch.einsum("bcw,pw->bpc", shown(cells, images), scorer.known).unflatten(-1, (side, side))
+    named = [scorer.tokens.index(s.token) for s in group]
     said = [verdict(row, named, judge.found, judge.sure).as_dict() for row in like]
     seams = [pasted(image, places(row, named)) for image, row in zip(images, like)]
     return [v if seam is None else {**v, "pasted": seam} for v, seam in zip(said, seams)]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..concept.words import TOKEN_LIKE
+from ..evaluation.composition_verdict import Verdict
 from ..evaluation.summary import spread
-from ..evaluation.verdict import Verdict
 
 #: kinds of prompts whose pictures get a verdict; the last is drawn by the pretrained base
 TOGETHER = ("two_concepts", "two_of_one_noun", "three_concepts", "two_plain_nouns")

@@ -16,8 +16,8 @@ from PIL import Image
 from ..backbone import Backbone
 from ..concept import Concept
 from ..concept.words import class_prompt
-from ..evaluation.examination import Score, concepts_to_examine, drift, score
 from ..evaluation.flat import shown
+from ..evaluation.report_card import Score, concepts_to_examine, drift, score
 from ..generation import draw
 from ..learner import Step
 from ..memory import LongTerm

@@ -18,7 +18,7 @@ from ..backbone import Backbone, clip_fingerprint
 from ..concept import Concept
 from ..concept.class_pictures import ClassPictures
 from ..errors import LearningStopped, NotFinite, NotKept
-from ..evaluation.examination import max_forgetting
+from ..evaluation.report_card import max_forgetting
 from ..generation import contact_sheet, personal_tokens
 from ..learner import Learning, check_captions, check_masks, stop_signals
 from ..memory import LongTerm, ShortTerm

@@ -38,7 +38,7 @@ from .sealed import seal, unseal
 from .version import Version
 
 if TYPE_CHECKING:
-    from ..evaluation.examination import Score
+    from ..evaluation.report_card import Score
 
 #: What l2dm writes; earlier ones are read too (``upgrade.py``).
 FORMAT = 3
@@ -90,7 +90,7 @@ class Manifest:
     @property
     def scores(self) -> dict[str, Score]:
         """Token -> its latest score."""
-        from ..evaluation.examination import Score  # and numpy, which verbs over files alone can do without
+        from ..evaluation.report_card import Score  # and numpy, which verbs over files alone can do without
 
         return (
             {

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..backbone import ClipEncoder, DinoEncoder, load_encoder
 from ..errors import SettingsError
-from .judge import Judge
+from .shipped_judge import Judge
 
 #: Name of the judge that is in the package.
 SHIPPED = "shipped"

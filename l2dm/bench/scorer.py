@@ -1,4 +1,4 @@
-"""The examiner: draws concepts and nouns in a world and asks the judge about the pictures."""
+"""The scorer: draws concepts and nouns in a world and asks the judge about the pictures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from PIL import Image
 
 from ..concept.words import article, class_prompt
 from ..evaluation.alignment import text_alignment
-from ..evaluation.examination import drift
 from ..evaluation.flat import shown
-from ..evaluation.judges import SHIPPED, find_judge
+from ..evaluation.judging import SHIPPED, find_judge
+from ..evaluation.report_card import drift
 from ..world.world import World
 from .subjects import Subjects, pictures
 
 
-class Examiner:
+class Scorer:
     """Draws and judges: the same prompts, seeds and references for every method. ``drawing``: changes of the
     generate settings.
     """
