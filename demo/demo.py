@@ -120,7 +120,8 @@ def taught(world: World, progress: Progress, folder: Path, about: dict[str, str]
             tasks[label] = progress.add_task(label, total=p.total)
         progress.update(tasks[label], completed=p.done)
 
-    return world.learn(folder, token=about["token"], noun=about["noun"], method=method, on_progress=show)
+    how = {"method": method, "checkpoint_every": 1000}  # a stopped demo begins anew
+    return world.learn(folder, token=about["token"], noun=about["noun"], on_progress=show, **how)
 
 
 def at_the_end(
