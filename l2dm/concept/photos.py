@@ -75,8 +75,10 @@ class PhotoReport:
             more = f" (and {len(self.problems) - 1} more; see l2dm check)" if len(self.problems) > 1 else ""
             raise PhotoError(f"{self.problems[0]}{more}; remove the file or pass --skip-bad")
         if not self.photos:
+            why = f" ({self.problems[0]})" if self.problems else ""
             raise PhotoError(
-                f"{self.folder}: no usable photo; put 1 to {MOST} photos (3 to 5 are best) into this folder"
+                f"{self.folder}: no usable photo{why}; put 1 to {MOST} photos (3 to 5 are best) into this "
+                "folder"
             )
         return self.photos
 
