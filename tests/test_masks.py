@@ -158,7 +158,7 @@ def test_rows_of_photos_and_of_mixes_carry_their_masks(photos):
         made.masks != plain.masks
     ).any()
     learning = begin(photos, "gated-kv", past=Past(companions={"a cat": z}), mixes=2)
-    assert learning.photo_rows(2, lambda high, size: torch.zeros(size, dtype=torch.long)).masks is None
+    assert learning.photo_rows(2, lambda high, size: torch.zeros(size, dtype=torch.long)).loss_mask is None
 
 
 def test_a_masked_lesson_is_another_one_and_names_no_folder_of_the_users(world, photos, masks):

@@ -50,7 +50,7 @@ def test_masked_rows_count_their_mask_alone(backbone):
     inside[:, :, 2:5, 2:6] = 1
 
     def value(masks):
-        rows = [Rows("concept", 1.0, z, ["a dog", ""], masks=masks)]
+        rows = [Rows("concept", 1.0, z, ["a dog", ""], loss_mask=masks)]
         return objective(backbone, rows, torch.Generator().manual_seed(9))[0].item()
 
     with torch.no_grad():
@@ -102,11 +102,11 @@ def test_over_adapters_the_memory_is_rehearsed_and_held_beside_the_new_concept(p
     assert (replay.term, len(replay.latents), replay.weight) == ("replay", 2, 2 / SETTINGS.batch)
     for prompt, task in zip(replay.prompts, replay.tasks):
         assert task in ("<tom>", "<ada>") and "<rex> dog" in prompt and learning.past.names[task] in prompt
-    assert replay.known == [prompt.replace("<rex> dog", "a dog") for prompt in replay.prompts], (
+    assert replay.teacher_prompts == [prompt.replace("<rex> dog", "a dog") for prompt in replay.prompts], (
         "the teacher does not know <rex>"
     )
-    assert (replay.held <= replay.masks).all()
-    halves = replay.held.view(2, 8, 2, 4).sum((1, 3))
+    assert (replay.distil_mask <= replay.loss_mask).all()
+    halves = replay.distil_mask.view(2, 8, 2, 4).sum((1, 3))
     assert ((halves == 0).sum(1) == 1).all(), "what is held is one half: the earlier concept's"
     forward = learning.backbone.unet.forward
     monkeypatch.setattr(

@@ -133,7 +133,7 @@ class Learning:
         own = [self._prompts[bucket.photos[p]] for p in photo.tolist()]
         prompts = [sentences[int(draw(len(sentences), 1))] for sentences in own]
         masks = None if bucket.masks is None else bucket.masks[photo, view]
-        return Rows("concept", 1.0, bucket.latents[photo, view], prompts, masks=masks)
+        return Rows("concept", 1.0, bucket.latents[photo, view], prompts, loss_mask=masks)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
         """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or

@@ -13,6 +13,7 @@ error does not count.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -51,8 +52,11 @@ class Mixes:
         prompts, known, beside = (
             [of[k] for k in chosen.tolist()] for of in (self.prompts, self.known, self.companions)
         )
-        held = {"tasks": tuple(beside), "held": self.beside[chosen], "known": known} if self.earlier else {}
-        return Rows(term, weight * count, self.latents[chosen], prompts, masks=self.masks[chosen], **held)
+        rows = Rows(term, weight * count, self.latents[chosen], prompts, loss_mask=self.masks[chosen])
+        if not self.earlier:
+            return rows
+        held = {"distil_mask": self.beside[chosen], "teacher_prompts": known}
+        return dataclasses.replace(rows, tasks=tuple(beside), **held)
 
 
 def mixes(

@@ -28,10 +28,10 @@ class Rows:
     """Rows of the batch that belong to one term: clean latents (n, C, h, w), a prompt for each, and whose
     concept each is.
 
-    A term without weight is computed for its distillation alone. ``masks`` and ``held`` (n, 1, h, w), in [0,
-    1]: how much the error and the distillation count where, if not everywhere alike; a row counts the same
-    however much of it does. ``known``: prompts for the teacher, where ``prompts`` have words that it does not
-    know.
+    A term without weight is computed for its distillation alone. ``loss_mask`` and ``distil_mask``
+    (n, 1, h, w), in [0, 1]: how much the error and the distillation count where, if not everywhere alike; a
+    row counts the same however much of it does. ``teacher_prompts``: where ``prompts`` have words that the
+    teacher does not know.
     """
 
     term: str
@@ -39,9 +39,9 @@ class Rows:
     latents: torch.Tensor
     prompts: list[str]
     tasks: tuple[str, ...] = ()
-    masks: torch.Tensor | None = None
-    held: torch.Tensor | None = None
-    known: list[str] | None = None
+    loss_mask: torch.Tensor | None = None
+    distil_mask: torch.Tensor | None = None
+    teacher_prompts: list[str] | None = None
 
     def of(self, rows: slice) -> Rows:
         """Some of the rows; there may be none."""
@@ -50,7 +50,7 @@ class Rows:
 
 
 #: What of ``Rows`` has an entry for each.
-_BY_ROW = ("latents", "prompts", "tasks", "masks", "held", "known")
+_BY_ROW = ("latents", "prompts", "tasks", "loss_mask", "distil_mask", "teacher_prompts")
 
 
 def shared(parts: list[Rows], number: int, count: int) -> list[slice]:
@@ -126,14 +126,16 @@ def _of_one_shape(
     tasks = list(parts[-1].tasks)
     teacher = None
     if distillation is not None and tasks:
-        theirs = context[-len(tasks) :] if parts[-1].known is None else read(parts[-1].known)
+        known = parts[-1].teacher_prompts
+        theirs = context[-len(tasks) :] if known is None else read(known)
         teacher = distillation.teacher(noisy[-len(tasks) :], timesteps[-len(tasks) :], theirs)
     with distillation.attention() if teacher else nullcontext() as outputs:
         predicted = backbone.predict(noisy, timesteps, context)
     errors = (predicted.float() - backbone.process.target(latents, noise, timesteps)).square()
-    if any(part.masks is not None for part in parts):
+    if any(part.loss_mask is not None for part in parts):
+        masks = (part.loss_mask for part in parts)
         counted = torch.cat(
-            [torch.ones_like(part.latents[:, :1]) if part.masks is None else part.masks for part in parts]
+            [torch.ones_like(p.latents[:, :1]) if m is None else m for p, m in zip(parts, masks)]
         ).to(errors)
         errors = errors * counted / counted.mean((1, 2, 3), keepdim=True)
     errors = errors.mean((1, 2, 3))
@@ -145,7 +147,7 @@ def _of_one_shape(
         values[part.term] = float(value.detach())
     if teacher:
         student = predicted[-len(tasks) :], [output[-len(tasks) :] for output in outputs]
-        value = distillation.loss(tasks, teacher, student, parts[-1].held) * (len(tasks) / held)
+        value = distillation.loss(tasks, teacher, student, parts[-1].distil_mask) * (len(tasks) / held)
         total = total + distillation.weight * value
         values["distillation"] = float(value.detach())
     return total, values

@@ -81,8 +81,8 @@ def literal_distillation(learning, parts, generator, drift: dict[str, float]) ->
         noisy, _ = literal_noising(backbone.process, rows.latents[i], noise, t)
         student = by_itself(backbone, noisy, t, rows.prompts[i])
         with learning.tuner.holding(learning.distillation.previous):
-            teacher = by_itself(backbone, noisy, t, (rows.known or rows.prompts)[i])
+            teacher = by_itself(backbone, noisy, t, (rows.teacher_prompts or rows.prompts)[i])
         apart = (teacher - student) ** 2
-        counts = apart if rows.held is None else apart[:, rows.held[i, 0] == 1]
+        counts = apart if rows.distil_mask is None else apart[:, rows.distil_mask[i, 0] == 1]
         total += drift[task] / mean * float(counts.mean())
     return total / len(rows.tasks)
