@@ -170,9 +170,10 @@ def find_base(
             f"{said}: no such folder; give a diffusers folder, a .safetensors checkpoint, a hub id "
             "(owner/name), or leave it out"
         )
-    if source.checkpoint and not hasattr(source.family.pipeline_class(), "from_single_file"):
+    family = source.family  # or an error
+    if source.checkpoint and not hasattr(family.pipeline_class(), "from_single_file"):
         raise BaseModelError(
-            f"{said}: diffusers reads no single-file checkpoint of {source.family.name}; give the model's "
+            f"{said}: diffusers reads no single-file checkpoint of {family.name}; give the model's "
             "diffusers folder or hub id"
         )
     return source
