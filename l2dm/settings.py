@@ -39,6 +39,13 @@ PLACES = ("class_pictures", "masks", "tracker", "tracker_folder")
 DEVICES = ("auto", "cuda", "mps", "cpu")
 
 
+def check_strength(strength: float) -> float:
+    """``strength``: times what was learnt, of an export. Raises SettingsError beyond [-10, 10], and for 0."""
+    if not -10 <= strength <= 10 or strength == 0:
+        raise SettingsError(f"strength = {strength:g}: expected a number between -10 and 10, not 0")
+    return strength
+
+
 def read_toml(path: Path, section: str) -> dict[str, Any]:
     """Table ``[section]`` of a TOML file, or its top level when it has no tables."""
     try:

@@ -27,7 +27,13 @@ def take_out(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str
         done = opened().export(format="world", out=target)
         files = [target.name]
     else:
-        done = opened().export(*asked["tokens"], format=asked["format"], out=scratch, dtype=asked["dtype"])
+        done = opened().export(
+            *asked["tokens"],
+            format=asked["format"],
+            out=scratch,
+            dtype=asked["dtype"],
+            strength=asked.get("strength", 1.0),
+        )
         files = done.files
         with ZipFile(target, "w", ZIP_STORED) as packed:
             for name in files:
@@ -50,10 +56,16 @@ def bring_in(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str
         return {"version": number}
     tell = Told(found, 0)
     if file.suffix == ".zip":
-        done = world.import_concept(file, asked["token"], on_progress=tell)
+        there = asked.get("there") or asked["token"]
+        done = world.import_concept(file, there, to=asked["token"], on_progress=tell)
     else:
         done = world.import_file(
-            file, token=asked["token"], noun=asked["noun"], trigger=asked["trigger"], on_progress=tell
+            file,
+            token=asked["token"],
+            noun=asked["noun"],
+            trigger=asked["trigger"],
+            denoiser_only=asked.get("denoiser_only", False),
+            on_progress=tell,
         )
     for note in done.notes:
         found.tell(note=note)

@@ -29,9 +29,10 @@ def outcome(job: Job, world: str) -> Outcome:
             return Outcome("Making the world", said="The world is made.")
         case "export":
             size = found.get("bytes", 0) / 1048576
+            strength = asked.get("strength", 1)
             return Outcome(
                 ", ".join(asked["tokens"]) or world,
-                f"as {asked['format']}",
+                f"as {asked['format']}" + (f", {strength:g} times" if strength != 1 else ""),
                 f"Written: {', '.join(found.get('files', []))}",
                 f"/jobs/{job.id}/export.zip",
                 f"Download ({size:.1f} MiB)",

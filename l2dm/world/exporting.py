@@ -19,6 +19,7 @@ from ..exchange.custom_diffusion import custom_diffusion_file
 from ..exchange.embedding import embedding_file
 from ..exchange.files import file_of
 from ..exchange.lora import Layers, diffusers_file, lora_file
+from ..settings import check_strength
 from ..tuners import TUNERS, Embedding
 from ..tuners.factors import Factors
 from . import store
@@ -58,8 +59,7 @@ def export(
         raise SettingsError(f"format {kind!r}: expected one of {', '.join(FORMATS)}")
     if dtype and dtype not in DTYPES:
         raise SettingsError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}")
-    if not -10 <= strength <= 10 or strength == 0:
-        raise SettingsError(f"strength = {strength:g}: expected a number between -10 and 10, not 0")
+    check_strength(strength)
     if kind == "world":
         if tokens or dtype or strength != 1:
             raise SettingsError(

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ...concept import check_noun, check_token
 from ...errors import ExchangeError, SettingsError, TokenError
+from ...settings import check_strength
 from ..exchange_names import FORMATS, IN, OUT
 from ..folder import new_id
 from ..forms import text
@@ -52,16 +53,26 @@ def out(request: Request, form: Mapping[str, Any]) -> Response:
             f"format {kind!r}, dtype {dtype!r}: expected one of {', '.join(FORMATS)}, and of "
             f"{', '.join(DTYPES[1:])}"
         )
+    strength = _strength(text(form, "strength"))
     if kind != "world" and not tokens:
         raise TokenError(
             f"export: choose at least one concept; {world.path.name} has learnt "
             f"{', '.join(world.concepts) or 'nothing yet'}"
         )
-    found = studio.queue.add(
-        "export", {"tokens": tokens if kind != "world" else [], "format": kind, "dtype": dtype}
-    )
+    asked = {"tokens": tokens, "format": kind, "dtype": dtype, "strength": strength}
+    if kind == "world":  # it goes whole and as it is
+        asked = {"tokens": [], "format": kind}
+    found = studio.queue.add("export", asked)
     studio.wake("draw")
     return go(f"/jobs/{found.job.id}")
+
+
+def _strength(typed: str) -> float:
+    try:
+        strength = float(typed or 1)
+    except ValueError:
+        raise SettingsError(f"strength = {typed[:20]!r}: expected a number") from None
+    return check_strength(strength)
 
 
 def bring(request: Request, form: Mapping[str, Any]) -> Response:
@@ -73,11 +84,19 @@ def bring(request: Request, form: Mapping[str, Any]) -> Response:
         raise ExchangeError(f"{name or 'no file'}: give a .safetensors file, or the .zip of another world")
     token = free_token(world, text(form, "token"))
     noun = check_noun(text(form, "noun")) if suffix != ".zip" else ""
+    there = check_token(text(form, "there") or token) if suffix == ".zip" else ""
     given = studio.folder.photos / new_id()
     given.mkdir()
     with (given / f"{IN}{suffix}").open("xb") as target:
         shutil.copyfileobj(file.file, target)  # type: ignore[union-attr]
-    asked = {"token": check_token(token), "noun": noun, "trigger": text(form, "trigger"), "file": name[-200:]}
+    asked = {
+        "token": token,
+        "there": there,
+        "noun": noun,
+        "trigger": text(form, "trigger"),
+        "denoiser_only": "denoiser_only" in form,
+        "file": name[-200:],
+    }
     found = studio.queue.add("import", asked, given)
     studio.wake("learn")
     return go(f"/jobs/{found.job.id}")
