@@ -7,6 +7,7 @@ Every command must answer in one line or do its work, write nothing outside the 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
 import socket
@@ -18,7 +19,10 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from l2dm.world.sealed import seal
+from l2dm.world.manifest import COPY
+from l2dm.world.manifest import NAME as MANIFEST
+from l2dm.world.recorded import RECORD
+from l2dm.world.sealed import seal, unseal
 
 from .malformed import call
 
@@ -97,20 +101,22 @@ HOSTILE = [
     {"1": {}},
     {"x": None},
 ]
-#: What is said beside the world; ``{}``: a place outside of it, ``{world}``: itself.
+#: What is said beside the world; ``{}``: where outputs may go.
 COMMANDS = {
     "show": [],
     "history": [],
     "report": ["--html", "{}/r.html"],
-    "generate": ["a dog", "--out", "{}"],
+    "generate": ["a <max> dog", "-n", "1", "--steps", "1", "--out", "{}"],
     "verify": ["--deep"],
-    "export": ["--format", "world", "--out", "{world}/w.zip"],
-    "rename": ["<max>", "<tom>"],
+    "export": ["--format", "world", "--out", "{}/w.zip"],
+    "branch": ["{}/new"],
+    "rename": ["<max>", "<zoe>"],
     "import": ["--from", "{}", "--token", "<ada>"],
-    "forget": ["<max>"],
+    "forget": ["<zoe>"],
     "learn": [],
+    "learn --more": [],
     "undo": [],
-    "forget --purge": ["<max>", "--yes"],
+    "forget --purge": ["<zoe>", "--yes"],
     "repair": [],
 }
 
@@ -122,13 +128,16 @@ def _places(value: Any, before: tuple = ()) -> Iterator[tuple]:
 
 
 @st.composite
-def manifests(draw: st.DrawFn) -> bytes:
-    """A good manifest in which one to three places are replaced, renamed or gone; at times cut off or nested
-    deeply.
+def spoilt(draw: st.DrawFn, good: dict[str, Any]) -> bytes:
+    """A good JSON file in which one to three places are replaced, renamed or gone; at times cut off or nested
+    deeply, and mostly with the checksum of what it is now.
     """
-    made = copy.deepcopy(GOOD)
+    made = copy.deepcopy(good)
     for _ in range(draw(st.integers(1, 3))):
-        *path, last = draw(st.sampled_from(list(_places(made)) or [("base",)]))
+        places = list(_places(made))
+        if not places:
+            break
+        *path, last = draw(st.sampled_from(places))
         within = made
         for key in path:
             within = within[key]
@@ -141,7 +150,7 @@ def manifests(draw: st.DrawFn) -> bytes:
         else:
             within[last] = copy.deepcopy(value)
     data = json.dumps(made).encode()
-    if made and draw(st.booleans()):
+    if made and draw(st.sampled_from([True, True, False])):
         with suppress(UnicodeEncodeError):  # half a surrogate
             data = seal(made)
     cut = draw(st.integers(0, 40))
@@ -150,6 +159,42 @@ def manifests(draw: st.DrawFn) -> bytes:
         1: b'{"format": 1, "versions": ' + b"[" * 5000,
         2: data.replace(b"dog", b"\xff"),
     }.get(cut, data)
+
+
+def manifests() -> st.SearchStrategy[bytes]:
+    """Manifests that were ``GOOD``."""
+    return spoilt(GOOD)
+
+
+@st.composite
+def damages(draw: st.DrawFn, world: Path) -> tuple[str, bytes]:
+    """The name of a JSON file of ``world``, every second time its manifest, and what a stranger made of
+    it.
+    """
+    names = sorted(path.relative_to(world).as_posix() for path in world.rglob("*.json"))
+    name = draw(st.sampled_from([MANIFEST, draw(st.sampled_from(names))]))
+    return name, draw(spoilt(json.loads(unseal((world / name).read_bytes())[0])))
+
+
+def put(world: Path, name: str, data: bytes) -> None:
+    """Write ``data`` as the world's file ``name``, and its hash wherever the world has it recorded, as who
+    means harm would."""
+    file = world / name
+    file.write_bytes(data)
+    if name in (MANIFEST, COPY):
+        return
+    manifest = json.loads(unseal((world / MANIFEST).read_bytes())[0])
+    record = file.with_name(RECORD)
+    if file != record and record.exists():
+        told = json.loads(unseal(record.read_bytes())[0])
+        if file.name in told["files"]:
+            told["files"][file.name] = hashlib.sha256(data).hexdigest()
+            record.write_bytes(seal(told))
+    version = manifest["versions"].get(str(int(file.parent.name)) if file.parent.name.isdigit() else "")
+    if version and file.parent.parent.name == "versions":
+        version["record"] = hashlib.sha256(record.read_bytes()).hexdigest()
+        for beside in (MANIFEST, COPY):
+            (world / beside).write_bytes(seal(manifest))
 
 
 @contextmanager
@@ -169,26 +214,42 @@ def no_network() -> Iterator[list[Any]]:
         yield asked
 
 
-def verdict(manifest: bytes, place: Path, photos: Path) -> str:
-    """Empty when every command answers this world as it should, else what is wrong. ``place`` is emptied."""
+def verdict(
+    data: bytes,
+    place: Path,
+    photos: Path,
+    name: str = MANIFEST,
+    of: Path | None = None,
+    lesson: tuple[str, ...] = (),
+) -> str:
+    """Empty when every command answers a world as it should whose file ``name`` is ``data``, else what is
+    wrong. ``of``: the world that it otherwise is, with <max>; None: it has a manifest alone. ``lesson``:
+    options of a short one. ``place`` is emptied.
+    """
     shutil.rmtree(place, ignore_errors=True)
-    world, outside = place / "sandbox" / "world", place / "pictures"
-    world.mkdir(parents=True)
+    world = place / "sandbox" / "world"
+    if of:
+        shutil.copytree(of, world)
+    else:
+        world.mkdir(parents=True)
     (place / "sandbox" / "outside").write_text("to be left alone")
-    (world / "manifest.json").write_bytes(manifest)
+    put(world, name, data)
     before = _around(place)
     with no_network() as asked:
         for command, rest in COMMANDS.items():
             verb, *more = command.split()
-            more += [word.format(outside, world=world) for word in rest]
-            more += [str(photos), "--token", "<tom>", "--noun", "cat"] if verb == "learn" else []
+            more += [word.format(place / "out") for word in rest]
+            if verb == "learn":
+                told = ["--token", "<tom>"] if more else ["--token", "<eve>", "--noun", "cat"]
+                more = [*more, str(photos), *told, *lesson]
             try:
                 code, said = call([verb, str(world), *more])
             except Exception as error:
                 return f"{command}: {error!r}"
-            if code not in (0, 2) or (
-                code and (not said.startswith("error: ") or len(said.splitlines()) != 1)
-            ):
+            lines = [line for line in said.splitlines() if not line.startswith("note: ")]
+            found = verb == "verify" and not lines  # what it finds is what it was asked for, not an error
+            clear = len(lines) == 1 and lines[0].startswith("error: ")
+            if code not in (0, 2) or (code and not (clear or found)):
                 return f"{command}: exit code {code}: {said}"
             if asked:
                 return f"{command}: asked the network for {asked[0]}"
@@ -198,7 +259,7 @@ def verdict(manifest: bytes, place: Path, photos: Path) -> str:
 
 
 def _around(place: Path) -> str:
-    """What lies beside the world."""
-    inside = place / "sandbox" / "world"
-    names = sorted(str(path) for path in place.rglob("*") if inside not in path.parents)
+    """What lies beside the world and its outputs."""
+    own = place / "sandbox" / "world", place / "out"
+    names = sorted(str(path) for path in place.rglob("*") if not {path, *path.parents}.intersection(own))
     return str(names) + (place / "sandbox" / "outside").read_text()

@@ -148,8 +148,10 @@ class Ground:
         noun: str = "dog",
         method: str = "l2dm",
         precision: str = "float32",
+        **more: Any,
     ) -> list[str]:
-        settings = self.settings(f"{method}-{precision}", method=method, precision=precision)
+        name = "-".join([method, precision, *more])
+        settings = self.settings(name, method=method, precision=precision, **more)
         return ["learn", str(world), str(self.photos), "--token", token, "--noun", noun, *settings]
 
     def bring(self, world: str, *given: Any) -> list[str]:
@@ -164,12 +166,16 @@ class Ground:
             file.write_text("[learn]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines))
         return ["--settings", str(file)]
 
-    def taught(self, target: Path, method: str = "l2dm", tokens: tuple[str, ...] = ("<rex>",)) -> Path:
-        """A world in ``target`` that has learnt ``tokens``: dogs, but for <tom>, a cat, and <ada>, a cup."""
+    def taught(
+        self, target: Path, method: str = "l2dm", tokens: tuple[str, ...] = ("<rex>",), **more: Any
+    ) -> Path:
+        """A world in ``target`` that has learnt ``tokens``: dogs, but for <tom>, a cat, and <ada>, a cup;
+        ``more``: settings of these lessons.
+        """
         nouns = {"<tom>": "cat", "<ada>": "cup"}
         self.do(self.init(target))
         for token in tokens:
-            self.do(self.learn(target, token, nouns.get(token, "dog"), method))
+            self.do(self.learn(target, token, nouns.get(token, "dog"), method, **more))
         return target
 
 
