@@ -173,6 +173,7 @@ def test_compiling_without_a_compiler_is_refused_before_anything_is_learnt(photo
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch has some of its own, as it compiles
 def test_compiled_steps_are_the_plain_ones(photos):
     told = [[step.loss for step in start(photos, compile=how).run()] for how in (False, True)]
     assert told[1] == pytest.approx(told[0], rel=1e-3)

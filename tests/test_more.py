@@ -33,7 +33,7 @@ def vectors(world):
     return world.manifest.recorded(world.path, world.version).tensors("tokens.safetensors")
 
 
-@pytest.mark.parametrize("method", ["gated-lora", "dytox", *slow("gated-kv", "cidm", "textual-inversion")])
+@pytest.mark.parametrize("method", ["gated-lora", "dytox", "cidm", *slow("gated-kv", "textual-inversion")])
 def test_more_steps_change_the_concept_and_nothing_of_the_others(world, photos, method):
     made(world, photos, method, "<rex>", "<tom>")
     before, old, drawn = weights(world), vectors(world), pixels(world)

@@ -37,11 +37,16 @@ class Aggregated(PromptGated):
     def gates(self, reading: Conditioning) -> torch.Tensor:
         if self.parameters:
             weights = torch.zeros(len(reading), len(self.adapters)).to(reading.features)
-            weights[:, -1] = 1
+            weights[:, self._own] = 1
         else:
             keys = torch.stack([self.now[f"{name}/key"] for name in self.adapters])
             weights = aggregation(reading.features, keys.to(reading.features), self.backbone.start)
         return weights[:, None].expand(-1, reading.ids.shape[1], -1)
+
+    @property
+    def _own(self) -> int:
+        """Which adapter the learnt concept has: the last one, but where an earlier one learns on."""
+        return list(self.adapters).index(self.learning.token)
 
     def begin(self, concept: Concept, settings: LearnSettings) -> None:
         super().begin(concept, settings)
@@ -55,5 +60,5 @@ class Aggregated(PromptGated):
     def finish(self) -> None:
         ids = self.backbone.tokenize([self.learning.name])
         features = self.backbone.encode_text([self.learning.name])[0]
-        key = features[self.words(ids)[0, :, -1]].mean(0)
+        key = features[self.words(ids)[0, :, self._own]].mean(0)
         self.now, self.parameters = {**self.now, f"{self.learning.token}/key": key}, {}
