@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from travel import DRAW, FEW, another, copied, drawn, known, made, taught
 
 from benchmarks.stress.ground import say
 from l2dm import World
-from l2dm.errors import PromptError, TokenError, WorldError
+from l2dm.errors import ExchangeError, PromptError, TokenError, WorldError
 from l2dm.world.manifest import Manifest
 from l2dm.world.names import features_file
 from l2dm.world.repair import examine
@@ -95,6 +96,20 @@ def test_concepts_of_another_base_or_of_shared_weights_do_not_move(source, tmp_p
     with pytest.raises(WorldError, match="over another base"):
         made("sdxl", tmp_path / "xl").import_concept(source.path, "<rex>")
     assert world.version == 0 and World.open(world.path).manifest == Manifest.read(world.path)
+
+
+def test_a_zip_that_the_disk_does_not_give_back_is_one_line(source, tmp_path, monkeypatch):
+    real = zipfile.ZipFile
+
+    def unreadable(file, mode="r", *given):
+        if mode == "r":
+            raise zipfile.BadZipFile("File is not a zip file")  # as zipfile says of any OSError there
+        return real(file, mode, *given)
+
+    monkeypatch.setattr(zipfile, "ZipFile", unreadable)
+    with pytest.raises(ExchangeError, match=r"the zip cannot be read back \(File is not a zip file\)"):
+        source.export(format="world", out=tmp_path / "out.zip")
+    assert not list(tmp_path.glob("*.zip")) and not list(tmp_path.glob(".*"))
 
 
 def test_a_world_in_a_zip_is_the_world(source, tmp_path):

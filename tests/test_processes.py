@@ -62,7 +62,7 @@ def test_two_processes_learn_as_one_does_and_stop_and_go_on(photos, tmp_path):
         alone, shared = weights(one / method), weights(two / method)
         assert alone.keys() == shared.keys() and len(alone) > 4
         for name in alone:
-            assert torch.allclose(alone[name], shared[name], rtol=2e-3, atol=5e-6), (method, name)
+            assert torch.allclose(alone[name], shared[name], rtol=2e-3, atol=2e-4), (method, name)
         assert any(not torch.equal(alone[name], shared[name]) for name in alone), "added up in another order"
         World.open(two / method).verify()
     stopped = weights(two / "stopped")

@@ -44,6 +44,7 @@ def main() -> None:
         type=Path,
         help="file that faults are noted in: a run that was stopped goes on, and several may share it",
     )
+    parser.add_argument("--only", help="of faults: one command alone, such as 'export a world'")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
     most = 60 * asked.minutes
@@ -58,6 +59,7 @@ def main() -> None:
             asked.seed,
             most_seconds=most,
             file=asked.log,
+            only=asked.only,
         ),
     }
     for name, measure in measures.items():

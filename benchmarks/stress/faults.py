@@ -169,11 +169,13 @@ def measure(
     seed: int = 0,
     most_seconds: float = math.inf,
     file: Path | None = None,
+    only: str | None = None,
 ) -> dict:
     """Figures of every refusal at every operation of every writing verb, or of ``tries`` of them, spread over
-    all kinds. ``file``: of the ``Log``; what is in it counts."""
+    all kinds. ``file``: of the ``Log``; what is in it counts. ``only``: of one command."""
     began = time.monotonic()
-    jobs, log = list(verbs(ground)), Log(file or ground.place / "refusals", made_by({})["git_commit"])
+    jobs = [job for job in verbs(ground) if only in (None, job.name)]
+    log = Log(file or ground.place / "refusals", made_by({})["git_commit"])
     for job in jobs:
         job.run_undisturbed()
     plan = [

@@ -51,9 +51,15 @@ def _pack(world: Path, manifest: Manifest, scratch: Path) -> None:
             for name in [name for name, digest in files.files.items() if (name, digest) not in done]:
                 packed.writestr(f"{folder}/{name}", files.read(name))
             done |= files.files.items()
-    with zipfile.ZipFile(scratch) as packed:
-        if packed.read(NAME) != store.read(world / NAME):
-            raise WorldDamaged(f"{world / NAME}: changed meanwhile; try again")
+    try:
+        with zipfile.ZipFile(scratch) as packed:
+            if packed.read(NAME) != store.read(world / NAME):
+                raise WorldDamaged(f"{world / NAME}: changed meanwhile; try again")
+    except zipfile.BadZipFile as error:  # zipfile's word for one that the disk does not give back, too
+        said = (
+            f"{scratch.parent}: the zip cannot be read back ({first_line(error)}); check the disk, try again"
+        )
+        raise ExchangeError(said) from None
 
 
 def read_bundle(path: Path, world: Path) -> None:
