@@ -113,6 +113,9 @@ def test_the_sidecar_tells_where_it_comes_from(sd, tmp_path):
     assert told["base"]["sha256"] == sd.manifest.fingerprint and told["strength"] == 0.75
     assert set(told["files"]) == {"rex.safetensors", "rex-embedding.safetensors", "rex.png"}
     assert sorted([*told["files"], "export.json"]) == out.files and str(tmp_path) not in json.dumps(told)
+    vectors = load_file(out.folder / "rex-embedding.safetensors")["<rex>"]
+    assert torch.equal(vectors.flatten(), sd._files.tensors("tokens.safetensors")["<rex>"])
+    assert "vectors are whole" in told["strength of"]
 
 
 def test_a_dtype_is_what_was_asked_for(sd, tmp_path):

@@ -23,6 +23,7 @@ from l2dm.world.repair import examine
         "kind": ({"format": "ckpt"}, "expected one of lora, diffusers, kohya"),
         "dtype": ({"dtype": "int8"}, "expected one of float32"),
         "strength": ({"strength": 0.0}, "not 0"),
+        "vectors": ({"format": "embedding", "strength": 0.8}, "it multiplies adapters, .* vectors alone"),
         "custom": ({"format": "custom-diffusion"}, "no keys or values of the text"),
         "world": ({"format": "world"}, "goes whole and as it is"),
     }.values(),

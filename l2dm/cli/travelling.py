@@ -38,7 +38,9 @@ def export(
     dtype: Annotated[
         str, typer.Option(help="float32, float16 or bfloat16.", show_default="as the world keeps them")
     ] = "",
-    strength: Annotated[float, typer.Option(help="Times what was learnt.")] = 1.0,
+    strength: Annotated[
+        float, typer.Option(help="Times what was learnt in layers; a token's vectors go whole.")
+    ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Write concepts for other programs: LoRA files, embeddings, a whole diffusers pipeline, or the world in

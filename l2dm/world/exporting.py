@@ -71,6 +71,11 @@ def export(
         with os_errors(target, ExchangeError):
             write_bundle(world.path, target)
         return Export(target, [target.name], {}, "")
+    if kind == "embedding" and strength != 1:
+        raise SettingsError(
+            f"strength = {strength:g}: it multiplies adapters, and format embedding holds the tokens' "
+            "vectors alone; leave it out"
+        )
     tokens = list(dict.fromkeys(tokens or world.concepts))
     if not tokens:
         raise TokenError(f"{world.path}: nothing is learnt yet, so there is nothing to export")
@@ -158,6 +163,7 @@ class _Work:
             "created": now(),
             "software": f"l2dm {__version__}",
             "strength": self.strength,
+            "strength of": "what was learnt in layers; the tokens' vectors are whole",
             "loses": self.loses(kind),
             "base": {
                 "name": manifest.base.rsplit("/", 1)[-1],
