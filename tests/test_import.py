@@ -41,12 +41,42 @@ def test_an_imported_lora_is_drawn_as_stock_diffusers_draws_it_and_changes_no_ot
     world = copied(source, tmp_path / "world")
     before = drawn(world, "a photo of <rex> dog")
     arrived = world.import_file(file, token="<max>", noun="dog", trigger="lamp dog", **FEW)
-    assert arrived.notes == ["<max> dog is read as 'lamp dog'"] and arrived.version.concepts["<max>"] == "dog"
+    assert (
+        arrived.notes == ["<max> dog is read as 'lamp dog', as --trigger says"]
+        and arrived.version.concepts["<max>"] == "dog"
+    )
     theirs = draw_stock(world, LAMP, file)
     assert np.array_equal(drawn(world, "a photo of <max> dog"), theirs)
     assert not np.array_equal(theirs, draw_stock(world, LAMP))
     assert np.array_equal(drawn(world, PLAIN), draw_stock(world, PLAIN))
     assert np.array_equal(drawn(world, "a photo of <rex> dog"), before)
+
+
+@pytest.mark.parametrize(
+    "phrase, given, words, where",
+    [
+        ("lamp dog, best quality", "", "lamp dog", "the file's own trigger phrase"),
+        ("Lamp Dog", "", "Lamp dog", "the file's own trigger phrase"),
+        ("lamp dog", "tree", "tree dog", "as --trigger says"),
+        ("", "", "max dog", "the token's name: the file says none"),
+        ("<rex> dog", "", "max dog", "the token's name: the file's own '<rex> dog' is not read here"),
+        ("dog", "", "max dog", "the token's name: the file's own 'dog' is not read here"),
+        ("lamp \x1b[2J dog", "", "max dog", "the token's name"),
+        ("lamp " * 4000, "", "max dog", "the token's name: the file's own 'lamp lamp"),
+    ],
+)
+def test_a_files_own_trigger_phrase_is_read_unless_another_is_given(
+    sd, tmp_path, phrase, given, words, where
+):
+    """And one that cannot be read is told and left."""
+    source, folder = sd
+    file, world = tmp_path / "lora.safetensors", copied(source, tmp_path / "world")
+    save_file(load_file(folder / "rex.safetensors"), file, {"modelspec.trigger_phrase": phrase})
+    done = world.import_file(file, token="<max>", noun="dog", trigger=given, **FEW)
+    assert done.notes[0].startswith(f"<max> dog is read as {words!r}, {where}") and len(done.notes[0]) < 250
+    assert world.history()[-1]["trigger"] == words
+    own = world.backbone().vectors_of(words.removesuffix(" dog"))
+    assert torch.equal(world._files.tensors("tokens.safetensors")["<max>"], own)
 
 
 def test_a_lora_that_is_imported_and_exported_is_the_same_file_of_weights(sent, tmp_path):

@@ -56,7 +56,10 @@ def test_a_text_encoders_part_acts_where_the_prompt_names_its_concept(source, tm
     file, world = file_of(source, tmp_path), copied(source, tmp_path / "world")
     before = drawn(world, "a photo of <rex> dog")
     done = world.import_file(file, token="<max>", noun="dog", trigger="lamp dog", **FEW)
-    assert done.notes == ["<max> dog is read as 'lamp dog'"] and examine(world.path, deep=True).faults == []
+    assert (
+        done.notes == ["<max> dog is read as 'lamp dog', as --trigger says"]
+        and examine(world.path, deep=True).faults == []
+    )
     own = {
         key: tensor
         for key, tensor in load_file(file).items()

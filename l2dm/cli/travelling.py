@@ -78,7 +78,8 @@ File = Annotated[
 Trigger = Annotated[
     str,
     typer.Option(
-        help="Words that the file's prompts said, such as 'ohwx dog'.", show_default="token's name and noun"
+        help="Words that the file's prompts said, such as 'ohwx dog'.",
+        show_default="what the file says of itself, else token's name and noun",
     ),
 ]
 Embedding = Annotated[Path | None, typer.Option(help="File with the token's vectors, in place of a trigger.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..backbone import Backbone
 from ..changes import LearnChanges
 from ..concept import Concept, Photos
-from ..concept.words import TEMPLATES, check_token
+from ..concept.words import check_token
 from ..errors import ExchangeError, NotFinite, TokenError, WorldError, out_of_memory
 from ..settings import LearnSettings
 from .arrival import Arrival
@@ -19,7 +19,7 @@ from .bundle import opened
 from .examining import OnProgress
 from .lesson_checkpoint import unfinished
 from .manifest import Manifest, Version
-from .parcel import Parcel, Wanted, from_file, from_world
+from .parcel import Parcel, Wanted, from_file, from_world, room
 from .store import remove_folder
 
 if TYPE_CHECKING:
@@ -137,11 +137,10 @@ def _settings(world: World, changes: LearnChanges) -> LearnSettings:
 def _check_length(backbone: Backbone, file: Path, parcel: Parcel, concept: Concept) -> None:
     """Refuse a token of more vectors than a prompt has room for."""
     count = len(parcel.vectors) if parcel.vectors.dim() > 1 else 1
-    room = backbone.longest_prompt - backbone.count_tokens(TEMPLATES[0].format(concept.noun))
-    if count > room:
+    if count > (most := room(backbone, concept.noun)):
         raise ExchangeError(
             f"{file}: {concept.token} comes with {count:,} vectors, and a prompt of this base has room for "
-            f"{room}; take a file with fewer"
+            f"{most}; take a file with fewer"
         )
 
 

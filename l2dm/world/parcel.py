@@ -13,7 +13,7 @@ import torch
 
 from ..backbone import Backbone, plain
 from ..backbone.sites import key_value_layers
-from ..concept.words import check_token
+from ..concept.words import TEMPLATES, check_token
 from ..errors import ExchangeError, SettingsError, TokenError, WorldError
 from ..exchange.custom_diffusion import is_custom_diffusion, read_custom_diffusion
 from ..exchange.embedding import looks_like_embedding, read_embedding
@@ -93,8 +93,8 @@ def from_file(world: World, file: Path, wanted: Wanted) -> Parcel:
             str(wanted.embedding), read_file(wanted.embedding)[0], backbone.family.embedding_keys, widths
         )
     else:
-        vectors, words = _as_words(backbone, wanted, told.get("modelspec.trigger_phrase", ""))
-        notes.append(f"{wanted.token} {wanted.noun} is read as {words!r}")
+        vectors, words, why = _as_words(backbone, wanted, told.get("modelspec.trigger_phrase", ""))
+        notes.append(f"{wanted.token} {wanted.noun} is read as {words!r}, {why}")
         facts["trigger"] = words[:200]
     return Parcel(vectors, _weights(wanted.token, adapter), facts | {"kind": kind}, notes)
 
@@ -142,20 +142,56 @@ def _weights(token: str, adapter: dict[str, Factors]) -> dict[str, torch.Tensor]
     return state
 
 
-def _as_words(backbone: Backbone, wanted: Wanted, said: str) -> tuple[torch.Tensor, str]:
-    """The vectors with which ``<token> noun`` is read as the trigger's words, and these words."""
-    name, noun = wanted.token[1:-1], wanted.noun
-    for asked, trigger in ((True, wanted.trigger), (False, name)):
-        words = " ".join(trigger.split())
-        own = words.removesuffix(noun).strip() if words.lower().endswith(noun) else words
+def _as_words(backbone: Backbone, wanted: Wanted, said: str) -> tuple[torch.Tensor, str, str]:
+    """The vectors with which ``<token> noun`` is read as the trigger's words, these words, and where they are
+    from: what was asked for, else the phrase that the file itself has ``said``, else the token's name.
+    """
+    name, noun, phrase = wanted.token[1:-1], wanted.noun, _phrase(said)
+    told = f"the file's own {phrase[:80]!r} is not read here" if phrase else "the file says none"
+    sources = {
+        "as --trigger says": wanted.trigger,
+        "the file's own trigger phrase (--trigger says another)": ""
+        if wanted.trigger
+        else _plain_words(phrase),
+        f"the token's name: {told} (--trigger says another)": name,
+    }
+    for why, trigger in sources.items():
+        own = trigger.split()
+        tail = noun.lower().split()
+        if [word.lower() for word in own[-len(tail) :]] == tail:
+            own = own[: -len(tail)]
         if not own:
             continue
+        words = " ".join(own)
         try:
-            return backbone.vectors_of(own), f"{own} {noun}"
+            vectors = backbone.vectors_of(words)
         except TokenError:
-            if asked:
+            if trigger == wanted.trigger:
                 raise
-    return backbone.word_vector(noun), f"{noun} {noun}"
+            continue
+        if trigger == wanted.trigger or _count(vectors) <= room(backbone, noun):
+            return vectors, f"{words} {noun}", why
+    return backbone.word_vector(noun), f"{noun} {noun}", "the noun alone (--trigger says other words)"
+
+
+def _phrase(said: str) -> str:
+    """The first of a header's trigger phrases, which commas part; "" where it is not text for people."""
+    first = said[:1000].partition(",")[0].strip()
+    return first if first.isprintable() else ""
+
+
+def _plain_words(phrase: str) -> str:
+    """``phrase``, "" where it has a token in brackets, whose vectors are in another file."""
+    return "" if "<" in phrase or ">" in phrase else phrase
+
+
+def _count(vectors: torch.Tensor) -> int:
+    return len(vectors) if vectors.dim() > 1 else 1
+
+
+def room(backbone: Backbone, noun: str) -> int:
+    """How many vectors of a token a prompt about ``noun`` has room for."""
+    return backbone.longest_prompt - backbone.count_tokens(TEMPLATES[0].format(noun))
 
 
 def from_world(world: World, place: Path, token: str, wanted: str, said: Path) -> tuple[Parcel, str]:

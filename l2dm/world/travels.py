@@ -117,10 +117,11 @@ class Travels(Loaded):
         other, as a new version.
 
         ``trigger``: the words that its prompts said, such as "ohwx dog": ``<token> noun`` is read as these;
-        by default the token's name and the noun. ``embedding``: a file with the token's vectors instead.
-        ``denoiser_only``: leave a text encoder's part out. ``photos``: to remember it by; else it is
-        remembered by pictures that it draws. ``changes``: settings of its examination, as ``learn`` has them,
-        e.g. ``report_pictures=0``. Raises ExchangeError, TokenError, SettingsError, WorldError.
+        by default what the file's header says, else the token's name and the noun. ``embedding``: a file with
+        the token's vectors instead. ``denoiser_only``: leave a text encoder's part out. ``photos``: to
+        remember it by; else it is remembered by pictures that it draws. ``changes``: settings of its
+        examination, as ``learn`` has them, e.g. ``report_pictures=0``. Raises ExchangeError, TokenError,
+        SettingsError, WorldError.
         """
         wanted = Wanted(
             token,
