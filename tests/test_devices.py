@@ -264,9 +264,9 @@ def test_text_encoders_leave_where_no_vector_is_learnt_in_them(folder, photos, m
             companions={"a cat": torch.zeros(1, 4, 8, 8)}, priors={"a photo of a dog": torch.ones(1, 4, 8, 8)}
         )
         still = {"token_learning_rate": 0.0, "mixes": 2, "steps": 2, "learning_rate": 0.01}
-        learning = begin(
-            photos, "gated-lora", backbone=Backbone.load(folder, precision="float32"), past=past, **still
-        )
+        backbone = Backbone.load(folder, precision="float32")
+        backbone.vae.disable_slicing()  # a large one's: on some processors a slice has other last bits
+        learning = begin(photos, "gated-lora", backbone=backbone, past=past, **still)
         idle = [learning.backbone.text_encoder, learning.backbone.vae]
         start = learning.named["token"].detach().clone()
         for _ in learning.run():

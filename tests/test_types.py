@@ -99,6 +99,7 @@ def test_a_type_checker_knows_every_setting(tmp_path):
         "world.generate('a <rex> dog', n='one')\n"
         "world.settings('learn').rank + 1, world.settings('generate').rank\n"
     )
+    (tmp_path / "pyrefly.toml").touch()  # or its rules are those of a folder without a project
     found = subprocess.run(
         [
             checker,
