@@ -7,17 +7,16 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.exceptions import HTTPException
-
 from ..concept.words import file_stem
 from ..errors import SettingsError, os_errors
 from ..world.store import write_folder
 from .app import STATIC, Studio, environment
 from .folder import StudioFolder
 from .jobs import Queue
-from .pages.draw import picture_names
+from .pages.draw import picture_facts, picture_names
 from .pages.effect import effect
-from .views import facts, opened, sheet
+from .pages.versions import version_facts
+from .views import facts, opened, sheet, versions
 
 
 class Links:
@@ -32,8 +31,8 @@ class Links:
         match place.path.strip("/").split("/"):
             case [""]:
                 return "index.html"
-            case ["effect", number]:
-                return f"effect-{number}.html"
+            case ["effect" | "versions" as kind, number]:
+                return f"{kind.removesuffix('s')}-{number}.html"
             case ["static", name]:
                 return self._keep(f"static/{name}", (STATIC / name).read_bytes())
             case ["versions", number, "picture"]:
@@ -45,7 +44,9 @@ class Links:
                 return self._keep(
                     f"pictures/before-{id}.png", (self.studio.folder.jobs / id / name).read_bytes()
                 )
-            case ["gallery" | "pictures", name]:
+            case ["gallery", name]:
+                return f"picture-{Path(name).stem}.html"
+            case ["pictures", name]:
                 return self._keep(f"drawn/{name}", (self.studio.folder.pictures / name).read_bytes())
             case _:
                 return "gallery.html"
@@ -71,13 +72,16 @@ def write_report(world: Path, target: Path, root: Path | None = None) -> list[st
     pages = {
         "index.html": studio.render("world.html", here="world", **facts(shown), history=shown.history()[::-1])
     }
-    for number in shown.manifest.versions:
-        try:
-            found = effect(studio, shown.manifest, number)
-        except HTTPException:  # it taught nothing
-            continue
-        pages[f"effect-{number}.html"] = studio.render("effect.html", e=found, head=shown.version)
+    for stop in versions(shown.manifest):
+        told = version_facts(shown, stop.number)
+        pages[f"version-{stop.number}.html"] = studio.render("version.html", here="world", **told)
+        if stop.brought:
+            found = effect(studio, shown.manifest, stop.number)
+            pages[f"effect-{stop.number}.html"] = studio.render("effect.html", e=found, head=shown.version)
     pages["gallery.html"] = studio.render("gallery.html", names=names, page=1, pages=1, count=len(names))
+    for name in names:
+        told = picture_facts(folder.pictures / name)
+        pages[f"picture-{Path(name).stem}.html"] = studio.render("picture.html", **told)
 
     def fill(place: Path) -> None:
         for file, content in {**links.files, **{name: page.encode() for name, page in pages.items()}}.items():

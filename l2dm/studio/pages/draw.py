@@ -106,13 +106,17 @@ def gallery(request: Request) -> Response:
 def look(request: Request) -> Response:
     """One picture and how it was made."""
     studio, name = studio_of(request), request.path_params["name"]
-    path = _picture(studio, name)
+    return studio.page("picture.html", here="draw", **picture_facts(_picture(studio, name)))
+
+
+def picture_facts(path: Path) -> dict[str, Any]:
+    """What the page of a picture needs."""
     told = {key: value for key, value in provenance(path).items() if value not in ("", "[]")}
     veils = sorted(
         path.parent.glob(f"{path.stem}-attention-*.png"), key=lambda veil: (len(veil.name), veil.name)
     )
     things = [provenance(veil).get("name", "") for veil in veils]
-    return studio.page("picture.html", here="draw", name=path.name, told=told, things=things)
+    return {"name": path.name, "told": told, "things": things}
 
 
 def file(request: Request) -> Response:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ...concept import check_noun, check_token
 from ...errors import WorldError
+from ...world.repository import Repository
 from ..changes import place_beside
 from ..forms import text
 from ..views import cards, opened, sheet, versions
@@ -22,21 +23,23 @@ from .common import go, posted, studio_of
 
 def show(request: Request) -> Response:
     studio, number = studio_of(request), request.path_params["version"]
-    world = opened(studio.world)
+    shown = version_facts(opened(studio.world), number)
+    return studio.page("version.html", here="world", **shown, name=free_name(studio.folder, number))
+
+
+def version_facts(world: Repository, number: int) -> dict[str, Any]:
+    """What the page of a version needs. Raises a 404."""
     line = versions(world.manifest)
     here = next((stop for stop in line if stop.number == number), None)
     if here is None:
         raise HTTPException(404, f"The world has no version {number}, or no longer.")
-    return studio.page(
-        "version.html",
-        here="world",
-        stop=here,
-        cards=cards(dataclasses.replace(world.manifest, head=number)),
-        later=[stop for stop in line if stop.number > number],
-        before=[stop for stop in line if stop.number < number],
-        head=world.version,
-        name=free_name(studio.folder, number),
-    )
+    return {
+        "stop": here,
+        "cards": cards(dataclasses.replace(world.manifest, head=number)),
+        "later": [stop for stop in line if stop.number > number],
+        "before": [stop for stop in line if stop.number < number],
+        "head": world.version,
+    }
 
 
 def free_name(folder: Any, number: int) -> str:
