@@ -149,6 +149,37 @@ def test_the_command_line_takes_files_and_worlds_in(source, tmp_path):
         assert code == 2 and message in said and len(said.splitlines()) == 1, said
 
 
+def test_an_import_is_read_and_drawn_in_the_precision_that_is_asked_for(source, tmp_path):
+    """By an option, which wins over the file's, as of the other verbs."""
+    file = source.export("<rex>", out=tmp_path / "lora").folder / "rex.safetensors"
+    (tmp_path / "few.toml").write_text('report_pictures = 0\nprior_steps = 2\nprecision = "bfloat16"\n')
+    given = [
+        "--token",
+        "<max>",
+        "--noun",
+        "dog",
+        "--trigger",
+        "lamp",
+        "--settings",
+        str(tmp_path / "few.toml"),
+    ]
+    read = {}
+    for option in ("", "fp32", "bf16"):
+        world = another(source, tmp_path / f"world-{option}")
+        held = ["--precision", option, "--device", "cpu"] if option else []
+        code, said = say(["import", str(world.path), str(file), *given, *held])
+        assert code == 0, said
+        read[option] = World.open(world.path)._files.tensors("tokens.safetensors")["<max>"]
+    exact = source.backbone("float32").vectors_of("lamp")
+    assert torch.equal(read["fp32"], exact) and not torch.equal(read["bf16"], exact)
+    assert torch.equal(read[""], read["bf16"])
+    for wrong in (["--precision", "int4"], ["--device", "toaster"]):
+        code, said = say(["import", str(world.path), str(file), *given[2:], "--token", "<ada>", *wrong])
+        assert code == 2 and wrong[1] in said and len(said.splitlines()) == 1, said
+    code, said = say(["import", str(tmp_path / "new"), "world.zip", "--device", "cpu"])
+    assert code == 2 and "--device does nothing" in said and not (tmp_path / "new").exists(), said
+
+
 def test_a_renamed_concept_draws_the_same_pictures_and_undo_takes_its_name_back(source, tmp_path):
     world = copied(source, tmp_path / "world")
     rex, both = drawn(world, "a <rex> dog"), drawn(world, "a <rex> dog and a <tom> cat", composition="none")

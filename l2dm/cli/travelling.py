@@ -10,7 +10,7 @@ import typer
 
 from ..errors import SettingsError
 from ..studio.exchange_names import FORMATS
-from .shared import AsJson, SettingsFile, WorldPath, answer, bar, from_file
+from .shared import AsJson, Device, Precision, SettingsFile, WorldPath, answer, bar, from_file
 from .terminal import notes
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def import_(
     other: Other = None,
     to: To = "",
     discard: Annotated[bool, typer.Option("--discard", help="Drop an unfinished learning.")] = False,
+    precision: Precision = None,
+    device: Device = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,8 +122,9 @@ def import_(
 
     if (file is None) == (other is None):
         raise SettingsError("import: give a file, or --from with another world")
+    held = {"precision": precision, "device": device}
     if file is not None and file.suffix == ".zip" and not token:
-        return _unpack(file, world, as_json)
+        return _unpack(file, world, held, as_json)
     if file is not None and file.suffix == ".zip":
         file, other = None, file
     if (file is not None or to) and not token:
@@ -137,7 +140,7 @@ def import_(
     }
     _check_fit(file, of_files, {"as": to})
     opened = World.open(world)
-    chosen = from_file(settings, "learn")
+    chosen = from_file(settings, "learn") | {name: value for name, value in held.items() if value}
     with bar(as_json) as move, notes():
         how: dict[str, Any] = {
             "discard": discard,
@@ -154,11 +157,13 @@ def import_(
     _tell(opened, arrived, as_json)
 
 
-def _unpack(file: Path, world: Path, as_json: bool) -> None:
+def _unpack(file: Path, world: Path, held: Mapping[str, object], as_json: bool) -> None:
     """Make a world of an exported one's zip, where there is none yet."""
     from ..world.manifest import NAME
     from ..world.world import World
 
+    if given := [name for name, value in held.items() if value]:
+        raise SettingsError(f"import: --{given[0]} does nothing where a world is made of a zip; leave it out")
     if (world / NAME).exists():
         raise SettingsError(
             f"import: {world} is a world already; to take the concepts of {file} into it: "
