@@ -17,6 +17,8 @@ CHOICES = {"masks": ("", *OWN_MASKS)}
 WORDS = ("sample_prompt", "negative_prompt", "subjects", "layout")
 #: Labels where the setting's own name says too little.
 LABELS = {"n": "pictures"}
+#: Help where the setting's own tells of what a page does not take.
+HELP = {"masks": "white is the subject; beside: photo-masklabel.png, alpha: the photo's transparency"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ def fields(settings: Any) -> list[Field]:
             f.name,
             type(f.default).__name__,
             getattr(settings, f.name),
-            f.metadata["text"],
+            HELP.get(f.name, f.metadata["text"]),
             CHOICES.get(f.name, f.metadata["choices"]),
             f.metadata["low"],
             f.metadata["high"],
