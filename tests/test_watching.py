@@ -16,7 +16,6 @@ from teaching import pixels, slow, teach, weights
 from benchmarks.stress.ground import say
 from l2dm import LearningStopped, World
 from l2dm.errors import PromptError, SettingsError, TokenError, WorldError, WorldWarning
-from l2dm.world import tracking
 from l2dm.world.repair import examine, repair
 
 WATCHED = {
@@ -222,45 +221,3 @@ def test_what_cannot_be_picked_is_refused(world, photos):
             photos, token="<rex>", noun="dog", **{**WATCHED, "method": "ewc"}
         )
     assert world.version == 2
-
-
-def test_trackers_are_told_what_the_log_says(world, photos, tmp_path, monkeypatch):
-    told = []
-
-    class Board:
-        def __init__(self, run, folder):
-            told.append((run, str(folder)))
-
-        def start(self):
-            pass
-
-        def log(self, values, step):
-            told.append((step, values["loss"]))
-
-        def log_images(self, values, step, dataformats):
-            assert dataformats == "NHWC"
-            told.append((step, values["samples"].shape[-1]))
-
-        def finish(self):
-            told.append("end")
-
-    monkeypatch.setattr("accelerate.tracking.TensorBoardTracker", Board)
-    monkeypatch.setattr(tracking, "_installed", lambda name: name == "tensorboard")
-    teach(world, photos, **WATCHED, tracker="tensorboard", tracker_folder=str(tmp_path / "runs"))
-    assert told[0] == ("world-rex-1", str(tmp_path / "runs")) and told[-1] == "end"
-    expected = [(line["step"], line.get("loss", 3)) for line in log(world)]
-    assert told[1:-1] == expected
-
-
-def test_a_tracker_that_is_missing_is_told_before_anything(world, photos, monkeypatch):
-    monkeypatch.setattr(tracking, "_installed", lambda name: False)
-    for name in ("tensorboard", "wandb"):
-        with pytest.raises(SettingsError, match=rf"tracker = {name}: needs .*pip install 'l2dm\[{name}\]'"):
-            teach(world, photos, tracker=name)
-    assert not (world.path / "learning").exists() and world.version == 0
-
-
-def test_tensorboard_itself_reads_it(world, photos, tmp_path):
-    pytest.importorskip("tensorboard")
-    teach(world, photos, **WATCHED, tracker="tensorboard", tracker_folder=tmp_path / "runs")
-    assert list((tmp_path / "runs" / "world-rex-1").glob("events.*"))
