@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
-from travel import FAMILIES, PLAIN, another, draw_stock, drawn, known, options, stock, taught
+from travel import FAMILIES, PLAIN, another, draw_stock, drawn, known, options, stock, taught, ungated
 
 from l2dm import World
 from l2dm.errors import ExchangeError, SettingsError
@@ -47,6 +47,18 @@ def test_a_pipelines_folder_draws_the_same_and_is_a_base(world, tmp_path):
     finally:
         merged.unfuse_lora()
         merged.unload_lora_weights()
+
+
+def test_a_pipeline_of_two_concepts_draws_what_both_adapters_draw_without_gates(world, tmp_path):
+    """In every prompt, also one that names neither: that is what a folder loses."""
+    pipe = stock(str(world.export("<rex>", "<tom>", format="pipeline", out=tmp_path / "both").folder))
+    one = stock(str(world.export("<rex>", format="pipeline", out=tmp_path / "one").folder))
+    for prompt in ("a photo of a <rex> dog and a <tom> cat", PLAIN):
+        theirs = draw_stock(world, prompt, pipe=pipe).astype(int)
+        apart = abs(theirs - ungated(world, prompt, "<rex>", "<tom>"))
+        assert apart.max() <= 1, "added to the weights, not beside them"
+        for fewer in (draw_stock(world, prompt, pipe=one), draw_stock(world, prompt)):
+            assert abs(theirs - fewer).sum() > max(10, 10 * apart.sum())
 
 
 SLOW = [
