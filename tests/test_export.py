@@ -81,6 +81,21 @@ def test_the_trigger_prompt_works_where_the_embedding_is_loaded(sd, tmp_path):
     assert np.array_equal(theirs, ungated(sd, out.triggers["<rex>"], "<rex>"))
 
 
+@pytest.mark.slow
+def test_both_encoders_of_sdxl_read_the_embedding_as_the_page_says(tmp_path):
+    world = known("sdxl")
+    out = world.export("<rex>", out=tmp_path / "out").folder
+    pipe = DiffusionPipeline.from_pretrained(world.manifest.base, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    vectors = load_file(out / "rex-embedding.safetensors")
+    first = {"text_encoder": pipe.text_encoder, "tokenizer": pipe.tokenizer}
+    second = {"text_encoder": pipe.text_encoder_2, "tokenizer": pipe.tokenizer_2}
+    pipe.load_textual_inversion(vectors["clip_l"], token="<rex>", **first)
+    pipe.load_textual_inversion(vectors["clip_g"], token="<rex>", **second)
+    theirs = draw_stock(world, "a photo of <rex> dog", out / "rex.safetensors", pipe)
+    assert np.array_equal(theirs, ungated(world, "a photo of <rex> dog", "<rex>"))
+
+
 def test_a_files_header_names_the_base_as_trainers_do_or_not_at_all(world, tmp_path):
     out = world.export("<rex>", out=tmp_path / "out").folder
     with safe_open(out / "rex.safetensors", "pt") as file:
