@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -21,22 +20,15 @@ CHUNK = 64  # scenes that are composed from one seed
 _composer: Composer | None = None
 
 
-def _begin(icons: list[Icon], side: int) -> None:
+def _begin(icons: list[Icon]) -> None:
     global _composer
-    _composer = Composer(icons, side=side)
+    _composer = Composer(icons, side=SIDE)
 
 
-def _chunk(
-    seed: list[int],
-    count: int,
-    shares: tuple[float, ...],
-    tell: Callable[[Scene], Any],
-    composer: Composer | None = None,
-) -> list[Any]:
-    composer = composer or _composer
-    composer.rng = np.random.default_rng(seed)
-    counts = composer.rng.choice(len(shares), size=count, p=shares) + 1
-    return [tell(composer.scene(int(count))) for count in counts]
+def _chunk(seed: list[int], count: int, shares: tuple[float, ...], tell: Callable[[Scene], Any]) -> list[Any]:
+    _composer.rng = np.random.default_rng(seed)
+    counts = _composer.rng.choice(len(shares), size=count, p=shares) + 1
+    return [tell(_composer.scene(int(count))) for count in counts]
 
 
 class Shards:
@@ -44,8 +36,7 @@ class Shards:
     ``seed`` fixes.
 
     ``shares``: of scenes of one thing, of two, and so on. ``processes`` that compose ahead; 0: none, and
-    nothing is ahead. Side by side, each of ``workers`` has its own part (``rank``) of every shard. ``side``:
-    of the scenes, in pixels.
+    nothing is ahead. Side by side, each of ``workers`` has its own part (``rank``) of every shard.
     """
 
     def __init__(
@@ -58,23 +49,21 @@ class Shards:
         rank: int = 0,
         workers: int = 1,
         processes: int | None = None,
-        side: int = SIDE,
     ):
-        self.tell, self.seed, self.shares, self.side = tell, seed, shares, side
+        self.tell, self.seed, self.shares = tell, seed, shares
         self.chunks = range(rank, max(1, size // CHUNK), workers)
         processes = ((os.cpu_count() or 1) - 1 if DEVICE == "cuda" else 0) if processes is None else processes
         self.pool = (
-            ProcessPoolExecutor(processes, get_context("spawn"), _begin, (icons, side)) if processes else None
+            ProcessPoolExecutor(processes, get_context("spawn"), _begin, (icons,)) if processes else None
         )
-        self._chunk = _chunk if processes else partial(_chunk, composer=Composer(icons, side=side))
+        if not self.pool:
+            _begin(icons)
         self._ahead: dict[int, Iterable[list[Any]]] = {}
 
     def _order(self, index: int) -> Iterable[list[Any]]:
         seeds = [[self.seed, index, chunk] for chunk in self.chunks]
         run = self.pool.map if self.pool else map
-        return run(
-            self._chunk, seeds, [CHUNK] * len(seeds), [self.shares] * len(seeds), [self.tell] * len(seeds)
-        )
+        return run(_chunk, seeds, [CHUNK] * len(seeds), [self.shares] * len(seeds), [self.tell] * len(seeds))
 
     def chunks_of(self, index: int) -> Iterable[list[Any]]:
         """Shard ``index``, a chunk at a time."""

@@ -4,14 +4,12 @@ What a prompt asks for reaches the picture through cross-attention alone, at eve
 of attention: where a noun lands, and which is neglected, is the denoiser's own doing. The text encoder, begun
 from the CLIP pair, learns along, as in the first latent diffusion models (Rombach et al., arXiv 2112.10752).
 Widths are multiples of 32 and heads have 32, so that products in bfloat16 fill their tiles; hidden weights
-are Muon's (which suits U-Nets, arXiv 2510.19376). The first pictures are half as wide: a step on 8 x 8 cells
-takes a third of the time, and what a word looks like is learnt there for the most part.
+are Muon's (which suits U-Nets, arXiv 2510.19376).
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,13 +19,12 @@ from transformers import CLIPModel, CLIPTextModel
 from l2dm.backbone import fast_layers
 
 from . import clip, latents, parts
-from .composing import SIDE, Shards
+from .composing import Shards
 from .corpus import Icon
 from .training import DEVICE, Training, averaging, side_by_side, swift
 
 CELLS, WIDTHS, HEAD = 16, (64, 128, 192), 32
-PICTURES = 2_500_000  # that are learnt from in all
-COARSE, COARSE_SIDE = 1_500_000, SIDE // 2  # the first of them, and how many pixels wide these are
+PICTURES = 4_000_000  # that are learnt from in all
 BATCH = 512 if DEVICE == "cuda" else 64
 SHARD, PASSES = (
     (16_384, 4) if DEVICE == "cuda" else (4096, 12)
@@ -171,13 +168,10 @@ def learn(rank: int, workers: int, icons: list[Icon], work: Path, steps: int, mi
         leader=rank == 0,
         minutes=minutes,
     )
-    open_shards = partial(Shards, icons, latents.seen, SHARD, 50_000, rank=rank, workers=workers)
-    noising, forward, shards = Noising(), averaging(model, workers), open_shards(side=COARSE_SIDE)
+    shards = Shards(icons, latents.seen, SHARD, 50_000, rank=rank, workers=workers)
+    noising, forward = Noising(), averaging(model, workers)
     per_shard, batch, shard = SHARD * PASSES // BATCH, BATCH // workers, -1
     while not run.done:
-        if run.pictures >= COARSE and shards.side != SIDE:
-            shards.close()
-            shards, shard = open_shards(side=SIDE), -1
         if run.step // per_shard != shard:
             shard = run.step // per_shard
             z, ids = latents.make(shards, shard, vae, tokenizer)
