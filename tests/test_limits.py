@@ -74,7 +74,9 @@ def test_a_base_that_memory_does_not_hold_is_one_line(tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr("l2dm.backbone.backbone.load", full)
-    with pytest.raises(OutOfMemory, match="loading it: out of memory; choose precision = bfloat16"):
+    with pytest.raises(
+        OutOfMemory, match="base 'mini': loading it: out of memory; choose precision = bfloat16"
+    ):
         World.create(tmp_path / "w")
     assert not (tmp_path / "w").exists()
     monkeypatch.setattr(World, "open", full)

@@ -121,6 +121,14 @@ def test_a_world_in_a_zip_is_the_world(source, tmp_path):
         World.import_world(file, tmp_path / "again")
 
 
+@pytest.mark.parametrize(
+    "idle", [["--noun", "dog"], ["--trigger", "x"], ["--denoiser-only"], ["--as", "<x>"], ["--device", "cpu"]]
+)
+def test_what_does_nothing_where_a_zip_becomes_a_world_is_refused(tmp_path, idle):
+    code, said = say(["import", str(tmp_path / "w"), str(tmp_path / "w.zip"), *idle])
+    assert code == 2 and f"{idle[0]} does nothing where a world is made of a zip; leave it out" in said
+
+
 def test_the_command_line_takes_files_and_worlds_in(source, tmp_path):
     folder = source.export("<rex>", out=tmp_path / "lora").folder
     world, few = another(source, tmp_path / "world").path, ["--settings", str(tmp_path / "few.toml")]

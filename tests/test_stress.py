@@ -151,6 +151,8 @@ def test_refusals_are_spread_over_kinds(jobs):
 def test_a_file_s_kind():
     assert flips.kind_of("versions/0002/adapter-rex.safetensors") == "versions/*/adapter-*.safetensors"
     assert flips.kind_of("learning/memory-5b1afe939d0244ca/short-term.json") == "learning/*/short-term.json"
+    kept = "learning/kept-8e06370008c4b64e-000001/step-000001.safetensors"
+    assert flips.kind_of(kept) == "learning/kept-*/step-*.safetensors"
     assert flips.kind_of("prior/cat-4x1/latents.safetensors") == "prior/*/latents.safetensors"
 
 

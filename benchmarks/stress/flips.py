@@ -36,6 +36,7 @@ UNREAD = ("learning/log.jsonl",)
 def kind_of(name: str) -> str:
     """``versions/0002/adapter-rex.safetensors`` -> ``versions/*/adapter-*.safetensors``."""
     name = re.sub(r"/(\d{4,6}|memory-\w+|[\w-]+-\d+x\d+)/", "/*/", name)
+    name = re.sub(r"/(kept|sample)-[^/]+/", r"/\1-*/", name)
     return re.sub("(adapter|concept|noun|memory|short-term|sample|step|kept)-[^/]+(?=[.])", r"\1-*", name)
 
 

@@ -85,7 +85,7 @@ class Backbone(Text):
             )
         dtype = held_dtype(source, device, precision)
         way_out = "choose precision = bfloat16, a smaller base or a device with more memory"
-        with out_of_memory(f"{source.folder}: loading it", way_out):
+        with out_of_memory(f"{source.said}: loading it", way_out):
             parts, notes = load(source, dtype, weights=device.type != "meta")
             clip_folder = find_clip(clip, source, download=False)
             backbone = cls(source, parts, parts.pop("scheduler"), notes, clip_folder, dtype, device, offload)

@@ -123,14 +123,6 @@ def import_(
     if (file is None) == (other is None):
         raise SettingsError("import: give a file, or --from with another world")
     held = {"precision": precision, "device": device}
-    if file is not None and file.suffix == ".zip" and not token:
-        return _unpack(file, world, held, as_json)
-    if file is not None and file.suffix == ".zip":
-        file, other = None, file
-    if (file is not None or to) and not token:
-        raise SettingsError(
-            "import: --token is missing; give the word that will call the concept, such as '<rex>'"
-        )
     of_files: dict[str, Any] = {
         "noun": noun,
         "trigger": trigger,
@@ -138,6 +130,15 @@ def import_(
         "photos": photos,
         "denoiser_only": denoiser_only,
     }
+    if file is not None and file.suffix == ".zip" and not token:
+        rest = {"as": to, "discard": discard, "settings": settings}
+        return _unpack(file, world, of_files | held | rest, as_json)
+    if file is not None and file.suffix == ".zip":
+        file, other = None, file
+    if (file is not None or to) and not token:
+        raise SettingsError(
+            "import: --token is missing; give the word that will call the concept, such as '<rex>'"
+        )
     _check_fit(file, of_files, {"as": to})
     opened = World.open(world)
     chosen = from_file(settings, "learn") | {name: value for name, value in held.items() if value}
@@ -157,13 +158,15 @@ def import_(
     _tell(opened, arrived, as_json)
 
 
-def _unpack(file: Path, world: Path, held: Mapping[str, object], as_json: bool) -> None:
-    """Make a world of an exported one's zip, where there is none yet."""
+def _unpack(file: Path, world: Path, idle: Mapping[str, object], as_json: bool) -> None:
+    """Make a world of an exported one's zip, where there is none yet. ``idle``: options that do nothing
+    there; a SettingsError for one that was given.
+    """
     from ..world.manifest import NAME
     from ..world.world import World
 
-    if given := [name for name, value in held.items() if value]:
-        raise SettingsError(f"import: --{given[0]} does nothing where a world is made of a zip; leave it out")
+    if given := _options(idle):
+        raise SettingsError(f"import: {given[0]} does nothing where a world is made of a zip; leave it out")
     if (world / NAME).exists():
         raise SettingsError(
             f"import: {world} is a world already; to take the concepts of {file} into it: "
@@ -203,6 +206,11 @@ def _check_fit(file: Path | None, of_files: Mapping[str, object], of_worlds: Map
     if file is not None and not of_files["noun"]:
         raise SettingsError("import: --noun is missing; give the concept's class, such as dog")
     unfit = of_worlds if file is not None else of_files
-    if given := [name for name, value in unfit.items() if value]:
-        option, clash = f"--{given[0].replace('_', '-')}", "without" if file is not None else "with"
-        raise SettingsError(f"import: {option} does nothing {clash} --from; leave it out")
+    if given := _options(unfit):
+        clash = "without" if file is not None else "with"
+        raise SettingsError(f"import: {given[0]} does nothing {clash} --from; leave it out")
+
+
+def _options(parameters: Mapping[str, object]) -> list[str]:
+    """The options that were given, as one types them."""
+    return [f"--{name.replace('_', '-')}" for name, value in parameters.items() if value]
