@@ -50,7 +50,8 @@ def test_the_main_job_as_json(run, quick, photos, tmp_path):
         assert [os.path.basename(f) for f in drawn["files"]] == [f"{first + i:04d}.png" for i in range(2)], (
             "nothing is overwritten"
         )
-    assert Image.open(drawn["sheet"]).width > 200
+    with Image.open(drawn["sheet"]) as sheet:
+        assert sheet.width > 200
     assert json.loads(run("show", world, "--json")[1])["concepts"] == [
         {"token": "<rex>", "noun": "dog", "photos": 3, "version": 1}
     ]
@@ -95,7 +96,8 @@ def test_attention_is_shown_beside_the_pictures(run, quick, tmp_path):
     )
     drawn = json.loads(run(*draw, "--show-attention")[1])
     assert [os.path.basename(f) for f in drawn["attention"]] == ["0000-attention.png", "0001-attention.png"]
-    assert Image.open(drawn["attention"][0]).size == (2 * 128, 2 * (128 + 16)), "two steps, two things"
+    with Image.open(drawn["attention"][0]) as shown:
+        assert shown.size == (2 * 128, 2 * (128 + 16)), "two steps, two things"
     page = (out / "0000-attention.html").read_text()
     assert page.count("data:image/png") == 2 * (1 + 4) and "dog step 0, dog step 1" in page
     assert len(json.loads(run(*draw, "--attention-steps", "1")[1])["attention"]) == 2
