@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import QUICK, describe
 from tiny import mini
 
+from benchmarks.malformed import call
 from l2dm.backbone import Backbone
-from l2dm.bench import lifelong, pool, runs
+from l2dm.bench import comparison, lifelong, multi_judging, pool, runs, scorer
 from l2dm.bench.subjects import Subjects, pictures
 from l2dm.errors import BaseModelError, SettingsError
-from l2dm.evaluation import shipped_judge, summary
+from l2dm.evaluation import judging, shipped_judge, summary
 from l2dm.methods import METHODS
 from l2dm.report.lifelong import ablations, standing, table, write_page
 
@@ -259,3 +262,22 @@ def test_a_missing_package_for_plots_is_said_before_anything_is_learnt(monkeypat
     monkeypatch.setattr(commands.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'l2dm\[bench\]'"):
         commands.needs_plots()
+
+
+@pytest.mark.parametrize("asked", [["all"], ["lifelong"], ["multi", "world"]])
+def test_the_judge_that_the_command_line_names_is_the_one_that_is_asked(asked, tmp_path, monkeypatch):
+    elsewhere, shipped = tmp_path / "judge", Path(shipped_judge.__file__).parent / "judge"
+    shutil.copytree(shipped, elsewhere)
+    found, judges = [], judging.find_judge
+
+    def find(source):
+        found.append(source)
+        assert isinstance(judges(source), shipped_judge.Judge)
+        raise SettingsError("that is enough")
+
+    for module in (comparison, lifelong, scorer, multi_judging):
+        monkeypatch.setattr(module, "find_judge", find)
+    monkeypatch.chdir(tmp_path)
+    code, said = call(["bench", *asked, "--judge", "judge", "--out", "out"])
+    assert (code, found) == (2, [str(elsewhere)]) and "that is enough" in said
+    assert not (tmp_path / "out" / "runs").exists(), "before anything is learnt"

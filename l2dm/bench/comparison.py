@@ -38,12 +38,14 @@ def bench(
     here any more.
     """
     pairs = multi.Plan(plan.concepts, judge=plan.judge, contexts=CONTEXTS, generate={"steps": plan.steps})
-    result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
-    if not isinstance(find_judge(plan.judge), Judge):
+    tells_apart = isinstance(find_judge(plan.judge), Judge)
+    if not tells_apart:
         tell(
             f"judge {plan.judge}: it cannot say which of several things are in a picture; pairs and triples "
             "are left out"
         )
+    result = learn_all(plan, methods, seeds, out, workers, threads, ray, "comparison")
+    if not tells_apart:
         return result
     for method in methods:
         place = {seed: out / "runs" / f"{method}-{seed}" / "world" for seed in seeds}
