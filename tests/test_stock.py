@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from conftest import QUICK, paint
@@ -93,3 +95,15 @@ def test_a_base_of_no_known_family_asks_for_a_choice(tmp_path, backbone):
     with pytest.raises(BaseModelError, match="--clip none"):
         World.create(tmp_path / "w", tiny_base(tmp_path / "base", backbone))
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("composition", ["attend-and-excite", "l2dm"])
+def test_plain_nouns_are_guided_on_a_base_that_has_learnt_nothing(tmp_path, backbone, composition):
+    world = World.create(tmp_path / "world", tiny_base(tmp_path / "base", backbone), clip="none")
+    plain, guided = (
+        world.generate("a dog and a cat", n=1, seed=5, steps=4, composition=name)[0]
+        for name in ("none", composition)
+    )
+    assert guided.provenance["composition"].startswith(composition)
+    assert json.loads(guided.provenance["subjects"]) == ["dog", "cat"]
+    assert plain.image.tobytes() != guided.image.tobytes()
