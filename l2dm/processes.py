@@ -61,7 +61,7 @@ class _Ended:
     """
 
     kind: type[BaseException] | None = None
-    args: tuple = ()
+    args: tuple[Any, ...] = ()
     facts: dict[str, Any] | None = None
 
     def check(self) -> None:
@@ -131,7 +131,7 @@ class Processes:
         yield
         self._in_step = False
 
-    def all_of(self, own: list) -> list:
+    def all_of(self, own: list[Any]) -> list[Any]:
         """The lists of all processes one after another, in each of them."""
         if self.count == 1:
             return own

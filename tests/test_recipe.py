@@ -43,6 +43,7 @@ def work(tmp_path, monkeypatch):
         (unet, "WIDTHS", (32, 32)),
         (unet, "BATCH", 4),
         (unet, "SHARD", 64),
+        (parts, "TRAINED", tmp_path / "trained"),
         (unet, "HELD", 64),
         (unet, "BINS", 2),
         (unet, "LENGTHS", (0.05, 0.1)),
@@ -51,6 +52,7 @@ def work(tmp_path, monkeypatch):
         (clip, "POOL", 64),
         (package, "MEASURED", {"autoencoder": 16, "clip": 50}),
         (composing, "CHUNK", 16),
+        (unet, "COMPILED", False),
         (corpus, "ICON_SIDE", 24),
     ):
         monkeypatch.setattr(module, name, few)
@@ -174,6 +176,8 @@ def test_a_denoiser_taken_up_is_the_one_never_stopped(work, tmp_path, monkeypatc
     clip.train(icons, work)
     other = shutil.copytree(work, tmp_path / "other")
     unet.train(icons, work, steps=8)
+    begun, draft = unet.begin(icons, work, 1, 4), unet.load(work, 4, "draft")[0]
+    assert all(torch.equal(p, begun.state_dict()[name]) for name, p in draft.state_dict().items())
     update = training.Training.update
 
     def stopped(run, *given):
@@ -186,8 +190,11 @@ def test_a_denoiser_taken_up_is_the_one_never_stopped(work, tmp_path, monkeypatc
         patched.setattr(training.Training, "update", stopped)
         unet.train(icons, other, steps=8)
     unet.train(icons, other, steps=8)
-    one, two = (load_file(folder / "unet/state-8.safetensors") for folder in (work, other))
-    assert one.keys() == two.keys() and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    for stage in unet.STAGES:
+        one, two = (load_file(folder / stage.part / "state-8.safetensors") for folder in (work, other))
+        assert one.keys() == two.keys() and all(
+            torch.equal(tensor, two[name]) for name, tensor in one.items()
+        )
 
 
 @pytest.mark.slow
@@ -196,14 +203,17 @@ def test_from_a_pack_to_a_base_that_opens(work, tmp_path, capsys):
     pack.pack(work, carried, wheels=False)
     main(["train", "--work", str(carried), "--steps", "4", "--deliver", str(files)])
     names = sorted(path.name for path in files.iterdir())
-    assert names == ["clip-1-of-1.safetensors", "denoiser-1-of-1.safetensors"]
+    assert names == [f"{part}-1-of-1.safetensors" for part in ("clip", "denoiser", "draft")]
     with pytest.raises(SystemExit, match="no whole denoiser"):
         main(["package", "--work", str(work), "--out", str(base)])
     for path in files.iterdir():
         shutil.copy(path, work / "finished")
     main(["package", "--work", str(work), "--out", str(base)])
     facts = json.loads((base / "facts.json").read_text())
-    assert facts["training_steps"] == {"autoencoder": 7, "clip": 2, "unet": 4} and facts["side"] == 128
+    assert (
+        facts["training_steps"] == {"autoencoder": 7, "clip": 2, "draft": 4, "unet": 4}
+        and facts["side"] == 128
+    )
     assert (
         str(facts["length"]) in facts["held_out_error"] and "4 steps of 4" in (base / "README.md").read_text()
     )
@@ -212,4 +222,4 @@ def test_from_a_pack_to_a_base_that_opens(work, tmp_path, capsys):
     assert backbone.decode_latents(backbone.draw_latents(["a photo of a dog"], 2, 3.0))[0].size == (128, 128)
     assert backbone.vae.config.scaling_factor == 0.7 and backbone.features is not None
     main(["train", "--work", str(carried), "--steps", "4"])
-    assert "unet step" not in capsys.readouterr().out.rpartition("corpus")[2], "finished is finished"
+    assert "denoiser step" not in capsys.readouterr().out.rpartition("corpus")[2], "finished is finished"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -26,7 +27,9 @@ def attention_outputs(denoiser: torch.nn.Module, wanted: bool = True) -> Iterato
     outputs: list[torch.Tensor] = []
     layers = list(text_attention(denoiser).values()) if wanted else []
 
-    def keep(module: torch.nn.Module, inputs: tuple, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+    def keep(
+        module: torch.nn.Module, inputs: tuple[Any, ...], output: torch.Tensor | tuple[torch.Tensor, ...]
+    ) -> None:
         outputs.append(output[0] if isinstance(output, tuple) else output)  # (picture, text)
 
     hooks = [layer.register_forward_hook(keep) for layer in layers]

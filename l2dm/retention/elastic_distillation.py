@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ class ElasticWeights:
             self.drift[i] += max(self.pace, 1 / float(self.seen[i])) * (value - self.drift[i])
 
     @contextmanager
-    def held(self, all_of: Callable[[list], list] = list) -> Iterator[None]:
+    def held(self, all_of: Callable[[list[Any]], list[Any]] = list) -> Iterator[None]:
         """Within the block the weights stay: what ``update`` is told counts from its end on, as if told at
         once. ``all_of``: what several processes were told, of which each has but its own."""
         self._waiting = []

@@ -20,11 +20,12 @@ class SelfRegularization(Penalty):
 
     def __init__(self, tuner: LowRank, kept: dict[str, torch.Tensor], weight: float = 1.0):
         super().__init__(tuner, kept, weight)
+        self.change = tuner.change
         *earlier, self.newest = tuner.adapters
         self.past = (
-            {layer: tuner.change(layer, earlier).detach().abs() for layer in tuner.layers} if earlier else {}
+            {layer: self.change(layer, earlier).detach().abs() for layer in tuner.layers} if earlier else {}
         )
 
     def __call__(self) -> torch.Tensor:
-        new = {layer: self.tuner.change(layer, [self.newest]) for layer in self.past}
+        new = {layer: self.change(layer, [self.newest]) for layer in self.past}
         return sum(((past * new[layer]).square().sum() for layer, past in self.past.items()), torch.zeros(()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals |= {
-        "l2dm_version": __version__,
-        "static": False,
-        "link": str,
-        "day": day,
-        "duration": duration,
-    }
+    names: MutableMapping[str, Any] = found.globals
+    names.update(l2dm_version=__version__, static=False, link=str, day=day, duration=duration)
     return found
 
 

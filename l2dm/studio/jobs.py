@@ -163,7 +163,7 @@ class Queue:
             found, kind = self.get(path.name), ""
             with suppress(ValueError, TypeError, OSError):
                 kind = found.job.kind if found else ""
-            if kind and (not kinds or kind in kinds):
+            if found and kind and (not kinds or kind in kinds):
                 yield found
 
     def prune(self, most: int = MOST_DRAWN) -> None:

@@ -4,7 +4,9 @@ itself.
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..concept.words import file_stem
@@ -65,7 +67,8 @@ def write_report(world: Path, target: Path, root: Path | None = None) -> list[st
     folder, templates = StudioFolder(world, root), environment()
     studio = Studio(folder, Queue(folder), lambda lane: None, templates)
     links = Links(studio)
-    templates.globals |= {"static": True, "link": links}
+    known: MutableMapping[str, Any] = templates.globals
+    known.update(static=True, link=links)
     if target.exists():
         raise SettingsError(f"--report {target}: already exists; choose another folder")
     shown, names = links.world, picture_names(studio)

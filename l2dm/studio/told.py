@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
+
+from PIL import Image
 
 from .. import World
 from ..generation.picture import save_png
@@ -61,7 +64,7 @@ class Told:
             details = {"loss": round(p.step.loss, 5), "left": round(p.step.seconds_left, 1)} if p.step else {}
             self.found.tell(stage=p.stage, done=p.done, total=p.total, **details)
         if p.sample and self.samples:
-            self.samples.look(p, now)
+            self.samples.look(p, p.sample, now)
         if self.found.control in ("pause", "cancel"):
             if p.stage != "learn":
                 raise Interrupted
@@ -78,7 +81,7 @@ class _Samples:
         self.began: float | None = None
         self.part = 0
 
-    def look(self, p: Progress, now: float) -> None:
+    def look(self, p: Progress, sample: Callable[[int], list[Image.Image]], now: float) -> None:
         if self.began is None:
             self.began, self.part = now, SAMPLES * (p.done - 1) // p.total
         part = SAMPLES * p.done // p.total
@@ -86,7 +89,7 @@ class _Samples:
             return
         self.part, name = part, f"{p.done:06d}.png"
         if not (self.found.path / name).exists():
-            save_png(p.sample(1)[0], self.found.path / name)
+            save_png(sample(1)[0], self.found.path / name)
             self.found.tell(sample=name, step=p.done)
             self.last = time.monotonic() - now
             self.spent += self.last

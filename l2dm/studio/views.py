@@ -94,8 +94,11 @@ def _since(manifest: Manifest, token: str) -> list[tuple[Version, str]]:
 
 def renamed(manifest: Manifest) -> dict[int, str]:
     """Version that renamed a concept -> its token before."""
-    lines = (line for line in manifest.journal if line["action"] == "rename")
-    return {line["version"]: str(line["was"]) for line in lines if {"version", "was"} <= line.keys()}
+    return {
+        number: str(line["was"])
+        for line in manifest.journal
+        if line["action"] == "rename" and "was" in line and isinstance(number := line.get("version"), int)
+    }
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,12 @@ class Stop:
 
 def versions(manifest: Manifest) -> list[Stop]:
     """From the fresh world to now."""
-    began = manifest.journal[0]["at"] if manifest.journal else ""
+    began = str(manifest.journal[0]["at"]) if manifest.journal else ""
     stops, was = [Stop(0, "fresh world", "", began, manifest.head == 0)], renamed(manifest)
-    actions: dict[Any, str] = {}
+    actions: dict[int, str] = {}
     for line in manifest.journal:
-        actions.setdefault(line.get("version"), line["action"])
+        if isinstance(number := line.get("version"), int):
+            actions.setdefault(number, str(line["action"]))
     for version in manifest.lineage():
         number, guess = version.version, "learn" if version.token in version.concepts else "forget"
         what = DONE.get(actions.get(number, guess), DONE[guess])

@@ -8,9 +8,10 @@ import re
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .. import L2DMError, LearningStopped, World
 from ..concept.words import class_prompt
@@ -41,7 +42,8 @@ class Opened:
     """The world as it is now; its model is kept from one job to the next while nothing changes."""
 
     def __init__(self, path: Path):
-        self.path, self._kept = path, None
+        self.path = path
+        self._kept: World | None = None
 
     def __call__(self) -> World:
         fresh = World.open(self.path, whole=False)
@@ -244,24 +246,28 @@ def _cancel(found: JobFolder, folder: StudioFolder, begun: bool = True) -> None:
     found.update(state="cancelled", message="")
 
 
-class _notes(warnings.catch_warnings):  # noqa: N801 - a context manager, used as a function
+@contextmanager
+def _notes(found: JobFolder) -> Iterator[None]:
     """Within the block what the library warns of becomes events, each once."""
-
-    def __init__(self, found: JobFolder):
-        super().__init__()
-        self.found, self.said = found, {event["note"] for event in found.events() if "note" in event}
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    said = {event["note"] for event in found.events() if "note" in event}
+    with warnings.catch_warnings():
         for kind in (PromptWarning, *TOLD):
             warnings.simplefilter("always", kind)
         others = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if not issubclass(category, (PromptWarning, *TOLD)):
-                others(message, category, *rest)
-            elif str(message) not in self.said:
-                self.said.add(str(message))
-                self.found.tell(note=str(message))
+                others(message, category, filename, lineno, file, line)
+            elif str(message) not in said:
+                said.add(str(message))
+                found.tell(note=str(message))
 
         warnings.showwarning = show
+        yield

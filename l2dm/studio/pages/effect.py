@@ -44,17 +44,17 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        losses = [row for row in self.earlier if row.change is not None]
-        if not losses:
+        changes = [(row.name, row.change) for row in self.earlier if row.change is not None]
+        if not changes:
             return (
                 "There was nothing before it that could be harmed."
                 if not self.earlier
                 else "No earlier concept was examined."
             )
-        worst = losses[0]
-        if worst.change > -1:
+        worst, change = changes[0]
+        if change > -1:
             return "No earlier concept lost a point of likeness."
-        return f"{worst.name} lost {-worst.change:.1f} points of likeness, the most of all."
+        return f"{worst} lost {-change:.1f} points of likeness, the most of all."
 
 
 def show(request: Request) -> Response:
@@ -102,7 +102,7 @@ def effect(studio: Studio, manifest: Manifest, number: int) -> Effect:
         Row(row["noun"], *sheets(row["noun"], first if row["noun"] == version.noun else ""), row["drift"])
         for row in found["nouns"]
     ]
-    return Effect(number, new, earlier, sorted(nouns, key=lambda row: -row.figure))
+    return Effect(number, new, earlier, sorted(nouns, key=lambda row: -(row.figure or 0)))
 
 
 def _first_picture(studio: Studio, number: int, token: str) -> str:

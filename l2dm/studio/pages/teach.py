@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -103,7 +104,7 @@ def teach(request: Request, form: Mapping[str, Any]) -> Response:
                 f"none of these files can be used; give 1 to {MOST} photos of one thing (3 to 5 are best)"
             )
         for verdict in good:
-            check_caption(verdict.name, verdict.caption, token, noun, world.concepts)
+            check_caption(Path(verdict.name), verdict.caption, token, noun, world.concepts)
     except L2DMError as error:
         return _page(
             studio, photos, typed, {k: v for k, v in changed.items() if _fits(shown, k, v)}, str(error), 422
