@@ -142,7 +142,12 @@ def main() -> None:
             "seconds": round(time.monotonic() - began),
             "judge_identity_top1": judge.card()["identity_top1"],
         }
-        figures = {"rows": rows, "kept": round(by_stock / by_world, 4), "lost": loses}
+        figures = {
+            "rows": rows,
+            "kept": round(by_stock / by_world, 4),
+            "least_kept": min(row["kept"] for row in rows),
+            "lost": loses,
+        }
         record(settings, ROOT / "results" / "travel.json", **{subject.name: figures})
 
 
