@@ -46,8 +46,9 @@ def test_two_shares_of_one_row_are_one_of_two(photos, method):
     whole, once, most = taken(photos, method, batch=2, mixes=4)
     shared, twice, fewer = taken(photos, method, batch=1, mixes=2, accumulate=2)
     assert whole.keys() == shared.keys()
-    for name in whole:
-        assert torch.allclose(whole[name], shared[name], rtol=2e-3, atol=2e-6), name
+    for name in whole:  # AdamW moves a weight by its rate even where rounding decides the gradient's sign
+        least = 2e-4 if name.startswith("weight/") else 1e-8
+        assert torch.allclose(whole[name], shared[name], rtol=2e-3, atol=least), name
     assert most == 2 * fewer
     for one, two in zip(once, twice):
         assert two.loss == pytest.approx(one.loss, rel=1e-4) and two.terms == pytest.approx(

@@ -4,6 +4,8 @@ keeps for them.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -22,8 +24,16 @@ from tiny import mini
 
 from l2dm import World
 from l2dm.errors import SettingsError, TokenError
-from l2dm.learner import Learning, objective
-from l2dm.retention import KeptDirections, Past, attention_errors, attention_outputs, old_prompts
+from l2dm.learner import Learning, objective, ways
+from l2dm.retention import (
+    KeptDirections,
+    Past,
+    Retention,
+    Task,
+    attention_errors,
+    attention_outputs,
+    old_prompts,
+)
 from l2dm.retention.fisher import diagonal
 from l2dm.retention.kept_directions import KEY, SENTENCES, correlations, leading
 
@@ -196,7 +206,7 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
 
 def test_kept_directions_are_their_literal_twin(photos):
     learning = begin(photos, "l2dm-directions", kept_share=0.99, learning_rate=0.05, steps=2)
-    held, words = learning.directions, "a dog"
+    held, words = learning.way(KeptDirections), "a dog"
     with torch.no_grad():
         features = learning.backbone.encode_text([sentence.format(words) for sentence in SENTENCES])
     assert torch.allclose(correlations(learning.backbone, words), literal_correlations(features), atol=1e-8)
@@ -216,11 +226,11 @@ def test_kept_directions_are_their_literal_twin(photos):
     with torch.no_grad():
         p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
     slow = literal_hold(p, before, basis.float())
-    held.hold()
+    held.after_step()
     assert torch.allclose(p, slow, atol=1e-5) and not torch.equal(p, before)
     p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
     slow = literal_hold(p.grad, torch.zeros_like(p), basis.float())
-    held.turn()
+    held.before_step()
     assert torch.allclose(p.grad, slow, atol=1e-5)
     p.grad = None
 
@@ -229,7 +239,10 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
     how, earlier, own = {"learning_rate": 0.05, "steps": 3, "kept_share": 0.999}, {}, {}
     for method in ("l2dm-directions", "l2dm-published"):
         first = learn(photos, method, "<rex>", **how)
-        kept = KeptDirections(first.backbone, first.tuner, first.concept, {}, 0.999).keep()
+        task = Task(first.backbone, first.tuner, first.concept, Past(), first.settings)
+        directions = KeptDirections(task)
+        directions.begin()
+        kept = directions.keep(iter(()))
         old = first.tuner.values()
         second = begin(photos, method, "<tom>", first.backbone, first.tuner, Past(kept=kept), **how)
         list(second.run())
@@ -240,9 +253,9 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
             moved = torch.stack([(features @ move.T).square().mean((1, 2)) for move in moves]).mean(0)
         earlier[method], own[method] = moved.tolist()
         if method == "l2dm-directions":
-            basis = leading(second.directions.sum, 0.999).float()
+            basis = leading(second.way(KeptDirections).sum, 0.999).float()
             assert all(float((move @ basis).abs().max()) < 1e-4 for move in moves)
-            both = second.directions.keep()[KEY]
+            both = second.way(KeptDirections).keep(iter(()))[KEY]
             assert both.shape == kept[KEY].shape and float(both.trace()) > float(kept[KEY].trace())
     assert earlier["l2dm-directions"] < 0.01 * earlier["l2dm-published"]
     assert earlier["l2dm-directions"] < 0.9 * own["l2dm-directions"], "the new one's own prompt moves more"
@@ -259,3 +272,37 @@ def test_nothing_kept_is_l2dm_as_published(photos):
     ]
     assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
     assert not all(torch.equal(told[0][name], told[2][name]) for name in told[0])
+
+
+def test_a_way_of_ones_own_is_asked_at_every_place(photos, monkeypatch):
+    met = []
+
+    class Watching(Retention):
+        @classmethod
+        def asked(cls, task):
+            return task.concept.token == "<rex>"
+
+        def begin(self):
+            met.append("begin")
+
+        def rows(self, photos, draw):
+            return [dataclasses.replace(photos, term="once more", weight=0.5)]
+
+        def before_step(self):
+            assert all(p.grad is not None for p in self.task.tuner.parameters.values())
+            met.append("before")
+
+        def after_step(self):
+            met.append("after")
+
+        def keep(self, losses):
+            return {"watched": torch.ones(1)}
+
+    monkeypatch.setattr(ways, "WAYS", [*ways.WAYS, Watching])
+    learning = begin(photos, "ewc", steps=2)
+    first, _ = learning.run()
+    kept = learning.finish()
+    assert met == ["begin", *["before", "after"] * 2] and set(first.terms) >= {"concept", "once more"}
+    assert "watched" in kept and any(name.startswith("fisher/") for name in kept), "beside the penalty's"
+    assert learning.way(Watching).state() == {}
+    assert begin(photos, "ewc", "<tom>").way(Watching) is None

@@ -7,34 +7,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from ..backbone import Backbone, keep_freed_memory
 from ..concept import Concept
 from ..errors import LearningDiverged, SettingsError
-from ..methods import METHODS
 from ..processes import Processes
-from ..retention import (
-    PENALTIES,
-    Distillation,
-    DrawNumbers,
-    ElasticWeights,
-    KeptDirections,
-    Past,
-    old_rows,
-    past_rows,
-)
+from ..retention import Distillation, DrawNumbers, Past, Penalty, Retention, Rows, Task
 from ..settings import LearnSettings
 from ..tuners import Tuner
 from .engine import Engine
-from .mixes import mixes
-from .objective import Rows, objective
+from .objective import objective
 from .optimizer_state import match_layout, pack_optimizer, unpack_optimizer
 from .photos import buckets
 from .texts import Texts
+from .ways import kinds
+
+W = TypeVar("W", bound=Retention)
 
 
 @dataclass(frozen=True)
@@ -86,41 +79,22 @@ class Learning:
             settings,
         )
         self.processes = processes or Processes()
-        self.method = METHODS[settings.method]
-        self.distillation = None
-        if self.method.distil != "nothing" and past.prompts:
-            elastic = self.method.distil == "memory" and self.method.elastic
-            elastic = ElasticWeights(list(past.prompts), pace=0.05 if elastic else 0.0)
-            weights = settings.distil_weight, settings.attention_weight
-            self.distillation = Distillation(backbone, tuner, tuner.values(), elastic, *weights)
+        task = Task(backbone, tuner, concept, past, settings)
+        self.ways = [kind(task) for kind in kinds(task) if kind.asked(task)]
         (tuner.resume if more else tuner.begin)(concept, settings)
-        self.penalty = None
-        if self.method.penalty != "nothing":
-            weight = settings.penalty_weight * self.method.penalty_weight
-            self.penalty = PENALTIES[self.method.penalty](tuner, past.kept, weight)
-        self.directions = None
-        if self.method.directions and settings.kept_share:
-            self.directions = KeptDirections(backbone, tuner, concept, past.kept, settings.kept_share)
+        for way in self.ways:
+            way.begin()
         self.named = {**tuner.parameters, "token": vector}
-        self.rates = settings.learning_rate * self.method.rate, settings.token_learning_rate
+        self.rates = settings.learning_rate * task.method.rate, settings.token_learning_rate
         tuned = list(tuner.parameters.values()), [vector]
         groups = [{"params": params, "lr": rate} for params, rate in zip(tuned, self.rates)]
         self.engine = Engine(backbone, settings, groups)
         self.optimizer = self.engine.optimizer
-        if self.directions:
-            self.optimizer.register_step_pre_hook(lambda *_: self.directions.turn())
-            self.optimizer.register_step_post_hook(lambda *_: self.directions.hold())
+        self.optimizer.register_step_pre_hook(self._before_step)
+        self.optimizer.register_step_post_hook(self._after_step)
         self.texts = Texts(backbone, concept.token if settings.token_learning_rate else None)
         self.done = 0
         self._buckets = buckets(backbone, concept.photos, settings)
-        flip, seed, black = settings.flip, settings.seed, settings.mask_background
-        self._mixes = self._meetings = None
-        if past.companions:
-            self._mixes = mixes(backbone, concept, past.companions, flip, seed, background=black)
-        if past.companions and past.memory:
-            self._meetings = mixes(
-                backbone, concept, past.memory, flip, seed + 1, past.names, background=black
-            )
         self._prompts = [concept.prompts(photo, settings.captions_only) for photo in concept.photos]
 
     def photo_rows(self, size: int, draw: DrawNumbers) -> Rows:
@@ -135,34 +109,24 @@ class Learning:
         masks = None if bucket.masks is None else bucket.masks[photo, view]
         return Rows("concept", 1.0, bucket.latents[photo, view], prompts, loss_mask=masks)
 
+    def way(self, kind: type[W]) -> W | None:
+        """What of ``ways`` is of a kind."""
+        return next((way for way in self.ways if isinstance(way, kind)), None)
+
+    @property
+    def distillation(self) -> Distillation | None:
+        return self.way(Distillation)
+
+    @property
+    def penalty(self) -> Penalty | None:
+        return self.way(Penalty)
+
     def rows(self, generator: torch.Generator) -> list[Rows]:
-        """The rows of one step: photos of the new concept, prior pairs, and (last) what is rehearsed or
-        distilled; of each as many as settings say, times the shares that they are worked out in."""
-        s, draw, times = self.settings, drawing(generator), self.settings.accumulate
-        batch = s.batch * times
-        parts = [self.photo_rows(batch, draw)]
-        meetings = s.mixes // 2 * times if self._meetings else 0
-        if self._mixes:
-            mixed = s.mixes * times - meetings if self.method.rehearse else s.mixes * times
-            parts.append(self._mixes.rows("mix", mixed, 1 / batch, draw))
-        if self.past.priors:
-            classes, entries, latents = past_rows(self.past.priors, batch, draw)
-            own = self.past.prior_prompts
-            prompts = [own[noun][entry] if noun in own else noun for noun, entry in zip(classes, entries)]
-            parts.append(Rows("prior", s.prior_weight, latents, prompts))
-        if meetings:
-            weight = s.replay_weight * self.method.rehearse / batch
-            parts.append(self._meetings.rows("replay", meetings, weight, draw))
-        elif self.past.memory and not self._mixes:
-            tasks, entries, latents = past_rows(self.past.memory, batch, draw)
-            prompts = [self.past.prompts[task][entry] for task, entry in zip(tasks, entries)]
-            parts.append(
-                Rows("replay", s.replay_weight * self.method.rehearse, latents, prompts, tuple(tasks))
-            )
-        if self.method.distil == "new":
-            prompts, tasks = old_rows(self.past.prompts, batch, draw)
-            parts.append(Rows("old outputs", 0.0, parts[0].latents, prompts, tasks))
-        return parts
+        """The rows of one step: photos of the new concept, and what keeps the past; of each as many as
+        settings say, times the shares that they are worked out in. Those that are distilled come last."""
+        draw = drawing(generator)
+        photos = self.photo_rows(self.settings.batch * self.settings.accumulate, draw)
+        return [photos, *(rows for way in self.ways for rows in way.rows(photos, draw))]
 
     def run(self) -> Generator[Step, None, None]:
         """Yield after every optimizer step; between two steps the state is whole for ``state()``."""
@@ -198,16 +162,22 @@ class Learning:
                         self.processes.told(False)
                     raise
 
+    def _before_step(self, *_: object) -> None:
+        for way in self.ways:
+            way.before_step()
+
+    def _after_step(self, *_: object) -> None:
+        for way in self.ways:
+            way.after_step()
+
     def _idle(self) -> tuple[str, ...]:
         """The text encoders where no vector is learnt in them, after all that is ever read is kept; where one
         is, they have to work in every step.
         """
         if self.texts.token is not None:
             return ()
-        prompts = {sentence for sentences in self._prompts for sentence in sentences} | set(self.past.priors)
-        prompts |= {sentence for sentences in self.past.prompts.values() for sentence in sentences}
-        for mixed in (self._mixes, self._meetings):
-            prompts |= {*mixed.prompts, *mixed.known} if mixed else set()
+        prompts = {sentence for sentences in self._prompts for sentence in sentences}
+        prompts |= {sentence for way in self.ways for sentence in way.prompts()}
         self.texts.keep(sorted(prompts))
         return tuple(dict.fromkeys(reader.encoder for reader in self.backbone.family.readers))
 
@@ -219,7 +189,9 @@ class Learning:
         parts, losses, terms = self.rows(generator), [], []
         count, first = shares * self.processes.count, shares * self.processes.number
         drawn = generator.get_state()
-        with self.distillation.elastic.held(self.processes.all_of) if self.distillation else nullcontext():
+        with ExitStack() as working:
+            for way in self.ways:
+                working.enter_context(way.working(self.processes.all_of))
             for share in range(first, first + shares):
                 with self.engine.autocast():
                     loss, values = objective(
@@ -253,10 +225,10 @@ class Learning:
         """After the last step, once: what was grown is settled, and what the next concept's learning needs is
         returned.
         """
+        kept = self.past.kept
         with self._training():
-            kept = self.penalty.keep(self._photo_losses()) if self.penalty else self.past.kept
-        if self.directions:
-            kept = {**kept, **self.directions.keep()}
+            for way in self.ways:
+                kept = {**kept, **way.keep(self._photo_losses())}
         self.tuner.finish()
         return kept
 
@@ -279,18 +251,16 @@ class Learning:
         happened.
         """
         weights = {f"weight/{name}": p.detach().cpu().clone() for name, p in self.named.items()}
-        if self.distillation:
-            elastic = self.distillation.elastic
-            weights["elastic"] = torch.stack([elastic.drift, elastic.seen])
+        for way in self.ways:
+            weights |= way.state()
         return weights | self.engine.state() | pack_optimizer(self.named, self.optimizer)
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, torch.Tensor], done: int) -> None:
         for name, p in self.named.items():
             p.copy_(tensors[f"weight/{name}"])
-        if self.distillation:
-            elastic = self.distillation.elastic
-            elastic.drift, elastic.seen = tensors["elastic"].clone()
+        for way in self.ways:
+            way.load_state(tensors)
         self.engine.load_state(tensors)
         unpack_optimizer(self.named, self.optimizer, tensors)
         self.done = done

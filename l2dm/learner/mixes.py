@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +25,7 @@ from PIL import Image
 from ..backbone import Backbone
 from ..concept import Concept, shrunken
 from ..concept.words import article
-from ..retention import DrawNumbers
-from .objective import Rows
+from ..retention import DrawNumbers, Retention, Rows, Task
 
 COUNT = 96  # mixes of a concept
 SMALLEST, LARGEST = 0.55, 0.75  # a shrunken picture's side, as a share of the whole one's
@@ -111,6 +111,54 @@ def mixes(
     inside, theirs, masks = torch.stack(where, 1)[:, :, None]
     counted = (inside > 0.999).float() * masks.clamp(min=background)
     return Mixes(latents, prompts, known, chosen, counted, (theirs > 0.999).float(), names is not None)
+
+
+class Beside(Retention):
+    """The new concept beside companions."""
+
+    @classmethod
+    def asked(cls, task: Task) -> bool:
+        return bool(task.past.companions)
+
+    def begin(self) -> None:
+        task, s = self.task, self.task.settings
+        self.mixes = mixes(
+            task.backbone, task.concept, task.past.companions, s.flip, s.seed, background=s.mask_background
+        )
+
+    def rows(self, photos: Rows, draw: DrawNumbers) -> list[Rows]:
+        count = self.task.settings.mixes * self.task.settings.accumulate
+        if self.task.method.rehearse:  # without, as many more as would be rehearsed
+            count -= met(self.task)
+        return [self.mixes.rows("mix", count, 1 / self.task.batch, draw)]
+
+    def prompts(self) -> Iterable[str]:
+        return (*self.mixes.prompts, *self.mixes.known)
+
+
+class Meetings(Beside):
+    """The new concept beside earlier ones, out of the memory: what is rehearsed and distilled where a method
+    mixes.
+    """
+
+    @classmethod
+    def asked(cls, task: Task) -> bool:
+        return bool(task.past.companions and task.past.memory)
+
+    def begin(self) -> None:
+        task, s = self.task, self.task.settings
+        given = task.past.memory, s.flip, s.seed + 1, task.past.names
+        self.mixes = mixes(task.backbone, task.concept, *given, background=s.mask_background)
+
+    def rows(self, photos: Rows, draw: DrawNumbers) -> list[Rows]:
+        count, s = met(self.task), self.task.settings
+        weight = s.replay_weight * self.task.method.rehearse / self.task.batch
+        return [self.mixes.rows("replay", count, weight, draw)] if count else []
+
+
+def met(task: Task) -> int:
+    """How many of a step's mixes are with earlier concepts."""
+    return task.settings.mixes // 2 * task.settings.accumulate if Meetings.asked(task) else 0
 
 
 def _in_cells(where: np.ndarray, cells: int) -> torch.Tensor:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ..backbone import Backbone, Conditioning
-from ..tuners import Tuner
+from ..backbone import Conditioning
 from .attention_distillation import attention_errors, attention_outputs
+from .retention import Retention, Task
 
 
 class ElasticWeights:
@@ -93,18 +92,29 @@ def distillation_errors(
 Answer = tuple[torch.Tensor, list[torch.Tensor]]
 
 
-@dataclass
-class Distillation:
-    """The term's parts: gamma, the elastic weights, the weight of its attention term, and the teacher as the
-    tuned weights' earlier values.
-    """
+class Distillation(Retention):
+    """The rows with tasks, held to what the tuned weights' earlier values, the teacher, say of them."""
 
-    backbone: Backbone
-    tuner: Tuner
-    previous: dict[str, torch.Tensor]
-    elastic: ElasticWeights
-    weight: float = 1.0
-    attention_weight: float = 0.0
+    def __init__(self, task: Task):
+        super().__init__(task)
+        settings, method = task.settings, task.method
+        self.backbone, self.tuner, self.previous = task.backbone, task.tuner, task.tuner.values()
+        self.weight, self.attention_weight = settings.distil_weight, settings.attention_weight
+        pace = 0.05 if method.distil == "memory" and method.elastic else 0.0
+        self.elastic = ElasticWeights(list(task.past.prompts), pace)
+
+    @classmethod
+    def asked(cls, task: Task) -> bool:
+        return task.method.distil != "nothing" and bool(task.past.prompts)
+
+    def working(self, all_of: Callable[[list[Any]], list[Any]]) -> AbstractContextManager[None]:
+        return self.elastic.held(all_of)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {"elastic": torch.stack([self.elastic.drift, self.elastic.seen])}
+
+    def load_state(self, tensors: dict[str, torch.Tensor]) -> None:
+        self.elastic.drift, self.elastic.seen = tensors["elastic"].clone()
 
     @torch.no_grad()
     def teacher(self, noisy: torch.Tensor, timesteps: torch.Tensor, context: Conditioning) -> Answer:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 import torch
 
-from ..tuners import Tuner
 from .penalty import Penalty
 
 _KEY = "fisher/"
@@ -37,11 +36,12 @@ def diagonal(
 class Fisher(Penalty):
     """Keeps the sum of all concepts' diagonals."""
 
-    def __init__(self, tuner: Tuner, kept: dict[str, torch.Tensor], weight: float = 1.0):
-        super().__init__(tuner, kept, weight)
-        parameters = tuner.parameters.items()
+    def begin(self) -> None:
+        held = {name: self.kept.get(_KEY + name) for name in self.tuner.parameters}
         self.terms = [
-            (p, p.detach().clone(), kept[_KEY + name].to(p)) for name, p in parameters if _KEY + name in kept
+            (p, p.detach().clone(), fisher.to(p))
+            for p, fisher in zip(self.tuner.parameters.values(), held.values())
+            if fisher is not None
         ]
 
     def __call__(self) -> torch.Tensor:
@@ -51,6 +51,6 @@ class Fisher(Penalty):
 
     def keep(self, losses: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
         new = {_KEY + name: fisher.cpu() for name, fisher in diagonal(self.tuner.parameters, losses).items()}
-        return self.kept | {
+        return {
             name: self.kept[name] + fisher if name in self.kept else fisher for name, fisher in new.items()
         }

@@ -16,13 +16,14 @@ step and a lesson cost the same at every k, and nothing of a photo is in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from ..backbone import Backbone
 from ..backbone.sites import entering
-from ..concept import Concept
 from ..concept.words import TEMPLATES, article
-from ..tuners import Tuner
+from .retention import Retention, Task
 
 #: What one may say of a thing; ``{}`` is the thing.
 SENTENCES = (
@@ -83,38 +84,38 @@ def leading(correlations: torch.Tensor, share: float) -> torch.Tensor:
     return vectors.flip(1)[:, : int((held < share).sum()) + 1]
 
 
-class KeptDirections:
-    """Made when ``concept`` begins, over the tuned weights as they are before it; those that do not read text
-    features are left alone.
+class KeptDirections(Retention):
+    """Of the tuned weights as they are before the concept; those that do not read text features are left
+    alone.
     """
 
-    def __init__(
-        self, backbone: Backbone, tuner: Tuner, concept: Concept, kept: dict[str, torch.Tensor], share: float
-    ):
-        self.backbone, self.concept, self.kept = backbone, concept, kept
+    @classmethod
+    def asked(cls, task: Task) -> bool:
+        return task.method.directions and task.settings.kept_share > 0
+
+    def begin(self) -> None:
+        backbone, kept = self.task.backbone, self.task.past.kept
         earlier = (
             kept[KEY].double()
             if KEY in kept
             else sum(correlations(backbone, article(thing)) for thing in THINGS)
         )
-        self.sum = earlier + correlations(backbone, article(concept.noun))
-        self.basis = leading(self.sum, share).float().to(backbone.device)
-        width = len(self.sum)
-        self.before = [
-            (p, p.detach().clone()) for p in tuner.parameters.values() if p.ndim == 2 and p.shape[1] == width
-        ]
+        self.sum = earlier + correlations(backbone, article(self.task.concept.noun))
+        self.basis = leading(self.sum, self.task.settings.kept_share).float().to(backbone.device)
+        tuned, width = self.task.tuner.parameters.values(), len(self.sum)
+        self.before = [(p, p.detach().clone()) for p in tuned if p.ndim == 2 and p.shape[1] == width]
 
     @torch.no_grad()
-    def turn(self) -> None:
-        """Before an optimizer step: take out of the gradients what lies along B. Most of them does, and AdamW
+    def before_step(self) -> None:
+        """Take out of the gradients what lies along B. Most of them does, and AdamW
         would measure its steps by that, so that little would be learnt of what remains."""
         for p, _ in self.before:
             if p.grad is not None:
                 p.grad.sub_(self._along(p.grad))
 
     @torch.no_grad()
-    def hold(self) -> None:
-        """After an optimizer step: take back what it added along B; AdamW's scales differ from weight to
+    def after_step(self) -> None:
+        """Take back what it added along B; AdamW's scales differ from weight to
         weight.
         """
         for p, before in self.before:
@@ -125,9 +126,8 @@ class KeptDirections:
         basis = self.basis.to(change)
         return (change @ basis) @ basis.T
 
-    def keep(self) -> dict[str, torch.Tensor]:
-        """What the next concept needs: ``kept``, with this concept's own sentences; call it when the token is
-        learnt.
-        """
-        own = correlations(self.backbone, f"{self.concept.token} {self.concept.noun}")
-        return {**self.kept, KEY: (self.sum + own).float()}
+    def keep(self, losses: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """C with this concept's own sentences; its token is learnt."""
+        concept = self.task.concept
+        own = correlations(self.task.backbone, f"{concept.token} {concept.noun}")
+        return {KEY: (self.sum + own).float()}

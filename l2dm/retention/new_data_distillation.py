@@ -12,8 +12,12 @@ pretrained tasks the one most in danger. One is drawn for each row, so that a st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..concept.words import TEMPLATES, class_prompt
-from .task_aware_memory import DrawNumbers
+from .past import DrawNumbers
+from .retention import Retention, Task
+from .rows import Rows
 
 
 def old_prompts(concepts: dict[str, str], noun: str) -> dict[str, list[str]]:
@@ -23,10 +27,21 @@ def old_prompts(concepts: dict[str, str], noun: str) -> dict[str, list[str]]:
     }
 
 
-def old_rows(
-    prompts: dict[str, list[str]], size: int, draw: DrawNumbers
-) -> tuple[list[str], tuple[str, ...]]:
-    """``size`` prompts, each of a task drawn evenly, and the tasks."""
-    names = list(prompts)
-    tasks = tuple(names[i] for i in draw(len(names), size).tolist())
-    return [prompts[task][int(draw(len(prompts[task]), 1))] for task in tasks], tasks
+class OldOutputs(Retention):
+    """The new photos once more, each with a prompt of a task drawn evenly; what is asked of these rows is
+    distillation alone.
+    """
+
+    @classmethod
+    def asked(cls, task: Task) -> bool:
+        return task.method.distil == "new"
+
+    def rows(self, photos: Rows, draw: DrawNumbers) -> list[Rows]:
+        known = self.task.past.prompts
+        names = list(known)
+        tasks = tuple(names[i] for i in draw(len(names), self.task.batch).tolist())
+        prompts = [known[task][int(draw(len(known[task]), 1))] for task in tasks]
+        return [Rows("old outputs", 0.0, photos.latents, prompts, tasks)]
+
+    def prompts(self) -> Iterable[str]:
+        return (prompt for several in self.task.past.prompts.values() for prompt in several)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
-from ..tuners import Tuner
+from .retention import Retention, Task
 
 
-class Penalty:
-    """Made when a concept begins, over the state that the last concept left. ``kept``: what ``keep`` gave
-    then, from the version's folder.
-    """
+class Penalty(Retention):
+    """A method names one of them. ``kept``: what ``keep`` gave when the last concept was learnt."""
 
-    def __init__(self, tuner: Tuner, kept: dict[str, torch.Tensor], weight: float = 1.0):
-        self.tuner, self.kept, self.weight = tuner, kept, weight
+    def __init__(self, task: Task):
+        super().__init__(task)
+        self.tuner, self.kept = task.tuner, task.past.kept
+        self.weight = task.settings.penalty_weight * task.method.penalty_weight
+
+    @classmethod
+    def asked(cls, task: Task) -> bool:
+        return True
 
     def __call__(self) -> torch.Tensor:
         """The penalty now, a scalar; 0 where there is no past."""
         raise NotImplementedError
-
-    def keep(self, losses: Iterator[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the next concept will need. ``losses``: the loss of one photo at a time, with gradients, as
-        many as wanted.
-        """
-        return self.kept

@@ -18,12 +18,14 @@ from .penalty import Penalty
 class SelfRegularization(Penalty):
     """Needs nothing kept: the adapters are its memory."""
 
-    def __init__(self, tuner: LowRank, kept: dict[str, torch.Tensor], weight: float = 1.0):
-        super().__init__(tuner, kept, weight)
-        self.change = tuner.change
-        *earlier, self.newest = tuner.adapters
+    def begin(self) -> None:
+        assert isinstance(self.tuner, LowRank)
+        self.change = self.tuner.change
+        *earlier, self.newest = self.tuner.adapters
         self.past = (
-            {layer: self.change(layer, earlier).detach().abs() for layer in tuner.layers} if earlier else {}
+            {layer: self.change(layer, earlier).detach().abs() for layer in self.tuner.layers}
+            if earlier
+            else {}
         )
 
     def __call__(self) -> torch.Tensor:
