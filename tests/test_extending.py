@@ -1,6 +1,7 @@
 """The worked examples of docs/extending are what they say: short, whole, and at work."""
 
 import copy
+import dataclasses
 import re
 
 import numpy as np
@@ -17,8 +18,9 @@ from l2dm import World
 from l2dm.backbone import families
 from l2dm.errors import PromptWarning
 from l2dm.generation import composition, guided
+from l2dm.learner import ways
 from l2dm.methods import METHODS
-from l2dm.retention import PENALTIES
+from l2dm.retention import PENALTIES, Retention
 from l2dm.settings import COMPOSITIONS
 from l2dm.tuners import TUNERS
 
@@ -109,3 +111,37 @@ def test_a_family_is_told_draws_as_its_pipeline_and_learns(example, photos, tmp_
     world.learn(photos, token="<rex>", noun="dog", steps=1, batch=1, mixes=0, report_pictures=0)
     assert np.array_equal(world.generate("a dog", n=1, seed=1)[0].image, ours), "no adapter of its acts"
     assert not np.array_equal(world.generate("a <rex> dog", n=1, seed=1)[0].image, ours)
+
+
+def test_a_way_of_ones_own_is_asked_at_every_place(photos, monkeypatch):
+    met = []
+
+    class Watching(Retention):
+        @classmethod
+        def asked(cls, task):
+            return task.concept.token == "<rex>"
+
+        def begin(self):
+            met.append("begin")
+
+        def rows(self, photos, draw):
+            return [dataclasses.replace(photos, term="once more", weight=0.5)]
+
+        def before_step(self):
+            assert all(p.grad is not None for p in self.task.tuner.parameters.values())
+            met.append("before")
+
+        def after_step(self):
+            met.append("after")
+
+        def keep(self, losses):
+            return {"watched": torch.ones(1)}
+
+    monkeypatch.setattr(ways, "WAYS", [*ways.WAYS, Watching])
+    learning = begin(photos, "ewc", steps=2)
+    first, _ = learning.run()
+    kept = learning.finish()
+    assert met == ["begin", *["before", "after"] * 2] and set(first.terms) >= {"concept", "once more"}
+    assert "watched" in kept and any(name.startswith("fisher/") for name in kept), "beside the penalty's"
+    assert learning.way(Watching).state() == {}
+    assert begin(photos, "ewc", "<tom>").way(Watching) is None

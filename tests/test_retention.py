@@ -4,8 +4,6 @@ keeps for them.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -24,11 +22,10 @@ from tiny import mini
 
 from l2dm import World
 from l2dm.errors import SettingsError, TokenError
-from l2dm.learner import Learning, objective, ways
+from l2dm.learner import Learning, objective
 from l2dm.retention import (
     KeptDirections,
     Past,
-    Retention,
     Task,
     attention_errors,
     attention_outputs,
@@ -272,37 +269,3 @@ def test_nothing_kept_is_l2dm_as_published(photos):
     ]
     assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
     assert not all(torch.equal(told[0][name], told[2][name]) for name in told[0])
-
-
-def test_a_way_of_ones_own_is_asked_at_every_place(photos, monkeypatch):
-    met = []
-
-    class Watching(Retention):
-        @classmethod
-        def asked(cls, task):
-            return task.concept.token == "<rex>"
-
-        def begin(self):
-            met.append("begin")
-
-        def rows(self, photos, draw):
-            return [dataclasses.replace(photos, term="once more", weight=0.5)]
-
-        def before_step(self):
-            assert all(p.grad is not None for p in self.task.tuner.parameters.values())
-            met.append("before")
-
-        def after_step(self):
-            met.append("after")
-
-        def keep(self, losses):
-            return {"watched": torch.ones(1)}
-
-    monkeypatch.setattr(ways, "WAYS", [*ways.WAYS, Watching])
-    learning = begin(photos, "ewc", steps=2)
-    first, _ = learning.run()
-    kept = learning.finish()
-    assert met == ["begin", *["before", "after"] * 2] and set(first.terms) >= {"concept", "once more"}
-    assert "watched" in kept and any(name.startswith("fisher/") for name in kept), "beside the penalty's"
-    assert learning.way(Watching).state() == {}
-    assert begin(photos, "ewc", "<tom>").way(Watching) is None

@@ -14,6 +14,7 @@ from families.folders import tiny_folder
 from families.test_drawing import *  # noqa: F403  (the tests themselves)
 from families.test_learning import *  # noqa: F403
 from families.test_reading import *  # noqa: F403
+from families.test_refusals import *  # noqa: F403
 
 if not torch.cuda.is_available():  # as a whole: hundreds of tests need not be collected to be left out
     pytest.skip("no CUDA device", allow_module_level=True)
