@@ -24,9 +24,11 @@ a learning that was asked to stop tells that it can be taken up again.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 
 class L2DMError(Exception):
@@ -210,3 +212,28 @@ def out_of_memory(work: str, way_out: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(sign in said for sign in signs):
             raise
         raise OutOfMemory(f"{work}: out of memory; {way_out}") from None
+
+
+@contextmanager
+def hearing(kinds: tuple[type[Warning], ...], tell: Callable[[str], None]) -> Iterator[None]:
+    """Within the block warnings of ``kinds`` are told, all of them; others go where they went."""
+    with warnings.catch_warnings():
+        for kind in kinds:
+            warnings.simplefilter("always", kind)
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, kinds):
+                tell(str(message))
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield

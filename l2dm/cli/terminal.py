@@ -11,17 +11,16 @@ import json
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import TOLD, L2DMError, LearningStopped, because, out_of_memory
+from ..errors import TOLD, L2DMError, LearningStopped, because, hearing, out_of_memory
 from ..processes import ToldByMain, for_one, main_process
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -62,25 +61,7 @@ def say(*lines: str | Table) -> None:
 def notes() -> Iterator[None]:
     """Within the block, on standard error, one line each: what was damaged in a world and is made anew; work
     that will be long; what is probably not learnt well."""
-    with warnings.catch_warnings():
-        for kind in TOLD:
-            warnings.simplefilter("always", kind)
-        others = warnings.showwarning
-
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, TOLD):
-                print(f"note: {plain(message)}", file=sys.stderr)
-            else:
-                others(message, category, filename, lineno, file, line)
-
-        warnings.showwarning = show
+    with hearing(TOLD, lambda text: print(f"note: {plain(text)}", file=sys.stderr)):
         yield
 
 

@@ -7,11 +7,10 @@ import itertools
 import re
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from .. import L2DMError, LearningStopped, World
 from ..concept.words import class_prompt
@@ -22,6 +21,7 @@ from ..errors import (
     WorldError,
     WorldLocked,
     first_line,
+    hearing,
 )
 from ..files import write_new
 from ..generation.picture import Picture, contact_sheet, save_png
@@ -250,24 +250,11 @@ def _cancel(found: JobFolder, folder: StudioFolder, begun: bool = True) -> None:
 def _notes(found: JobFolder) -> Iterator[None]:
     """Within the block what the library warns of becomes events, each once."""
     said = {event["note"] for event in found.events() if "note" in event}
-    with warnings.catch_warnings():
-        for kind in (PromptWarning, *TOLD):
-            warnings.simplefilter("always", kind)
-        others = warnings.showwarning
 
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if not issubclass(category, (PromptWarning, *TOLD)):
-                others(message, category, filename, lineno, file, line)
-            elif str(message) not in said:
-                said.add(str(message))
-                found.tell(note=str(message))
+    def tell(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            found.tell(note=text)
 
-        warnings.showwarning = show
+    with hearing((PromptWarning, *TOLD), tell):
         yield
