@@ -88,7 +88,7 @@ def test_a_file_that_two_versions_share_is_said_to_ruin_both(place):
     with pytest.raises(WorldDamaged, match=r"0002/adapter-rex\.safetensors.*l2dm repair"):
         World.open(place / "world").generate("a <rex> dog", n=1, steps=1)
     World.open(place / "world").generate("a <tom> dog", n=1, steps=1), "it reads none of that"
-    assert Manifest.read(place / "world", whole=False).head == 2, "nothing is thrown away"
+    assert Manifest.read(place / "world", verify=False).head == 2, "nothing is thrown away"
 
 
 def test_a_version_outlives_what_is_only_shown_or_drawn_again(place):
@@ -97,7 +97,7 @@ def test_a_version_outlives_what_is_only_shown_or_drawn_again(place):
         flip(world / "versions/0002" / name, 999)
     with pytest.raises(WorldDamaged, match="l2dm repair"):
         World.open(world)
-    World.open(world, whole=False).generate("a <rex> dog", n=1, steps=1), "it reads none of them"
+    World.open(world, verify=False).generate("a <rex> dog", n=1, steps=1), "it reads none of them"
     found = repair(world)
     gone = ["concept-tom.png", "nouns.safetensors", "short-term-rex.safetensors"]
     assert (found.whole, found.spared, found.lost) == ([1], {2: gone}, [])

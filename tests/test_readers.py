@@ -27,13 +27,13 @@ class Undone:
         if "versions" in path.parts:
             self.left -= 1
             if self.left == -1:
-                World(self.world, Manifest.read(self.world, whole=False)).undo()
+                World(self.world, Manifest.read(self.world, verify=False)).undo()
         return self.real(path, *most)
 
 
 READERS = {
     "generate": lambda world: (
-        World.open(world, whole=False).generate("a <rex> dog", n=1, steps=1)[0].provenance["world_version"]
+        World.open(world, verify=False).generate("a <rex> dog", n=1, steps=1)[0].provenance["world_version"]
     ),
     "report": lambda world: str(
         steadily(world, lambda m: write_page(world, m, world.parent / "r.html") and m.head)

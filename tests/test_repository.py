@@ -149,7 +149,7 @@ def test_else_repair_goes_to_the_newest_whole_version(tmp_path, harm):
 def test_a_purge_does_not_need_what_it_takes(tmp_path):
     world = told(tmp_path / "w", "+<rex>", "+<tom>")
     damage(world, 2, "<rex>")
-    Repository.open(world.path, whole=False).purge("<rex>")
+    Repository.open(world.path, verify=False).purge("<rex>")
     assert list(World.open(world.path).concepts) == ["<tom>"] and examine(world.path, deep=True).faults == []
 
 

@@ -43,7 +43,7 @@ def read(place, content):
     place.mkdir(exist_ok=True)
     raw = content if isinstance(content, bytes) else seal(content)
     (place / "manifest.json").write_bytes(raw)
-    return Manifest.read(place, whole=False)
+    return Manifest.read(place, verify=False)
 
 
 LINE = {"at": "2026-01-01", "action": "undo"}
@@ -51,7 +51,7 @@ LINE = {"at": "2026-01-01", "action": "undo"}
 
 def test_a_good_manifest_is_read_as_it_was_written(tmp_path):
     GOOD.write(tmp_path)
-    assert Manifest.read(tmp_path, whole=False) == GOOD
+    assert Manifest.read(tmp_path, verify=False) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_version_says_what_is_otherwise_than_before_and_is_read_whole(tmp_path
         versions[number] = dataclasses.replace(VERSION, **facts)
     made = dataclasses.replace(GOOD, head=6, counter=6, versions=versions)
     made.write(tmp_path)
-    again = Manifest.read(tmp_path, whole=False)
+    again = Manifest.read(tmp_path, verify=False)
     assert again == made
     assert all(list(again.versions[n].concepts) == list(v.concepts) for n, v in versions.items())
 
@@ -224,7 +224,7 @@ def test_a_small_manifest_cannot_fill_the_memory(tmp_path, monkeypatch):
         versions[number] = dataclasses.replace(VERSION, version=number, parent=number - 1, concepts=concepts)
     dataclasses.replace(GOOD, counter=4, versions=versions).write(tmp_path)
     with pytest.raises(WorldDamaged, match=r"versions\.4: with those before it, more than 10 entries"):
-        Manifest.read(tmp_path, whole=False)
+        Manifest.read(tmp_path, verify=False)
 
 
 @pytest.mark.parametrize("wrong", WRONG_FILES, ids=str)

@@ -94,7 +94,7 @@ def test_a_world_of_before_goes_on(tmp_path, format):
         (world.path / name).write_bytes(seal(content))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        manifest = Manifest.read(world.path, whole=False)
+        manifest = Manifest.read(world.path, verify=False)
     found = manifest.versions[1].settings
     assert manifest.tuner == "gated_lora" and found["method"] == "gated-lora"
     assert not set(SETTINGS) & set(found)

@@ -125,7 +125,7 @@ def test_damage_is_named_and_undo_leads_out(world, photos):
     (world.path / "versions/0001/tokens.safetensors").write_bytes(b"gone")
     with pytest.raises(WorldDamaged, match=r"tokens\.safetensors.*l2dm verify"):
         World.open(world.path)
-    World.open(world.path, whole=False).undo()
+    World.open(world.path, verify=False).undo()
     assert World.open(world.path).version == 0
 
 
@@ -207,7 +207,7 @@ def test_a_version_is_checked_before_going_back_to_it(world, photos):
         world.learn(photos, token=token, noun="dog", **QUICK)
     (world.path / "versions/0001/memory.json").write_text("{}")
     with pytest.raises(WorldDamaged, match=r"0001/memory\.json.*l2dm verify"):
-        World.open(world.path, whole=False).undo()
+        World.open(world.path, verify=False).undo()
     assert World.open(world.path).version == 2, "the sound one is still there"
     assert world.repair().lost == [1] and (world.path / "quarantine/0001/memory.json").exists()
     assert World.open(world.path).version == 2 and world.repair().faults == []

@@ -240,7 +240,7 @@ def story(world: Path) -> Any:
     """
     if not (world / NAME).exists():
         return None
-    return timeless(dataclasses.asdict(Manifest.read(world, whole=False)))
+    return timeless(dataclasses.asdict(Manifest.read(world, verify=False)))
 
 
 def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:

@@ -31,7 +31,7 @@ def forget(
     """
     from ..world.repository import Repository
 
-    opened = Repository.open(world, whole=False)
+    opened = Repository.open(world, verify=False)
     if purge:
         _purge(opened, token, yes, as_json)
         return
@@ -105,7 +105,7 @@ def branch(
     """Make a new world of what this one was at a version, to go on another way; this one stays as it is."""
     from ..world.repository import Repository
 
-    made = Repository.open(world, whole=False).branch(path, at)
+    made = Repository.open(world, verify=False).branch(path, at)
     told = ", ".join(made.concepts) or "nothing learnt"
     answer(
         as_json,
@@ -129,7 +129,7 @@ def pick(
     from ..world.manifest import Manifest
 
     if step is None:
-        steps = sorted(kept_steps(world, Manifest.read(world, whole=False), token))
+        steps = sorted(kept_steps(world, Manifest.read(world, verify=False), token))
         have = f"{world}: weights of {token} after steps {', '.join(map(str, steps))}; take one with --step"
         none = f"{world}: no weights of {token} are kept; a lesson keeps them with --keep-every"
         answer(as_json, {"world": str(world), "token": token, "steps": steps}, have if steps else none)
@@ -148,7 +148,7 @@ def undo(world: WorldPath, as_json: AsJson = False) -> None:
     """Take the last change back: a concept learnt, or one forgotten."""
     from ..world.repository import Repository
 
-    opened = Repository.open(world, whole=False)
+    opened = Repository.open(world, verify=False)
     dropped = opened.undo()
     answer(
         as_json,

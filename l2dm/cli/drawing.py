@@ -99,7 +99,7 @@ def generate(
     from ..world.store import check_outside
     from ..world.world import World
 
-    opened = World.open(world, whole=False, base=base)
+    opened = World.open(world, verify=False, base=base)
     chosen = settings_from(opened, "generate", settings, locals())
     if out_folder.exists() and not out_folder.is_dir():
         raise SettingsError(f"--out {out_folder}: is a file; give a folder")

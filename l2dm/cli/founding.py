@@ -68,7 +68,7 @@ def relocate(
     """
     from ..world.world import World
 
-    opened = World.open(world, whole=False)
+    opened = World.open(world, verify=False)
     late = opened.relocate(base, clip, revision, variant, config)
     found = opened.manifest
     note = (

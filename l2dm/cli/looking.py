@@ -105,7 +105,7 @@ def _cut_captions(photos: Iterable[Any], base: str | None, world: Path | None) -
     from ..backbone import prompt_lengths
     from ..world.world import World
 
-    opened = World.open(world, whole=False) if world else None
+    opened = World.open(world, verify=False) if world else None
     source = opened.source if opened and not base else _base(base)
     count, most = prompt_lengths(source, opened.concepts if opened else ())
     lengths = {photo.path: count(photo.caption) for photo in photos if photo.caption}
@@ -158,7 +158,7 @@ def history(world: WorldPath, as_json: AsJson = False) -> None:
     """Tell what happened to a world, oldest first."""
     from ..world.manifest import Manifest
 
-    entries = Manifest.read(world, whole=False).journal
+    entries = Manifest.read(world, verify=False).journal
     rows = [
         (
             entry["at"],
@@ -242,5 +242,5 @@ def _here(kind: str, base: str | None, world: Path | None) -> dict[str, Any]:
     from ..world.world import World, settings_for
 
     if world is not None:
-        return World.open(world, whole=False).settings(kind).as_dict()
+        return World.open(world, verify=False).settings(kind).as_dict()
     return settings_for(_base(base), kind).as_dict()

@@ -43,7 +43,7 @@ def branch(found: JobFolder, folder: StudioFolder, opened: Opened) -> dict[str, 
         place_beside(folder, asked["name"])
         found.update(found={**found.job.found, "begun": True})
         found.tell(stage="branch", done=0, total=1)
-        Repository.open(folder.world, whole=False).branch(place, asked["version"])
+        Repository.open(folder.world, verify=False).branch(place, asked["version"])
     found.tell(stage="branch", done=1, total=1)
     return {}
 
@@ -54,7 +54,7 @@ def _is_made(place: Path, version: int) -> bool:
     """
     if not place.exists():
         return False
-    last = Repository.open(place, whole=False).history()[-1]
+    last = Repository.open(place, verify=False).history()[-1]
     return (last["action"], last.get("version")) == ("branch", version)
 
 

@@ -52,14 +52,14 @@ def exists(world: Path) -> bool:
 
 def opened(world: Path) -> Repository:
     """Its files as they are now, without a model. Raises WorldError, as ever."""
-    return Repository.open(world, whole=False)
+    return Repository.open(world, verify=False)
 
 
 def settings(world: Path, kind: str, given: dict[str, Any] | None = None) -> Any:
     """This world's settings of ``kind``, with what was ``given``. Raises SettingsError."""
     from .. import World  # imports torch: not before it is needed
 
-    return World.open(world, whole=False).settings(kind, given, place="the form")
+    return World.open(world, verify=False).settings(kind, given, place="the form")
 
 
 def cards(manifest: Manifest) -> list[Card]:

@@ -46,7 +46,7 @@ class Opened:
         self._kept: World | None = None
 
     def __call__(self) -> World:
-        fresh = World.open(self.path, whole=False)
+        fresh = World.open(self.path, verify=False)
         if self._kept is None or self._kept.manifest != fresh.manifest:
             self._kept = fresh
         return self._kept
@@ -236,7 +236,7 @@ def _cancel(found: JobFolder, folder: StudioFolder, begun: bool = True) -> None:
     wait.
     """
     if found.job.kind == "learn" and begun:
-        world = World.open(folder.world, whole=False)
+        world = World.open(folder.world, verify=False)
         while True:
             try:
                 world.drop_unfinished(found.job.asked["token"])

@@ -59,7 +59,7 @@ def follow(world: World, processes: Processes) -> Version:
     """Of the others: take part in the lesson that the main process gives ``world``; raises what it raises."""
     told = processes.heard()
     assert isinstance(told, Begun)
-    world.manifest, settings = Manifest.read(world.path, whole=False), told.settings
+    world.manifest, settings = Manifest.read(world.path, verify=False), told.settings
     world.begin_with(told.tuner)
     changed = TUNERS[told.tuner].changes_weights
     try:
@@ -77,5 +77,5 @@ def follow(world: World, processes: Processes) -> Version:
     finally:
         world.unload_unless(told.concept.token, world.version)
     processes.heard()
-    world.manifest = Manifest.read(world.path, whole=False)
+    world.manifest = Manifest.read(world.path, verify=False)
     return world.manifest.versions[world.version]

@@ -104,7 +104,7 @@ def move(
     def read() -> tuple[Parcel, Concept]:
         with opened(other) as place:
             if not world.manifest.versions:
-                world.begin_with(Manifest.read(place, whole=False).tuner)
+                world.begin_with(Manifest.read(place, verify=False).tuner)
             parcel, noun = from_world(world, place, token, to, said or other)
         return parcel, Concept(to, noun, ())
 

@@ -115,7 +115,7 @@ class Loaded(Repository):
         """Whether another process took the present version away since the world was opened: it is then opened
         again, at the version that it has now.
         """
-        found = Manifest.read(self.path, whole=False)
+        found = Manifest.read(self.path, verify=False)
         if gone := self.version not in found.versions:
             self.manifest = found
         return gone
@@ -175,7 +175,7 @@ class Loaded(Repository):
         if clip is None and manifest.clip == OWN:
             clip_of(self.path, manifest, source)
         found = "" if clip is None else chosen_clip(source, recorded(clip))
-        with self._writing(whole=False):
+        with self._writing(verify=False):
             if clip is not None:
                 changes |= with_clip(self.path, self.manifest, recorded(clip), found)
             self.record(

@@ -183,15 +183,15 @@ class Manifest:
             write_whole(copy, content)
 
     @classmethod
-    def read(cls, world: Path, whole: bool = True) -> Manifest:
-        """The manifest; with ``whole`` also the present version's files are checked against their record: of
+    def read(cls, world: Path, verify: bool = True) -> Manifest:
+        """The manifest; with ``verify`` also the present version's files are checked against their record: of
         those that are one concept's own, which are checked when they are read, only that they are there.
 
         Raises WorldError when there is no world, WorldDamaged when its manifest is broken or its files are
         not whole.
         """
         check_place(world)
-        if whole:
+        if verify:
             return steadily(
                 world, lambda manifest: manifest.recorded(world, manifest.head).glance() or manifest
             )
@@ -271,12 +271,12 @@ def steadily(world: Path, work: Callable[[Manifest], _T]) -> _T:
     another process, it is done again over the manifest that is there then, so that its result is of one
     version alone.
     """
-    manifest = Manifest.read(world, whole=False)
+    manifest = Manifest.read(world, verify=False)
     while True:
         try:
             return work(manifest)
         except WorldDamaged:
-            before, manifest = manifest, Manifest.read(world, whole=False)
+            before, manifest = manifest, Manifest.read(world, verify=False)
             if manifest == before:
                 raise
 

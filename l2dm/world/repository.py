@@ -32,12 +32,12 @@ class Repository:
         self.path, self.manifest = path, manifest
 
     @classmethod
-    def open(cls, path: str | Path, whole: bool = True) -> Self:
+    def open(cls, path: str | Path, verify: bool = True) -> Self:
         """Open a world's files. Raises WorldError when there is none, WorldDamaged when it is not whole
-        (``whole=False``: don't look).
+        (``verify=False``: don't look).
         """
         path = Path(path).expanduser()
-        return cls(path, Manifest.read(path, whole))
+        return cls(path, Manifest.read(path, verify))
 
     @property
     def concepts(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Repository:
 
     def undo(self) -> Version:
         """Take the last change back (learnt or forgotten); returns the version that was dropped."""
-        with self._writing(whole=False):
+        with self._writing(verify=False):
             dropped = self.manifest.present
             if dropped is None:
                 raise WorldError(f"{self.path}: nothing to undo; nothing is learnt")
@@ -102,7 +102,7 @@ class Repository:
         """Go to the newest whole version, or to the present one without concepts whose own weights are
         broken; what is broken is moved into ``quarantine/``, never removed. Returns what was found."""
         found = repair(self.path)
-        self.manifest = Manifest.read(self.path, whole=False)
+        self.manifest = Manifest.read(self.path, verify=False)
         return found
 
     def forget(self, token: str) -> Version:
@@ -112,7 +112,7 @@ class Repository:
         What learning it did to shared weights stays; ``undo`` takes the last concept back whole. Where
         weights of its own are damaged, it can still be forgotten, and the world is whole without it.
         """
-        with self._writing(whole=False):
+        with self._writing(verify=False):
             if token not in self.concepts:
                 near = difflib.get_close_matches(token, self.concepts, 1)
                 raise TokenError(
@@ -125,7 +125,7 @@ class Repository:
 
     def drop_unfinished(self, token: str) -> None:
         """Drop the checkpoints of a learning of ``token`` that was stopped; those of another concept stay."""
-        with self._writing(whole=False):
+        with self._writing(verify=False):
             if unfinished(self.path / "learning") == token:
                 LessonCheckpoint(self.path / "learning", {}).remove()
 
@@ -137,7 +137,7 @@ class Repository:
         """
         if dry:
             return plan(self.path, self.manifest, token)
-        with self._writing(whole=False):
+        with self._writing(verify=False):
             done = purge(self, token)
         return done
 
@@ -154,11 +154,11 @@ class Repository:
         self.manifest = manifest
 
     @contextmanager
-    def _writing(self, whole: bool = True) -> Iterator[None]:
+    def _writing(self, verify: bool = True) -> Iterator[None]:
         """Hold the world's lock, with the manifest as on disk now and no half-done work in the folder."""
         with os_errors(self.path), locked(self.path):
             store.check_writable(self.path)
-            self.manifest = Manifest.read(self.path, whole)
+            self.manifest = Manifest.read(self.path, verify)
             clear(self.path, self.manifest)
             self.manifest = upgrade(self.path, self.manifest)
             self.manifest.renew_copy(self.path)

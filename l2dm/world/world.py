@@ -82,15 +82,15 @@ class World(Travels):
         return world
 
     @classmethod
-    def open(cls, path: str | Path, whole: bool = True, base: str | Path | None = None) -> World:
+    def open(cls, path: str | Path, verify: bool = True, base: str | Path | None = None) -> World:
         """Open a world. Raises WorldError when there is none, WorldDamaged when it is not whole
-        (``whole=False``: don't look).
+        (``verify=False``: don't look).
 
         ``base``: where its base lies, instead of the place that it has recorded; nothing is recorded
         (``relocate`` does that).
         """
         path = Path(path).expanduser()
-        manifest = Manifest.read(path, whole)
+        manifest = Manifest.read(path, verify)
         return cls(path, manifest, None if base is None else source_of(path, manifest, base))
 
     def at(self, version: int) -> World:

@@ -75,7 +75,7 @@ def crop(request: Request) -> Response:
 def words(request: Request) -> Response:
     """What is to be said of a token or noun while it is typed; nothing while it is empty."""
     studio, asked = studio_of(request), request.query_params
-    world, said = Repository.open(studio.world, whole=False), ""
+    world, said = Repository.open(studio.world, verify=False), ""
     name = "token" if "token" in asked else "noun"
     if typed := text(asked, name):
         try:
