@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from l2dm.concept import check_noun
 from l2dm.concept.words import file_stem
@@ -244,3 +245,23 @@ def test_two_nouns_never_share_a_file():
     nouns = ["teddy bear", "teddy-bear", "teddy bear's", "châtaigne"]
     assert len({file_stem(noun) for noun in nouns}) == len({picture_file(noun) for noun in nouns}) == 4
     assert check_noun("cha\u0302taigne") == "châtaigne", "accents as macOS's file names have them"
+
+
+@pytest.mark.parametrize(
+    "kind, good, bad",
+    [
+        (schema.FileName, ["é", "a" * 200, "Rex's photo-1.png"], ["", "a" * 201, ".a", "a/b", "a\n", "nul"]),
+        (schema.BaseName, ["a", "é" * 4096], ["", "a" * 4097, "a\nb", "a\n", "\x7f"]),
+        (
+            schema.Pending,
+            [["learning"], ["versions/0001", "prior/" + "a" * 200]],
+            [["prior/" + "a" * 201], ["versions/1"], ["learning\n"], ["prior/../a"], ["prior/"]],
+        ),
+    ],
+)
+def test_names_are_as_long_as_they_may_be_and_no_longer(kind, good, bad):
+    reads = TypeAdapter(kind)
+    assert [reads.validate_python(value) for value in good] == good
+    for value in bad:
+        with pytest.raises(ValidationError):
+            reads.validate_python(value)
