@@ -21,7 +21,8 @@ from transformers import (
 
 from ..errors import BaseMissing, BaseModelError, first_line
 from . import hub
-from .source import Source, read_json, weight_files
+from .source import Source, read_json
+from .weight_files import weight_files
 
 #: A world's ``clip`` that means the folder ``clip`` of its base, and one that means none.
 OWN, NONE = "base", "none"

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from ..files import write_whole
-from .source import Source, read_json, weight_files
+from .source import Source, read_json
+from .weight_files import weight_files
 
 #: Begins a fingerprint of this kind; those of worlds made before have no prefix.
 PREFIX = "v2-"

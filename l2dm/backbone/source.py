@@ -5,7 +5,6 @@ loaded.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,13 @@ from ..spelling import today
 from . import hub
 from .checks import check
 from .families import Family, family_of
+from .weight_files import EXPECTED, weight_files
 
 #: Name of the base that ships with the package.
 MINI = "mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
 #: Files besides a pipeline's parts that loading reads: configurations, and weights.
 _BESIDE, _CLIP = ["model_index.json", "l2dm.json", "clip/*.json", "clip/*.txt"], "clip/model*.safetensors"
-_WEIGHTS = re.compile(
-    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([a-z]\w*))?(?:-\d{5}-of-\d{5})?(?:\.([a-z]\w*))?\.(safetensors|bin)"
-)
-_INDEX = re.compile(
-    r"(?:diffusion_pytorch_model|pytorch_model|model)\.(safetensors|bin)\.index(?:\.([a-z]\w*))?\.json"
-)
-_WEIGHTS_ARE = "expected diffusion_pytorch_model.safetensors or model.safetensors"
 #: tables and lists of ``l2dm.json``
 _DEFAULTS = {"learn": dict, "generate": dict, "tuners": dict, "nouns": list}
 
@@ -94,8 +87,7 @@ class Source:
         variant, files = weight_files(names, self.variant)
         if not files:
             raise BaseModelError(
-                f"{self.said}: {place} holds no weights, {_WEIGHTS_ARE}; copy or download the base again, "
-                "whole"
+                f"{self.said}: {place} holds no weights, {EXPECTED}; copy or download the base again, whole"
             )
         return variant, [place / name for name in files]
 
@@ -196,9 +188,7 @@ def _on_hub(
     for part in family.networks:
         here = [file.split("/", 1)[1] for file in files if file.startswith(f"{part}/")]
         if not (weights := weight_files(here, variant)[1]):
-            raise BaseModelError(
-                f"{said}: its folder {part} holds no weights that l2dm reads; {_WEIGHTS_ARE}"
-            )
+            raise BaseModelError(f"{said}: its folder {part} holds no weights that l2dm reads; {EXPECTED}")
         wanted += [f"{part}/{file}" for file in weights]
     hub.fetch(said, name, wanted, folder.name)
     return source
@@ -266,24 +256,6 @@ def configs(family: Family) -> list[str]:
     """Patterns of the files besides weights that loading a base of ``family`` reads."""
     files = {"scheduler": "scheduler_config.json"} | dict.fromkeys(family.networks, "config.json")
     return [*_BESIDE, *(f"{part}/{files.get(part, '*')}" for part in family.parts)]
-
-
-def weight_files(names: list[str], variant: str = "") -> tuple[str, list[str]]:
-    """(variant, files) that loading takes among ``names``, a network's folder: ``variant`` where it is there,
-    else the plain weights, else the only ones that are there, fp16 first; safetensors before .bin."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for name in sorted(names):
-        if match := _WEIGHTS.fullmatch(name):
-            found.setdefault((match[1] or match[2] or "", match[3]), []).append(name)
-    others = sorted({kind for kind, _ in found}, key=lambda kind: (kind != "fp16", kind))
-    for kind in dict.fromkeys([variant, "", *others]):
-        for suffix in ("safetensors", "bin"):
-            if files := found.get((kind, suffix)):
-                shards = [
-                    n for n in names if (m := _INDEX.fullmatch(n)) and (m[2] or "", m[1]) == (kind, suffix)
-                ]
-                return kind, [*files, *shards]
-    return "", []
 
 
 def read_json(said: str, path: Path) -> dict[str, Any]:
