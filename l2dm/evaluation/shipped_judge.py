@@ -23,9 +23,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..errors import BaseModelError
+from ..errors import BaseModelError, first_line
 
 SHIPPED = Path(__file__).parent / "judge"
 SIDE, WIDTH = 64, 96
@@ -107,21 +108,28 @@ class Judge:
     """The trained network and what it was measured to be worth. ``folder``: where it lies, if not in the
     package.
 
-    Raises BaseModelError when there is none.
+    Raises BaseModelError when there is none, or it is damaged.
     """
 
     def __init__(self, folder: str | Path | None = None):
         folder = Path(folder or SHIPPED)
         if not (folder / "judge.json").exists():
             raise BaseModelError(f"{folder}: no judge here; train one with: python -m mini_base.judge")
-        self.facts = json.loads((folder / "judge.json").read_text())
-        self.nouns, self.backgrounds = self.facts["nouns"], self.facts["backgrounds"]
-        #: likenesses: above the first something of the kind is there (calibrated against things of other
-        #: nouns, at even odds before looking), above the second the thing itself (calibrated against
-        #: look-alikes too)
-        self.found = self.facts["found"]
-        self.net = JudgeNet(len(self.nouns), len(self.backgrounds)).eval().requires_grad_(False)
-        self.net.load_state_dict({k: v.float() for k, v in load_file(folder / "judge.safetensors").items()})
+        try:
+            self.facts = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
+            self.nouns, self.backgrounds = self.facts["nouns"], self.facts["backgrounds"]
+            #: likenesses: above the first something of the kind is there (calibrated against things of other
+            #: nouns, at even odds before looking), above the second the thing itself (calibrated against
+            #: look-alikes too)
+            self.found = self.facts["found"]
+            weights = load_file(folder / "judge.safetensors")
+            self.net = JudgeNet(len(self.nouns), len(self.backgrounds)).eval().requires_grad_(False)
+            self.net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError, SafetensorError) as error:
+            raise BaseModelError(
+                f"{folder}: this judge cannot be read ({first_line(error)}); copy it again, whole, or train "
+                "one with: python -m mini_base.judge"
+            ) from error
         self.sure = float(self.net.threshold / self.net.sharpness)
 
     @torch.no_grad()
