@@ -18,7 +18,7 @@ from l2dm import World
 from l2dm.backbone import families
 from l2dm.errors import PromptWarning
 from l2dm.generation import composition, guided
-from l2dm.learner import ways
+from l2dm.learner import retentions
 from l2dm.methods import METHODS
 from l2dm.retention import PENALTIES, Retention
 from l2dm.settings import COMPOSITIONS
@@ -137,11 +137,11 @@ def test_a_way_of_ones_own_is_asked_at_every_place(photos, monkeypatch):
         def keep(self, losses):
             return {"watched": torch.ones(1)}
 
-    monkeypatch.setattr(ways, "WAYS", [*ways.WAYS, Watching])
+    monkeypatch.setattr(retentions, "RETENTIONS", [*retentions.RETENTIONS, Watching])
     learning = begin(photos, "ewc", steps=2)
     first, _ = learning.run()
     kept = learning.finish()
     assert met == ["begin", *["before", "after"] * 2] and set(first.terms) >= {"concept", "once more"}
     assert "watched" in kept and any(name.startswith("fisher/") for name in kept), "beside the penalty's"
-    assert learning.way(Watching).state() == {}
-    assert begin(photos, "ewc", "<tom>").way(Watching) is None
+    assert learning.retention(Watching).state() == {}
+    assert begin(photos, "ewc", "<tom>").retention(Watching) is None

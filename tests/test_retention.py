@@ -203,7 +203,7 @@ def test_the_attention_term_holds_cross_attention_outputs(photos):
 
 def test_kept_directions_are_their_literal_twin(photos):
     learning = begin(photos, "l2dm-directions", kept_share=0.99, learning_rate=0.05, steps=2)
-    held, words = learning.way(KeptDirections), "a dog"
+    held, words = learning.retention(KeptDirections), "a dog"
     with torch.no_grad():
         features = learning.backbone.encode_text([sentence.format(words) for sentence in SENTENCES])
     assert torch.allclose(correlations(learning.backbone, words), literal_correlations(features), atol=1e-8)
@@ -250,9 +250,9 @@ def test_what_earlier_prompts_look_at_stays_however_long_one_learns(photos):
             moved = torch.stack([(features @ move.T).square().mean((1, 2)) for move in moves]).mean(0)
         earlier[method], own[method] = moved.tolist()
         if method == "l2dm-directions":
-            basis = leading(second.way(KeptDirections).sum, 0.999).float()
+            basis = leading(second.retention(KeptDirections).sum, 0.999).float()
             assert all(float((move @ basis).abs().max()) < 1e-4 for move in moves)
-            both = second.way(KeptDirections).keep(iter(()))[KEY]
+            both = second.retention(KeptDirections).keep(iter(()))[KEY]
             assert both.shape == kept[KEY].shape and float(both.trace()) > float(kept[KEY].trace())
     assert earlier["l2dm-directions"] < 0.01 * earlier["l2dm-published"]
     assert earlier["l2dm-directions"] < 0.9 * own["l2dm-directions"], "the new one's own prompt moves more"

@@ -24,10 +24,10 @@ from .engine import Engine
 from .objective import objective
 from .optimizer_state import match_layout, pack_optimizer, unpack_optimizer
 from .photos import buckets
+from .retentions import retentions_of
 from .texts import Texts
-from .ways import kinds
 
-W = TypeVar("W", bound=Retention)
+R = TypeVar("R", bound=Retention)
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Learning:
         )
         self.processes = processes or Processes()
         task = Task(backbone, tuner, concept, past, settings)
-        self.ways = [kind(task) for kind in kinds(task) if kind.asked(task)]
+        self.retentions = retentions_of(task)
         (tuner.resume if more else tuner.begin)(concept, settings)
-        for way in self.ways:
-            way.begin()
+        for retention in self.retentions:
+            retention.begin()
         self.named = {**tuner.parameters, "token": vector}
         self.rates = settings.learning_rate * task.method.rate, settings.token_learning_rate
         tuned = list(tuner.parameters.values()), [vector]
@@ -109,24 +109,24 @@ class Learning:
         masks = None if bucket.masks is None else bucket.masks[photo, view]
         return Rows("concept", 1.0, bucket.latents[photo, view], prompts, loss_mask=masks)
 
-    def way(self, kind: type[W]) -> W | None:
-        """What of ``ways`` is of a kind."""
-        return next((way for way in self.ways if isinstance(way, kind)), None)
+    def retention(self, kind: type[R]) -> R | None:
+        """The one of ``retentions`` of a kind."""
+        return next((one for one in self.retentions if isinstance(one, kind)), None)
 
     @property
     def distillation(self) -> Distillation | None:
-        return self.way(Distillation)
+        return self.retention(Distillation)
 
     @property
     def penalty(self) -> Penalty | None:
-        return self.way(Penalty)
+        return self.retention(Penalty)
 
     def rows(self, generator: torch.Generator) -> list[Rows]:
         """The rows of one step: photos of the new concept, and what keeps the past; of each as many as
         settings say, times the shares that they are worked out in. Those that are distilled come last."""
         draw = drawing(generator)
         photos = self.photo_rows(self.settings.batch * self.settings.accumulate, draw)
-        return [photos, *(rows for way in self.ways for rows in way.rows(photos, draw))]
+        return [photos, *(rows for retention in self.retentions for rows in retention.rows(photos, draw))]
 
     def run(self) -> Generator[Step, None, None]:
         """Yield after every optimizer step; between two steps the state is whole for ``state()``."""
@@ -163,12 +163,12 @@ class Learning:
                     raise
 
     def _before_step(self, *_: object) -> None:
-        for way in self.ways:
-            way.before_step()
+        for retention in self.retentions:
+            retention.before_step()
 
     def _after_step(self, *_: object) -> None:
-        for way in self.ways:
-            way.after_step()
+        for retention in self.retentions:
+            retention.after_step()
 
     def _idle(self) -> tuple[str, ...]:
         """The text encoders where no vector is learnt in them, after all that is ever read is kept; where one
@@ -177,7 +177,7 @@ class Learning:
         if self.texts.token is not None:
             return ()
         prompts = {sentence for sentences in self._prompts for sentence in sentences}
-        prompts |= {sentence for way in self.ways for sentence in way.prompts()}
+        prompts |= {sentence for retention in self.retentions for sentence in retention.prompts()}
         self.texts.keep(sorted(prompts))
         return tuple(dict.fromkeys(reader.encoder for reader in self.backbone.family.readers))
 
@@ -190,8 +190,8 @@ class Learning:
         count, first = shares * self.processes.count, shares * self.processes.number
         drawn = generator.get_state()
         with ExitStack() as working:
-            for way in self.ways:
-                working.enter_context(way.working(self.processes.all_of))
+            for retention in self.retentions:
+                working.enter_context(retention.working(self.processes.all_of))
             for share in range(first, first + shares):
                 with self.engine.autocast():
                     loss, values = objective(
@@ -227,8 +227,8 @@ class Learning:
         """
         kept = self.past.kept
         with self._training():
-            for way in self.ways:
-                kept = {**kept, **way.keep(self._photo_losses())}
+            for retention in self.retentions:
+                kept = {**kept, **retention.keep(self._photo_losses())}
         self.tuner.finish()
         return kept
 
@@ -251,16 +251,16 @@ class Learning:
         happened.
         """
         weights = {f"weight/{name}": p.detach().cpu().clone() for name, p in self.named.items()}
-        for way in self.ways:
-            weights |= way.state()
+        for retention in self.retentions:
+            weights |= retention.state()
         return weights | self.engine.state() | pack_optimizer(self.named, self.optimizer)
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, torch.Tensor], done: int) -> None:
         for name, p in self.named.items():
             p.copy_(tensors[f"weight/{name}"])
-        for way in self.ways:
-            way.load_state(tensors)
+        for retention in self.retentions:
+            retention.load_state(tensors)
         self.engine.load_state(tensors)
         unpack_optimizer(self.named, self.optimizer, tensors)
         self.done = done

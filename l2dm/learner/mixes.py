@@ -113,7 +113,7 @@ def mixes(
     return Mixes(latents, prompts, known, chosen, counted, (theirs > 0.999).float(), names is not None)
 
 
-class Beside(Retention):
+class CutMix(Retention):
     """The new concept beside companions."""
 
     @classmethod
@@ -129,14 +129,14 @@ class Beside(Retention):
     def rows(self, photos: Rows, draw: DrawNumbers) -> list[Rows]:
         count = self.task.settings.mixes * self.task.settings.accumulate
         if self.task.method.rehearse:  # without, as many more as would be rehearsed
-            count -= met(self.task)
+            count -= composites(self.task)
         return [self.mixes.rows("mix", count, 1 / self.task.batch, draw)]
 
     def prompts(self) -> Iterable[str]:
         return (*self.mixes.prompts, *self.mixes.known)
 
 
-class Meetings(Beside):
+class PairComposites(CutMix):
     """The new concept beside earlier ones, out of the memory: what is rehearsed and distilled where a method
     mixes.
     """
@@ -151,14 +151,14 @@ class Meetings(Beside):
         self.mixes = mixes(task.backbone, task.concept, *given, background=s.mask_background)
 
     def rows(self, photos: Rows, draw: DrawNumbers) -> list[Rows]:
-        count, s = met(self.task), self.task.settings
+        count, s = composites(self.task), self.task.settings
         weight = s.replay_weight * self.task.method.rehearse / self.task.batch
         return [self.mixes.rows("replay", count, weight, draw)] if count else []
 
 
-def met(task: Task) -> int:
+def composites(task: Task) -> int:
     """How many of a step's mixes are with earlier concepts."""
-    return task.settings.mixes // 2 * task.settings.accumulate if Meetings.asked(task) else 0
+    return task.settings.mixes // 2 * task.settings.accumulate if PairComposites.asked(task) else 0
 
 
 def _in_cells(where: np.ndarray, cells: int) -> torch.Tensor:
