@@ -60,6 +60,7 @@ def test_every_family_is_told_without_a_weight(tmp_path, name, monkeypatch):
     assert found.parameters == {
         part: sum(p.numel() for p in backbone.parts[part].parameters()) for part in backbone.family.networks
     }
+    assert found.defaults == backbone.defaults and "Untuned" in found.defaults_from
     assert found.weights == 4 * sum(found.parameters.values())
     assert found.weights < found.learn_checkpointing <= found.learn
     words = {"gated-kv", "gated-kv-without-mixes"} if name == "z_image" else set()
@@ -97,6 +98,12 @@ def test_it_is_said_on_the_command_line(monkeypatch, capsys):
     assert (
         "held in bfloat16 on cpu" in text
         and "learning at its 32 px takes about 1.5 GiB, of 8 rows a step" in text
+    )
+    taught = dataclasses.replace(
+        known, defaults={"learn": {"steps": 7, "batch": 1}}, defaults_from="a script"
+    )
+    assert said(taught).endswith(
+        "defaults of learn: steps = 7, batch = 1\nwhat its family's defaults are from: a script"
     )
     assert (
         "more than are free; with gradient_checkpointing = true 1.0 GiB" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -19,11 +20,16 @@ from ..tuners.low_rank import LowRank
 _TRAINED = {"adamw": 16, "adamw-8bit": 10}
 
 
+#: Kinds of settings that a base may have defaults of.
+_KINDS = ("learn", "generate")
+
+
 @dataclass(frozen=True)
 class Requirements:
     """Bytes are of the device's memory at the most, the process itself included; ``learn`` by gradient
     checkpointing or not (None where without is enough), ``free`` None where the system does not tell.
-    ``refused``: methods and compositions, and why.
+    ``refused``: methods and compositions, and why. ``defaults``: settings by kind that the base has, and
+    ``defaults_from``, the source of its family's.
     """
 
     family: str
@@ -41,6 +47,8 @@ class Requirements:
     methods: list[str]
     compositions: list[str]
     refused: dict[str, str] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    defaults_from: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -91,6 +99,8 @@ def requirements(
         methods=[name for name in METHODS if name not in refused],
         compositions=[name for name in COMPOSITIONS if name not in refused],
         refused=refused,
+        defaults=backbone.defaults,
+        defaults_from=backbone.family.defaults_from,
         notes=backbone.notes,
     )
 
@@ -114,9 +124,15 @@ def said(found: Requirements) -> str:
         f"methods: {', '.join(found.methods)}",
         f"compositions: {', '.join(found.compositions)}",
         *(f"no {name}: {why}" for name, why in found.refused.items()),
+        *(f"defaults of {kind}: {_listed(own)}" for kind in _KINDS if (own := found.defaults.get(kind))),
+        f"what its family's defaults are from: {found.defaults_from}",
         *(f"note: {note}" for note in found.notes),
     ]
     return "\n".join(lines)
+
+
+def _listed(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in settings.items())
 
 
 def _gib(size: int) -> str:

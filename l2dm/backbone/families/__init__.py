@@ -14,7 +14,8 @@ has the words):
 - how its denoiser is called (``predict``) and its pipeline (``call``), in which precision its weights are
   held (``dtype``), and its process
   (``flow``), latents (``packed``, ``unpacked``) and facts where they are not as most have them;
-- ``defaults`` from what the field uses, with their source, marked untuned where nobody ran them.
+- ``defaults`` from what the field uses, and ``defaults_from``, which names whose they are and says *Untuned*
+  where nobody ran them.
 
 Where a denoiser reads text and which layers can be adapted is told from its blocks, in ``backbone/sites.py``.
 """

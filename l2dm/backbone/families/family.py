@@ -76,6 +76,8 @@ class Family:
     dtype: ClassVar[torch.dtype] = torch.float32
     #: Settings by kind ("learn", "generate") that suit it better than ours; a base's own ``l2dm.json`` wins.
     defaults: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Where its rate, steps and guidance are from, for people. Adapters take twice ``learning_rate``.
+    defaults_from: ClassVar[str]
     #: The CLIP pair that pictures are remembered and compared by where a base brings none along.
     clip: ClassVar[str] = "openai/clip-vit-large-patch14"
 

@@ -42,12 +42,15 @@ class Flux(Family):
     dtype = torch.bfloat16  # 17 B weights, published in bfloat16
     #: Cells of a latent's side, which no configuration tells: 1024 pixels.
     cells: ClassVar[int] = 128
-    #: Steps and guidance as in diffusers' FluxPipeline, which are those of FLUX.1 [dev]. Untuned: nobody here
-    #: could run it.
     defaults = {
         "learn": {"steps": 500, "batch": 1},
         "generate": {"steps": 28, "guidance_scale": 3.5, "batch": 1},
     }
+    defaults_from = (
+        "ai-toolkit's train_lora_flux_24gb.yaml (adapters at 1e-4, 500 to 4000 steps of one photo) "
+        "and diffusers' examples/dreambooth/README_flux.md (500 steps, learnt at guidance 1); "
+        "sampling of FluxPipeline, for FLUX.1 [dev]. Untuned: nobody here could run it"
+    )
 
     def check(self, source: Source) -> None:
         transformer, t5 = source.settings_of("transformer"), source.settings_of("text_encoder_2")

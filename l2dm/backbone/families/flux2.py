@@ -48,9 +48,13 @@ class Flux2Klein(Flux):
     negatives = False
     dtype = torch.bfloat16  # 8 to 17 B weights, published in bfloat16
 
+    defaults_from = (
+        "diffusers' examples/dreambooth/README_flux2.md (adapters at 1e-4, 500 steps, there of 4 "
+        "accumulated photos); sampling of Flux2KleinPipeline, of models distilled in steps as "
+        "published with them. Untuned: nobody here could run it"
+    )
+
     def defaults_of(self, source: Source) -> dict[str, dict[str, Any]]:
-        """Steps and guidance as in diffusers' Flux2KleinPipeline, of models distilled in steps as published
-        with them. Untuned: nobody here could run it."""
         few = source.index.get("is_distilled", False)
         drawing = {"steps": 4, "guidance_scale": 1.0} if few else {"steps": 50, "guidance_scale": 4.0}
         return {"learn": {"steps": 500, "batch": 1}, "generate": {**drawing, "batch": 1}}

@@ -32,11 +32,15 @@ class PixArtAlpha(Family):
     encoded = ("features", "mask", "-features", "-mask")
     #: Its pipeline takes a single step for a distilled model's and looks for what other samplers do not give.
     fewest_steps = 2
-    #: Steps and guidance as in diffusers' PixArtAlphaPipeline. Untuned: nobody here could run it.
     defaults = {
-        "learn": {"steps": 500, "batch": 1},
+        "learn": {"steps": 500, "batch": 1, "learning_rate": 5e-6},
         "generate": {"steps": 20, "guidance_scale": 4.5, "batch": 1},
     }
+    defaults_from = (
+        "PixArt-alpha's PixArt_xl2_img1024_dreambooth.py (weights at 5e-6, one photo a step) and "
+        "OneTrainer's preset of a LoRA for PixArt-Sigma (1e-5); as many steps as other families take; "
+        "sampling of PixArtAlphaPipeline. Untuned: nobody here could run it"
+    )
 
     def part_class(self, part: str, named: str) -> type:
         # the published folders are older than the class of their own

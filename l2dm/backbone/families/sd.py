@@ -34,6 +34,11 @@ class StableDiffusion(Family):
     }
     denoiser = "unet"
     lora_names = "kohya"
+    defaults_from = (
+        "l2dm's own; the rate of adapters (1e-4) and how many photos are seen (500) are those of "
+        "diffusers' examples/dreambooth/train_dreambooth_lora.py as its README runs it. Untuned on "
+        "published weights: nobody here could run them"
+    )
 
     def part_class(self, part: str, named: str) -> type:
         return super().part_class(part, "CLIPTextModel" if part == "text_encoder" else named)

@@ -39,11 +39,15 @@ class StableDiffusion3(Family):
     kohya_names = "sd3"
     embedding_keys, base_version = ("clip_l", "clip_g", "t5xxl"), ("sd3", "stable-diffusion-3")
     dtype = torch.bfloat16  # 8 to 14 B weights, published in float16 and bfloat16
-    #: Steps and guidance as in diffusers' StableDiffusion3Pipeline. Untuned: nobody here could run it.
     defaults = {
-        "learn": {"steps": 500, "batch": 1},
+        "learn": {"steps": 500, "batch": 1, "learning_rate": 2e-4},
         "generate": {"steps": 28, "guidance_scale": 7.0, "batch": 1},
     }
+    defaults_from = (
+        "diffusers' examples/dreambooth/README_sd3.md (adapters at 4e-4, 500 steps, there of 4 "
+        "accumulated photos; OneTrainer's preset has 3e-4, ai-toolkit's 1e-4 over 2000 steps); "
+        "sampling of StableDiffusion3Pipeline. Untuned: nobody here could run it"
+    )
 
     def check(self, source: Source) -> None:
         transformer, t5 = source.settings_of("transformer"), source.settings_of("text_encoder_3")

@@ -38,11 +38,15 @@ class ZImage(Family):
     dtype = torch.bfloat16  # 10 B weights, published in bfloat16
     #: Cells of a latent's side, which no configuration tells: 1024 pixels.
     cells: ClassVar[int] = 128
-    #: Steps and guidance as in diffusers' ZImagePipeline. Untuned: nobody here could run it.
     defaults = {
         "learn": {"steps": 500, "batch": 1},
         "generate": {"steps": 50, "guidance_scale": 5.0, "batch": 1},
     }
+    defaults_from = (
+        "diffusers' examples/dreambooth/README_z_image.md (adapters at 1e-4, 500 steps at 1024 px, "
+        "there of 4 accumulated photos; drawn in 50 steps at guidance 5). Untuned: nobody here could "
+        "run it"
+    )
 
     def check(self, source: Source) -> None:
         transformer, qwen = source.settings_of("transformer"), source.settings_of("text_encoder")
