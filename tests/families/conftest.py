@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from conftest import QUICK, paint
 
 from families import ROWS
@@ -100,3 +101,9 @@ def taught(folder, photos, tmp_path_factory) -> World:
         world.learn(photos, token=token, noun=noun, **QUICK | few | {"method": "l2dm", "learning_rate": 0.01})
     world.backbone(PLACE["precision"])  # held as for drawing
     return world
+
+
+@pytest.fixture
+def place() -> tuple[str, torch.dtype]:
+    """Where a pipeline is watched, and in which precision; ``test_on_gpu`` has others."""
+    return "cpu", torch.float32

@@ -11,7 +11,8 @@ import torch
 
 from families import ROWS, contract
 from families.folders import tiny_folder
-from families.test_drawing import *  # noqa: F403  (the tests themselves)
+from families.test_attention import *  # noqa: F403  (the tests themselves)
+from families.test_drawing import *  # noqa: F403
 from families.test_learning import *  # noqa: F403
 from families.test_reading import *  # noqa: F403
 from families.test_refusals import *  # noqa: F403
@@ -36,3 +37,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             patch.setitem(table, "precision", half)
         patch.setitem(learning.SMALL, "precision", half)
         yield tiny_folder(row, tmp_path_factory.mktemp(row) / row)
+
+
+@pytest.fixture(params=["float16", "bfloat16"])
+def place(request: pytest.FixtureRequest) -> tuple[str, torch.dtype]:
+    return DEVICE, getattr(torch, request.param)

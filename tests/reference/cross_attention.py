@@ -15,7 +15,7 @@ def literal_cross_attention(
     if attn.norm_q is not None:
         query, key = attn.norm_q(query), attn.norm_k(key)
     size = query.shape[-1] // attn.heads
-    out = torch.zeros(*query.shape[:2], key.shape[1])
+    out = torch.zeros(*query.shape[:2], key.shape[1], device=query.device)
     for row in range(len(query)):
         for head in range(attn.heads):
             own = slice(head * size, (head + 1) * size)

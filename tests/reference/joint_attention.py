@@ -45,7 +45,7 @@ def literal_text_attention(attn, call: dict, pixels: int, tokens: int) -> torch.
     else:
         query, words = query[:, :, tokens:], key[:, :, :tokens]
     mask = call.get("attention_mask")
-    out = torch.zeros(len(query), pixels, tokens)
+    out = torch.zeros(len(query), pixels, tokens, device=query.device)
     for row in range(len(query)):
         for pixel in range(pixels):
             for head in range(attn.heads):
