@@ -96,7 +96,7 @@ def either_number(noun: str) -> str:
 
 
 @cache
-def any_of(nouns: Iterable[str]) -> re.Pattern:
+def any_of(nouns: Iterable[str]) -> re.Pattern[str]:
     """Finds each of ``nouns``, the longest that fits: "teddy bear" before "bear"."""
     ordered = sorted(set(nouns), key=lambda noun: (-len(noun), noun))
     return re.compile(
