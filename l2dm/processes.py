@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ProcessLost, SettingsError, first_line
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # both take seconds to import, and the command line asks here
 _PATIENCE = timedelta(days=30)
 #: Numbers that are added up at once.
 _AT_ONCE = 1 << 24
+
+T = TypeVar("T")
 
 
 def launched() -> int:
@@ -131,7 +133,7 @@ class Processes:
         yield
         self._in_step = False
 
-    def all_of(self, own: list[Any]) -> list[Any]:
+    def all_of(self, own: list[T]) -> list[T]:
         """The lists of all processes one after another, in each of them."""
         if self.count == 1:
             return own
