@@ -35,10 +35,12 @@ def main(arguments: list[str] | None = None) -> None:
         help="where the finished base goes, or the pack",
     )
     parser.add_argument(
-        "--steps", type=int, help="optimizer steps of the denoiser in all; more than before takes it up again"
+        "--steps",
+        type=int,
+        help="optimizer steps of each stage of the denoiser; more than before takes it up again",
     )
     parser.add_argument(
-        "--minutes", type=float, help="of the denoiser's training, which is kept as it is then"
+        "--minutes", type=float, help="of each stage of the denoiser, which is kept as it is then"
     )
     parser.add_argument("--deliver", type=Path, help="folder to copy what was trained to")
     options = parser.parse_args(arguments)

@@ -9,6 +9,7 @@ which measures, stays as it is.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -186,10 +187,15 @@ def told(scene: Scene) -> tuple[np.ndarray, str, torch.Tensor, int, torch.Tensor
 
 
 def load_tokenizer(work: Path) -> CLIPTokenizer:
-    """The tokenizer, learnt on the first call and kept in ``work``."""
-    folder = work / "tokenizer"
+    """The tokenizer, kept in ``work``: that of the trained parts, or where there are none learnt on the first
+    call.
+    """
+    folder, trained = work / "tokenizer", parts.TRAINED / "tokenizer"
     if not (folder / "tokenizer_config.json").exists():
-        make_tokenizer(word_counts(work), folder)
+        if trained.is_dir():
+            shutil.copytree(trained, folder, dirs_exist_ok=True)
+        else:
+            make_tokenizer(word_counts(work), folder)
     return CLIPTokenizer.from_pretrained(folder)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import clip, corpus, latents, parts
+from . import clip, corpus, latents, parts, unet
 
 MOST = 64 * 2**20  # bytes in all
 
@@ -36,7 +36,7 @@ def pack(work: Path, out: Path, wheels: bool = True) -> None:
             np.savez_compressed(out / sheet.name, **{name: cached[name] for name in nouns})
     clip.load_tokenizer(work)
     shutil.copytree(work / "tokenizer", out / "tokenizer")
-    for part in ("vae", "clip"):
+    for part in ("vae", "clip", unet.STAGES[0].part):
         for path in parts.files(work, part):
             shutil.copy(path, out / "finished")
     if wheels:
@@ -58,7 +58,7 @@ def deliver(work: Path, out: Path) -> None:
     ``finished``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for part, training in (("clip", "clip"), ("denoiser", "unet")):
-        if (work / training / "state.json").exists():
+    for part in ("clip", *(stage.part for stage in unet.STAGES)):
+        if (work / part / "state.json").exists():
             for path in parts.files(work, part):
                 shutil.copy(path, out)

@@ -126,7 +126,8 @@ def write(icons: list[Icon], work: Path, out: Path) -> None:
     pipe, record = assemble(icons, work)
     pair = clip.train(icons, work)
     facts = measure(icons, work, pipe, pair)
-    records = {"autoencoder": parts.record(work, "vae"), "clip": parts.record(work, "clip"), "unet": record}
+    files = {"autoencoder": "vae", "clip": "clip", "draft": unet.STAGES[0].part}
+    records = {name: parts.record(work, file) for name, file in files.items()} | {"unet": record}
     facts |= {
         f"training_{what}": {part: round(one[key]) for part, one in records.items()}
         for what, key in (("steps", "step"), ("pictures", "pictures"), ("seconds", "seconds"))

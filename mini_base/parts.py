@@ -2,7 +2,8 @@
 with their record.
 
 A part is ``finished/<part>-<i>-of-<n>.safetensors``; each file's metadata holds the record of the part's
-training and a stamp of all of its weights, so that files of two trainings are never taken for one part.
+training and a stamp of all of its weights, so that files of two trainings are never taken for one part. Parts
+that the recipe has finished lie in TRAINED: what a base is made of need not be made again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+TRAINED = Path(__file__).parent / "trained"
 LARGEST = 15 * 2**20  # bytes of weights in a file
 
 
@@ -47,10 +49,13 @@ def keep(work: Path, part: str, module: torch.nn.Module, record: dict) -> None:
 
 
 def files(work: Path, part: str) -> list[Path]:
-    """The files of a whole ``part``; none when one is missing or of another training."""
-    found = sorted((work / "finished").glob(f"{part}-*-of-*.safetensors"))
+    """The files of a whole ``part``, in ``work`` or else in TRAINED; none when one is missing or of another
+    training.
+    """
+    pattern = f"{part}-*-of-*.safetensors"
+    found = sorted((work / "finished").glob(pattern)) or sorted(TRAINED.glob(pattern))
     count = int(found[0].stem.rpartition("-")[2]) if found else 0
-    wanted = [work / "finished" / f"{part}-{i}-of-{count}.safetensors" for i in range(1, count + 1)]
+    wanted = [found[0].with_name(f"{part}-{i}-of-{count}.safetensors") for i in range(1, count + 1)]
     stamps = set()
     for path in found:
         with safe_open(path, "pt") as file:

@@ -5,11 +5,15 @@ of attention: where a noun lands, and which is neglected, is the denoiser's own 
 from the CLIP pair, learns along, as in the first latent diffusion models (Rombach et al., arXiv 2112.10752).
 Widths are multiples of 32 and heads have 32, so that products in bfloat16 fill their tiles; hidden weights
 are Muon's (which suits U-Nets, arXiv 2510.19376).
+
+It learns in stages, each a training of its own with a level learning rate and a last fall: what a stage gives
+can draw, is kept as a part of the base, and is what the next one begins with.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,16 +28,30 @@ from .corpus import Icon
 from .training import DEVICE, Training, averaging, side_by_side, swift
 
 CELLS, WIDTHS, HEAD = 16, (64, 128, 192), 32
-PICTURES = 4_000_000  # that are learnt from in all
 BATCH = 512 if DEVICE == "cuda" else 64
 SHARD, PASSES = (
     (16_384, 4) if DEVICE == "cuda" else (4096, 12)
 )  # on a core a shard takes as long as four passes
 MUON, ADAM = 2e-3, 1e-3  # learning rates of hidden weights and of all others
+COMPILED = DEVICE == "cpu" and any(map(shutil.which, ("g++", "clang++")))  # a quarter less time a step
 DRAWING = {"steps": 16, "guidance_scale": 3.0}  # what suits it
 LENGTHS = (0.03, 0.05, 0.07, 0.1, 0.14)  # of averages that are tried when training is over
 HELD, BINS = 256, 8  # scenes and levels of noise that they are tried on
-SEED, HELD_SEED = 3, 900_003
+HELD_SEED = 900_003
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of the denoiser and the part that it becomes: how many ``pictures`` it learns from, and
+    its ``seed``.
+    """
+
+    part: str
+    pictures: int
+    seed: int
+
+
+STAGES = (Stage("draft", 288_000, 3), Stage("denoiser", 1_600_000, 4))
 
 
 def build(channels: int) -> UNet2DConditionModel:
@@ -81,11 +99,12 @@ class Denoiser(torch.nn.Module):
     def __init__(self, text: CLIPTextModel, channels: int):
         super().__init__()
         self.text, self.unet = text, build(channels).to(memory_format=torch.channels_last)
+        if DEVICE == "cpu":
+            text.set_attn_implementation("eager")  # the fused one is slow in bfloat16
 
     def forward(self, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """v (B, C, 16, 16) of ``noisy`` (B, C, 16, 16) at steps ``t`` (B,), prompts ``ids`` (B, length)."""
-        with fast_layers(self.unet) if noisy.device.type == "cpu" else nullcontext():
-            return self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0].float()
+        return self.unet(noisy, t, self.text(ids)[0], return_dict=False)[0].float()
 
 
 def text_encoder(pair: CLIPModel) -> CLIPTextModel:
@@ -134,29 +153,46 @@ def held_out_error(networks: Denoiser, z: torch.Tensor, ids: torch.Tensor) -> li
 
 
 def train(icons: list[Icon], work: Path, steps: int | None = None, minutes: float | None = None) -> None:
-    """Train (or take up) the denoiser and its text encoder for ``steps`` in all, or until ``minutes`` are
-    over, and keep it as it is then; nothing to do where it came finished."""
-    steps = steps or PICTURES // BATCH
-    if not parts.settled(work, "denoiser", "unet", steps):
-        latents.load_autoencoder(icons, work)
-        clip.train(icons, work)
-        side_by_side(learn, icons, work, steps, minutes)
+    """Train (or take up) the denoiser and its text encoder, stage after stage; nothing to do where they came
+    finished. Each stage for ``steps`` in all, or until ``minutes`` are over, and what it is then is kept; the
+    next begins when it is done.
+    """
+    for number, stage in enumerate(STAGES):
+        total = steps or stage.pictures // BATCH
+        if not parts.settled(work, stage.part, stage.part, total):
+            latents.load_autoencoder(icons, work)
+            clip.train(icons, work)
+            side_by_side(learn, icons, work, number, total, minutes)
+        if not parts.settled(work, stage.part, stage.part, total):
+            return print(f"{stage.part}: not done yet; the same command takes it up again", flush=True)
 
 
-def load(work: Path, channels: int) -> tuple[Denoiser, dict]:
+def load(work: Path, channels: int, part: str = STAGES[-1].part) -> tuple[Denoiser, dict]:
     """The finished networks and the record of their training."""
     networks = Denoiser(text_encoder(clip.build(clip.load_tokenizer(work))), channels)
-    record = parts.load(work, "denoiser", networks)
+    record = parts.load(work, part, networks)
     return networks.eval(), record
 
 
-def learn(rank: int, workers: int, icons: list[Icon], work: Path, steps: int, minutes: float | None) -> None:
-    """One of the training processes."""
+def begin(icons: list[Icon], work: Path, number: int, channels: int) -> Denoiser:
+    """The networks that stage ``number`` begins with: new ones with the CLIP pair's text encoder, or those of
+    the stage before.
+    """
+    torch.manual_seed(STAGES[number].seed)
+    if number == 0:
+        return Denoiser(text_encoder(clip.train(icons, work)), channels)
+    return load(work, channels, STAGES[number - 1].part)[0].train()
+
+
+def learn(
+    rank: int, workers: int, icons: list[Icon], work: Path, number: int, steps: int, minutes: float | None
+) -> None:
+    """One of the processes that train stage ``number``."""
+    stage = STAGES[number]
     vae, tokenizer = latents.load_autoencoder(icons, work), clip.load_tokenizer(work)
-    torch.manual_seed(SEED)
-    model = Denoiser(text_encoder(clip.train(icons, work)), vae.config.latent_channels)
+    model = begin(icons, work, number, vae.config.latent_channels)
     run = Training(
-        work / "unet",
+        work / stage.part,
         model,
         lr=ADAM,
         muon=MUON,
@@ -168,32 +204,37 @@ def learn(rank: int, workers: int, icons: list[Icon], work: Path, steps: int, mi
         leader=rank == 0,
         minutes=minutes,
     )
-    shards = Shards(icons, latents.seen, SHARD, 50_000, rank=rank, workers=workers)
+    shards = Shards(icons, latents.seen, SHARD, 50_000 + stage.seed, rank=rank, workers=workers)
+    if COMPILED:
+        model.unet.compile(dynamic=False)
     noising, forward = Noising(), averaging(model, workers)
     per_shard, batch, shard = SHARD * PASSES // BATCH, BATCH // workers, -1
-    while not run.done:
-        if run.step // per_shard != shard:
-            shard = run.step // per_shard
-            z, ids = latents.make(shards, shard, vae, tokenizer)
-        generator = torch.Generator(DEVICE).manual_seed((SEED * 1_000_003 + run.step) * workers + rank)
-        rows = torch.randint(len(z), (batch,), generator=generator, device=DEVICE)
-        t = noising.levels(batch, run.step / steps, generator)
-        noise = torch.randn((batch, *z.shape[1:]), generator=generator, device=DEVICE)
-        noisy, v = noising.noisy(z[rows], t, noise)
-        with swift():
-            error = (forward(noisy, t, ids[rows]) - v).square().mean()
-        run.update(error, BATCH)
+    with fast_layers(model.unet):
+        while not run.done:
+            if run.step // per_shard != shard:
+                shard = run.step // per_shard
+                z, ids = latents.make(shards, shard, vae, tokenizer)
+            generator = torch.Generator(DEVICE).manual_seed(
+                (stage.seed * 1_000_003 + run.step) * workers + rank
+            )
+            rows = torch.randint(len(z), (batch,), generator=generator, device=DEVICE)
+            t = noising.levels(batch, run.step / steps, generator)
+            noise = torch.randn((batch, *z.shape[1:]), generator=generator, device=DEVICE)
+            noisy, v = noising.noisy(z[rows], t, noise)
+            with swift():
+                error = (forward(noisy, t, ids[rows]) - v).square().mean()
+            run.update(error, BATCH)
     shards.close()
     if rank == 0:
-        finish(run, icons, vae, tokenizer, work)
+        finish(run, stage, icons, vae, tokenizer, work)
 
 
-def finish(run: Training, icons: list[Icon], vae, tokenizer, work: Path) -> None:
+def finish(run: Training, stage: Stage, icons: list[Icon], vae, tokenizer, work: Path) -> None:
     """Keep the average whose length does best on scenes that were not learnt from."""
     held = Shards(icons, latents.seen, HELD, HELD_SEED, processes=0)
     z, ids = latents.make(held, 0, vae, tokenizer)
     tried = {length: held_out_error(run.averaged(length), z, ids) for length in LENGTHS}
     best = min(tried, key=lambda length: sum(tried[length]))
-    record = parts.record_of(work / "unet") | {"total": run.total, "batch": BATCH, "device": DEVICE}
+    record = parts.record_of(work / stage.part) | {"total": run.total, "batch": BATCH, "device": DEVICE}
     record |= {"length": best, "held_out_error": {str(length): errors for length, errors in tried.items()}}
-    parts.keep(work, "denoiser", run.averaged(best), record)
+    parts.keep(work, stage.part, run.averaged(best), record)

@@ -115,6 +115,25 @@ def test_the_trained_autoencoder_is_taken_as_it_lies_in_the_tree(tmp_path):
     assert parts.settled(tmp_path, "vae", "autoencoder"), "a second load takes the work folder's"
 
 
+def test_the_trained_parts_are_as_the_recipe_says(tmp_path):
+    first = unet.STAGES[0]
+    for part, folder, steps in (
+        ("clip", "clip", clip.STEPS),
+        (first.part, first.part, first.pictures // 64),
+    ):
+        assert parts.settled(tmp_path, part, folder, steps) and parts.record(tmp_path, part)["step"] == steps
+    tokenizer = clip.load_tokenizer(tmp_path)
+    assert tokenizer.decode(tokenizer("a small dog on the left").input_ids[1:-1]) == "a small dog on the left"
+    pair, (networks, _) = clip.build(tokenizer), unet.load(tmp_path, 16, first.part)
+    parts.load(tmp_path, "clip", pair)
+    ids = clip.tokenize(tokenizer, ["a photo of a dog", "a dog", "a photo of a violin"])
+    with torch.no_grad():
+        told = torch.nn.functional.normalize(pair.get_text_features(ids).pooler_output, dim=-1)
+        v = networks(torch.zeros(3, 16, 16, 16), torch.zeros(3).long(), ids)
+    assert told[0] @ told[1] > told[0] @ told[2] + 0.2, "it knows its words"
+    assert v.shape == (3, 16, 16, 16) and v.isfinite().all()
+
+
 def test_a_part_comes_back_from_files_that_are_small_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "LARGEST", 300)
     torch.manual_seed(0)
