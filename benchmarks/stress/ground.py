@@ -32,7 +32,7 @@ from benchmarks.malformed import photo
 from benchmarks.tiny import tiny_base
 from l2dm.backbone import Backbone
 from l2dm.cli import main
-from l2dm.learner import loop, mixes
+from l2dm.learner import mixes
 from l2dm.methods import METHODS
 from l2dm.world.manifest import NAME, Manifest
 from l2dm.world.recorded import RECORD
@@ -181,7 +181,7 @@ class Ground:
 
 def fewer_mixes() -> Any:
     """Four of a lesson's ninety-six, which would take half of its time."""
-    return mock.patch.object(loop, "mixes", functools.partial(mixes.mixes, count=4))
+    return mock.patch.object(mixes, "mixes", functools.partial(mixes.mixes, count=4))
 
 
 #: The command line, which typer builds from our functions: once, for it would take half of a short command's
